@@ -1,0 +1,58 @@
+"""Generate the committed Python from the contracts: `make protos`; `--check` fails on drift.
+
+protoc comes from grpcio-tools, pinned low in requirements-dev.in: what it generates runs on newer
+protobuf and grpcio, not the other way round. The .pyi files come from mypy-protobuf.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).parent
+
+
+def generate(out: Path) -> None:
+    """Write the generated modules of every contract under `out`."""
+    well_known = files("grpc_tools") / "_proto"
+    ours = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("prospect/**/*.proto"))
+    services = [path for path in ours if path.endswith("_service.proto")]
+    include = [f"-I{ROOT}", f"-I{well_known}"]
+    messages = [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
+    stubs = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
+    _run([*include, *messages, "buf/validate/validate.proto", *ours])
+    _run([*include, *stubs, *services])
+
+
+def _run(arguments: list[str]) -> None:
+    if protoc.main(["protoc", *arguments]) != 0:
+        sys.exit("protoc failed; its message stands above")
+
+
+def _generated(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for pattern in ("**/*_pb2*.py", "**/*_pb2*.pyi")
+        for path in root.glob(pattern)
+    }
+
+
+def main() -> None:
+    """Regenerate in place, or compare with `--check`."""
+    if "--check" not in sys.argv:
+        generate(ROOT)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder))
+        fresh, committed = _generated(Path(folder)), _generated(ROOT)
+    stale = sorted(name for name in fresh | committed if fresh.get(name) != committed.get(name))
+    if stale:
+        sys.exit(f"generated code is stale, run `make protos`: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The product: one package a service, each its own process, schema and database roles."""

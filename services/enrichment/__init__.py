@@ -1,0 +1,1 @@
+"""Enrichment: turns a name and a company into a researched prospect."""

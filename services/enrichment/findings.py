@@ -1,0 +1,209 @@
+"""What the sources bring back: frozen values, named as in the contracts, stored as JSON.
+
+The field names equal those of the messages in `prospect/enrichment/v1/prospect.proto`, so that
+`to_json` and protobuf's `ParseDict` are the only two steps from a source to the wire.
+Decimals travel as strings: a share price is never a float.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum, StrEnum
+from typing import Any
+
+
+class SourceName(StrEnum):
+    """The four sources, by the name that proto, SQL, settings and docs use."""
+
+    CONTACTOUT = "contactout"
+    EXA = "exa"
+    SEC = "sec"
+    CLAUDE = "claude"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who a source is asked about."""
+
+    name: str
+    company: str
+    title: str = ""
+    email: str = ""
+    linkedin_url: str = ""
+    is_public_company: bool = False
+    company_cik: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a finding comes from, so that a reader can check it."""
+
+    source: SourceName
+    url: str
+    request_id: str
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How to reach the person; `emails` are split as the source splits them."""
+
+    full_name: str
+    headline: str
+    company: str
+    linkedin_url: str
+    work_emails: tuple[str, ...]
+    personal_emails: tuple[str, ...]
+    phones: tuple[str, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """One page about the person or the company; `excerpt` is bounded plain text."""
+
+    title: str
+    url: str
+    published_on: date | None
+    author: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebFindings:
+    """The pages that a web search brought, best first."""
+
+    pages: tuple[WebPage, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class InsiderTrade:
+    """One row of an ownership filing; `accession_number`, `table` and `row` identify it.
+
+    `shares`, `price_per_share` and `shares_owned_after` are None where the filing gives only a
+    footnote: absent is not zero. Direction is in `acquired_disposed` (A or D), never in a sign.
+    """
+
+    accession_number: str
+    table: str
+    row: int
+    form: str
+    filing_url: str
+    owner_name: str
+    owner_cik: int
+    owner_role: str
+    security_title: str
+    transaction_date: date | None
+    transaction_code: str
+    transaction_kind: str
+    is_market_trade: bool
+    acquired_disposed: str
+    shares: Decimal | None
+    price_per_share: Decimal | None
+    shares_owned_after: Decimal | None
+    under_10b5_1_plan: bool
+    footnotes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InsiderTrades:
+    """The person's own trades in the company's securities, newest first."""
+
+    issuer_cik: int
+    issuer_name: str
+    filings_read: int
+    trades: tuple[InsiderTrade, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One checkable statement that the summary may cite by its id, such as `contactout-1`."""
+
+    id: str
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of the summary and the ids of the facts it rests on."""
+
+    text: str
+    fact_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A short text in which every sentence cites facts."""
+
+    sentences: tuple[Sentence, ...]
+    facts: tuple[Fact, ...]
+    model: str
+    provenance: Provenance
+
+
+TYPE_OF: dict[SourceName, type] = {
+    SourceName.CONTACTOUT: Contact,
+    SourceName.EXA: WebFindings,
+    SourceName.SEC: InsiderTrades,
+    SourceName.CLAUDE: Summary,
+}
+Finding = Contact | WebFindings | InsiderTrades | Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one call brought: `finding` is None when the source answered that it knows nothing."""
+
+    finding: Finding | None
+    cost_micros: int = 0
+    request_id: str = ""
+
+
+class ErrorClass(StrEnum):
+    """Why a call failed, which decides what happens next (see `run.py`)."""
+
+    TRANSIENT = "transient"
+    THROTTLED = "throttled"
+    AUTH = "auth"
+    QUOTA = "quota"
+    INVALID_ANSWER = "invalid_answer"
+    REFUSED_REQUEST = "refused_request"
+
+
+class SourceError(Exception):
+    """A call that brought nothing usable.
+
+    `message` names status and reason and carries no personal data; `retry_after` is in seconds,
+    set when the source says how long to stay away.
+    """
+
+    def __init__(
+        self, error_class: ErrorClass, message: str, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+        self.message = message
+        self.retry_after = retry_after
+
+
+def to_json(value: Any) -> Any:
+    """Turn a finding into what `json.dumps` and protobuf's `ParseDict` take."""
+    match value:
+        case None | bool() | int() | float() | str() if not isinstance(value, Enum):
+            return value
+        case Enum():
+            return value.value
+        case Decimal():
+            return format(value, "f")
+        case datetime() | date():
+            return value.isoformat()
+        case tuple() | list():
+            return [to_json(item) for item in value]
+    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+    return {name: to_json(item) for name, item in fields if item is not None}
