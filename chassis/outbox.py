@@ -1,0 +1,106 @@
+"""The outbox: an event is a row of the transaction that makes it true; the relay publishes it.
+
+Each service's schema has the table `outbox` and the role `<service>_relay`, which sees that table
+across tenants and nothing else. The relay deletes a row after the broker's ack, so an event is
+published once or more, never not at all. One relay at a time per schema, by an advisory lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+import structlog
+from nats.aio.client import Client
+
+from chassis import messaging
+from chassis.database import Connection, Pool, role_transaction
+from chassis.errors import AWAY
+from chassis.messaging import OutgoingEvent
+
+BATCH = 256
+IDLE_SECONDS = 0.5
+_log = structlog.get_logger()
+
+_ENQUEUE = """
+insert into outbox
+  (event_id, tenant_id, subject, event_type, source, body, occurred_at, traceparent)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+_LOCK = "select pg_try_advisory_xact_lock(hashtext('outbox'), hashtext(current_schema()))"
+_TAKE = """
+select outbox_id, event_id, subject, event_type, source, body, occurred_at, traceparent
+from outbox order by outbox_id limit $1
+"""
+_DELETE = "delete from outbox where outbox_id = any($1::bigint[])"
+
+
+async def enqueue(connection: Connection, tenant_id: UUID, events: Sequence[OutgoingEvent]) -> None:
+    """Write events beside the state change that they tell of."""
+    await connection.executemany(
+        _ENQUEUE,
+        [
+            (e.event_id, tenant_id, e.subject, e.event_type, e.source, e.body, e.occurred_at,
+             e.traceparent)
+            for e in events
+        ],
+    )  # fmt: skip
+
+
+class Relay:
+    """Moves committed events from a service's outbox to JetStream."""
+
+    def __init__(self, pool: Pool, client: Client, role: str) -> None:
+        self._pool = pool
+        self._client = client
+        self._role = role
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Publish soon: there is something new (a hint; the relay looks by itself as well)."""
+        self._wake.set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Publish until told to stop, then once more for what the drained calls left."""
+        while not stopping.is_set():
+            self._wake.clear()
+            if await self._try_publish() < BATCH:
+                await self._sleep(stopping)
+        await self._try_publish()
+
+    async def _try_publish(self) -> int:
+        try:
+            return await self.publish_pending()
+        except AWAY as error:
+            _log.warning("outbox waits", error=repr(error))
+            return 0
+
+    async def publish_pending(self) -> int:
+        """Publish the oldest events, oldest first, and delete them; return how many."""
+        async with role_transaction(self._pool, self._role) as connection:
+            if not await connection.fetchval(_LOCK):
+                return 0
+            rows = await connection.fetch(_TAKE, BATCH)
+            await asyncio.gather(*(messaging.publish(self._client, _event(row)) for row in rows))
+            await connection.execute(_DELETE, [row["outbox_id"] for row in rows])
+        return len(rows)
+
+    async def _sleep(self, stopping: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(each.wait()) for each in (self._wake, stopping)]
+        await asyncio.wait(waits, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+
+
+def _event(row: asyncpg.Record) -> OutgoingEvent:
+    return OutgoingEvent(
+        subject=row["subject"],
+        event_type=row["event_type"],
+        body=row["body"],
+        source=row["source"],
+        event_id=row["event_id"],
+        occurred_at=row["occurred_at"],
+        traceparent=row["traceparent"],
+    )

@@ -1,0 +1,174 @@
+"""The gRPC server: one interceptor does what every call needs; a handler is only its business.
+
+For each call: trace, token, scope, validation, deadline, error to status, one log line, which has
+tenant, method, status, duration and trace id, and nothing that a user typed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from chassis import auth, telemetry
+from chassis.errors import (
+    AWAY,
+    InvalidArgument,
+    Refusal,
+    Unauthenticated,
+    Unavailable,
+    internal_status,
+)
+from chassis.settings import ServiceSettings
+from chassis.validation import violations_of
+
+_log = structlog.get_logger()
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Stands before every RPC of ours; health and reflection (`/grpc.…`) pass freely.
+
+    `scopes` names the scope that each method needs, by full method name; a method that is not in
+    the table cannot be called.
+    """
+
+    def __init__(
+        self, verify: auth.Verify, scopes: Mapping[str, str], deadline_seconds: float
+    ) -> None:
+        self._verify = verify
+        self._scopes = scopes
+        self._deadline = deadline_seconds
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of any of the four kinds of RPC."""
+        handler: Any = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith("/grpc."):
+            return handler
+        wrap = self._streaming if handler.response_streaming else self._single
+        kind = f"{_kind(handler.request_streaming)}_{_kind(handler.response_streaming)}"
+        behaviour = wrap(method, getattr(handler, kind))
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+    def _single(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            async with self._guard(method, context):
+                async with asyncio.timeout(self._time_left(context)):
+                    return await behaviour(_checked(request), context)
+
+        return call
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with self._guard(method, context):
+                async for response in behaviour(_checked(request), context):
+                    yield response
+
+        return call
+
+    def _time_left(self, context: Context) -> float:
+        remaining = context.time_remaining()
+        return self._deadline if remaining is None else min(remaining, self._deadline)
+
+    @asynccontextmanager
+    async def _guard(self, method: str, context: Context) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        log = {"method": method, "status": "OK"}
+        try:
+            await self._admit(method, context, log)
+            yield
+        except Refusal as refusal:
+            log["status"] = refusal.code.name
+            await _abort(context, refusal.status())
+        except TimeoutError:
+            log["status"] = "DEADLINE_EXCEEDED"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
+        except (asyncio.CancelledError, GeneratorExit):
+            log["status"] = "CANCELLED"
+            raise
+        except AWAY as error:
+            log["status"] = "UNAVAILABLE"
+            _log.warning("a server behind this one is away", error=repr(error))
+            await _abort(context, Unavailable("try again in a moment").status())
+        except Exception:
+            log["status"] = "INTERNAL"
+            _log.exception("bug", method=method)
+            await _abort(context, internal_status())
+        finally:
+            milliseconds = round((time.perf_counter() - started) * 1000, 2)
+            _log.info("call", **log, duration_ms=milliseconds)
+
+    async def _admit(self, method: str, context: Context, log: dict[str, str]) -> None:
+        metadata = dict(context.invocation_metadata() or ())
+        telemetry.start_trace(_text(metadata.get("traceparent")))
+        scheme, _, token = _text(metadata.get("authorization")).partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated(
+                "send the metadata `authorization: Bearer <token>`", reason="TOKEN_MISSING"
+            )
+        caller = await self._verify(token)
+        log["tenant"] = str(caller.tenant or "")
+        caller.require(self._scopes[method])
+        auth.set_caller(caller)
+
+
+def _kind(streaming: bool) -> str:
+    return "stream" if streaming else "unary"
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value or ""
+
+
+def _checked(request: Any) -> Any:
+    if not isinstance(request, Message):
+        return _checked_stream(request)
+    violations = violations_of(request)
+    if violations:
+        raise InvalidArgument.of(violations)
+    return request
+
+
+async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    async for request in requests:
+        yield _checked(request)
+
+
+async def _abort(context: Context, status: status_pb2.Status) -> NoReturn:
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort_with_status always raises")
+
+
+def create_server(settings: ServiceSettings, gate: Gate) -> grpc.aio.Server:
+    """Build the server, listening where the settings say, not yet started."""
+    size = settings.max_message_mb * 1024 * 1024
+    server = grpc.aio.server(
+        interceptors=[gate],
+        options=[
+            ("grpc.max_receive_message_length", size),
+            ("grpc.max_send_message_length", size),
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ],
+    )
+    if settings.tls_certificate_file and settings.tls_key_file:
+        pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
+        server.add_secure_port(settings.listen, grpc.ssl_server_credentials([pair]))
+    else:
+        server.add_insecure_port(settings.listen)
+    return server

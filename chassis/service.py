@@ -1,0 +1,157 @@
+"""A service's life: connect, serve, follow the health of what it stands on, drain, stop.
+
+A service's `wiring.py` gives the parts; this module runs them in one task group, so that the end of
+one is the end of all, and no task is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from nats.aio.client import Client
+
+from chassis import auth, messaging
+from chassis.consumer import Handler, consume
+from chassis.database import Pool, open_pool
+from chassis.messaging import Consumer, Stream
+from chassis.outbox import Relay
+from chassis.server import Gate, create_server
+from chassis.settings import ServiceSettings
+
+HEALTH_SECONDS = 1.0
+_log = structlog.get_logger()
+Loop = Callable[[asyncio.Event], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What a service's parts are built from."""
+
+    pool: Pool
+    nats: Client
+    relay: Relay
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What makes one service: RPCs with their scopes, event handlers, loops of its own."""
+
+    add_to: Callable[[grpc.aio.Server], None]
+    full_name: str
+    scopes: Mapping[str, str]
+    handlers: Sequence[Handler[Any]] = ()
+    loops: Sequence[Loop] = ()
+    close: Sequence[Callable[[], Awaitable[None]]] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The streams that exist and the consumers that this service reads with."""
+
+    streams: Sequence[Stream]
+    consumers: Sequence[Consumer]
+
+
+async def run(
+    name: str,
+    settings: ServiceSettings,
+    topology: Topology,
+    build: Callable[[Foundation], Awaitable[Parts]],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    stopping = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stopping.set)
+    async with _foundation(name, settings) as foundation:
+        await messaging.ensure(foundation.nats, topology.streams, topology.consumers)
+        parts = await build(foundation)
+        try:
+            await _serve(settings, foundation, parts, stopping)
+        finally:
+            for close in parts.close:
+                await close()
+    _log.info("stopped")
+
+
+@asynccontextmanager
+async def _foundation(name: str, settings: ServiceSettings) -> AsyncIterator[Foundation]:
+    dsn = settings.postgres_dsn.get_secret_value()
+    pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size)
+    try:
+        client = await messaging.connect(
+            settings.nats_url, f"prospect-{name}", settings.nats_credentials_file
+        )
+        try:
+            yield Foundation(pool, client, Relay(pool, client, f"{name}_relay"))
+        finally:
+            await client.close()
+    finally:
+        await pool.close()
+
+
+async def _serve(
+    settings: ServiceSettings, foundation: Foundation, parts: Parts, stopping: asyncio.Event
+) -> None:
+    scopes = {f"/{parts.full_name}/{method}": scope for method, scope in parts.scopes.items()}
+    gate = Gate(auth.verifier(settings), scopes, settings.deadline_seconds)
+    server = create_server(settings, gate)
+    parts.add_to(server)
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    if settings.reflection:
+        names = (parts.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    await server.start()
+    _log.info("serving", listen=settings.listen)
+    drained = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_follow_health(status, foundation, parts.full_name, stopping))
+        # The relay outlives the calls and the consumers: it publishes what they leave.
+        tasks.create_task(foundation.relay.run(drained))
+        work = [consume(foundation.nats, handler, stopping) for handler in parts.handlers]
+        working = [tasks.create_task(each) for each in work]
+        working += [tasks.create_task(_loop(loop, stopping)) for loop in parts.loops]
+        await stopping.wait()
+        _log.info("draining")
+        await status.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+        if working:
+            await asyncio.wait(working)
+        drained.set()
+
+
+async def _loop(loop: Loop, stopping: asyncio.Event) -> None:
+    await loop(stopping)
+
+
+async def _follow_health(
+    status: health.aio.HealthServicer, foundation: Foundation, name: str, stopping: asyncio.Event
+) -> None:
+    """Report the service as serving while Postgres and NATS answer; "" is the process itself."""
+    serving = health_pb2.HealthCheckResponse.ServingStatus
+    await status.set("", serving.SERVING)
+    while not stopping.is_set():
+        well = foundation.nats.is_connected and await _answers(foundation.pool)
+        await status.set(name, serving.SERVING if well else serving.NOT_SERVING)
+        try:
+            await asyncio.wait_for(stopping.wait(), HEALTH_SECONDS)
+        except TimeoutError:
+            continue
+
+
+async def _answers(pool: Pool) -> bool:
+    try:
+        await pool.fetchval("select 1", timeout=2)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return False
+    return True

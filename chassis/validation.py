@@ -1,0 +1,28 @@
+"""The rules written in the contracts, applied: one function for requests, entries and events."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from protovalidate import Validator
+
+from chassis.errors import FieldViolation
+
+_VALIDATOR = Validator()
+
+
+def violations_of(message: Message) -> list[FieldViolation]:
+    """Check `message` against its protovalidate rules; an empty list means that it holds."""
+    return [
+        FieldViolation(_path(found.proto.field), found.proto.rule_id, found.proto.message)
+        for found in _VALIDATOR.collect_violations(message)
+    ]
+
+
+def _path(field: object) -> str:
+    """Write a FieldPath as `activities[3].user_id`."""
+    parts = []
+    for element in getattr(field, "elements", ()):
+        subscript = getattr(element, "subscript", None)
+        place = f"[{subscript.value}]" if subscript is not None else ""
+        parts.append(f"{element.field_name}{place}")
+    return ".".join(parts)

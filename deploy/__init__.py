@@ -1,0 +1,1 @@
+"""How the services are packed and run; `check.py` proves the manifests."""

@@ -1,0 +1,1 @@
+"""Activity: the tenant's log of what its users did."""

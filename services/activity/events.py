@@ -1,0 +1,62 @@
+"""What the activity service does when something happened elsewhere: one function an event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from uuid import UUID
+
+from prospect.enrichment.v1 import events_pb2
+
+from chassis import inbox
+from chassis.clock import new_id, to_datetime
+from chassis.consumer import Handler, IncomingEvent
+from chassis.database import Pool, tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.outbox import Relay
+from services import topology
+from services.activity import store
+from services.activity.entry import Entry
+from services.activity.partitions import Partitions
+
+
+def handlers(
+    pool: Pool, relay: Relay, partitions: Partitions
+) -> Sequence[Handler[events_pb2.EnrichmentCompleted]]:
+    """Return the handlers, one a consumer."""
+
+    async def log_enrichment(event: IncomingEvent[events_pb2.EnrichmentCompleted]) -> None:
+        """Log `profile_enriched` for the user who asked, once however often the event comes."""
+        message = event.message
+        entry = _entry(message)
+        if not event.subject.endswith(f".{message.tenant_id}"):
+            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
+        tenant_id = UUID(message.tenant_id)
+        await partitions.cover([entry])
+        async with tenant_transaction(pool, tenant_id) as connection:
+            consumer = topology.ENRICH_COMPLETED.name
+            if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
+                await store.record(connection, tenant_id, [entry])
+        relay.wake()
+
+    return (Handler(topology.ENRICH_COMPLETED, events_pb2.EnrichmentCompleted, log_enrichment),)
+
+
+def _entry(message: events_pb2.EnrichmentCompleted) -> Entry:
+    completed_at = to_datetime(message.completed_at)
+    metadata = {
+        "run_id": message.run_id,
+        "complete": list(message.complete),
+        "missing": list(message.missing),
+    }
+    return Entry(
+        activity_id=new_id(completed_at),
+        user_id=UUID(message.user_id),
+        action_type="profile_enriched",
+        target_id=message.prospect_id,
+        metadata=json.dumps(metadata),
+        created_at=completed_at,
+        ip_address="",
+        user_agent="",
+        new_list=False,
+    )

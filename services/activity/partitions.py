@@ -1,0 +1,68 @@
+"""The log's months: made ahead of time, and on demand for late entries inside retention."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+import structlog
+
+from chassis.clock import Clock
+from chassis.database import Pool
+from chassis.errors import AWAY
+from services.activity.entry import Entry
+from services.activity.store import SQL
+
+AHEAD = timedelta(days=92)  # this month and the next three
+CHECK_SECONDS = 86_400
+_log = structlog.get_logger()
+
+
+class Partitions:
+    """Knows which months exist, so that recording asks the database only about new ones."""
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._known: set[tuple[int, int]] = set()
+
+    async def cover(self, entries: Sequence[Entry]) -> None:
+        """Make the months that these entries need and that nobody has made yet."""
+        missing = {_month(entry.created_at) for entry in entries} - self._known
+        for year, month in sorted(missing):
+            day = date(year, month, 1)
+            await self._ensure(day, day)
+
+    async def make_ahead(self) -> int:
+        """Make this month and the next three; return how many were missing."""
+        today = self._clock().date()
+        return await self._ensure(today.replace(day=1), today + AHEAD)
+
+    async def keep_ahead(self, stopping: asyncio.Event) -> None:
+        """Look once a day, from the start on, until told to stop."""
+        while not stopping.is_set():
+            wait: float = CHECK_SECONDS
+            try:
+                await self.make_ahead()
+            except AWAY as error:
+                _log.warning("partitions wait", error=repr(error))
+                wait = 5
+            try:
+                await asyncio.wait_for(stopping.wait(), wait)
+            except TimeoutError:
+                continue
+
+    async def _ensure(self, first: date, last: date) -> int:
+        made = int(await self._pool.fetchval(SQL.ensure_partitions, first, last))
+        month = first
+        while month <= last:
+            self._known.add((month.year, month.month))
+            month = (month.replace(day=1) + timedelta(days=32)).replace(day=1)
+        if made:
+            _log.info("partitions made", count=made, first=str(first), last=str(last))
+        return made
+
+
+def _month(moment: datetime) -> tuple[int, int]:
+    return moment.year, moment.month

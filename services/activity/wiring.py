@@ -1,0 +1,42 @@
+"""The composition root of the activity service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
+from pydantic import Field
+
+from chassis.clock import utc_now
+from chassis.service import Foundation, Parts, Topology
+from chassis.settings import ServiceSettings
+from services import topology
+from services.activity import events
+from services.activity.api import SCOPES, ActivityApi
+from services.activity.partitions import Partitions
+
+FOLDER = Path(__file__).parent
+TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
+
+
+class Settings(ServiceSettings):
+    """What the activity service reads beside the common settings."""
+
+    retention_days: int = Field(395, ge=31, description="how long the log is kept (activity)")
+
+
+async def build(foundation: Foundation, settings: Settings) -> Parts:
+    """Put the service together."""
+    partitions = Partitions(foundation.pool, utc_now)
+    await partitions.make_ahead()
+    api = ActivityApi(
+        foundation.pool, foundation.relay, partitions, utc_now, settings.retention_days
+    )
+    return Parts(
+        add_to=lambda server: grpc_api.add_ActivityServiceServicer_to_server(api, server),
+        full_name=pb.DESCRIPTOR.services_by_name["ActivityService"].full_name,
+        scopes=SCOPES,
+        handlers=events.handlers(foundation.pool, foundation.relay, partitions),
+        loops=(partitions.keep_ahead,),
+    )

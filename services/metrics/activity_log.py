@@ -1,0 +1,61 @@
+"""The activity service as metrics sees it: digests and counts over gRPC, never its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import grpc
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
+
+from services.metrics.reconcile import LogDigest
+from services.metrics.store import Digest
+
+TIMEOUT_SECONDS = 30
+
+
+class ActivityLog:
+    """A client with the scope activity:audit; its token is read for each call, as it rotates."""
+
+    def __init__(self, address: str, token_file: Path, ca_file: Path | None) -> None:
+        if ca_file:
+            credentials = grpc.ssl_channel_credentials(ca_file.read_bytes())
+            self._channel = grpc.aio.secure_channel(address, credentials)
+        else:
+            self._channel = grpc.aio.insecure_channel(address)
+        self._stub = grpc_api.ActivityServiceStub(self._channel)
+        self._token_file = token_file
+
+    async def day_digests(self, day: date) -> dict[UUID, LogDigest]:
+        """Return each tenant's fingerprint of the day."""
+        response = await self._stub.ListDayDigests(
+            pb.ListDayDigestsRequest(date=day.isoformat()),
+            metadata=self._metadata(),
+            timeout=TIMEOUT_SECONDS,
+        )
+        return {
+            UUID(each.tenant_id): LogDigest(
+                Digest(each.activity_count, Decimal(each.digest)), each.unpublished_events
+            )
+            for each in response.digests
+        }
+
+    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[pb.ActionCount]:
+        """Return one tenant's counts of the day."""
+        response = await self._stub.CountDay(
+            pb.CountDayRequest(tenant_id=str(tenant_id), date=day.isoformat()),
+            metadata=self._metadata(),
+            timeout=TIMEOUT_SECONDS,
+        )
+        return response.counts
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)

@@ -1,0 +1,24 @@
+"""Every stream and consumer of the platform, in one place."""
+
+from __future__ import annotations
+
+from chassis.messaging import Consumer, Stream
+
+REQUESTED = "prospect.enrich.requested"
+AGGREGATE_DAILY = "metrics.aggregate.daily"
+
+STREAMS = (
+    Stream("ACTIVITY", ("activity.recorded.*",)),
+    Stream("ENRICH_REQUESTS", (REQUESTED,), work_queue=True),
+    Stream(
+        "ENRICH",
+        ("prospect.enrich.progressed.*", "prospect.enrich.completed.*", "prospect.enrich.failed.*"),
+    ),
+    Stream("METRICS", (AGGREGATE_DAILY,), work_queue=True),
+    Stream("DEAD_LETTERS", ("dead.>",), max_age_seconds=30 * 86_400),
+)
+
+ENRICH_COMPLETED = Consumer("activity-enrich-completed", "ENRICH", "prospect.enrich.completed.*")
+ENRICH_REQUESTED = Consumer("enrichment-requested", "ENRICH_REQUESTS", REQUESTED)
+ACTIVITY_RECORDED = Consumer("metrics-activity-recorded", "ACTIVITY", "activity.recorded.*")
+DAILY = Consumer("metrics-aggregate-daily", "METRICS", AGGREGATE_DAILY, ack_wait_seconds=120)
