@@ -125,6 +125,7 @@ def nats_server(folder: Path, *, port: int = 0) -> Iterator[Nats]:
             [str(binary), "-c", str(config)],
             stdout=log,
             stderr=log,
+            process_group=0,  # Ctrl-C is the parent's, which stops its servers last
             preexec_fn=die_with_parent,  # noqa: PLW1509 -- the child has no threads yet
         )
     try:
@@ -206,6 +207,7 @@ class _Unprivileged:
             stdout=log,
             stderr=log,
             user=self.account or None,
+            process_group=0,
             preexec_fn=lambda: die_with_parent(death),  # noqa: PLW1509 -- as above
         )
 

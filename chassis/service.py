@@ -40,6 +40,7 @@ class Foundation:
     pool: Pool
     nats: Client
     relay: Relay
+    stopping: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,18 @@ async def run(
     stopping = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stopping.set)
-    async with _foundation(name, settings) as foundation:
+    await serve(name, settings, topology, build, stopping)
+
+
+async def serve(
+    name: str,
+    settings: ServiceSettings,
+    topology: Topology,
+    build: Callable[[Foundation], Awaitable[Parts]],
+    stopping: asyncio.Event,
+) -> None:
+    """Serve until `stopping` is set, then drain."""
+    async with _foundation(name, settings, stopping) as foundation:
         await messaging.ensure(foundation.nats, topology.streams, topology.consumers)
         parts = await build(foundation)
         try:
@@ -84,7 +96,9 @@ async def run(
 
 
 @asynccontextmanager
-async def _foundation(name: str, settings: ServiceSettings) -> AsyncIterator[Foundation]:
+async def _foundation(
+    name: str, settings: ServiceSettings, stopping: asyncio.Event
+) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
     pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size)
     try:
@@ -92,7 +106,7 @@ async def _foundation(name: str, settings: ServiceSettings) -> AsyncIterator[Fou
             settings.nats_url, f"prospect-{name}", settings.nats_credentials_file
         )
         try:
-            yield Foundation(pool, client, Relay(pool, client, f"{name}_relay"))
+            yield Foundation(pool, client, Relay(pool, client, f"{name}_relay"), stopping)
         finally:
             await client.close()
     finally:

@@ -2,12 +2,13 @@
 
 pybreaker 1.4.1 has no asyncio; used around an await it lets every waiting call through when half
 open, counts cancellations as failures and excluded errors as successes. So the call is awaited
-outside of it, and only a verdict is reported: an answer is a success, a fault of the source a failure,
-anything else (cancelled, throttled, our own bad request) is neither. One probe at a time.
+outside of it, and only a verdict is reported: an answer is a success, a fault of the source a
+failure, anything else (cancelled, throttled, our own bad request) is neither. One probe at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -87,10 +88,8 @@ class SourceBreaker:
         before = self._breaker.current_state
         if probe:
             self._breaker.half_open()
-        try:
+        with contextlib.suppress(SourceError, pybreaker.CircuitBreakerError):
             self._breaker.call(_verdict, error)
-        except (SourceError, pybreaker.CircuitBreakerError):
-            pass
         after = self._breaker.current_state
         if after == pybreaker.STATE_OPEN:
             self._opened_at = self._clock()

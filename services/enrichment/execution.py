@@ -1,32 +1,31 @@
 """One run in a worker's hand: asks run.py what to do, does it, writes down what happened.
 
-Each change is one transaction: the lease is proven, the step written, and the event that tells of it
-put in the outbox. A crash at any line leaves a run that the next worker takes over.
+Each change is one transaction: the lease is proven, the step written, and the event that tells of
+it put in the outbox. A crash at any line leaves a run that the next worker takes over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
 from chassis import outbox, telemetry
-from chassis.clock import Clock, to_timestamp
+from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.outbox import Relay
-from prospect.enrichment.v1 import events_pb2
 from services.enrichment import messages, store
 from services.enrichment.breakers import CircuitOpen, SourceBreaker
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.run import (
     Decision,
     Finish,
-    RunStatus,
     Step,
     StepStatus,
     begin,
@@ -71,6 +70,10 @@ class Execution:
             await self._settle_lost_calls()
             while not await self._advance():
                 pass
+        except asyncio.CancelledError:
+            # The grace period is over: the next worker need not wait for the lease to run out.
+            await self._hand_back(self._tools.clock())
+            raise
         finally:
             for call in self._calls:
                 call.cancel()
@@ -88,13 +91,13 @@ class Execution:
         if not self._stopping.is_set():
             for source in decision.call:
                 await self._start_call(source)
-        if decision.close:
+        if self._calls:
+            await self._wait_for_calls(decision, now)
             return False
-        if not self._calls:
-            await self._hand_back(decision, now)
-            return True
-        await self._wait_for_calls(decision, now)
-        return False
+        # Steps that were closed or parked just now call for a new decision.
+        if decision.close or (decision.call and not self._stopping.is_set()):
+            return False
+        return await self._pause(decision, now)
 
     async def _settle_lost_calls(self) -> None:
         """What an earlier worker began and never settled has lost its reply."""
@@ -161,9 +164,10 @@ class Execution:
     async def _close(self, step: Step) -> None:
         """End a step without an answer; a call of it that is still out is given up."""
         before = self._run.steps[step.source]
-        for call, source in list(self._calls.items()):
-            if source is step.source:
-                call.cancel()
+        for call in [call for call, source in self._calls.items() if source is step.source]:
+            del self._calls[call]
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
         async with self._change(step) as connection:
             if before.status is StepStatus.IN_PROGRESS:
                 now = self._tools.clock()
@@ -171,27 +175,25 @@ class Execution:
 
     async def _finish(self, finish: Finish, now: datetime) -> None:
         run = self._run
-        ids = {
-            "tenant_id": str(run.lease.tenant_id),
-            "run_id": str(run.lease.run_id),
-            "prospect_id": str(run.prospect_id),
-            "user_id": str(run.user_id),
-        }
-        if finish.status is RunStatus.COMPLETE:
-            message = events_pb2.EnrichmentCompleted(**ids, completed_at=to_timestamp(now))
-            event = messages.completed(message, run.steps.values(), finish.missing)
-        else:
-            failure = events_pb2.EnrichmentFailed(**ids, failed_at=to_timestamp(now))
-            event = messages.failed(failure, run.steps)
+        event = messages.run_ended(run, finish, now)
         async with tenant_transaction(self._tools.pool, run.lease.tenant_id) as connection:
             await store.hold(connection, run.lease)
             await store.end(connection, run, finish, now)
             await outbox.enqueue(connection, run.lease.tenant_id, [event])
         self._tools.relay.wake()
 
-    async def _hand_back(self, decision: Decision, now: datetime) -> None:
-        """Let go of a run that waits, or of any run when the process stops."""
-        wake_at = now if self._stopping.is_set() else decision.look_again_at or now
+    async def _pause(self, decision: Decision, now: datetime) -> bool:
+        """Wait in hand where it is short; else let go of the run, as at a stop. True: let go."""
+        wake_at = decision.look_again_at or now
+        seconds = (wake_at - now).total_seconds()
+        if not self._stopping.is_set() and seconds <= self._run.lease.seconds / 3:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), max(seconds, 0))
+            return False
+        await self._hand_back(now if self._stopping.is_set() else wake_at)
+        return True
+
+    async def _hand_back(self, wake_at: datetime) -> None:
         async with tenant_transaction(self._tools.pool, self._run.lease.tenant_id) as connection:
             await store.release(connection, self._run.lease, wake_at)
 

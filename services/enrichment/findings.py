@@ -14,6 +14,8 @@ from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Any
 
+from pydantic import TypeAdapter
+
 
 class SourceName(StrEnum):
     """The four sources, by the name that proto, SQL, settings and docs use."""
@@ -147,13 +149,13 @@ class Summary:
     provenance: Provenance
 
 
-TYPE_OF: dict[SourceName, type] = {
-    SourceName.CONTACTOUT: Contact,
-    SourceName.EXA: WebFindings,
-    SourceName.SEC: InsiderTrades,
-    SourceName.CLAUDE: Summary,
-}
 Finding = Contact | WebFindings | InsiderTrades | Summary
+_ADAPTERS: dict[SourceName, TypeAdapter[Any]] = {
+    SourceName.CONTACTOUT: TypeAdapter(Contact),
+    SourceName.EXA: TypeAdapter(WebFindings),
+    SourceName.SEC: TypeAdapter(InsiderTrades),
+    SourceName.CLAUDE: TypeAdapter(Summary),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +209,9 @@ def to_json(value: Any) -> Any:
             return [to_json(item) for item in value]
     fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
     return {name: to_json(item) for name, item in fields if item is not None}
+
+
+def from_json(source: SourceName, value: Any) -> Finding:
+    """Turn what `to_json` made back into the source's finding."""
+    finding: Finding = _ADAPTERS[source].validate_python(value)
+    return finding

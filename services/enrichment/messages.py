@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 from google.protobuf import json_format
+from prospect.enrichment.v1 import events_pb2
+from prospect.enrichment.v1 import prospect_pb2 as pb
 
 from chassis.clock import to_timestamp
 from chassis.messaging import OutgoingEvent
-from prospect.enrichment.v1 import events_pb2
-from prospect.enrichment.v1 import prospect_pb2 as pb
 from services.enrichment.findings import SourceName
-from services.enrichment.run import RunStatus, Step, StepStatus
+from services.enrichment.run import Finish, RunStatus, Step, StepStatus
+from services.enrichment.store import ClaimedRun
 
 SOURCE = "prospect/enrichment"
 FINDINGS = ("contact_data", "web_data", "insider_data", "ai_summary")
@@ -98,24 +100,32 @@ def progressed(tenant_id: UUID, run_id: UUID, prospect_id: UUID, step: Step) -> 
     return OutgoingEvent.of(f"prospect.enrich.progressed.{tenant_id}", message, SOURCE)
 
 
-def completed(
-    message: events_pb2.EnrichmentCompleted, steps: Iterable[Step], missing: Iterable[SourceName]
-) -> OutgoingEvent:
-    """Return the event that tells of a run that ended well."""
-    answered = [step.source.value for step in steps if step.status is StepStatus.COMPLETE]
-    message.complete.extend(answered)
-    message.missing.extend(source.value for source in missing)
-    return OutgoingEvent.of(f"prospect.enrich.completed.{message.tenant_id}", message, SOURCE)
+def run_ended(run: ClaimedRun, finish: Finish, now: datetime) -> OutgoingEvent:
+    """Return the event that tells of a run's end."""
+    tenant_id, run_id = str(run.lease.tenant_id), str(run.lease.run_id)
+    prospect_id, user_id = str(run.prospect_id), str(run.user_id)
+    if finish.status is RunStatus.COMPLETE:
+        completed = events_pb2.EnrichmentCompleted(
+            tenant_id=tenant_id,
+            run_id=run_id,
+            prospect_id=prospect_id,
+            user_id=user_id,
+            complete=[s.value for s in SourceName if run.steps[s].status is StepStatus.COMPLETE],
+            missing=[source.value for source in finish.missing],
+            completed_at=to_timestamp(now),
+        )
+        return OutgoingEvent.of(f"prospect.enrich.completed.{tenant_id}", completed, SOURCE)
+    failed = events_pb2.EnrichmentFailed(
+        tenant_id=tenant_id,
+        run_id=run_id,
+        prospect_id=prospect_id,
+        user_id=user_id,
+        steps=steps_in_order(run.steps),
+        failed_at=to_timestamp(now),
+    )
+    return OutgoingEvent.of(f"prospect.enrich.failed.{tenant_id}", failed, SOURCE)
 
 
-def failed(
-    message: events_pb2.EnrichmentFailed, steps: Mapping[SourceName, Step]
-) -> OutgoingEvent:
-    """Return the event that tells of a run that brought nothing."""
-    message.steps.extend(steps_in_order(steps))
-    return OutgoingEvent.of(f"prospect.enrich.failed.{message.tenant_id}", message, SOURCE)
-
-
-def ended(status: str) -> bool:
+def ended(status: pb.EnrichmentStatus.ValueType) -> bool:
     """Whether a run of this status has reached its end."""
-    return status in (RunStatus.COMPLETE, RunStatus.FAILED)
+    return status in (pb.ENRICHMENT_STATUS_COMPLETE, pb.ENRICHMENT_STATUS_FAILED)

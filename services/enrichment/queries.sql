@@ -1,8 +1,12 @@
 -- The enrichment service's statements, whole and named; store.py calls them.
 
+-- name: lock_request
+-- Take requests with the same id one after another.
+select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))
+
 -- name: find_run_of_request
 -- The run that a request id made before.
-select run_id, prospect_id from enrichment.runs where tenant_id = $1 and request_id = $2
+select run_id from enrichment.runs where tenant_id = $1 and request_id = $2
 
 -- name: add_prospect
 -- Make the prospect where it is not there yet.

@@ -1,7 +1,7 @@
 """Prospects, runs, steps and attempts in Postgres; functions take a connection in a transaction.
 
-What a worker writes goes through `hold` first: it proves that the lease is still the worker's own and
-renews it, so that a worker that comes late changes nothing.
+What a worker writes goes through `hold` first: it proves that the lease is still the worker's own
+and renews it, so that a worker that comes late changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ import asyncpg
 from chassis import telemetry
 from chassis.clock import new_id
 from chassis.database import Connection, Queries
-from services.enrichment.findings import Answer, Finding, SourceError, SourceName, Subject, to_json
+from services.enrichment.findings import (
+    Answer,
+    Finding,
+    SourceError,
+    SourceName,
+    Subject,
+    from_json,
+    to_json,
+)
 from services.enrichment.run import Finish, Step, StepStatus, first_steps
 
 SQL = Queries(Path(__file__).parent / "queries.sql")
@@ -44,6 +52,14 @@ class Request:
     prospect_id: UUID
     subject: Subject
     request_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run that a request has got; `joined` says that it was there before."""
+
+    run_id: UUID
+    joined: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +88,29 @@ class ClaimedRun:
     deadline_at: datetime
     traceparent: str
     steps: dict[SourceName, Step]
-    findings: dict[SourceName, Any]
+    findings: dict[SourceName, Finding]
 
 
 async def accept(
     connection: Connection, request: Request, now: datetime, deadline_at: datetime
-) -> tuple[UUID, UUID, bool]:
-    """Write a run, or join the one in flight; return run, prospect and whether it was joined."""
+) -> Accepted:
+    """Write a run, or join the one in flight."""
     tenant_id, prospect_id = request.tenant_id, request.prospect_id
     if request.request_id:
-        row = await connection.fetchrow(SQL.find_run_of_request, tenant_id, request.request_id)
-        if row:
-            return row["run_id"], row["prospect_id"], True
+        await connection.execute(SQL.lock_request, request.request_id)
+        before = await connection.fetchval(SQL.find_run_of_request, tenant_id, request.request_id)
+        if before:
+            return Accepted(before, joined=True)
     who = _who(request.subject)
     await connection.execute(SQL.add_prospect, tenant_id, prospect_id, *who)
     await connection.execute(SQL.lock_prospect, tenant_id, prospect_id)
     in_flight = await connection.fetchval(SQL.find_run_in_flight, tenant_id, prospect_id)
     if in_flight:
-        return in_flight, prospect_id, True
+        return Accepted(in_flight, joined=True)
     run_id = new_id(now)
     steps = first_steps(request.subject, now)
     statuses = json.dumps({source.value: step.status.value for source, step in steps.items()})
-    await connection.execute(
-        SQL.begin_prospect, tenant_id, prospect_id, *who, run_id, statuses
-    )
+    await connection.execute(SQL.begin_prospect, tenant_id, prospect_id, *who, run_id, statuses)
     await connection.execute(
         SQL.add_run,
         tenant_id,
@@ -116,7 +131,7 @@ async def accept(
         [step.reason for step in steps.values()],
         [step.ended_at for step in steps.values()],
     )
-    return run_id, prospect_id, False
+    return Accepted(run_id, joined=False)
 
 
 async def find_waiting(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
@@ -143,7 +158,11 @@ async def claim(connection: Connection, lease: Lease) -> ClaimedRun | None:
         traceparent=run["traceparent"],
         steps={SourceName(row["source"]): _step(row) for row in rows},
         findings={
-            SourceName(row["source"]): json.loads(row["finding"]) for row in rows if row["finding"]
+            SourceName(row["source"]): from_json(
+                SourceName(row["source"]), json.loads(row["finding"])
+            )
+            for row in rows
+            if row["finding"]
         },
     )
 

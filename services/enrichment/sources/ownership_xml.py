@@ -15,6 +15,8 @@ from typing import Any
 from lxml import etree  # type: ignore[import-untyped]
 
 MAX_BYTES = 10 * 1024 * 1024
+MAX_REPAIRED_BYTES = 2 * 1024 * 1024
+MAX_DEPTH = 256
 
 ROW_TAGS = frozenset(
     {
@@ -25,6 +27,18 @@ ROW_TAGS = frozenset(
     }
 )
 RECORD_TAGS = ROW_TAGS | {"reportingOwner", "issuer", "footnote", "ownerSignature"}
+_FIELDS = """
+documentType periodOfReport dateOfOriginalSubmission noSecuritiesOwned aff10b5One
+issuerCik issuerName issuerTradingSymbol rptOwnerCik rptOwnerName
+isDirector isOfficer isTenPercentOwner isOther officerTitle otherText
+securityTitle transactionDate deemedExecutionDate transactionCode equitySwapInvolved
+transactionTimeliness transactionShares transactionTotalValue transactionPricePerShare
+transactionAcquiredDisposedCode sharesOwnedFollowingTransaction
+valueOwnedFollowingTransaction directOrIndirectOwnership natureOfOwnership
+conversionOrExercisePrice exerciseDate expirationDate
+underlyingSecurityTitle underlyingSecurityShares underlyingSecurityValue
+"""
+FIELD_TAGS = frozenset(_FIELDS.split())
 
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?ownershipDocument[\s/>]")
 _ROOT_END = re.compile(rb"</(?:[\w.-]+:)?ownershipDocument\s*>")
@@ -37,6 +51,9 @@ _MARKUP = re.compile(
     r"|</(?P<end>[A-Za-z_][\w.:-]*)\s*(?:>|(?=<))"
     r"|<(?P<start>[A-Za-z_][\w.:-]*)(?P<attributes>(?:\s[^<>]*?)?)(?P<empty>/?)>",
     re.DOTALL,
+)
+_ATTRIBUTE = re.compile(
+    r"(?<=\s)(?P<name>[A-Za-z_][\w.:-]*)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'/]+))"
 )
 _STRAY_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#x[0-9A-Fa-f]+);)")
 
@@ -67,10 +84,12 @@ def read_tree(document: bytes) -> Any:
     block = xml_block(document)
     if _DECLARATION.search(block):
         raise OwnershipError("the document declares a DOCTYPE or entities, which is refused")
-    if _ROOT_END.search(block) is None and b"/>" != block[-2:]:
+    if _ROOT_END.search(block) is None:
         raise OwnershipError("the document is cut off: </ownershipDocument> is missing")
     root, well_formed = _parse(block)
     if not well_formed:
+        if len(block) > MAX_REPAIRED_BYTES:
+            raise OwnershipError("the document is broken, and too large to repair")
         root, _ = _parse(_balance(block.decode("latin-1")).encode("latin-1"))
     if root is None:
         raise OwnershipError("the document is not XML")
@@ -88,6 +107,12 @@ def local_name(element: Any) -> str:
 def text_of(element: Any) -> str:
     """Return all text below an element, whitespace made single."""
     return " ".join("".join(element.itertext()).split())
+
+
+def own_text_of(element: Any) -> str:
+    """Return the text that stands in an element itself, not in the elements below it."""
+    parts = [element.text, *(child.tail for child in element)]
+    return " ".join(" ".join(part or "" for part in parts).split())
 
 
 def own_elements(record: Any) -> Iterator[Any]:
@@ -130,16 +155,20 @@ def _balance(block: str) -> str:
     """Return the document with its tags balanced by name and its stray < and & escaped."""
     pieces: list[str] = []
     open_tags: list[str] = []
+    last_closed = ""
     position = 0
     for markup in _MARKUP.finditer(block):
         pieces.append(_escaped(block[position : markup.start()]))
         position = markup.end()
         if name := markup["end"]:
-            pieces.append(_closing(name, open_tags))
+            pieces.append(_closing(name, open_tags, last_closed))
+            last_closed = name
         elif name := markup["start"]:
-            pieces.append(f"<{name}{markup['attributes']}{markup['empty']}>")
+            pieces.append(f"<{name}{_attributes(markup['attributes'])}{markup['empty']}>")
             if not markup["empty"]:
                 open_tags.append(name)
+            if len(open_tags) > MAX_DEPTH:
+                raise OwnershipError("the document is nested too deeply")
         else:
             pieces.append(markup[0])
     pieces.append(_escaped(block[position:]))
@@ -147,17 +176,31 @@ def _balance(block: str) -> str:
     return "".join(pieces)
 
 
-def _closing(name: str, open_tags: list[str]) -> str:
-    """Close everything up to the element called `name`; an end tag that ends nothing is dropped."""
+def _closing(name: str, open_tags: list[str], last_closed: str) -> str:
+    """Close everything up to the element called `name`; an end tag that ends nothing is dropped.
+
+    Dropping it is refused where something has lost its name: a field without its beginning would
+    read as absent, a row without its beginning would not be read at all.
+    """
     if name not in open_tags:
-        if name.rsplit(":", 1)[-1] in RECORD_TAGS:
-            raise OwnershipError(f"the document is broken: a <{name}> has lost its beginning")
+        local = name.rsplit(":", 1)[-1]
+        if local in RECORD_TAGS or (local in FIELD_TAGS and name != last_closed):
+            raise OwnershipError(f"the document is broken: a <{local}> has lost its beginning")
         return ""
     closed = []
     while True:
         closed.append(open_tags.pop())
         if closed[-1] == name:
             return "".join(f"</{tag}>" for tag in closed)
+
+
+def _attributes(text: str) -> str:
+    """Return a tag's attributes quoted, each once; what is no attribute is dropped."""
+    kept: dict[str, str] = {}
+    for attribute in _ATTRIBUTE.finditer(text):
+        value = attribute[2] or attribute[3] or attribute[4] or ""
+        kept.setdefault(attribute["name"], _escaped(value).replace('"', "&quot;"))
+    return "".join(f' {name}="{value}"' for name, value in kept.items())
 
 
 def _escaped(text: str) -> str:

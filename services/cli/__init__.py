@@ -1,0 +1,1 @@
+"""The prospect command: parses, then calls."""

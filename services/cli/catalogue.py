@@ -1,0 +1,50 @@
+"""The three services as data: what the commands choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from chassis.service import Foundation, Parts, Topology
+from chassis.settings import ServiceSettings, variables
+
+
+class ServiceName(StrEnum):
+    """A service, by the name of its folder, schema and Kubernetes Deployment."""
+
+    ACTIVITY = "activity"
+    ENRICHMENT = "enrichment"
+    METRICS = "metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a service's wiring module offers."""
+
+    folder: Path
+    topology: Topology
+    settings: type[ServiceSettings]
+    build: Callable[[Foundation, Any], Awaitable[Parts]]
+
+
+def wiring_of(name: ServiceName) -> Wiring:
+    """Import a service's wiring, and only that one: a process holds one service's code."""
+    module = import_module(f"services.{name.value}.wiring")
+    return Wiring(module.FOLDER, module.TOPOLOGY, module.Settings, module.build)
+
+
+def folder_of(name: ServiceName) -> Path:
+    """Return a service's folder, with its migrations."""
+    return Path(__file__).parents[1] / name.value
+
+
+def known_variables() -> dict[str, str]:
+    """Return every PROSPECT_ variable that any service reads, and what it means."""
+    known = {"PROSPECT_POSTGRES_OWNER_DSN": "DSN of the role that migrates, <service>_owner"}
+    for name in ServiceName:
+        known |= variables(wiring_of(name).settings)
+    return known

@@ -1,0 +1,99 @@
+"""`prospect dev`: the whole stack, kept running."""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.dev import LIVE_KEYS, Stack, StackError, running
+
+TENANT = uuid.UUID("0192f0c1-0000-7000-8000-000000000001")
+USER = uuid.UUID("0192f0c1-0000-7000-8000-0000000000aa")
+
+
+class _Stop(BaseException):
+    """SIGTERM arrived."""
+
+
+def dev(
+    state: Annotated[Path, typer.Option(help="Where data, keys and logs are kept.")] = Path(
+        ".state/dev"
+    ),
+    latency: Annotated[int, typer.Option(help="Milliseconds the sandbox takes to answer.")] = 200,
+) -> None:
+    """Run PostgreSQL, NATS, the sandbox and the three services until Ctrl-C.
+
+    gRPC reflection is on. The token for the development tenant is printed and kept in the state
+    folder (`token`). Data survive a restart; `rm -r .state/dev` begins anew.
+
+    Example: prospect dev
+    """
+    signal.signal(signal.SIGTERM, _raise_stop)
+    console = Console()
+    try:
+        with running(state.resolve(), fixed_ports=True, latency_ms=latency) as stack:
+            token = stack.token(TENANT, USER)
+            (stack.folder / "token").write_text(token)
+            console.print(addresses(stack))
+            console.print(f"[bold]Development token[/] (tenant {TENANT}, 12 h):\n{token}\n",
+                          soft_wrap=True, highlight=False)  # fmt: skip
+            console.print(_how_to_call(stack), highlight=False, soft_wrap=True)
+            _watch(stack)
+    except (KeyboardInterrupt, _Stop):
+        console.print("stopped")
+
+
+def addresses(stack: Stack) -> Table:
+    """Return where everything runs, as a table."""
+    table = Table("part", "address", title="Where everything runs", title_justify="left")
+    for name, address in stack.addresses.items():
+        table.add_row(f"{name} (gRPC)", address)
+    table.add_row("NATS", stack.nats_url)
+    table.add_row("PostgreSQL", stack.postgres.dsn())
+    table.add_row("sources' sandbox", stack.sandbox_url)
+    table.add_row("logs", str(stack.folder / "logs"))
+    return table
+
+
+def sources(stack: Stack) -> str:
+    """Say which sources are live and which keys would make the others so."""
+    sandboxed = stack.sandboxed()
+    live = [name for name in LIVE_KEYS if name not in sandboxed]
+    lines = [f"Asked for real: {', '.join(live)}."] if live else []
+    if sandboxed:
+        lines.append(
+            f"[yellow]Answered by the sandbox, not by the vendor: {', '.join(sandboxed)}.[/] "
+            "To ask the vendor, set: "
+            + ", ".join(f"{LIVE_KEYS[name][0]} ({name})" for name in sandboxed)
+            + "."
+        )
+    return "\n".join(lines)
+
+
+def _how_to_call(stack: Stack) -> str:
+    call = (
+        f'buf curl --http2-prior-knowledge -H "authorization: Bearer $(cat {stack.folder}/token)" '
+        f"-d '{{\"page_size\": 5}}' http://{stack.addresses['activity']}"
+        "/prospect.activity.v1.ActivityService/ListActivities"
+    )
+    return f"[bold]Call it[/] (reflection is on):\n{call}\n\n{sources(stack)}\nCtrl-C stops all."
+
+
+def _watch(stack: Stack) -> None:
+    """Wait; a service that ends by itself ends the stack, with its name."""
+    while True:
+        for name, process in stack.processes.items():
+            if process.poll() is not None:
+                raise StackError(f"{name} has ended; see {stack.folder / 'logs'}/{name}.log")
+        time.sleep(0.5)
+
+
+def _raise_stop(number: int, frame: object) -> None:
+    raise _Stop

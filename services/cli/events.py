@@ -1,0 +1,87 @@
+"""`prospect events`: publish to NATS as an outside back end would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import Annotated
+
+import nats.errors
+import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from prospect.enrichment.v1 import events_pb2 as enrichment_events
+from prospect.metrics.v1 import events_pb2 as metrics_events
+
+from chassis import messaging
+from chassis.errors import Unavailable
+from chassis.messaging import OutgoingEvent
+from chassis.settings import SettingsError
+from chassis.validation import violations_of
+from services import topology
+
+app = typer.Typer(no_args_is_help=True, help="Publish events to NATS, as a back end does.")
+MESSAGES: dict[str, type[Message]] = {
+    topology.REQUESTED: enrichment_events.EnrichmentRequested,
+    topology.AGGREGATE_DAILY: metrics_events.AggregateDaily,
+}
+
+
+@app.callback()
+def events() -> None:
+    """Publish events to NATS, as a back end does."""
+
+
+@app.command("publish")
+def publish(
+    subject: Annotated[str, typer.Argument(help=f"One of: {', '.join(MESSAGES)}.")],
+    body: Annotated[str, typer.Argument(help="The message as JSON, fields as in the contract.")],
+    nats_url: Annotated[
+        str, typer.Option(envvar="PROSPECT_NATS_URL", help="Where NATS listens.")
+    ] = "nats://127.0.0.1:4222",
+    check: Annotated[
+        bool, typer.Option(help="Check the message against the contract's rules first.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Publish one event and wait until the broker has it on disk.
+
+    Examples:
+
+      prospect events publish metrics.aggregate.daily '{"date": "2026-11-24"}'
+
+      prospect events publish prospect.enrich.requested '{"prospect_id": "…", "tenant_id": "…",
+      "user_id": "…", "name": "Katherine Adams", "company": "Apple Inc."}'
+    """
+    message = _parse(subject, body)
+    violations = violations_of(message) if check else []
+    if violations:
+        for each in violations:
+            typer.echo(f"{each.field}: {each.message} ({each.rule})", err=True)
+        raise typer.Exit(2)
+    event = OutgoingEvent.of(subject, message, os.environ.get("USER", "cli"))
+    try:
+        asyncio.run(_publish(nats_url, event))
+    except (OSError, nats.errors.Error, Unavailable) as error:
+        raise SettingsError(f"NATS at {nats_url} did not take the event: {error}") from None
+    result = {"subject": subject, "event_id": str(event.event_id)}
+    typer.echo(json.dumps(result) if as_json else f"published {event.event_id} on {subject}")
+
+
+def _parse(subject: str, body: str) -> Message:
+    kind = MESSAGES.get(subject)
+    if kind is None:
+        raise typer.BadParameter(f"subject must be one of: {', '.join(MESSAGES)}")
+    try:
+        return json_format.Parse(body, kind())
+    except json_format.ParseError as error:
+        raise typer.BadParameter(f"body is not a {kind.DESCRIPTOR.full_name}: {error}") from None
+
+
+async def _publish(url: str, event: OutgoingEvent) -> None:
+    client = await asyncio.wait_for(messaging.connect(url, "prospect-cli"), 5)
+    try:
+        await messaging.publish(client, event)
+    finally:
+        await client.close()

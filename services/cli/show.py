@@ -1,0 +1,174 @@
+"""How things look in a terminal: tables, progress and bars; no call is made here."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+
+from prospect.activity.v1 import activity_service_pb2 as activity_pb
+from prospect.enrichment.v1 import prospect_pb2 as pb
+from prospect.metrics.v1 import metrics_service_pb2 as metrics_pb
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from chassis.clock import to_datetime, utc_now
+
+SOURCES = ("contactout", "exa", "sec", "claude")
+BAR_WIDTH = 50
+STYLES = {
+    "complete": "green",
+    "in_progress": "cyan",
+    "pending": "dim",
+    "skipped": "dim",
+    "not_found": "yellow",
+    "circuit_open": "magenta",
+    "failed": "red",
+}
+
+
+def activities(entries: Iterable[activity_pb.Activity], names: Mapping[str, str]) -> Table:
+    """The newest entries of the log."""
+    table = Table("when (UTC)", "user", "action", "metadata", title="newest first")
+    for each in entries:
+        action = activity_pb.ActionType.Name(each.action_type).removeprefix("ACTION_TYPE_")
+        when = f"{to_datetime(each.created_at):%H:%M:%S}"
+        user = names.get(each.user_id, each.user_id)
+        table.add_row(when, user, action.lower(), each.metadata_json)
+    return table
+
+
+def progress(
+    labels: Mapping[uuid.UUID, tuple[str, str]], runs: Mapping[uuid.UUID, pb.Run]
+) -> Table:
+    """One row a prospect, one column a source, with outcome and elapsed time."""
+    table = Table("prospect", "asked by", *SOURCES, "run")
+    for prospect_id, (name, asked_by) in labels.items():
+        run = runs.get(prospect_id)
+        steps = {step.source: step for step in run.steps} if run else {}
+        cells = [_step_cell(steps.get(source)) for source in SOURCES]
+        table.add_row(name, asked_by, *cells, _run_cell(run))
+    return table
+
+
+def _step_cell(step: pb.Step | None) -> Text:
+    if step is None:
+        return Text("…", style="dim")
+    status = pb.SourceStatus.Name(step.status).removeprefix("SOURCE_STATUS_").lower()
+    elapsed = _elapsed(step)
+    return Text(f"{status} {elapsed}".strip(), style=STYLES.get(status, ""))
+
+
+def _elapsed(step: pb.Step) -> str:
+    if not step.HasField("started_at"):
+        return ""
+    end = to_datetime(step.ended_at) if step.HasField("ended_at") else utc_now()
+    return f"{(end - to_datetime(step.started_at)).total_seconds():.1f}s"
+
+
+def _run_cell(run: pb.Run | None) -> Text:
+    if run is None:
+        return Text("…", style="dim")
+    status = pb.EnrichmentStatus.Name(run.status).removeprefix("ENRICHMENT_STATUS_").lower()
+    missing = f" (without {', '.join(run.missing)})" if run.missing else ""
+    return Text(status + missing, style=STYLES.get(status, ""))
+
+
+def prospect(found: pb.Prospect) -> Panel:
+    """A finished prospect: contact, pages, trades, and the summary with its citations."""
+    parts: list[RenderableType] = []
+    if found.HasField("contact_data"):
+        parts.append(_contact(found.contact_data))
+    if found.HasField("web_data"):
+        parts.append(_pages(found.web_data))
+    if found.HasField("insider_data"):
+        parts.append(_trades(found.insider_data))
+    if found.HasField("ai_summary"):
+        parts.append(_summary(found.ai_summary))
+    return Panel(Group(*parts), title=f"[bold]{found.name}[/], {found.title}, {found.company}")
+
+
+def _contact(contact: pb.Contact) -> Table:
+    table = Table("contact", "", show_header=True)
+    for label, values in (
+        ("work e-mail", contact.work_emails),
+        ("personal e-mail", contact.personal_emails),
+        ("phone", contact.phones),
+        ("LinkedIn", [contact.linkedin_url]),
+    ):
+        if any(values):
+            table.add_row(label, ", ".join(values))
+    return table
+
+
+def _pages(web: pb.WebFindings) -> Table:
+    table = Table("web", "published", "address")
+    for page in web.pages[:3]:
+        table.add_row(page.title, page.published_on, page.url)
+    return table
+
+
+def _trades(insider: pb.InsiderTrades) -> Table:
+    title = f"insider trades in {insider.issuer_name}, from {insider.filings_read} filing(s)"
+    table = Table("date", "what", "security", "A/D", title=title, title_justify="left")
+    for column in ("shares", "price $", "owned after"):
+        table.add_column(column, justify="right")
+    for trade in insider.trades:
+        table.add_row(
+            trade.transaction_date,
+            f"{trade.transaction_kind} ({trade.transaction_code})",
+            trade.security_title,
+            trade.acquired_disposed,
+            trade.shares or "see footnote",
+            trade.price_per_share or "see footnote",
+            trade.shares_owned_after,
+        )
+    return table
+
+
+def _summary(summary: pb.Summary) -> Group:
+    text = Text()
+    cited: list[str] = []
+    for sentence in summary.sentences:
+        text.append(sentence.text)
+        text.append(f" [{', '.join(sentence.fact_ids)}] ", style="cyan")
+        cited += sentence.fact_ids
+    facts = Table("fact", "what it says", "where", title=f"cited (model: {summary.model})")
+    for fact in summary.facts:
+        if fact.id in cited:
+            facts.add_row(fact.id, fact.text, fact.url)
+    return Group(Text("\nSummary", style="bold"), text, facts)
+
+
+def usage(rows: Iterable[metrics_pb.DailyUsage], names: Mapping[str, str]) -> Table:
+    """The day by user."""
+    columns = (
+        ("logins", "total_logins"),
+        ("searches", "searches_executed"),
+        ("views", "profiles_viewed"),
+        ("enriched", "profiles_enriched"),
+        ("exports", "csv_exports"),
+        ("new lists", "lists_created"),
+        ("all", "total_activities"),
+    )
+    table = Table("date", "user")
+    for heading, _ in columns:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        values = [f"{getattr(row, name):,}" for _, name in columns]
+        table.add_row(row.date, names.get(row.user_id, row.user_id), *values)
+    return table
+
+
+def usage_chart(rows: Iterable[metrics_pb.DailyUsage], names: Mapping[str, str]) -> Text:
+    """A bar a user, as long as what they did; enriched profiles stand behind it."""
+    listed = list(rows)
+    most = max((row.total_activities for row in listed), default=1)
+    text = Text("activities by user\n", style="bold")
+    for row in listed:
+        length = max(1, round(row.total_activities / most * BAR_WIDTH))
+        text.append(f"{names.get(row.user_id, row.user_id):>8} ")
+        text.append("█" * length, style="green")
+        text.append(f" {row.total_activities:,}, {row.profiles_enriched} enriched\n")
+    return text

@@ -1,0 +1,273 @@
+"""The devstack: real PostgreSQL and NATS from wheels, migrations, the three services, the sandbox.
+
+Everything lives in a state folder and in child processes that die with this one. A source whose key
+stands in the environment is asked for real; the others are answered by the sandbox.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from chassis import embedded
+from chassis.clock import utc_now
+from chassis.migrate import migrate
+
+ROOT = Path(__file__).parents[1]
+SERVICES = ("activity", "enrichment", "metrics")
+FULL_NAMES = {name: f"prospect.{name}.v1.{name.capitalize()}Service" for name in SERVICES}
+PORTS = {"activity": 50051, "enrichment": 50052, "metrics": 50053, "nats": 4222, "sandbox": 8400}
+ALL_SCOPES = "activity:read activity:write enrichment:read enrichment:write metrics:read"
+READY_SECONDS = 30.0
+STOP_SECONDS = 5.0
+# The setting that makes a source live, and where the sandbox stands in for it.
+LIVE_KEYS = {
+    "contactout": ("PROSPECT_CONTACTOUT_API_KEY", ("PROSPECT_CONTACTOUT_URL",)),
+    "exa": ("PROSPECT_EXA_API_KEY", ("PROSPECT_EXA_URL",)),
+    "sec": ("PROSPECT_SEC_USER_AGENT", ("PROSPECT_SEC_DATA_URL", "PROSPECT_SEC_ARCHIVES_URL")),
+    "claude": ("PROSPECT_ANTHROPIC_API_KEY", ("PROSPECT_ANTHROPIC_URL",)),
+}
+
+
+class StackError(Exception):
+    """The stack did not start; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running stack and how to reach its parts."""
+
+    folder: Path
+    addresses: Mapping[str, str]
+    nats_url: str
+    postgres: embedded.Postgres
+    sandbox_url: str
+    key: Ed25519PrivateKey
+    processes: Mapping[str, subprocess.Popen[bytes]]
+    environments: Mapping[str, Mapping[str, str]]
+
+    def token(
+        self,
+        tenant_id: uuid.UUID | None,
+        user_id: uuid.UUID,
+        scopes: str = ALL_SCOPES,
+        lifetime: timedelta = timedelta(hours=12),
+    ) -> str:
+        """Mint a token that the stack's services accept."""
+        return mint(self.key, tenant_id, user_id, scopes, lifetime)
+
+    def sandboxed(self) -> list[str]:
+        """Return the sources that the sandbox answers for."""
+        return [name for name, (key, _) in LIVE_KEYS.items() if not os.environ.get(key)]
+
+
+def mint(
+    key: Ed25519PrivateKey,
+    tenant_id: uuid.UUID | None,
+    user_id: uuid.UUID,
+    scopes: str,
+    lifetime: timedelta,
+) -> str:
+    """Sign a development token."""
+    now = utc_now()
+    claims = {
+        "iss": "prospect",
+        "aud": "prospect",
+        "sub": str(user_id),
+        "scope": scopes,
+        "iat": now,
+        "exp": now + lifetime,
+    }
+    tenant = {"tenant_id": str(tenant_id)} if tenant_id else {}
+    return jwt.encode(claims | tenant, key, algorithm="EdDSA")
+
+
+@contextmanager
+def running(
+    folder: Path, *, fixed_ports: bool = False, latency_ms: int = 0, extra: Mapping[str, str] = {}
+) -> Iterator[Stack]:
+    """Start everything, yield it ready, and stop it in order; `extra` goes to every service."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ports = {name: embedded.free_port(port if fixed_ports else 0) for name, port in PORTS.items()}
+    with ExitStack() as on_exit:
+        on_exit.enter_context(_only_one(folder))
+        postgres = on_exit.enter_context(embedded.postgres(folder / "postgres"))
+        nats = on_exit.enter_context(embedded.nats_server(folder / "nats", port=ports["nats"]))
+        migrate_all(postgres.dsn())
+        key = _signing_key(folder / "signing-key.pem")
+        sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
+        addresses = {name: f"127.0.0.1:{ports[name]}" for name in SERVICES}
+        environments = {
+            name: _environment(folder, name, postgres, nats, key, addresses, sandbox_url) | dict(extra)
+            for name in SERVICES
+        }
+        processes: dict[str, subprocess.Popen[bytes]] = {}
+        on_exit.callback(_stop_all, processes)
+        processes["sandbox"] = start_sandbox(folder, ports["sandbox"], latency_ms)
+        for name in SERVICES:
+            processes[name] = start_service(folder, name, environments[name])
+        for name in SERVICES:
+            wait_serving(name, addresses[name], processes[name], folder)
+        yield Stack(
+            folder, addresses, nats.url, postgres, sandbox_url, key, processes, environments
+        )
+
+
+def migrate_all(admin_dsn: str) -> None:
+    """Bring the three schemas up to date."""
+    import asyncio  # noqa: PLC0415 -- the only asynchronous step of a synchronous start
+
+    for name in SERVICES:
+        asyncio.run(migrate(admin_dsn, name, ROOT / "services" / name))
+
+
+def start_service(
+    folder: Path, name: str, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start one service as `prospect serve` does in production; its log is in the state folder."""
+    return _start(folder, name, [sys.executable, "-m", "services", "serve", name], environment)
+
+
+def start_sandbox(folder: Path, port: int, latency_ms: int) -> subprocess.Popen[bytes]:
+    """Start the sources' sandbox."""
+    command = [sys.executable, "-m", "services.enrichment.sandbox", "--port", str(port)]
+    data = ["--data", str(ROOT / "tests" / "data"), "--latency", str(latency_ms)]
+    return _start(folder, "sandbox", [*command, *data], {})
+
+
+def wait_serving(name: str, address: str, process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until the service's health says SERVING; raise StackError with its log if it dies."""
+    request = health_pb2.HealthCheckRequest(service=FULL_NAMES[name])
+    deadline = time.monotonic() + READY_SECONDS
+    with grpc.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        while True:
+            try:
+                if (
+                    health.Check(request, timeout=1).status
+                    == health_pb2.HealthCheckResponse.SERVING
+                ):
+                    return
+            except grpc.RpcError:
+                pass
+            if process.poll() is not None or time.monotonic() > deadline:
+                log = folder / "logs" / f"{name}.log"
+                tail = "\n".join(log.read_text().splitlines()[-5:])
+                raise StackError(f"{name} did not start; the end of {log.name}:\n{tail}")
+            time.sleep(0.05)
+
+
+def _start(
+    folder: Path, name: str, command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PROSPECT_")}
+    with open(logs / f"{name}.log", "wb") as log:
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env=inherited | {"PYTHONPATH": paths} | dict(environment),
+            process_group=0,
+            preexec_fn=embedded.die_with_parent,  # noqa: PLW1509 -- the child has no threads yet
+        )
+
+
+def _stop_all(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    """Ask all at once, so that the slowest one's grace is the whole wait."""
+    for process in processes.values():
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in processes.values():
+        embedded.stop(process, signal.SIGTERM, STOP_SECONDS)
+
+
+def _environment(
+    folder: Path,
+    name: str,
+    postgres: embedded.Postgres,
+    nats: embedded.Nats,
+    key: Ed25519PrivateKey,
+    addresses: Mapping[str, str],
+    sandbox_url: str,
+) -> dict[str, str]:
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    common = {
+        "PROSPECT_LISTEN": addresses[name],
+        "PROSPECT_POSTGRES_DSN": postgres.dsn(f"{name}_app"),
+        "PROSPECT_NATS_URL": nats.url,
+        "PROSPECT_AUTH_PUBLIC_KEY": public.decode(),
+        "PROSPECT_REFLECTION": "true",
+    }
+    if name == "enrichment":
+        return common | _source_settings(sandbox_url)
+    if name == "metrics":
+        token_file = folder / "activity-audit-token"
+        token = mint(key, None, uuid.UUID(int=0), "activity:audit", timedelta(days=365))
+        token_file.write_text(token)
+        token_file.chmod(0o600)
+        return common | {
+            "PROSPECT_ACTIVITY_ADDRESS": addresses["activity"],
+            "PROSPECT_ACTIVITY_TOKEN_FILE": str(token_file),
+        }
+    return common
+
+
+def _source_settings(sandbox_url: str) -> dict[str, str]:
+    settings = {k: v for k, v in os.environ.items() if k == "PROSPECT_CLAUDE_MODEL"}
+    for key, urls in LIVE_KEYS.values():
+        given = os.environ.get(key)
+        settings[key] = given or "sandbox (sandbox@prospect.example)"
+        for url in urls:
+            if os.environ.get(url) or not given:
+                settings[url] = os.environ.get(url, sandbox_url)
+    return settings
+
+
+def _signing_key(path: Path) -> Ed25519PrivateKey:
+    if not path.exists():
+        key = Ed25519PrivateKey.generate()
+        pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        path.touch(mode=0o600)
+        path.write_bytes(pem)
+    loaded = serialization.load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(loaded, Ed25519PrivateKey):
+        raise StackError(f"{path.name} is not an Ed25519 key; delete it")
+    return loaded
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Refuse a second stack in the same folder; the kernel drops a dead one's lock."""
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(
+                f"a stack is running in {folder}: stop it, or name another folder with --state"
+            ) from None
+        yield

@@ -1,0 +1,267 @@
+"""EDGAR in the sandbox: real filings, answered at the addresses and in the form of the real site.
+
+It holds just the filings that the manifest of the data folder names. Submissions are the real
+rows, cut down to filings that are held; where we hold a filing and no submissions file, the rows
+are made from the filing in the same columns. As on the real site a filing stands in the feed of
+every number that it names, and without a contact or above ten requests a second comes 403 in HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from services.enrichment.sources.ownership import OwnershipDocument, parse_ownership, xml_block
+
+REQUESTS_A_SECOND = 10
+_CONTACT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_COLUMNS = (
+    "accessionNumber",
+    "filingDate",
+    "reportDate",
+    "acceptanceDateTime",
+    "act",
+    "form",
+    "fileNumber",
+    "filmNumber",
+    "items",
+    "core_type",
+    "size",
+    "isXBRL",
+    "isInlineXBRL",
+    "primaryDocument",
+    "primaryDocDescription",
+)
+_UNDECLARED = (
+    "Your Request Originates from an Undeclared Automated Tool",
+    "To allow for equitable access to all users, SEC reserves the right to limit requests "
+    "originating from undeclared automated tools. Please declare your traffic by updating your "
+    "user agent to include company specific information.",
+)
+_TOO_FAST = (
+    "Request Rate Threshold Exceeded",
+    "Your request rate has exceeded the SEC's maximum allowable requests per second. Your access "
+    "to SEC.gov will be limited for 10 minutes.",
+)
+_NO_SUCH_KEY = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+)
+
+
+@dataclass(frozen=True)
+class HeldFiling:
+    """A filing that the sandbox's EDGAR holds."""
+
+    accession: str
+    document_name: str
+    filed_on: str
+    content: bytes
+
+    @cached_property
+    def xml(self) -> bytes:
+        """Return the raw XML, taken out of the submission where the file is one."""
+        return xml_block(self.content)
+
+    @cached_property
+    def document(self) -> OwnershipDocument:
+        """Return what the filing says."""
+        return parse_ownership(self.content)
+
+    @property
+    def ciks(self) -> frozenset[int]:
+        """Return the numbers that the filing names: issuer and reporting owners."""
+        return frozenset({self.document.issuer.cik, *(owner.cik for owner in self.document.owners)})
+
+    @property
+    def rendering(self) -> str:
+        """Return the folder of the rendered form, such as xslF345X03 for schema X0306."""
+        return f"xslF345{self.document.schema_version[:3] or 'X03'}"
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """All that the sandbox's EDGAR holds."""
+
+    filings: tuple[HeldFiling, ...]
+    submissions: Mapping[int, Mapping[str, Any]]
+
+
+def load(data: Path) -> Holdings:
+    """Read the files that `data`/manifest.json names."""
+    filings, submissions = [], {}
+    for entry in json.loads((data / "manifest.json").read_text())["files"]:
+        path = data / entry["file"]
+        if "accession" in entry:
+            filed = entry["document"], entry["filed_on"]
+            filings.append(HeldFiling(entry["accession"], *filed, path.read_bytes()))
+        elif path.match("sec/submissions/CIK*.json"):
+            feed = json.loads(path.read_text())
+            submissions[int(feed["cik"])] = feed
+    filings.sort(key=lambda filing: filing.filed_on, reverse=True)
+    return Holdings(tuple(filings), submissions)
+
+
+def routes(data: Path, *, now: Callable[[], float] = time.monotonic) -> list[Route]:
+    """Return EDGAR's addresses, answered from the files below `data` (its manifest.json)."""
+    edgar = _Edgar(load(data), now)
+    archive = "/Archives/edgar/data/{cik:int}/{accession}"
+    return [
+        Route("/submissions/{name}", edgar.submissions),
+        Route(archive + "/{document}", edgar.document),
+        Route(archive + "/{rendering}/{document}", edgar.rendered),
+    ]
+
+
+class _Edgar:
+    def __init__(self, holdings: Holdings, now: Callable[[], float]) -> None:
+        self._holdings = holdings
+        self._now = now
+        self._requests: deque[float] = deque()
+
+    async def submissions(self, request: Request) -> Response:
+        """Answer GET /submissions/CIK##########.json."""
+        if refusal := self._refuse(request):
+            return refusal
+        name = re.fullmatch(r"CIK(\d{10})\.json", request.path_params["name"])
+        feed = self._feed(int(name[1])) if name else None
+        if feed is None:
+            return Response(_NO_SUCH_KEY, 404, media_type="application/xml")
+        return JSONResponse(feed)
+
+    async def document(self, request: Request) -> Response:
+        """Answer the raw XML of a filing."""
+        if refusal := self._refuse(request):
+            return refusal
+        filing = self._find(request)
+        if filing is None:
+            return _page(404, "Not Found", "The requested document does not exist.")
+        return Response(filing.xml, media_type="text/xml")
+
+    async def rendered(self, request: Request) -> Response:
+        """Answer the form as a reader's page, which is what the xsl folder stands for."""
+        if refusal := self._refuse(request):
+            return refusal
+        filing = self._find(request)
+        if filing is None or filing.rendering != request.path_params["rendering"]:
+            return _page(404, "Not Found", "The requested document does not exist.")
+        return HTMLResponse(_render(filing.document))
+
+    def _refuse(self, request: Request) -> Response | None:
+        moment = self._now()
+        self._requests.append(moment)
+        while self._requests[0] <= moment - 1:
+            self._requests.popleft()
+        if not _CONTACT.search(request.headers.get("user-agent", "")):
+            return _page(403, *_UNDECLARED)
+        if len(self._requests) > REQUESTS_A_SECOND:
+            return _page(403, *_TOO_FAST)
+        return None
+
+    def _find(self, request: Request) -> HeldFiling | None:
+        asked = request.path_params
+        for filing in self._holdings.filings:
+            if (
+                filing.accession.replace("-", "") == asked["accession"]
+                and filing.document_name == asked["document"]
+                and asked["cik"] in filing.ciks
+            ):
+                return filing
+        return None
+
+    def _feed(self, cik: int) -> dict[str, Any] | None:
+        held = [filing for filing in self._holdings.filings if cik in filing.ciks]
+        real = self._holdings.submissions.get(cik)
+        if real is not None:
+            return _trimmed(real, {filing.accession for filing in held})
+        return _made(cik, held) if held else None
+
+
+def _trimmed(feed: Mapping[str, Any], held: set[str]) -> dict[str, Any]:
+    """Keep of a real feed the rows whose document is held."""
+    recent = feed["filings"]["recent"]
+    rows = [i for i, number in enumerate(recent["accessionNumber"]) if number in held]
+    kept = {column: [values[i] for i in rows] for column, values in recent.items()}
+    return {**feed, "filings": {"recent": kept, "files": []}}
+
+
+def _made(cik: int, filings: list[HeldFiling]) -> dict[str, Any]:
+    """Make a feed from filings, in the form of a real one."""
+    issuer = filings[0].document.issuer
+    is_issuer = issuer.cik == cik
+    owners = (owner.name for owner in filings[0].document.owners if owner.cik == cik)
+    rows = [_row(filing) for filing in filings]
+    return {
+        "cik": f"{cik:010d}",
+        "entityType": "operating" if is_issuer else "other",
+        "insiderTransactionForOwnerExists": int(not is_issuer),
+        "insiderTransactionForIssuerExists": int(is_issuer),
+        "name": issuer.name if is_issuer else next(owners),
+        "tickers": [issuer.trading_symbol] if is_issuer else [],
+        "exchanges": [],
+        "formerNames": [],
+        "filings": {
+            "recent": {column: [row[column] for row in rows] for column in _COLUMNS},
+            "files": [],
+        },
+    }
+
+
+def _row(filing: HeldFiling) -> dict[str, Any]:
+    document = filing.document
+    return {
+        **dict.fromkeys(_COLUMNS, ""),
+        "accessionNumber": filing.accession,
+        "filingDate": filing.filed_on,
+        "reportDate": document.period.isoformat() if document.period else "",
+        "acceptanceDateTime": f"{filing.filed_on}T18:00:00.000Z",
+        "form": document.document_type,
+        "core_type": document.document_type,
+        "size": len(filing.content),
+        "isXBRL": 0,
+        "isInlineXBRL": 0,
+        "primaryDocument": f"{filing.rendering}/{filing.document_name}",
+        "primaryDocDescription": f"FORM {document.document_type}",
+    }
+
+
+def _render(document: OwnershipDocument) -> str:
+    cells = [
+        (row.security_title, row.transaction_date, row.code, row.shares, row.price)
+        for row in document.transactions
+    ]
+    table = "".join(
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>"
+        for row in cells
+    )
+    owners = html.escape("; ".join(owner.name for owner in document.owners))
+    return (
+        f"<!DOCTYPE html>\n<html><head><title>SEC FORM {document.document_type}</title></head>"
+        f"<body><h1>{html.escape(document.issuer.name)}</h1><p>{owners}</p>"
+        f"<table>{table}</table></body></html>"
+    )
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else html.escape(str(value))
+
+
+def _page(status: int, title: str, text: str) -> HTMLResponse:
+    body = f"<h1>{title}</h1><p>{text}</p>"
+    return HTMLResponse(
+        f"<!DOCTYPE html>\n<html><head><title>SEC.gov | {title}</title></head>"
+        f"<body>{body}</body></html>",
+        status,
+    )

@@ -1,0 +1,58 @@
+"""Who watches a run is woken by its events; the database says what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from prospect.enrichment.v1 import events_pb2
+
+SUBJECT = "prospect.enrich.*.*"
+_Told = (
+    events_pb2.EnrichmentProgressed | events_pb2.EnrichmentCompleted | events_pb2.EnrichmentFailed
+)
+_TYPES: dict[str, type[_Told]] = {
+    "progressed": events_pb2.EnrichmentProgressed,
+    "completed": events_pb2.EnrichmentCompleted,
+    "failed": events_pb2.EnrichmentFailed,
+}
+
+
+class Watchers:
+    """One subscription for the process, spread to those who watch."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    async def listen(self, client: Client) -> None:
+        """Subscribe; a message that is lost costs a watcher its look-again time, nothing more."""
+        await client.subscribe(SUBJECT, cb=self._spread)
+
+    @asynccontextmanager
+    async def watching(self, run_id: UUID) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set whenever the run changes."""
+        woken = asyncio.Event()
+        watchers = self._waiting.setdefault(str(run_id), set())
+        watchers.add(woken)
+        try:
+            yield woken
+        finally:
+            watchers.discard(woken)
+            if not watchers:
+                self._waiting.pop(str(run_id), None)
+
+    async def _spread(self, message: Msg) -> None:
+        kind = _TYPES.get(message.subject.split(".")[2])
+        if kind is None:
+            return
+        try:
+            run_id = kind.FromString(message.data).run_id
+        except DecodeError:
+            return
+        for woken in self._waiting.get(run_id, ()):
+            woken.set()

@@ -1,0 +1,165 @@
+"""Recording: each valid entry once, each refused one named, all or none unless asked otherwise."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from nats.aio.client import Client
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import events_pb2
+
+from chassis.clock import new_id, to_timestamp, utc_now
+
+if TYPE_CHECKING:
+    from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
+from tests.harness import Database, Identity, violations
+
+
+def an_activity(**fields: object) -> pb.NewActivity:
+    """Return a valid entry, changed by `fields`."""
+    values = {"user_id": str(uuid.uuid4()), "action_type": pb.ACTION_TYPE_LOGIN} | fields
+    return pb.NewActivity(**values)  # type: ignore[arg-type]
+
+
+async def test_a_batch_is_in_the_log_when_it_is_acknowledged(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    request = pb.RecordActivitiesRequest(activities=[an_activity() for _ in range(3)])
+    response = await activity.RecordActivities(request, metadata=ours.metadata())
+    rows = await database.fetch("select activity_id from activity.activity_log")
+    assert {str(row["activity_id"]) for row in rows} == set(response.activity_ids)
+
+
+async def test_a_batch_is_published_as_one_event_with_the_same_ids(
+    activity: ActivityServiceAsyncStub, ours: Identity, nats: Client
+) -> None:
+    subscription = await nats.subscribe(f"activity.recorded.{ours.tenant_id}")
+    request = pb.RecordActivitiesRequest(activities=[an_activity() for _ in range(3)])
+    response = await activity.RecordActivities(request, metadata=ours.metadata())
+    message = await subscription.next_msg(timeout=5)
+    event = events_pb2.ActivitiesRecorded.FromString(message.data)
+    assert [each.activity_id for each in event.activities] == list(response.activity_ids)
+
+
+async def test_an_entry_sent_again_is_recorded_once_and_reported_as_duplicate(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    entry = an_activity(activity_id=str(new_id()), created_at=to_timestamp(utc_now()))
+    request = pb.RecordActivitiesRequest(activities=[entry])
+    await activity.RecordActivities(request, metadata=ours.metadata())
+    again = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert (again.recorded_count, again.duplicate_count) == (0, 1)
+
+
+async def test_an_entry_twice_in_a_batch_is_recorded_once(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    entry = an_activity(activity_id=str(new_id()), created_at=to_timestamp(utc_now()))
+    request = pb.RecordActivitiesRequest(activities=[entry, entry])
+    response = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert (response.recorded_count, response.duplicate_count) == (1, 1)
+
+
+async def test_an_id_reused_with_other_content_is_refused_and_the_first_stands(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    entry = an_activity(activity_id=str(new_id()), created_at=to_timestamp(utc_now()))
+    await activity.RecordActivities(
+        pb.RecordActivitiesRequest(activities=[entry]), metadata=ours.metadata()
+    )
+    other = pb.NewActivity()
+    other.CopyFrom(entry)
+    other.action_type = pb.ACTION_TYPE_NOTE_ADDED
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await activity.RecordActivities(
+            pb.RecordActivitiesRequest(activities=[other]), metadata=ours.metadata()
+        )
+    assert violations(refused.value) == [("activities[0].activity_id", "activity.id_taken")]
+    rows = await database.fetch("select action_type from activity.activity_log")
+    assert [row["action_type"] for row in rows] == ["login"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "rule"),
+    [
+        ({"action_type": 99}, "action_type", "enum.defined_only"),
+        ({"action_type": 0}, "action_type", "enum.not_in"),
+        ({"user_id": "not-a-uuid"}, "user_id", "string.uuid"),
+        ({"user_id": ""}, "user_id", "string.uuid_empty"),
+        ({"metadata_json": '"' + "x" * 8191 + '"'}, "metadata_json", "string.max_bytes"),
+        ({"metadata_json": "{not json"}, "metadata_json", "json"),
+        ({"metadata_json": "[1]"}, "metadata_json", "json.object"),
+        ({"metadata_json": '{"a": NaN}'}, "metadata_json", "json"),
+        ({"metadata_json": '{"a": "\\u0000"}'}, "metadata_json", "json.no_nul"),
+        ({"target_id": "a\0b"}, "target_id", "string.no_nul"),
+        ({"ip_address": "1.2.3"}, "ip_address", "string.ip"),
+        (
+            {"created_at": to_timestamp(utc_now() + timedelta(days=2))},
+            "created_at",
+            "activity.not_ahead",
+        ),
+        (
+            {"created_at": to_timestamp(utc_now() - timedelta(days=4000))},
+            "created_at",
+            "activity.within_retention",
+        ),
+        ({"activity_id": str(new_id())}, "created_at", "activity.created_at_with_id"),
+    ],
+)
+async def test_a_bad_entry_is_named_by_index_field_and_rule(
+    activity: ActivityServiceAsyncStub,
+    ours: Identity,
+    fields: dict[str, object],
+    field: str,
+    rule: str,
+) -> None:
+    request = pb.RecordActivitiesRequest(activities=[an_activity(), an_activity(**fields)])
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await activity.RecordActivities(request, metadata=ours.metadata())
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert violations(refused.value) == [(f"activities[1].{field}", rule)]
+
+
+async def test_one_bad_entry_leaves_nothing_recorded_by_default(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    request = pb.RecordActivitiesRequest(activities=[an_activity(), an_activity(user_id="x")])
+    with pytest.raises(grpc.aio.AioRpcError):
+        await activity.RecordActivities(request, metadata=ours.metadata())
+    assert not await database.fetch("select 1 from activity.activity_log")
+
+
+async def test_partial_success_records_the_valid_entries_and_names_the_others(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    request = pb.RecordActivitiesRequest(
+        activities=[an_activity(), an_activity(user_id="x"), an_activity()], partial_success=True
+    )
+    response = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert response.recorded_count == 2
+    assert [(r.index, r.field, r.rule) for r in response.refused_entries] == [
+        (1, "user_id", "string.uuid")
+    ]
+    assert len(await database.fetch("select 1 from activity.activity_log")) == 2
+
+
+async def test_an_empty_batch_is_refused(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await activity.RecordActivities(pb.RecordActivitiesRequest(), metadata=ours.metadata())
+    assert violations(refused.value) == [("activities", "repeated.min_items")]
+
+
+async def test_a_late_entry_inside_retention_goes_to_its_own_month(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    late = utc_now() - timedelta(days=200)
+    request = pb.RecordActivitiesRequest(activities=[an_activity(created_at=to_timestamp(late))])
+    await activity.RecordActivities(request, metadata=ours.metadata())
+    rows = await database.fetch("select tableoid::regclass::text as t from activity.activity_log")
+    assert rows[0]["t"] == f"activity.activity_log_{late:%Y_%m}"

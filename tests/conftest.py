@@ -1,0 +1,98 @@
+"""Real servers for every test: one PostgreSQL with a database a test, and a NATS a test."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nats.aio.client import Client
+
+from chassis import embedded, messaging
+from chassis.database import Pool, open_pool
+from chassis.migrate import migrate
+from services import topology
+from services.dev import ROOT, SERVICES
+from tests.harness import Database, Identity, Services, admin
+
+TEMPLATE = "template_prospect"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Postgres]:
+    """A PostgreSQL whose template database has the three schemas."""
+    with embedded.postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        asyncio.run(_make_template(server))
+        yield server
+
+
+async def _make_template(server: embedded.Postgres) -> None:
+    await admin(server, f"create database {TEMPLATE}")
+    for name in SERVICES:
+        await migrate(server.dsn(database=TEMPLATE), name, ROOT / "services" / name)
+
+
+@pytest.fixture
+async def database(postgres: embedded.Postgres) -> AsyncIterator[Database]:
+    """A fresh copy of the template."""
+    name = f"test_{uuid.uuid4().hex}"
+    await admin(postgres, f"create database {name} template {TEMPLATE} strategy file_copy")
+    yield Database(postgres, name)
+    await admin(postgres, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[embedded.Nats]:
+    """A NATS server of the test's own."""
+    with embedded.nats_server(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def nats(nats_server: embedded.Nats) -> AsyncIterator[Client]:
+    """A connection with all streams in place."""
+    client = await messaging.connect(nats_server.url, "test")
+    await messaging.ensure(client, topology.STREAMS)
+    yield client
+    await client.close()
+
+
+@pytest.fixture(scope="session")
+def signing_key() -> Ed25519PrivateKey:
+    """The key whose public half the services under test trust."""
+    return Ed25519PrivateKey.generate()
+
+
+@pytest.fixture
+def ours(signing_key: Ed25519PrivateKey) -> Identity:
+    """A user of one tenant."""
+    return Identity(signing_key, uuid.uuid4(), uuid.uuid4())
+
+
+@pytest.fixture
+def theirs(signing_key: Ed25519PrivateKey) -> Identity:
+    """A user of another tenant."""
+    return Identity(signing_key, uuid.uuid4(), uuid.uuid4())
+
+
+@pytest.fixture
+def services(
+    database: Database,
+    nats_server: embedded.Nats,
+    signing_key: Ed25519PrivateKey,
+    tmp_path: Path,
+) -> Services:
+    """What starts services against this test's database and NATS."""
+    return Services(database, nats_server.url, signing_key, tmp_path)
+
+
+@pytest.fixture
+async def pool(database: Database, request: pytest.FixtureRequest) -> AsyncIterator[Pool]:
+    """A pool as a service's own role; parametrize indirectly with the service's name."""
+    schema = getattr(request, "param", "activity")
+    pool = await open_pool(database.dsn(f"{schema}_app"), schema=schema, size=4)
+    yield pool
+    await pool.close()

@@ -1,0 +1,137 @@
+"""What tests stand on: a database of their own, identities with tokens, services in-process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from pydantic import SecretStr
+
+from chassis import embedded, service
+from services.cli.catalogue import ServiceName, wiring_of
+from services.dev import ALL_SCOPES, mint
+
+
+async def admin(server: embedded.Postgres, sql: str) -> None:
+    connection = await asyncpg.connect(server.dsn())
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of the test's own."""
+
+    server: embedded.Postgres
+    name: str
+
+    def dsn(self, user: str = "postgres") -> str:
+        """Return a DSN for `user`."""
+        return self.server.dsn(user, self.name)
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a statement as the superuser, past row level security."""
+        connection = await asyncpg.connect(self.dsn())
+        try:
+            return list(await connection.fetch(sql, *arguments))
+        finally:
+            await connection.close()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A tenant's user with a token."""
+
+    key: Ed25519PrivateKey
+    tenant_id: uuid.UUID
+    user_id: uuid.UUID
+
+    def metadata(
+        self, scopes: str = ALL_SCOPES, lifetime: timedelta = timedelta(minutes=5)
+    ) -> tuple[tuple[str, str], ...]:
+        """Return the call metadata of this user."""
+        token = mint(self.key, self.tenant_id, self.user_id, scopes, lifetime)
+        return (("authorization", f"Bearer {token}"),)
+
+
+@dataclass
+class Services:
+    """Starts services in the test's own process, on real servers."""
+
+    database: Database
+    nats_url: str
+    key: Ed25519PrivateKey
+    folder: Path
+
+    @asynccontextmanager
+    async def running(self, name: ServiceName, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+        """Serve until the block ends; yield a channel that has been answered."""
+        wiring = wiring_of(name)
+        port = embedded.free_port()
+        public = self.key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        values = {
+            "listen": f"127.0.0.1:{port}",
+            "postgres_dsn": SecretStr(self.database.dsn(f"{name.value}_app")),
+            "nats_url": self.nats_url,
+            "auth_public_key": public.decode(),
+            "drain_seconds": 1,
+        }
+        config = wiring.settings(**(values | settings))
+        stopping = asyncio.Event()
+        serving = asyncio.create_task(
+            service.serve(
+                name.value,
+                config,
+                wiring.topology,
+                lambda foundation: wiring.build(foundation, config),
+                stopping,
+            )
+        )
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await _first(serving, channel.channel_ready())
+            yield channel
+        stopping.set()
+        await serving
+
+    def audit_token_file(self) -> Path:
+        """Return a file with a token that may audit the log."""
+        path = self.folder / "audit-token"
+        token = mint(self.key, None, uuid.UUID(int=0), "activity:audit", timedelta(minutes=5))
+        path.write_text(token)
+        return path
+
+
+async def _first(serving: asyncio.Task[None], ready: Any) -> None:
+    """Wait until the channel is ready, or fail with what stopped the service."""
+    waiting = asyncio.ensure_future(ready)
+    await asyncio.wait([serving, waiting], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        serving.result()
+    await asyncio.wait_for(waiting, 1)
+
+
+def violations(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
+    """Return (field, rule) of the error's BadRequest details."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    bad = error_details_pb2.BadRequest()
+    for detail in status.details:
+        if detail.Is(bad.DESCRIPTOR):
+            detail.Unpack(bad)
+    return [(each.field, each.reason) for each in bad.field_violations]
