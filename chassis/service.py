@@ -7,6 +7,7 @@ one is the end of all, and no task is left alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import grpc
+import nats.errors
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -108,7 +110,8 @@ async def _foundation(
         try:
             yield Foundation(pool, client, Relay(pool, client, f"{name}_relay"), stopping)
         finally:
-            await client.close()
+            with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
+                await client.close()
     finally:
         await pool.close()
 

@@ -114,7 +114,8 @@ def running(
         sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
         addresses = {name: f"127.0.0.1:{ports[name]}" for name in SERVICES}
         environments = {
-            name: _environment(folder, name, postgres, nats, key, addresses, sandbox_url) | dict(extra)
+            name: _environment(folder, name, postgres, nats, key, addresses, sandbox_url)
+            | dict(extra)
             for name in SERVICES
         }
         processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -43,6 +43,14 @@ class Database:
         """Return a DSN for `user`."""
         return self.server.dsn(user, self.name)
 
+    async def end_sessions(self) -> None:
+        """Cut every connection to this database, as a failover does."""
+        name = self.name
+        await admin(
+            self.server,
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'",
+        )
+
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement as the superuser, past row level security."""
         connection = await asyncpg.connect(self.dsn())
@@ -85,7 +93,7 @@ class Services:
         public = self.key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        values = {
+        values: dict[str, Any] = {
             "listen": f"127.0.0.1:{port}",
             "postgres_dsn": SecretStr(self.database.dsn(f"{name.value}_app")),
             "nats_url": self.nats_url,
@@ -103,7 +111,9 @@ class Services:
                 stopping,
             )
         )
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        # The channel is opened before the port listens: look again at once, not after a second.
+        soon = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.min_reconnect_backoff_ms", 20)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", soon) as channel:
             await _first(serving, channel.channel_ready())
             yield channel
         stopping.set()

@@ -2,8 +2,8 @@
 
 A repair must not race with events on their way, or these would be counted twice. So a tenant's day
 is rewritten only when all three hold:
-1. when the log's digest was taken, none of the tenant's events waited in activity's outbox, and since
-   then every event of the stream up to that moment was handled: all it covers is applied;
+1. when the log's digest was taken, none of the tenant's events waited in activity's outbox, and
+   since then every event of the stream up to that moment was handled: all it covers is applied;
 2. the log's counts, fetched later, still have that digest: they hold nothing newer;
 3. under a lock, the roll-up still has the digest that differed: nothing was applied in between.
 Otherwise the day is moving, and is looked at again.

@@ -1,4 +1,4 @@
-"""A parsed filing says what the filing says, and a filing that cannot be trusted is refused."""
+"""A parsed filing says what the filing says, figure by figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from services.enrichment.sources.ownership import (
     MARKET_TRADES,
     TRANSACTION_KINDS,
     OwnershipDocument,
-    OwnershipError,
     Transaction,
     is_planned,
     parse_ownership,
@@ -60,13 +59,11 @@ def notes(row: ET.Element) -> tuple[str, ...]:
     return tuple(dict.fromkeys(note.attrib["id"] for note in row.iter("footnoteId")))
 
 
-def filing(
-    body: str = "", *, head: str = "", form: str = "4", issuer: str = "0000000007", tail: str = ""
-) -> bytes:
+def filing(body: str = "", *, head: str = "", form: str = "4", tail: str = "") -> bytes:
     return f"""<?xml version="1.0"?>
 <ownershipDocument><schemaVersion>X0508</schemaVersion><documentType>{form}</documentType>
 <periodOfReport>2024-03-01</periodOfReport>{head}
-<issuer><issuerCik>{issuer}</issuerCik><issuerName>Acme</issuerName>
+<issuer><issuerCik>0000000007</issuerCik><issuerName>Acme</issuerName>
 <issuerTradingSymbol>ACME</issuerTradingSymbol></issuer>
 <reportingOwner><reportingOwnerId><rptOwnerCik>0000000009</rptOwnerCik>
 <rptOwnerName>DOE JANE</rptOwnerName></reportingOwnerId></reportingOwner>
@@ -82,7 +79,6 @@ def row(amounts: str, coding: str = "<transactionCode>S</transactionCode>") -> s
 
 
 SHARES = "<transactionShares><value>10</value></transactionShares>"
-PRICE = "<transactionPricePerShare><value>2.5</value></transactionPricePerShare>"
 
 
 def only_row(document: bytes) -> Transaction:
@@ -214,13 +210,13 @@ def test_owners_equal_the_filing(path: Path) -> None:
 def test_adams_sold_seven_lots_at_these_prices() -> None:
     lots = [(t.shares, str(t.price)) for t in read(ADAMS).transactions]
     assert lots == [
-        (9136, "159.94"),
-        (5316, "160.82"),
-        (4006, "161.93"),
-        (900, "162.77"),
-        (1550, "163.94"),
-        (1800, "165.06"),
-        (2292, "165.95"),
+        (Decimal(9136), "159.94"),
+        (Decimal(5316), "160.82"),
+        (Decimal(4006), "161.93"),
+        (Decimal(900), "162.77"),
+        (Decimal(1550), "163.94"),
+        (Decimal(1800), "165.06"),
+        (Decimal(2292), "165.95"),
     ]
 
 
@@ -334,102 +330,3 @@ def test_an_amendment_tells_the_day_of_its_original() -> None:
 def test_decimals_are_exact(price: Decimal) -> None:
     amounts = f"<transactionPricePerShare><value>{price:f}</value></transactionPricePerShare>"
     assert str(only_row(filing(row(amounts))).price) == f"{price:f}"
-
-
-# --- broken, hostile, or something else ---------------------------------------------------------
-
-BREAKS = {
-    "value not closed": ("</value></transactionShares>", "</transactionShares>"),
-    "field not closed": ("</value></transactionShares>", "</value>"),
-    "wrong end tag": ("</transactionShares>", "</transactionShare>"),
-    "end tag without >": ("</transactionShares>", "</transactionShares"),
-    "end tag twice": ("</transactionShares>", "</transactionShares></transactionShares>"),
-    "begin tag twice": ("<transactionShares>", "<transactionShares><transactionShares>"),
-    "value not opened": ("<transactionShares><value>", "<transactionShares>"),
-    "wrapper not opened": ("<transactionAmounts>", ""),
-    "row not closed": ("</nonDerivativeTransaction>", ""),
-    "stray ampersand": ("<value>Common</value>", "<value>R&D < 5 Common</value>"),
-    "undefined entity": ("<value>Common</value>", "<value>Common&nbsp;Stock</value>"),
-}
-
-
-@pytest.mark.parametrize("kind", BREAKS)
-def test_broken_tags_change_no_figure(kind: str) -> None:
-    sound = filing(row(SHARES + PRICE) * 2)
-    broken = sound.decode().replace(*BREAKS[kind], 1).encode()
-    assert broken != sound
-    figures = [(t.shares, t.price, t.code) for t in parse_ownership(broken).transactions]
-    assert figures == [(10, Decimal("2.5"), "S")] * 2
-
-
-LOSSES = {
-    "field not opened": ("<transactionShares>", ""),
-    "row not opened": ("<nonDerivativeTransaction>", ""),
-    "rows run together": ("</nonDerivativeTransaction><nonDerivativeTransaction>", ""),
-    "cut off": ("</ownershipDocument>", ""),
-    "no number": ("<value>10</value>", "<value>ten</value>"),
-    "a sign": ("<value>10</value>", "<value>-10</value>"),
-    "an exponent": ("<value>10</value>", "<value>1e9</value>"),
-    "no date": ("<value>2024-03-01</value>", "<value>2024-02-30</value>"),
-    "no issuer": ("<issuerCik>0000000007</issuerCik>", ""),
-    "another form": ("<documentType>4<", "<documentType>144<"),
-}
-
-
-@pytest.mark.parametrize("kind", LOSSES)
-def test_a_document_that_lost_something_is_refused(kind: str) -> None:
-    sound = filing(row(SHARES + PRICE) * 2)
-    broken = sound.decode().replace(*LOSSES[kind], 1).encode()
-    assert broken != sound
-    with pytest.raises(OwnershipError):
-        parse_ownership(broken)
-
-
-BOMB = """<!DOCTYPE a [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>"""
-FILE = """<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>"""
-
-
-@pytest.mark.parametrize("declaration", [BOMB, FILE, "<!doctype a>"])
-def test_declarations_are_refused(declaration: str) -> None:
-    hostile = filing().replace(b'<?xml version="1.0"?>', declaration.encode())
-    with pytest.raises(OwnershipError, match="DOCTYPE"):
-        parse_ownership(hostile)
-
-
-def test_a_declaration_hidden_by_an_encoding_is_refused() -> None:
-    hidden = "+ADwAIQ-DOCTYPE a+AD4-".encode()
-    hostile = filing().replace(
-        b'<?xml version="1.0"?>', b'<?xml version="1.0" encoding="UTF-7"?>' + hidden
-    )
-    with pytest.raises(OwnershipError):
-        parse_ownership(hostile)
-
-
-def test_html_is_refused_by_name() -> None:
-    with pytest.raises(OwnershipError, match="HTML"):
-        parse_ownership(b"<!DOCTYPE html><html><body>Form 4</body></html>")
-
-
-def test_a_document_over_10_mb_is_refused() -> None:
-    with pytest.raises(OwnershipError, match="10 MB"):
-        parse_ownership(filing() + b" " * 10 * 1024 * 1024)
-
-
-def test_a_document_of_something_else_is_refused() -> None:
-    with pytest.raises(OwnershipError, match="ownershipDocument"):
-        parse_ownership(b"<edgarSubmission/>")
-
-
-def test_an_exhibit_in_html_does_not_disturb_a_submission() -> None:
-    page = b"<DOCUMENT><!DOCTYPE html><html>Exhibit</html></DOCUMENT>"
-    submission = b"<SEC-DOCUMENT><XML>\n" + filing(row(SHARES)) + b"\n</XML>" + page
-    assert only_row(submission).shares == 10
-
-
-@given(st.binary(max_size=300), st.integers(0, 1500))
-def test_any_damage_is_read_or_refused(noise: bytes, place: int) -> None:
-    sound = filing(row(SHARES + PRICE))
-    try:
-        parse_ownership(sound[:place] + noise + sound[place + len(noise) :])
-    except OwnershipError as error:
-        assert str(error)

@@ -243,8 +243,7 @@ def _render(document: OwnershipDocument) -> str:
         for row in document.transactions
     ]
     table = "".join(
-        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>"
-        for row in cells
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in cells
     )
     owners = html.escape("; ".join(owner.name for owner in document.owners))
     return (

@@ -1,0 +1,134 @@
+"""Consuming: a bad event is a dead letter with its reason, a good one has its effect once."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from google.protobuf import json_format
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from prospect.enrichment.v1 import events_pb2
+
+from chassis import messaging
+from chassis.consumer import Handler, IncomingEvent, consume
+from chassis.messaging import OutgoingEvent
+from services import topology
+
+CONSUMER = topology.ENRICH_REQUESTED
+
+
+def a_request(**fields: str) -> events_pb2.EnrichmentRequested:
+    """Return a valid request, changed by `fields`."""
+    ids = {name: str(uuid.uuid4()) for name in ("prospect_id", "tenant_id", "user_id")}
+    values = ids | {"name": "Ada Lovelace", "company": "Analytical Engines"} | fields
+    return events_pb2.EnrichmentRequested(**values)  # type: ignore[arg-type]
+
+
+class Seen:
+    """Collects events and fails as often as it is told to."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[IncomingEvent[events_pb2.EnrichmentRequested]] = asyncio.Queue()
+        self.failures = 0
+
+    async def handle(self, event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("a bug")
+        await self.events.put(event)
+
+
+@pytest.fixture
+async def seen(nats: Client) -> AsyncIterator[Seen]:
+    await messaging.ensure(nats, (), (CONSUMER,))
+    seen, stopping = Seen(), asyncio.Event()
+    handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, seen.handle)
+    consuming = asyncio.create_task(consume(nats, handler, stopping))
+    yield seen
+    stopping.set()
+    await consuming
+
+
+@pytest.fixture
+async def dead(nats: Client) -> asyncio.Queue[Msg]:
+    letters: asyncio.Queue[Msg] = asyncio.Queue()
+    await nats.subscribe("dead.>", cb=letters.put)
+    return letters
+
+
+async def publish_bytes(nats: Client, body: bytes, headers: dict[str, str] | None = None) -> None:
+    """Publish as a back end with a plain client does."""
+    await nats.jetstream().publish(CONSUMER.subject, body, headers=headers)
+
+
+async def get(queue: asyncio.Queue[Msg]) -> Msg:
+    """Return the next message."""
+    return await asyncio.wait_for(queue.get(), 10)
+
+
+async def test_a_good_event_is_handled(nats: Client, seen: Seen) -> None:
+    message = a_request()
+    await messaging.publish(nats, OutgoingEvent.of(CONSUMER.subject, message, "test"))
+    event = await asyncio.wait_for(seen.events.get(), 10)
+    assert event.message == message
+
+
+async def test_an_event_may_come_as_json(nats: Client, seen: Seen) -> None:
+    message = a_request()
+    body = json_format.MessageToJson(message).encode()
+    await publish_bytes(nats, body, {"content-type": "application/json"})
+    event = await asyncio.wait_for(seen.events.get(), 10)
+    assert event.message == message
+
+
+async def test_bytes_that_are_no_message_are_a_dead_letter_with_the_reason(
+    nats: Client, seen: Seen, dead: asyncio.Queue[Msg]
+) -> None:
+    await publish_bytes(nats, b"\xff\xffnonsense")
+    letter = await get(dead)
+    assert letter.headers is not None
+    assert letter.subject == f"dead.{CONSUMER.subject}"
+    assert "EnrichmentRequested" in letter.headers["Prospect-Dead-Reason"]
+
+
+async def test_an_event_that_breaks_a_rule_is_a_dead_letter_that_names_the_field(
+    nats: Client, seen: Seen, dead: asyncio.Queue[Msg]
+) -> None:
+    await publish_bytes(nats, a_request(tenant_id="not-a-uuid").SerializeToString())
+    letter = await get(dead)
+    assert letter.headers is not None
+    assert letter.headers["Prospect-Dead-Reason"] == "tenant_id: must be a valid UUID"
+
+
+async def test_a_dead_letter_carries_the_body_as_it_came(
+    nats: Client, seen: Seen, dead: asyncio.Queue[Msg]
+) -> None:
+    body = a_request(name="").SerializeToString()
+    await publish_bytes(nats, body)
+    assert (await get(dead)).data == body
+
+
+async def test_a_bad_event_does_not_hold_up_the_good_one_behind_it(
+    nats: Client, seen: Seen
+) -> None:
+    await publish_bytes(nats, b"\xff")
+    await publish_bytes(nats, a_request().SerializeToString())
+    await asyncio.wait_for(seen.events.get(), 10)
+
+
+async def test_an_event_that_failed_comes_again(nats: Client, seen: Seen) -> None:
+    seen.failures = 2
+    await publish_bytes(nats, a_request().SerializeToString())
+    await asyncio.wait_for(seen.events.get(), 10)
+
+
+async def test_an_event_without_an_id_keeps_the_same_one_when_it_comes_again(
+    nats: Client, seen: Seen
+) -> None:
+    await publish_bytes(nats, a_request().SerializeToString())
+    first = await asyncio.wait_for(seen.events.get(), 10)
+    again = messaging.event_id_of({}, CONSUMER.stream, 1)
+    assert first.event_id == again

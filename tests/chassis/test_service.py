@@ -1,0 +1,65 @@
+"""A service's life: health follows what it stands on, reflection names it, a stop drains."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+from chassis import embedded
+from services.cli.catalogue import ServiceName
+from tests.harness import Services
+
+NAME = "prospect.activity.v1.ActivityService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def wait_for_status(channel: grpc.aio.Channel, service: str, status: int) -> None:
+    """Follow the health of `service` until it is `status`."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    async with asyncio.timeout(15):
+        async for answer in stub.Watch(health_pb2.HealthCheckRequest(service=service)):
+            if answer.status == status:
+                return
+
+
+async def test_health_is_serving_when_postgres_and_nats_answer(services: Services) -> None:
+    async with services.running(ServiceName.ACTIVITY) as channel:
+        await wait_for_status(channel, NAME, SERVING)
+
+
+async def test_health_follows_nats_while_the_process_stays_live(
+    services: Services, nats_server: embedded.Nats
+) -> None:
+    async with services.running(ServiceName.ACTIVITY) as channel:
+        await wait_for_status(channel, NAME, SERVING)
+        embedded.stop(nats_server.process, signal.SIGKILL)
+        await wait_for_status(channel, NAME, NOT_SERVING)
+        await wait_for_status(channel, "", SERVING)
+
+
+async def test_health_follows_postgres(services: Services) -> None:
+    database = services.database
+    async with services.running(ServiceName.ACTIVITY) as channel:
+        await wait_for_status(channel, NAME, SERVING)
+        await database.fetch(f"alter database {database.name} allow_connections false")
+        await database.end_sessions()
+        await wait_for_status(channel, NAME, NOT_SERVING)
+
+
+async def test_reflection_describes_the_service_in_development(services: Services) -> None:
+    async with services.running(ServiceName.ACTIVITY, reflection=True) as channel:
+        target = channel._channel.target().decode()  # type: ignore[attr-defined]
+        names = await asyncio.to_thread(_reflected, target)
+    assert NAME in names
+
+
+def _reflected(target: str) -> list[str]:
+    with grpc.insecure_channel(target) as channel:
+        return list(ProtoReflectionDescriptorDatabase(channel).get_services())

@@ -1,0 +1,120 @@
+"""Which rows of the filings are the person's trades: amendments, joint filings, namesakes."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from services.enrichment.sources.insider_trades import ReadFiling, trades_of
+from services.enrichment.sources.ownership import parse_ownership
+
+CIK = 7
+JANE = (9, "DOE JANE")
+ROW = """<{table}Transaction><securityTitle><value>Common</value></securityTitle>
+<transactionDate><value>{day}</value></transactionDate>
+<transactionAmounts><transactionShares><value>{shares}</value></transactionShares>
+</transactionAmounts></{table}Transaction>"""
+
+
+def rows(*shares: int, table: str = "nonDerivative", day: str = "2024-03-01") -> str:
+    return "".join(ROW.format(table=table, shares=number, day=day) for number in shares)
+
+
+def filing(
+    accession: str,
+    body: str,
+    *,
+    form: str = "4",
+    filed_on: date = date(2024, 3, 2),
+    original: str = "",
+    owners: tuple[tuple[int, str], ...] = (JANE,),
+    issuer: int = CIK,
+) -> ReadFiling:
+    named = "".join(
+        f"<reportingOwner><rptOwnerCik>{cik}</rptOwnerCik>"
+        f"<rptOwnerName>{name}</rptOwnerName></reportingOwner>"
+        for cik, name in owners
+    )
+    document = f"""<ownershipDocument><documentType>{form}</documentType>
+    <periodOfReport>2024-03-01</periodOfReport>
+    <dateOfOriginalSubmission>{original}</dateOfOriginalSubmission>
+    <issuer><issuerCik>{issuer}</issuerCik></issuer>{named}{body}</ownershipDocument>"""
+    return ReadFiling(accession, filed_on, "", parse_ownership(document.encode()))
+
+
+def amendment(accession: str, body: str, *, day: int = 5) -> ReadFiling:
+    filed_on = date(2024, 3, day)
+    return filing(accession, body, form="4/A", filed_on=filed_on, original="2024-03-02")
+
+
+def shares(*filings: ReadFiling, person: str = "Jane Doe") -> list[int]:
+    return [int(trade.shares or 0) for trade in trades_of(person, CIK, filings)]
+
+
+def test_an_amendment_supersedes_the_table_that_it_restates() -> None:
+    assert shares(amendment("b", rows(11)), filing("a", rows(10))) == [11]
+
+
+def test_an_amendment_leaves_the_table_that_it_does_not_restate() -> None:
+    original = filing("a", rows(10) + rows(20, table="derivative"))
+    assert shares(amendment("b", rows(11)), original) == [11, 20]
+
+
+def test_an_amendment_without_transactions_supersedes_nothing() -> None:
+    assert shares(amendment("b", ""), filing("a", rows(10))) == [10]
+
+
+def test_the_latest_amendment_stands() -> None:
+    assert shares(amendment("c", rows(12), day=6), amendment("b", rows(11)), filing("a", "")) == [
+        12
+    ]
+
+
+def test_an_amendment_of_another_original_supersedes_nothing() -> None:
+    other = filing("a", rows(10), filed_on=date(2024, 2, 2))
+    assert sorted(shares(amendment("b", rows(11)), other)) == [10, 11]
+
+
+def test_an_amendment_of_another_owner_supersedes_nothing() -> None:
+    original = filing("a", rows(10), owners=((8, "DOE JOHN"),))
+    assert shares(amendment("b", rows(11)), original, person="John Doe") == [10]
+
+
+def test_nothing_is_dropped_where_two_originals_fit() -> None:
+    parts = filing("a", rows(10)), filing("b", rows(20))
+    assert sorted(shares(amendment("c", rows(11)), *parts)) == [10, 11, 20]
+
+
+def test_a_trade_of_several_owners_counts_once() -> None:
+    owners = ((1, "ACME HOLDINGS LLC"), JANE, (9, "DOE JANE A"))
+    assert shares(filing("a", rows(10), owners=owners)) == [10]
+
+
+def test_another_issuers_filing_does_not_count() -> None:
+    assert shares(filing("a", rows(10), issuer=8)) == []
+
+
+def test_another_owners_filing_does_not_count() -> None:
+    john = filing("b", rows(20), owners=((8, "DOE JOHN"),))
+    assert shares(john, filing("a", rows(10))) == [10]
+
+
+def test_the_better_match_wins() -> None:
+    initial = filing("b", rows(20), owners=((8, "DOE J"),))
+    assert shares(initial, filing("a", rows(10))) == [10]
+
+
+def test_between_two_equal_matches_there_is_no_answer() -> None:
+    one = filing("a", rows(10), owners=((1, "DOE JANE A"),))
+    other = filing("b", rows(20), owners=((2, "DOE JANE B"),))
+    assert shares(one, other) == []
+
+
+def test_one_name_with_two_numbers_is_one_person() -> None:
+    one = filing("a", rows(10), owners=((1, "DOE JANE"),))
+    other = filing("b", rows(20), owners=((2, "Doe Jane"),))
+    assert sorted(shares(one, other)) == [10, 20]
+
+
+def test_trades_are_newest_first() -> None:
+    newer = filing("b", rows(20, day="2024-02-02"), filed_on=date(2024, 4, 1))
+    assert shares(newer, filing("a", rows(10, day="2024-03-01"))) == [10, 20]

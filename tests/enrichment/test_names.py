@@ -1,0 +1,125 @@
+"""A person is matched to a reporting owner in EDGAR's spelling, and to nobody else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from services.enrichment.sources.names import SUFFIXES, match_owner
+
+SAME = [
+    ("Katherine Adams", "Adams Katherine L."),
+    ("Katherine L. Adams", "ADAMS KATHERINE L"),
+    ("katherine adams", "ADAMS KATHERINE"),
+    ("Adams, Katherine L.", "Adams Katherine L."),
+    ("Warren E. Buffett", "BUFFETT WARREN E"),
+    ("Warren Edward Buffett", "BUFFETT WARREN E"),
+    ("John Smith Jr.", "SMITH JR JOHN A"),
+    ("John A. Smith, Jr.", "SMITH JOHN A JR"),
+    ("John Smith III", "SMITH III JOHN"),
+    ("José Núñez", "NUNEZ JOSE"),
+    ("Conan O\u2019Brien", "OBRIEN CONAN"),
+    ("Conan O'Brien", "O BRIEN CONAN"),
+    ("Ludwig van Beethoven", "VAN BEETHOVEN LUDWIG"),
+    ("Ludwig Van Beethoven", "VANBEETHOVEN LUDWIG"),
+    ("Mark Smith-Jones", "SMITH JONES MARK"),
+    ("Jean-Luc Picard", "PICARD JEAN LUC"),
+    ("Dr. Lisa Su, Ph.D.", "SU LISA T"),
+    ("Vinayak Hegde", "Hegde Vinayak"),
+    ("Katherine Adams", "Adams Katherine L. /ADV"),
+    ("Marie Co", "CO MARIE"),
+]
+OTHERS = [
+    ("Katherine Adams", "ADAMS KAREN"),
+    ("Katherine Adams", "ADAMSON KATHERINE"),
+    ("Katherine A. Adams", "ADAMS KATHERINE L"),
+    ("John Smith Jr.", "SMITH JOHN SR"),
+    ("Kim Lee", "KIM LEE"),
+    ("James Thomas", "JAMES THOMAS"),
+    ("Katherine Adams", "ADAMS L KATHERINE"),
+    ("Adams", "ADAMS KATHERINE"),
+    ("", "ADAMS KATHERINE"),
+    ("Katherine Adams", ""),
+]
+COMPANIES = [
+    "BERKSHIRE HATHAWAY INC",
+    "SMITH JOHN TRUST",
+    "SMITH JOHN LLC",
+    "SMITH JOHN FAMILY FOUNDATION",
+    "SMITH JOHN & MARY",
+    "SMITH JOHN CAPITAL PARTNERS L P",
+]
+
+
+@pytest.mark.parametrize(("person", "owner"), SAME)
+def test_one_person_in_two_spellings_matches(person: str, owner: str) -> None:
+    match = match_owner(person, owner)
+    assert match is not None
+    assert match.confidence >= 0.9
+
+
+@pytest.mark.parametrize(("person", "owner"), OTHERS)
+def test_another_person_does_not_match(person: str, owner: str) -> None:
+    assert match_owner(person, owner) is None
+
+
+@pytest.mark.parametrize("owner", COMPANIES)
+def test_a_company_is_no_person(owner: str) -> None:
+    assert match_owner("John Smith", owner) is None
+
+
+@pytest.mark.parametrize(
+    ("person", "owner"), [("Katherine Adams", "ADAMS K L"), ("K. Adams", "ADAMS KATHERINE")]
+)
+def test_an_initial_matches_with_less_confidence(person: str, owner: str) -> None:
+    match = match_owner(person, owner)
+    assert match is not None
+    assert 0 < match.confidence <= 0.6
+
+
+def test_a_short_form_matches_with_less_confidence() -> None:
+    match = match_owner("Tim Cook", "COOK TIMOTHY D")
+    assert match is not None
+    assert 0.6 < match.confidence < 0.9
+
+
+def test_a_match_says_why() -> None:
+    match = match_owner("Katherine Adams", "Adams Katherine L.")
+    assert match is not None
+    assert match.reason == "same first and last name, middle name on one side"
+
+
+# Names of letters that are neither a title, a degree, a suffix nor a word of companies.
+words = st.text("BCDFGHJKLMNPQRSTVWXZ", min_size=4, max_size=9).map(lambda word: f"{word}UO")
+initials = st.sampled_from("ABCDEFGHJKLMNOPQRSTUWXYZ")
+
+
+@given(words, words, initials)
+def test_any_name_matches_its_edgar_form(first: str, last: str, middle: str) -> None:
+    match = match_owner(f"{first.title()} {middle}. {last.title()}", f"{last} {first} {middle}")
+    assert match is not None
+    assert match.confidence == 1.0
+
+
+@given(words, words, st.sampled_from(sorted(SUFFIXES)))
+def test_any_suffix_may_follow_the_last_name(first: str, last: str, suffix: str) -> None:
+    assert match_owner(f"{first} {last}, {suffix}", f"{last} {suffix.upper()} {first}") is not None
+
+
+@given(words, words, words)
+def test_no_other_first_name_matches(first: str, other: str, last: str) -> None:
+    assume(first != other)
+    assert match_owner(f"{first} {last}", f"{last} {other}") is None
+
+
+@given(words, words, words)
+def test_no_other_last_name_matches(first: str, last: str, other: str) -> None:
+    assume(last != other)
+    assert match_owner(f"{first} {last}", f"{other} {first}") is None
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_text_is_answered(person: str, owner: str) -> None:
+    match = match_owner(person, owner)
+    assert match is None or 0 < match.confidence <= 1
