@@ -72,6 +72,7 @@ async def _fetch(
     stop.cancel()
     if not fetching.done():
         fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
         return []
     try:
         return fetching.result()

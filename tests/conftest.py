@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
@@ -15,8 +17,8 @@ from chassis import embedded, messaging
 from chassis.database import Pool, open_pool
 from chassis.migrate import migrate
 from services import topology
-from services.dev import ROOT, SERVICES
-from tests.harness import Database, Identity, Services, admin
+from services.dev import ROOT, SERVICES, start_sandbox
+from tests.harness import Database, Identity, SandboxDesk, Services, admin
 
 TEMPLATE = "template_prospect"
 
@@ -96,3 +98,24 @@ async def pool(database: Database, request: pytest.FixtureRequest) -> AsyncItera
     pool = await open_pool(database.dsn(f"{schema}_app"), schema=schema, size=4)
     yield pool
     await pool.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The sources' sandbox as a process of its own; yields its address."""
+    port = embedded.free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = start_sandbox(tmp_path_factory.mktemp("sandbox"), port, latency_ms=0)
+    with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
+        client.get(f"{url}/_sandbox/calls")
+    yield url
+    embedded.stop(process, signal.SIGTERM)
+
+
+@pytest.fixture
+async def sandbox_desk(sandbox_process: str) -> AsyncIterator[SandboxDesk]:
+    """The sandbox with no calls counted and no faults ordered."""
+    async with httpx.AsyncClient(base_url=sandbox_process) as client:
+        await client.delete("/_sandbox/calls")
+        await client.delete("/_sandbox/faults")
+        yield SandboxDesk(client)

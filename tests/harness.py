@@ -6,13 +6,14 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import grpc
+import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.rpc import error_details_pb2
@@ -84,6 +85,7 @@ class Services:
     nats_url: str
     key: Ed25519PrivateKey
     folder: Path
+    addresses: dict[ServiceName, str] = field(default_factory=dict)
 
     @asynccontextmanager
     async def running(self, name: ServiceName, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
@@ -115,6 +117,7 @@ class Services:
         soon = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.min_reconnect_backoff_ms", 20)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", soon) as channel:
             await _first(serving, channel.channel_ready())
+            self.addresses[name] = f"127.0.0.1:{port}"
             yield channel
         stopping.set()
         await serving
@@ -134,6 +137,30 @@ async def _first(serving: asyncio.Task[None], ready: Any) -> None:
     if serving.done():
         serving.result()
     await asyncio.wait_for(waiting, 1)
+
+
+@dataclass(frozen=True)
+class SandboxDesk:
+    """The sandbox's own addresses: counters and faults."""
+
+    client: httpx.AsyncClient
+
+    @property
+    def url(self) -> str:
+        """Where the sandbox answers as the sources."""
+        return str(self.client.base_url)
+
+    async def calls(self, source: str, subject: str = "") -> int:
+        """Return how often a source was asked, about one subject or at all."""
+        answer = (await self.client.get("/_sandbox/calls")).json()
+        if subject:
+            return int(answer["by_subject"].get(source, {}).get(subject, 0))
+        return int(answer.get(source, 0))
+
+    async def order(self, source: str, kind: str, **fault: Any) -> None:
+        """Order a fault."""
+        body = {"source": source, "kind": kind, **fault}
+        (await self.client.post("/_sandbox/faults", json=body)).raise_for_status()
 
 
 def violations(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:

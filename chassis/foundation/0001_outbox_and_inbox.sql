@@ -2,6 +2,7 @@
 -- twice has its effect once (inbox). Both are tenant tables; only the relay's role looks across.
 
 set lock_timeout = '5s';
+set statement_timeout = '60s';
 
 create table if not exists __service__.outbox (
   outbox_id bigint generated always as identity,

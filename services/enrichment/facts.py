@@ -94,5 +94,6 @@ def _trade(trade: InsiderTrade, issuer: str) -> str:
     plan = ", under a Rule 10b5-1 plan" if trade.under_10b5_1_plan else ""
     return (
         f"{trade.transaction_date or 'Undated'}: {trade.owner_name} ({trade.owner_role}) "
-        f"{direction} {shares} of {trade.security_title}{price}, {trade.transaction_kind} of {issuer}{plan}"
+        f"{direction} {shares} of {trade.security_title}{price}, {trade.transaction_kind} "
+        f"of {issuer}{plan}"
     )

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from chassis import embedded
 from services.cli.catalogue import ServiceName
-from tests.harness import Services
+from tests.harness import Services, admin
 
 NAME = "prospect.activity.v1.ActivityService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -48,15 +48,14 @@ async def test_health_follows_postgres(services: Services) -> None:
     database = services.database
     async with services.running(ServiceName.ACTIVITY) as channel:
         await wait_for_status(channel, NAME, SERVING)
-        await database.fetch(f"alter database {database.name} allow_connections false")
+        await admin(database.server, f"alter database {database.name} allow_connections false")
         await database.end_sessions()
         await wait_for_status(channel, NAME, NOT_SERVING)
 
 
 async def test_reflection_describes_the_service_in_development(services: Services) -> None:
-    async with services.running(ServiceName.ACTIVITY, reflection=True) as channel:
-        target = channel._channel.target().decode()  # type: ignore[attr-defined]
-        names = await asyncio.to_thread(_reflected, target)
+    async with services.running(ServiceName.ACTIVITY, reflection=True):
+        names = await asyncio.to_thread(_reflected, services.addresses[ServiceName.ACTIVITY])
     assert NAME in names
 
 

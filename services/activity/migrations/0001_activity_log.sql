@@ -11,6 +11,7 @@
 --              day_digests gives a count and a digest for each tenant, and no content.
 
 set lock_timeout = '5s';
+set statement_timeout = '60s';
 
 create table if not exists activity.activity_log (
   tenant_id uuid not null,

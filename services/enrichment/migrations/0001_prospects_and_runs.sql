@@ -12,6 +12,7 @@
 -- Across tenants  enrichment_claimer sees which runs wait, by id and time; nothing else crosses.
 
 set lock_timeout = '5s';
+set statement_timeout = '60s';
 
 create table if not exists enrichment.prospects (
   tenant_id uuid not null,

@@ -9,6 +9,7 @@
 -- Across tenants  day_digests, a function of the owner, gives a count and a digest for each tenant.
 
 set lock_timeout = '5s';
+set statement_timeout = '60s';
 
 create table if not exists metrics.usage_metrics_daily (
   date date not null,

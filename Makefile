@@ -1,0 +1,75 @@
+# The verbs of this repository; `make` alone prints them. Everything is installed into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+COMPILE := $(BIN)/uv pip compile -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header
+MIGRATIONS := $(wildcard services/*/migrations/*.sql) $(wildcard chassis/foundation/[0-9]*.sql)
+# What contracts must stay compatible with: the main that others have, else the one here.
+BASE ?= $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
+
+.PHONY: help
+help: ## Print these verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+$(READY): requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## Start everything, run the main job on real filings, show the result (under a minute)
+	@$(BIN)/prospect demo
+
+.PHONY: dev
+dev: $(READY) ## Keep the whole stack running for development, until Ctrl-C
+	@$(BIN)/prospect dev
+
+.PHONY: test
+test: $(READY) ## Run the tests on real PostgreSQL and NATS (about a minute)
+	$(BIN)/pytest -n 2 -m "not chaos"
+
+.PHONY: chaos
+chaos: $(READY) ## Run the long tests, which kill processes at random
+	$(BIN)/pytest -n 2 -m chaos
+
+.PHONY: check
+check: $(READY) ## Lint and type-check code, contracts, migrations, manifests and locks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format -d --exit-code
+	$(BIN)/buf breaking --against '.git#ref=$(BASE)'
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/squawk $(MIGRATIONS)
+	$(BIN)/python deploy/check.py
+	$(MAKE) --no-print-directory check-lock
+
+.PHONY: check-lock
+check-lock: $(READY) ## Fail where a lock file does not follow from its .in file
+	@mkdir -p build/locks
+	@for name in requirements requirements-dev; do \
+	  cp $$name.txt build/locks/$$name.txt; \
+	  $(COMPILE) $$name.in -o build/locks/$$name.txt || exit 1; \
+	  cmp -s $$name.txt build/locks/$$name.txt || { echo "$$name.txt is stale: run make lock"; exit 1; }; \
+	done
+
+.PHONY: protos
+protos: $(READY) ## Generate the committed Python from the contracts
+	$(BIN)/buf format -w
+	PATH="$(BIN):$$PATH" $(BIN)/python protos/generate.py
+
+.PHONY: schema
+schema: $(READY) ## Write each service's schema.sql: what its migrations add up to
+	$(BIN)/python -m tests.schema
+
+.PHONY: lock
+lock: $(READY) ## Lock the dependencies with hashes
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+
+.PHONY: clean
+clean: ## Remove what was installed, built and stored
+	rm -rf .venv .state build

@@ -1,0 +1,170 @@
+-- What the migrations add up to; written by `make schema`, kept true by a test.
+
+CREATE SCHEMA activity;
+
+ALTER SCHEMA activity OWNER TO activity_owner;
+
+CREATE FUNCTION activity.day_digests(day date) RETURNS TABLE(tenant_id uuid, activity_count bigint, digest numeric, unpublished_events bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'activity', 'pg_temp'
+    AS $$
+  select l.tenant_id, count(*), sum(hashtextextended(l.activity_id::text || l.action_type, 0)),
+    (select count(*) from activity.outbox o where o.tenant_id = l.tenant_id)
+  from activity.activity_log l
+  where l.created_at >= day::timestamp at time zone 'UTC'
+    and l.created_at < (day + 1)::timestamp at time zone 'UTC'
+  group by l.tenant_id
+  order by l.tenant_id
+$$;
+
+ALTER FUNCTION activity.day_digests(day date) OWNER TO activity_owner;
+
+CREATE FUNCTION activity.ensure_partitions(first_month date, last_month date) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'activity', 'pg_temp'
+    AS $$
+declare
+  month date := date_trunc('month', first_month)::date;
+  made int := 0;
+  partition text;
+begin
+  if last_month > first_month + interval '10 years' then
+    raise exception 'more than ten years of partitions at once';
+  end if;
+  perform pg_advisory_xact_lock(hashtext('activity.ensure_partitions'));
+  while month <= last_month loop
+    partition := 'activity_log_' || to_char(month, 'YYYY_MM');
+    if to_regclass('activity.' || partition) is null then
+      execute format(
+        'create table activity.%I partition of activity.activity_log for values from (%L) to (%L)',
+        partition, month || ' 00:00:00+00', (month + interval '1 month')::date || ' 00:00:00+00');
+      execute format('alter table activity.%I enable row level security', partition);
+      execute format('alter table activity.%I force row level security', partition);
+      made := made + 1;
+    end if;
+    month := (month + interval '1 month')::date;
+  end loop;
+  return made;
+end $$;
+
+ALTER FUNCTION activity.ensure_partitions(first_month date, last_month date) OWNER TO activity_owner;
+
+CREATE TABLE activity.activity_log (
+    tenant_id uuid NOT NULL,
+    activity_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    action_type text NOT NULL,
+    target_id text DEFAULT ''::text NOT NULL,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    ip_address inet,
+    user_agent text DEFAULT ''::text NOT NULL,
+    CONSTRAINT activity_log_action_type CHECK ((action_type = ANY (ARRAY['login'::text, 'search_executed'::text, 'profile_viewed'::text, 'profile_enriched'::text, 'add_to_list'::text, 'remove_from_list'::text, 'status_updated'::text, 'note_added'::text, 'csv_exported'::text, 'persona_created'::text, 'lookalike_search'::text]))),
+    CONSTRAINT activity_log_metadata_is_object CHECK ((jsonb_typeof(metadata) = 'object'::text))
+)
+PARTITION BY RANGE (created_at);
+
+ALTER TABLE ONLY activity.activity_log FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.activity_log OWNER TO activity_owner;
+
+CREATE TABLE activity.inbox (
+    tenant_id uuid NOT NULL,
+    consumer text NOT NULL,
+    event_id uuid NOT NULL,
+    handled_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY activity.inbox FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.inbox OWNER TO activity_owner;
+
+CREATE TABLE activity.outbox (
+    outbox_id bigint NOT NULL,
+    event_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    subject text NOT NULL,
+    event_type text NOT NULL,
+    source text NOT NULL,
+    body bytea NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    traceparent text DEFAULT ''::text NOT NULL
+);
+
+ALTER TABLE ONLY activity.outbox FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.outbox OWNER TO activity_owner;
+
+ALTER TABLE activity.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME activity.outbox_outbox_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE activity.schema_migrations (
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE activity.schema_migrations OWNER TO activity_owner;
+
+ALTER TABLE ONLY activity.activity_log
+    ADD CONSTRAINT activity_log_pk PRIMARY KEY (tenant_id, created_at, activity_id);
+
+ALTER TABLE ONLY activity.inbox
+    ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
+
+ALTER TABLE ONLY activity.outbox
+    ADD CONSTRAINT outbox_pk PRIMARY KEY (tenant_id, outbox_id);
+
+ALTER TABLE ONLY activity.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
+
+CREATE INDEX activity_log_created_at ON ONLY activity.activity_log USING brin (created_at);
+
+CREATE INDEX activity_log_metadata ON ONLY activity.activity_log USING gin (metadata);
+
+CREATE INDEX activity_log_tenant_action ON ONLY activity.activity_log USING btree (tenant_id, action_type, created_at DESC);
+
+CREATE INDEX activity_log_user ON ONLY activity.activity_log USING btree (user_id, created_at DESC);
+
+CREATE INDEX outbox_in_order ON activity.outbox USING btree (outbox_id);
+
+ALTER TABLE activity.activity_log ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY activity_log_of_auditor ON activity.activity_log FOR SELECT TO activity_owner USING (true);
+
+CREATE POLICY activity_log_of_tenant ON activity.activity_log TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.inbox ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY inbox_of_tenant ON activity.inbox TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.outbox ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY outbox_of_auditor ON activity.outbox FOR SELECT TO activity_owner USING (true);
+
+CREATE POLICY outbox_of_relay ON activity.outbox TO activity_relay USING (true);
+
+CREATE POLICY outbox_of_tenant ON activity.outbox TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+GRANT USAGE ON SCHEMA activity TO activity_app;
+GRANT USAGE ON SCHEMA activity TO activity_relay;
+
+REVOKE ALL ON FUNCTION activity.day_digests(day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION activity.day_digests(day date) TO activity_app;
+
+REVOKE ALL ON FUNCTION activity.ensure_partitions(first_month date, last_month date) FROM PUBLIC;
+GRANT ALL ON FUNCTION activity.ensure_partitions(first_month date, last_month date) TO activity_app;
+
+GRANT SELECT,INSERT ON TABLE activity.activity_log TO activity_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE activity.inbox TO activity_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_app;
+GRANT SELECT,DELETE ON TABLE activity.outbox TO activity_relay;

@@ -1,0 +1,100 @@
+"""The stack as a developer runs it: starts, stops cleanly, and clears up after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+STOP_SECONDS = 5.0
+
+
+class Dev:
+    """`prospect dev` in a state folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> list[psutil.Process]:
+        """Start it, wait until it says how to call it, and return its processes."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services", "dev", "--state", str(self.folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"COLUMNS": "200"},
+        )
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if "Ctrl-C stops all" in line:
+                return psutil.Process(self.process.pid).children(recursive=True)
+        pytest.fail("prospect dev ended before it was ready")
+
+    def stop(self, number: signal.Signals) -> int:
+        """Signal it and return its exit code."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS + 5)
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    dev = Dev(tmp_path / "state")
+    yield dev
+    if dev.process and dev.process.poll() is None:
+        dev.process.kill()
+
+
+def trouble_in_logs(folder: Path) -> list[str]:
+    """Return log lines of the services above info."""
+    lines = [
+        line
+        for name in ("activity", "enrichment", "metrics", "sandbox")
+        for line in (folder / "logs" / f"{name}.log").read_text().splitlines()
+    ]
+    parsed = [json.loads(line) if line.startswith("{") else {"level": line} for line in lines]
+    return [str(each) for each in parsed if each["level"] not in ("info", "debug")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_ends_every_process_in_time_without_trouble_in_the_logs(
+    dev: Dev, number: signal.Signals
+) -> None:
+    processes = dev.start()
+    started = time.monotonic()
+    assert dev.stop(number) == 0
+    assert time.monotonic() - started < STOP_SECONDS
+    assert psutil.wait_procs(processes, timeout=0)[1] == []
+    assert trouble_in_logs(dev.folder) == []
+
+
+def test_a_kill_leaves_no_process_and_the_next_start_works(dev: Dev) -> None:
+    processes = dev.start()
+    dev.stop(signal.SIGKILL)
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
+    dev.start()
+    assert dev.stop(signal.SIGTERM) == 0
+
+
+def test_a_second_stack_in_the_same_folder_is_refused_and_leaves_the_first_alone(
+    dev: Dev,
+) -> None:
+    dev.start()
+    second = subprocess.run(
+        [sys.executable, "-m", "services", "dev", "--state", str(dev.folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert "a stack is running" in second.stderr
+    assert dev.stop(signal.SIGTERM) == 0

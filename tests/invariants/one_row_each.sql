@@ -1,0 +1,24 @@
+select activity.ensure_partitions('2026-01-01', '2026-01-01');
+insert into activity.activity_log (tenant_id, activity_id, user_id, action_type, created_at)
+values ('TENANT', gen_random_uuid(), gen_random_uuid(), 'login', '2026-01-15');
+insert into activity.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
+values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
+insert into activity.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());
+insert into metrics.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
+values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
+insert into metrics.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());
+insert into metrics.usage_metrics_daily (date, tenant_id, user_id)
+values ('2026-01-15', 'TENANT', gen_random_uuid());
+insert into metrics.reconciliations (
+  tenant_id, date, outcome, log_count, rollup_count, log_digest, rollup_digest)
+values ('TENANT', '2026-01-15', 'equal', 0, 0, 0, 0);
+insert into enrichment.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
+values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
+insert into enrichment.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());
+insert into enrichment.prospects (tenant_id, prospect_id, name, company)
+values ('TENANT', 'TENANT', 'n', 'c');
+insert into enrichment.runs (tenant_id, run_id, prospect_id, user_id, deadline_at)
+values ('TENANT', 'TENANT', 'TENANT', gen_random_uuid(), now());
+insert into enrichment.steps (tenant_id, run_id, source) values ('TENANT', 'TENANT', 'exa');
+insert into enrichment.attempts (tenant_id, run_id, source, attempt, started_at)
+values ('TENANT', 'TENANT', 'exa', 1, now());

@@ -1,0 +1,90 @@
+"""SQL: every statement is good against the schema, and the schema is what the migrations make."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from chassis import inbox, migrate, outbox
+from chassis.database import Queries
+from services.dev import ROOT, SERVICES
+from tests.harness import Database
+from tests.schema import dump, path_of
+
+STATEMENTS = [
+    (service, name, sql)
+    for service in SERVICES
+    for name, sql in Queries(ROOT / "services" / service / "queries.sql").statements.items()
+]
+CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._LOCK]
+RELAY = [outbox._TAKE, outbox._DELETE]
+
+
+async def prepare(database: Database, service: str, role: str, sql: str) -> None:
+    """Plan a statement as the role that runs it; Postgres names what is wrong."""
+    settings = {"search_path": service}
+    dsn = database.dsn(f"{service}_app")
+    connection = await asyncpg.connect(dsn, server_settings=settings)
+    try:
+        await connection.execute(f"set role {role}")
+        await connection.prepare(sql)
+        # Rights are checked when a plan is made, which prepare alone puts off.
+        count = await connection.fetchval("select 1")
+        assert count == 1
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(("service", "name", "sql"), STATEMENTS)
+async def test_each_statement_is_good_against_the_migrated_schema(
+    database: Database, service: str, name: str, sql: str
+) -> None:
+    role = "enrichment_claimer" if name == "find_waiting" else f"{service}_app"
+    await prepare(database, service, role, sql)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("sql", CHASSIS)
+async def test_each_statement_of_the_chassis_is_good_in_each_schema(
+    database: Database, service: str, sql: str
+) -> None:
+    await prepare(database, service, f"{service}_app", sql)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("sql", RELAY)
+async def test_each_statement_of_the_relay_is_good_as_its_role(
+    database: Database, service: str, sql: str
+) -> None:
+    await prepare(database, service, f"{service}_relay", sql)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_schema_sql_is_what_the_migrations_add_up_to(database: Database, service: str) -> None:
+    assert dump(database.dsn(), service) == path_of(service).read_text()
+
+
+async def test_migrating_twice_changes_nothing(database: Database) -> None:
+    for service in SERVICES:
+        folder = ROOT / "services" / service
+        assert await migrate.migrate(database.dsn(), service, folder) == []
+
+
+async def test_replicas_that_migrate_at_once_apply_each_file_once(database: Database) -> None:
+    await database.fetch("drop schema metrics cascade")
+    folder = ROOT / "services" / "metrics"
+    done = await asyncio.gather(
+        *(migrate.migrate(database.dsn(), "metrics", folder) for _ in range(4))
+    )
+    assert sorted(name for names in done for name in names) == [
+        "0001_usage",
+        "foundation_0001_outbox_and_inbox",
+    ]
+
+
+async def test_a_migration_edited_after_it_was_applied_is_refused(database: Database) -> None:
+    await database.fetch("update metrics.schema_migrations set checksum = 'other'")
+    with pytest.raises(migrate.MigrationError, match="edited"):
+        await migrate.migrate(database.dsn(), "metrics", ROOT / "services" / "metrics")

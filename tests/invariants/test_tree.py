@@ -1,0 +1,67 @@
+"""The laws of the tree: small files, no forbidden names, nothing hand-written among the generated."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+from services.dev import ROOT
+
+OURS = ("chassis", "services", "deploy")
+MOST_LINES = 400
+MOST_FUNCTION_LINES = 60
+FORBIDDEN = {"utils", "util", "common", "helpers", "misc", "base"}
+
+
+def python_files() -> list[Path]:
+    """Return the hand-written modules."""
+    return [path for folder in OURS for path in (ROOT / folder).rglob("*.py")]
+
+
+def test_no_file_is_longer_than_its_one_idea() -> None:
+    long = {p.name: len(p.read_text().splitlines()) for p in python_files()}
+    assert {name: count for name, count in long.items() if count > MOST_LINES} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = [
+        f"{path.name}:{node.name}"
+        for path in python_files()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > MOST_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+def test_no_module_is_a_drawer_for_anything() -> None:
+    assert [str(path) for path in python_files() if path.stem in FORBIDDEN] == []
+
+
+def test_every_module_says_why_it_exists() -> None:
+    silent = [str(p) for p in python_files() if not ast.get_docstring(ast.parse(p.read_text()))]
+    assert silent == []
+
+
+def test_each_service_has_the_same_files() -> None:
+    wanted = {"wiring.py", "api.py", "events.py", "store.py", "queries.sql", "schema.sql"}
+    for service in ("activity", "enrichment", "metrics"):
+        names = {path.name for path in (ROOT / "services" / service).iterdir()}
+        assert wanted <= names
+
+
+def test_nothing_under_the_contracts_is_written_by_hand_but_protos() -> None:
+    generated = re.compile(r"_pb2(_grpc)?\.pyi?$")
+    tracked = subprocess.run(
+        ["git", "ls-files", "protos/prospect"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    by_hand = [name for name in tracked if not generated.search(name)]
+    assert {Path(name).suffix for name in by_hand} == {".proto"}
+
+
+def test_sql_is_not_built_from_strings_in_a_service() -> None:
+    statement = re.compile(r"""f["']{1,3}\s*(select|insert|update|delete)\b""", re.IGNORECASE)
+    found = [str(p) for p in (ROOT / "services").rglob("*.py") if statement.search(p.read_text())]
+    assert found == []

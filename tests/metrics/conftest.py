@@ -1,0 +1,42 @@
+"""Running activity and metrics services, wired to each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
+from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
+
+from services.cli.catalogue import ServiceName
+from tests.harness import Services
+
+if TYPE_CHECKING:
+    from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
+    from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceAsyncStub
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Stubs of both services."""
+
+    activity: ActivityServiceAsyncStub
+    metrics: MetricsServiceAsyncStub
+
+
+@pytest.fixture
+async def pair(services: Services) -> AsyncIterator[Pair]:
+    async with (
+        services.running(ServiceName.ACTIVITY) as activity,
+        services.running(
+            ServiceName.METRICS,
+            activity_address=services.addresses[ServiceName.ACTIVITY],
+            activity_token_file=services.audit_token_file(),
+        ) as metrics,
+    ):
+        yield Pair(
+            activity_api.ActivityServiceStub(activity),
+            metrics_api.MetricsServiceStub(metrics),
+        )
