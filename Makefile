@@ -13,8 +13,8 @@ help: ## Print these verbs
 
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
 .PHONY: demo
@@ -59,7 +59,7 @@ check-lock: $(READY) ## Fail where a lock file does not follow from its .in file
 .PHONY: protos
 protos: $(READY) ## Generate the committed Python from the contracts
 	$(BIN)/buf format -w
-	PATH="$(BIN):$$PATH" $(BIN)/python protos/generate.py
+	$(BIN)/python protos/generate.py
 
 .PHONY: schema
 schema: $(READY) ## Write each service's schema.sql: what its migrations add up to

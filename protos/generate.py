@@ -21,11 +21,15 @@ def generate(out: Path) -> None:
     well_known = files("grpc_tools") / "_proto"
     ours = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("prospect/**/*.proto"))
     services = [path for path in ours if path.endswith("_service.proto")]
-    include = [f"-I{ROOT}", f"-I{well_known}"]
+    plugins = [
+        f"--plugin={name}={Path(sys.executable).parent / name}"
+        for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    ]
+    common = [f"-I{ROOT}", f"-I{well_known}", *plugins]
     messages = [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
     stubs = [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}"]
-    _run([*include, *messages, "buf/validate/validate.proto", *ours])
-    _run([*include, *stubs, *services])
+    _run([*common, *messages, "buf/validate/validate.proto", *ours])
+    _run([*common, *stubs, *services])
 
 
 def _run(arguments: list[str]) -> None:

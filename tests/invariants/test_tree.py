@@ -1,4 +1,4 @@
-"""The laws of the tree: small files, no forbidden names, nothing hand-written among the generated."""
+"""The laws of the tree: small files, no drawers, nothing hand-written among the generated."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ class RunChange(_message.Message):
 
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """missing names the sources that brought nothing, once the run has ended."""
+        """missing names the sources that were asked and brought nothing, once the run has ended."""
 
     def __init__(
         self,

@@ -143,7 +143,7 @@ class EnrichmentCompleted(_message.Message):
 
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """missing names the sources that brought nothing."""
+        """missing names the sources that were asked and brought nothing."""
 
     @_builtins.property
     def completed_at(self) -> _timestamp_pb2.Timestamp:

@@ -218,7 +218,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """missing names the sources that brought nothing, once the run has ended."""
+        """missing names the sources that were asked and brought nothing, once the run has ended."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
