@@ -1,14 +1,13 @@
 """Real PostgreSQL and nats-server from wheels, for development, the demo and tests.
 
 Servers live in a state folder and die with the process that started them, also when it is killed
-(PR_SET_PDEATHSIG); what an earlier process left there is cleared first. PostgreSQL refuses to run
-as root, so for root it is started as an unprivileged user: inside a user namespace where that is
-allowed, else as `nobody` in a folder of its own.
+(`setpriv --pdeathsig`, Linux); what an earlier process left there is cleared first. PostgreSQL
+refuses to run as root, so for root it is started as an unprivileged user: inside a user namespace
+where that is allowed, else as `nobody` in a folder of its own.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import shutil
@@ -28,7 +27,6 @@ from typing import IO
 import psutil
 
 START_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedError(Exception):
@@ -68,10 +66,13 @@ def free_port(preferred: int = 0) -> int:
     raise EmbeddedError("no free port on 127.0.0.1")
 
 
-def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
-    """Have the kernel send `number` to this child when its parent dies (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number.value)
+def guard(number: signal.Signals = signal.SIGTERM) -> tuple[str, ...]:
+    """Return the prefix of a command that the kernel signals when its parent dies.
+
+    A program and not a `preexec_fn`, which would have Python fork where it can vfork: a fork of a
+    process that runs gRPC may abort in gRPC's own handlers. Empty where there is no `setpriv`.
+    """
+    return ("setpriv", "--pdeathsig", number.name[3:]) if shutil.which("setpriv") else ()
 
 
 @contextmanager
@@ -122,11 +123,10 @@ def nats_server(folder: Path, *, port: int = 0) -> Iterator[Nats]:
     binary = Path(sys.executable).parent / "nats-server"
     with open(folder / "nats.log", "ab") as log:
         process = subprocess.Popen(
-            [str(binary), "-c", str(config)],
+            [*guard(), str(binary), "-c", str(config)],
             stdout=log,
             stderr=log,
             process_group=0,  # Ctrl-C is the parent's, which stops its servers last
-            preexec_fn=die_with_parent,  # noqa: PLW1509 -- the child has no threads yet
         )
     try:
         _wait_for(process, lambda: _port_open(port), folder / "nats.log")
@@ -200,15 +200,13 @@ class _Unprivileged:
     def start(
         self, command: Sequence[str], log: IO[bytes], death: signal.Signals
     ) -> subprocess.Popen[bytes]:
-        # setpriv sets the death signal after the user changed, which would have cleared it.
-        guard = ("setpriv", "--pdeathsig", death.name[3:]) if self.prefix else ()
+        # The guard stands last: a change of user would clear the signal.
         return subprocess.Popen(
-            [*self.prefix, *guard, *command],
+            [*self.prefix, *guard(death), *command],
             stdout=log,
             stderr=log,
             user=self.account or None,
             process_group=0,
-            preexec_fn=lambda: die_with_parent(death),  # noqa: PLW1509 -- as above
         )
 
 

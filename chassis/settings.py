@@ -51,7 +51,7 @@ def load(cls: type[S]) -> S:
         first = error.errors()[0]
         name = f"{PREFIX}{'_'.join(str(part) for part in first['loc'])}".upper()
         what = "is not set" if first["type"] == "missing" else f"is wrong: {first['msg']}"
-        raise SettingsError(f"{name} {what} (see `prospect config --help`)") from None
+        raise SettingsError(f"{name} {what} (see `prospect config`)") from None
 
 
 def variables(cls: type[BaseSettings]) -> dict[str, str]:
@@ -66,5 +66,5 @@ def refuse_unknown(environment: Mapping[str, str], known: Iterable[str]) -> None
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in names:
             near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else " (see `prospect config --help`)"
+            hint = f"; did you mean {near[0]}?" if near else " (see `prospect config`)"
             raise SettingsError(f"{name} is not a setting{hint}")

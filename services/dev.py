@@ -183,12 +183,11 @@ def _start(
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PROSPECT_")}
     with open(logs / f"{name}.log", "wb") as log:
         return subprocess.Popen(
-            command,
+            [*embedded.guard(), *command],
             stdout=log,
             stderr=log,
             env=inherited | {"PYTHONPATH": paths} | dict(environment),
             process_group=0,
-            preexec_fn=embedded.die_with_parent,  # noqa: PLW1509 -- the child has no threads yet
         )
 
 

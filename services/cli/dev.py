@@ -79,7 +79,8 @@ def sources(stack: Stack) -> str:
 
 def _how_to_call(stack: Stack) -> str:
     call = (
-        f'buf curl --http2-prior-knowledge -H "authorization: Bearer $(cat {stack.folder}/token)" '
+        "buf curl --protocol grpc --http2-prior-knowledge "
+        f'-H "authorization: Bearer $(cat {stack.folder}/token)" '
         f"-d '{{\"page_size\": 5}}' http://{stack.addresses['activity']}"
         "/prospect.activity.v1.ActivityService/ListActivities"
     )

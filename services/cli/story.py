@@ -209,6 +209,7 @@ async def _watch(
         labels, runs
     )):  # fmt: skip
         await asyncio.gather(*(_follow(stub, token, w.prospect_id, runs) for w in wanted))
+    console.print()
     return list(runs.values())
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import grpc
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.rpc import error_details_pb2
@@ -86,3 +91,46 @@ async def test_a_tenants_token_cannot_audit_across_tenants(
             pb.ListDayDigestsRequest(date="2026-01-01"), metadata=ours.metadata()
         )
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@contextmanager
+def jwks(key: Ed25519PrivateKey) -> Iterator[str]:
+    """Serve a key set with one key, as an identity provider does."""
+    public = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key()))
+    body = json.dumps({"keys": [public | {"kid": "one", "use": "sig", "alg": "EdDSA"}]}).encode()
+
+    class Keys(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Keys)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/keys"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_a_token_is_checked_against_the_issuers_key_set(
+    services: Services, ours: Identity
+) -> None:
+    claims = jwt.decode(ours.metadata()[0][1].split()[1], options={"verify_signature": False})
+    known, unknown = (
+        jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": "one"})
+        for key in (ours.key, Ed25519PrivateKey.generate())
+    )
+    with jwks(ours.key) as url:
+        async with services.running(ServiceName.ACTIVITY, auth_jwks_url=url) as channel:
+            stub = grpc_api.ActivityServiceStub(channel)
+            good = (("authorization", f"Bearer {known}"),)
+            assert await stub.ListActivities(pb.ListActivitiesRequest(), metadata=good)
+            forged = (("authorization", f"Bearer {unknown}"),)
+            code, reason = await refusal(stub, forged)
+    assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")

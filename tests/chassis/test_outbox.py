@@ -1,0 +1,75 @@
+"""The outbox: what was committed is published with its id, whatever the broker does meanwhile."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from nats.aio.client import Client
+
+from chassis import messaging, outbox
+from chassis.database import Pool, tenant_transaction
+from chassis.messaging import OutgoingEvent
+from chassis.outbox import Relay
+from services import topology
+
+ROLE = "activity_relay"
+
+
+async def enqueue(pool: Pool, *, commit: bool = True) -> OutgoingEvent:
+    """Write an event beside a state change, which stands or is rolled back."""
+    tenant_id = uuid.uuid4()
+    event = OutgoingEvent(f"activity.recorded.{tenant_id}", "test", b"body", "tests")
+    try:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            await outbox.enqueue(connection, tenant_id, [event])
+            if not commit:
+                raise RuntimeError
+    except RuntimeError:
+        pass
+    return event
+
+
+async def test_an_event_is_published_with_its_cloudevents_headers(pool: Pool, nats: Client) -> None:
+    event = await enqueue(pool)
+    assert await Relay(pool, nats, ROLE).publish_pending() == 1
+    message = await nats.jetstream().get_msg("ACTIVITY", seq=1)
+    assert (message.subject, message.data) == (event.subject, b"body")
+    assert message.headers
+    expected = event.headers()
+    assert {name: message.headers[name] for name in expected} == expected
+
+
+async def test_an_event_of_a_transaction_that_was_rolled_back_is_never_published(
+    pool: Pool, nats: Client
+) -> None:
+    await enqueue(pool, commit=False)
+    assert await Relay(pool, nats, ROLE).publish_pending() == 0
+
+
+async def test_events_leave_in_the_order_they_were_written(pool: Pool, nats: Client) -> None:
+    events = [await enqueue(pool) for _ in range(5)]
+    await Relay(pool, nats, ROLE).publish_pending()
+    jetstream = nats.jetstream()
+    sent = [(await jetstream.get_msg("ACTIVITY", seq=n)).subject for n in range(1, 6)]
+    assert sent == [event.subject for event in events]
+
+
+async def test_an_event_that_the_broker_did_not_take_stays_and_is_published_later(
+    pool: Pool, nats: Client
+) -> None:
+    await enqueue(pool)
+    relay = Relay(pool, nats, ROLE)
+    await nats.jetstream().delete_stream("ACTIVITY")
+    with pytest.raises(Exception, match="no response from stream"):
+        await relay.publish_pending()
+    await messaging.ensure(nats, topology.STREAMS)
+    assert await relay.publish_pending() == 1
+    assert await relay.publish_pending() == 0
+
+
+async def test_an_event_published_twice_stands_once_in_the_stream(pool: Pool, nats: Client) -> None:
+    event = await enqueue(pool)
+    await messaging.publish(nats, event)  # as a relay that died before it deleted the row
+    await Relay(pool, nats, ROLE).publish_pending()
+    assert (await nats.jetstream().stream_info("ACTIVITY")).state.messages == 1

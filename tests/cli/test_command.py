@@ -1,0 +1,121 @@
+"""The prospect command as its user meets it: a process of its own, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+from prospect.enrichment.v1 import events_pb2
+
+from chassis import embedded
+from services import topology
+from services.dev import ROOT
+from tests.harness import Database
+
+REQUEST = {
+    "prospect_id": str(uuid.uuid4()),
+    "tenant_id": str(uuid.uuid4()),
+    "user_id": str(uuid.uuid4()),
+    "name": "Katherine Adams",
+    "company": "Apple Inc.",
+}
+
+
+def prospect(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "services", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "protos"), "COLUMNS": "160"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_demo_tells_its_story_and_ends_well(tmp_path: Path) -> None:
+    done = prospect("demo", "--state", str(tmp_path / "state"), "--latency", "50")
+    assert (done.returncode, done.stderr) == (0, "")
+    for told in (
+        "Answered by the sandbox, not by the vendor: contactout, exa, sec, claude",
+        "5,000 activities of 4 users recorded",
+        "Katherine Adams",
+        "insider trades in Apple Inc.",
+        "activities by user",
+        "Where everything runs",
+    ):
+        assert told in done.stdout
+
+
+async def test_an_event_published_by_the_command_is_on_the_stream(
+    nats: Client, nats_server: embedded.Nats
+) -> None:
+    done = prospect(
+        "events", "publish", topology.REQUESTED, json.dumps(REQUEST),
+        "--nats-url", nats_server.url, "--json",
+    )  # fmt: skip
+    message = await nats.jetstream().get_msg("ENRICH_REQUESTS", seq=1)
+    assert message.data
+    assert message.headers
+    assert message.headers["ce-id"] == json.loads(done.stdout)["event_id"]
+    assert events_pb2.EnrichmentRequested.FromString(message.data).name == REQUEST["name"]
+
+
+def test_an_event_that_breaks_a_rule_is_not_published_and_the_field_is_named() -> None:
+    done = prospect("events", "publish", topology.AGGREGATE_DAILY, '{"date": "yesterday"}')
+    assert done.returncode == 2
+    assert "date:" in done.stderr
+    assert "string.pattern" in done.stderr
+
+
+def test_a_broker_out_of_reach_is_one_clear_line() -> None:
+    done = prospect(
+        "events", "publish", topology.AGGREGATE_DAILY, '{"date": "2026-11-24"}',
+        "--nats-url", "nats://127.0.0.1:1",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "NATS at nats://127.0.0.1:1 did not take the event" in done.stderr
+
+
+def test_a_missing_setting_is_named_in_one_line() -> None:
+    done = prospect("serve", "activity")
+    assert done.returncode == 2
+    assert done.stderr == "prospect: PROSPECT_POSTGRES_DSN is not set (see `prospect config`)\n"
+
+
+def test_a_misspelt_setting_stops_the_start_with_a_suggestion() -> None:
+    done = prospect("serve", "activity", PROSPECT_NATS_ULR="nats://nats:4222")
+    assert done.returncode == 2
+    assert "PROSPECT_NATS_ULR is not a setting; did you mean PROSPECT_NATS_URL?" in done.stderr
+
+
+def test_config_shows_every_setting_and_hides_secrets() -> None:
+    done = prospect("config", "enrichment", "--json", PROSPECT_EXA_API_KEY="very secret")
+    rows = {row["variable"]: row for row in json.loads(done.stdout)}
+    assert rows["PROSPECT_EXA_API_KEY"]["now"] == "(hidden)"
+    assert rows["PROSPECT_LEASE_SECONDS"]["default"] == "10"
+    assert all(row["meaning"] for row in rows.values())
+
+
+def test_migrate_says_what_it_applied_and_that_nothing_is_left(database: Database) -> None:
+    done = prospect("migrate", "activity", PROSPECT_POSTGRES_OWNER_DSN=database.dsn())
+    assert (done.returncode, done.stdout) == (0, "activity: up to date\n")
+
+
+def test_migrate_prints_the_roles_an_administrator_must_make() -> None:
+    done = prospect("migrate", "metrics", "--print-roles")
+    assert "metrics_owner" in done.stdout
+    assert "nobypassrls" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "dev", "serve", "migrate", "config", "events publish"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    done = prospect(*command.split(), "--help")
+    assert "Example" in done.stdout
