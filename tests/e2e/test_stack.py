@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 STOP_SECONDS = 5.0
+# `prospect dev` takes fixed ports: two that start in the same moment would take the same ones.
+pytestmark = pytest.mark.xdist_group("fixed-ports")
 
 
 class Dev:
