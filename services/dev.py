@@ -32,7 +32,8 @@ from chassis.migrate import migrate
 ROOT = Path(__file__).parents[1]
 SERVICES = ("activity", "enrichment", "metrics")
 FULL_NAMES = {name: f"prospect.{name}.v1.{name.capitalize()}Service" for name in SERVICES}
-PORTS = {"activity": 50051, "enrichment": 50052, "metrics": 50053, "nats": 4222, "sandbox": 8400}
+# Below the range (32768 and up) from which the kernel gives outgoing connections their ports.
+PORTS = {"activity": 8401, "enrichment": 8402, "metrics": 8403, "nats": 4222, "sandbox": 8400}
 ALL_SCOPES = "activity:read activity:write enrichment:read enrichment:write metrics:read"
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0

@@ -36,10 +36,12 @@ class Dev:
             env=os.environ | {"COLUMNS": "200"},
         )
         assert self.process.stdout
+        said = []
         for line in self.process.stdout:
+            said.append(line)
             if "Ctrl-C stops all" in line:
                 return psutil.Process(self.process.pid).children(recursive=True)
-        pytest.fail("prospect dev ended before it was ready")
+        pytest.fail(f"prospect dev ended before it was ready: {''.join(said)}")
 
     def stop(self, number: signal.Signals) -> int:
         """Signal it and return its exit code."""
