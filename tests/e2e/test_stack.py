@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,6 @@ import psutil
 import pytest
 
 STOP_SECONDS = 5.0
-# `prospect dev` takes fixed ports: two that start in the same moment would take the same ones.
-pytestmark = pytest.mark.xdist_group("fixed-ports")
 
 
 class Dev:
@@ -52,10 +52,13 @@ class Dev:
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Dev]:
-    dev = Dev(tmp_path / "state")
-    yield dev
-    if dev.process and dev.process.poll() is None:
-        dev.process.kill()
+    # It takes fixed ports: two that start in the same moment would take the same ones.
+    with open(Path(tempfile.gettempdir()) / "prospect-test-fixed-ports", "w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        dev = Dev(tmp_path / "state")
+        yield dev
+        if dev.process and dev.process.poll() is None:
+            dev.process.kill()
 
 
 def trouble_in_logs(folder: Path) -> list[str]:
