@@ -38,14 +38,19 @@ class Gate(grpc.aio.ServerInterceptor):
     """Stands before every RPC of ours; health and reflection (`/grpc.…`) pass freely.
 
     `scopes` names the scope that each method needs, by full method name; a method that is not in
-    the table cannot be called.
+    the table cannot be called. `unchecked` methods check their requests by themselves.
     """
 
     def __init__(
-        self, verify: auth.Verify, scopes: Mapping[str, str], deadline_seconds: float
+        self,
+        verify: auth.Verify,
+        scopes: Mapping[str, str],
+        unchecked: frozenset[str],
+        deadline_seconds: float,
     ) -> None:
         self._verify = verify
         self._scopes = scopes
+        self._unchecked = unchecked
         self._deadline = deadline_seconds
 
     async def intercept_service(
@@ -65,17 +70,21 @@ class Gate(grpc.aio.ServerInterceptor):
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
     def _single(self, method: str, behaviour: Any) -> Any:
+        check = _as_is if method in self._unchecked else _checked
+
         async def call(request: Any, context: Context) -> Any:
             async with self._guard(method, context):
                 async with asyncio.timeout(self._time_left(context)):
-                    return await behaviour(_checked(request), context)
+                    return await behaviour(check(request), context)
 
         return call
 
     def _streaming(self, method: str, behaviour: Any) -> Any:
+        check = _as_is if method in self._unchecked else _checked
+
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._guard(method, context):
-                async for response in behaviour(_checked(request), context):
+                async for response in behaviour(check(request), context):
                     yield response
 
         return call
@@ -132,6 +141,10 @@ def _kind(streaming: bool) -> str:
 
 def _text(value: str | bytes | None) -> str:
     return value.decode("ascii", "replace") if isinstance(value, bytes) else value or ""
+
+
+def _as_is(request: Any) -> Any:
+    return request
 
 
 def _checked(request: Any) -> Any:

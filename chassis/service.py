@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,11 +47,15 @@ class Foundation:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What makes one service: RPCs with their scopes, event handlers, loops of its own."""
+    """What makes one service: RPCs with their scopes, event handlers, loops of its own.
+
+    RPCs in `check_themselves` apply the rules of their requests in their own way.
+    """
 
     add_to: Callable[[grpc.aio.Server], None]
     full_name: str
     scopes: Mapping[str, str]
+    check_themselves: Collection[str] = ()
     handlers: Sequence[Handler[Any]] = ()
     loops: Sequence[Loop] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = field(default=())
@@ -120,7 +124,8 @@ async def _serve(
     settings: ServiceSettings, foundation: Foundation, parts: Parts, stopping: asyncio.Event
 ) -> None:
     scopes = {f"/{parts.full_name}/{method}": scope for method, scope in parts.scopes.items()}
-    gate = Gate(auth.verifier(settings), scopes, settings.deadline_seconds)
+    unchecked = frozenset(f"/{parts.full_name}/{method}" for method in parts.check_themselves)
+    gate = Gate(auth.verifier(settings), scopes, unchecked, settings.deadline_seconds)
     server = create_server(settings, gate)
     parts.add_to(server)
     status = health.aio.HealthServicer()

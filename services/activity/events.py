@@ -16,7 +16,7 @@ from chassis.errors import InvalidArgument
 from chassis.outbox import Relay
 from services import topology
 from services.activity import store
-from services.activity.entry import Entry
+from services.activity.batch import Columns, one
 from services.activity.partitions import Partitions
 
 
@@ -32,31 +32,28 @@ def handlers(
         if not event.subject.endswith(f".{message.tenant_id}"):
             raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
         tenant_id = UUID(message.tenant_id)
-        await partitions.cover([entry])
+        await partitions.cover(entry.created_at)
         async with tenant_transaction(pool, tenant_id) as connection:
             consumer = topology.ENRICH_COMPLETED.name
             if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
-                await store.record(connection, tenant_id, [entry])
+                await store.record(connection, tenant_id, entry)
         relay.wake()
 
     return (Handler(topology.ENRICH_COMPLETED, events_pb2.EnrichmentCompleted, log_enrichment),)
 
 
-def _entry(message: events_pb2.EnrichmentCompleted) -> Entry:
+def _entry(message: events_pb2.EnrichmentCompleted) -> Columns:
     completed_at = to_datetime(message.completed_at)
     metadata = {
         "run_id": message.run_id,
         "complete": list(message.complete),
         "missing": list(message.missing),
     }
-    return Entry(
+    return one(
         activity_id=new_id(completed_at),
         user_id=UUID(message.user_id),
         action_type="profile_enriched",
         target_id=message.prospect_id,
         metadata=json.dumps(metadata),
-        created_at=completed_at,
-        ip_address="",
-        user_agent="",
-        new_list=False,
+        at=completed_at,
     )

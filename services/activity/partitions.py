@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.errors import AWAY
-from services.activity.entry import Entry
 from services.activity.store import SQL
 
 AHEAD = timedelta(days=92)  # this month and the next three
 CHECK_SECONDS = 86_400
+_DAY = 86_400_000_000
 _log = structlog.get_logger()
 
 
@@ -27,9 +27,13 @@ class Partitions:
         self._clock = clock
         self._known: set[tuple[int, int]] = set()
 
-    async def cover(self, entries: Sequence[Entry]) -> None:
-        """Make the months that these entries need and that nobody has made yet."""
-        missing = {_month(entry.created_at) for entry in entries} - self._known
+    async def cover(self, created_at: Sequence[int]) -> None:
+        """Make the months that entries of these times need and that nobody has made yet.
+
+        Times are in microseconds since 1970.
+        """
+        days = {micros // _DAY for micros in created_at}
+        missing = {_month(day) for day in days} - self._known
         for year, month in sorted(missing):
             day = date(year, month, 1)
             await self._ensure(day, day)
@@ -64,5 +68,6 @@ class Partitions:
         return made
 
 
-def _month(moment: datetime) -> tuple[int, int]:
+def _month(day: int) -> tuple[int, int]:
+    moment = datetime.fromtimestamp(day * 86_400, UTC)
     return moment.year, moment.month

@@ -1,26 +1,70 @@
 -- The activity service's statements, whole and named; store.py calls them.
 
 -- name: record
--- Insert a batch; rows whose key is taken are left out. Returns the ids that were added.
-insert into activity.activity_log (
-  tenant_id, activity_id, user_id, action_type, target_id, metadata, created_at, ip_address, user_agent)
-select $1, e.activity_id, e.user_id, e.action_type, e.target_id, e.metadata::jsonb, e.created_at,
-  nullif(e.ip_address, '')::inet, e.user_agent
-from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[],
-  $9::text[]) as e (activity_id, user_id, action_type, target_id, metadata, created_at, ip_address,
-  user_agent)
-on conflict do nothing
-returning activity_id, created_at
+-- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
+-- their ids in a row of batches. Returns how many were added; no row where there were none.
+with added as (
+  insert into activity.activity_log (
+    tenant_id, activity_id, user_id, action_type, target_id, metadata, created_at, ip_address,
+    user_agent, batch_id)
+  select $1, e.activity_id, e.user_id, e.action_type, e.target_id, e.metadata::jsonb,
+    activity.from_micros(e.created_at), nullif(e.ip_address, '')::inet, e.user_agent, $2
+  from unnest($3::text[]::uuid[], $4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+      $9::text[], $10::text[])
+    as e (activity_id, user_id, action_type, target_id, metadata, created_at, ip_address, user_agent)
+  on conflict do nothing
+  returning activity_id, created_at, activity.leaf_hash(
+    salt, tenant_id, activity_id, user_id, created_at, recorded_at, action_type, target_id, metadata,
+    ip_address, user_agent) as leaf
+)
+insert into activity.batches (
+  tenant_id, batch_id, entry_count, earliest, latest, activity_ids, created_ats, leaves)
+select $1, $2, count(*), min(created_at), max(created_at), array_agg(activity_id), array_agg(created_at),
+  string_agg(leaf, '')
+from added
+having count(*) > 0
+returning entry_count
+
+-- name: keys_of_batch
+-- The entries that a batch added: id, and time in microseconds since 1970.
+select e.activity_id::text as activity_id,
+  (extract(epoch from e.created_at) * 1000000)::bigint as created_at
+from activity.batches b, unnest(b.activity_ids, b.created_ats) as e (activity_id, created_at)
+where b.tenant_id = $1 and b.batch_id = $2
 
 -- name: find_conflicting
--- Of entries whose key is taken, those whose content differs from what stands.
-select e.activity_id, e.created_at
-from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
-  as e (activity_id, user_id, action_type, target_id, metadata, created_at)
-join activity.activity_log l
-  on l.tenant_id = $1 and l.created_at = e.created_at and l.activity_id = e.activity_id
-where (l.user_id, l.action_type, l.target_id, l.metadata)
+-- Of entries whose key is taken, by place, those whose content differs from what stands. An erased entry
+-- has no content to differ from.
+select (e.place - 1)::int as place
+from unnest($2::text[]::uuid[], $3::text[]::uuid[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+  with ordinality as e (activity_id, user_id, action_type, target_id, metadata, created_at, place)
+join activity.activity_log l on l.tenant_id = $1 and l.activity_id = e.activity_id
+  and l.created_at = activity.from_micros(e.created_at)
+where l.erased_by is null and (l.user_id, l.action_type, l.target_id, l.metadata)
   is distinct from (e.user_id, e.action_type, e.target_id, e.metadata::jsonb)
+
+-- name: find_unstorable
+-- Of entries that could not be stored together, by place, those that Postgres does not take, and why.
+select (e.place - 1)::int as place, case
+  when not pg_input_is_valid(e.metadata, 'jsonb') then 'metadata_json'
+  when jsonb_typeof(e.metadata::jsonb) <> 'object' then 'metadata_object'
+  else 'ip_address' end as fault
+from unnest($1::text[], $2::text[]) with ordinality as e (metadata, ip_address, place)
+where case
+  when not pg_input_is_valid(e.metadata, 'jsonb') then true
+  when jsonb_typeof(e.metadata::jsonb) <> 'object' then true
+  else not pg_input_is_valid(nullif(e.ip_address, ''), 'inet') end
+
+-- name: find_answer
+-- The answer that a request id got before.
+select content_hash, answer from activity.requests where tenant_id = $1 and request_id = $2
+
+-- name: save_answer
+-- Keep a request's answer; no row where the same request was answered meanwhile.
+insert into activity.requests (tenant_id, request_id, content_hash, answer)
+values ($1, $2, $3, $4)
+on conflict do nothing
+returning true
 
 -- name: list
 -- A page, newest first, below the cursor ($6, $7); null filters do not narrow.

@@ -49,6 +49,27 @@ end $$;
 
 ALTER FUNCTION activity.ensure_partitions(first_month date, last_month date) OWNER TO activity_owner;
 
+CREATE FUNCTION activity.from_micros(micros bigint) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select timestamptz 'epoch' + micros * interval '1 microsecond'
+$$;
+
+ALTER FUNCTION activity.from_micros(micros bigint) OWNER TO activity_owner;
+
+CREATE FUNCTION activity.leaf_hash(salt uuid, tenant_id uuid, activity_id uuid, user_id uuid, created_at timestamp with time zone, recorded_at timestamp with time zone, action_type text, target_id text, metadata jsonb, ip_address inet, user_agent text) RETURNS bytea
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select sha256('\x00'::bytea || uuid_send(salt) || uuid_send(tenant_id) || uuid_send(activity_id)
+    || uuid_send(user_id) || timestamptz_send(created_at) || timestamptz_send(recorded_at)
+    || convert_to(action_type, 'UTF8') || '\x00'::bytea || convert_to(target_id, 'UTF8')
+    || '\x00'::bytea || convert_to(metadata::text, 'UTF8') || '\x00'::bytea
+    || convert_to(coalesce(host(ip_address), ''), 'UTF8') || '\x00'::bytea
+    || convert_to(user_agent, 'UTF8') || '\x00'::bytea)
+$$;
+
+ALTER FUNCTION activity.leaf_hash(salt uuid, tenant_id uuid, activity_id uuid, user_id uuid, created_at timestamp with time zone, recorded_at timestamp with time zone, action_type text, target_id text, metadata jsonb, ip_address inet, user_agent text) OWNER TO activity_owner;
+
 CREATE TABLE activity.activity_log (
     tenant_id uuid NOT NULL,
     activity_id uuid NOT NULL,
@@ -60,6 +81,9 @@ CREATE TABLE activity.activity_log (
     recorded_at timestamp with time zone DEFAULT now() NOT NULL,
     ip_address inet,
     user_agent text DEFAULT ''::text NOT NULL,
+    batch_id uuid,
+    salt uuid DEFAULT gen_random_uuid(),
+    erased_by uuid,
     CONSTRAINT activity_log_action_type CHECK ((action_type = ANY (ARRAY['login'::text, 'search_executed'::text, 'profile_viewed'::text, 'profile_enriched'::text, 'add_to_list'::text, 'remove_from_list'::text, 'status_updated'::text, 'note_added'::text, 'csv_exported'::text, 'persona_created'::text, 'lookalike_search'::text]))),
     CONSTRAINT activity_log_metadata_is_object CHECK ((jsonb_typeof(metadata) = 'object'::text))
 )
@@ -68,6 +92,26 @@ PARTITION BY RANGE (created_at);
 ALTER TABLE ONLY activity.activity_log FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.activity_log OWNER TO activity_owner;
+
+CREATE TABLE activity.batches (
+    tenant_id uuid NOT NULL,
+    batch_id uuid NOT NULL,
+    entry_count integer NOT NULL,
+    earliest timestamp with time zone NOT NULL,
+    latest timestamp with time zone NOT NULL,
+    activity_ids uuid[] NOT NULL,
+    created_ats timestamp with time zone[] NOT NULL,
+    leaves bytea NOT NULL,
+    first_leaf bigint,
+    CONSTRAINT batches_columns CHECK (((octet_length(leaves) = (32 * entry_count)) AND (cardinality(activity_ids) = entry_count) AND (cardinality(created_ats) = entry_count) AND (entry_count > 0)))
+);
+ALTER TABLE ONLY activity.batches ALTER COLUMN activity_ids SET STORAGE EXTERNAL;
+ALTER TABLE ONLY activity.batches ALTER COLUMN created_ats SET STORAGE EXTERNAL;
+ALTER TABLE ONLY activity.batches ALTER COLUMN leaves SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY activity.batches FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.batches OWNER TO activity_owner;
 
 CREATE TABLE activity.inbox (
     tenant_id uuid NOT NULL,
@@ -91,6 +135,7 @@ CREATE TABLE activity.outbox (
     occurred_at timestamp with time zone NOT NULL,
     traceparent text DEFAULT ''::text NOT NULL
 );
+ALTER TABLE ONLY activity.outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
 ALTER TABLE ONLY activity.outbox FORCE ROW LEVEL SECURITY;
 
@@ -105,6 +150,18 @@ ALTER TABLE activity.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+CREATE TABLE activity.requests (
+    tenant_id uuid NOT NULL,
+    request_id uuid NOT NULL,
+    content_hash bytea NOT NULL,
+    answer bytea NOT NULL,
+    answered_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY activity.requests FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.requests OWNER TO activity_owner;
+
 CREATE TABLE activity.schema_migrations (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -116,11 +173,17 @@ ALTER TABLE activity.schema_migrations OWNER TO activity_owner;
 ALTER TABLE ONLY activity.activity_log
     ADD CONSTRAINT activity_log_pk PRIMARY KEY (tenant_id, created_at, activity_id);
 
+ALTER TABLE ONLY activity.batches
+    ADD CONSTRAINT batches_pk PRIMARY KEY (tenant_id, batch_id);
+
 ALTER TABLE ONLY activity.inbox
     ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
 
 ALTER TABLE ONLY activity.outbox
     ADD CONSTRAINT outbox_pk PRIMARY KEY (tenant_id, outbox_id);
+
+ALTER TABLE ONLY activity.requests
+    ADD CONSTRAINT requests_pk PRIMARY KEY (tenant_id, request_id);
 
 ALTER TABLE ONLY activity.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
@@ -133,6 +196,10 @@ CREATE INDEX activity_log_tenant_action ON ONLY activity.activity_log USING btre
 
 CREATE INDEX activity_log_user ON ONLY activity.activity_log USING btree (user_id, created_at DESC);
 
+CREATE UNIQUE INDEX batches_in_tree ON activity.batches USING btree (tenant_id, first_leaf) WHERE (first_leaf IS NOT NULL);
+
+CREATE INDEX batches_unsealed ON activity.batches USING btree (tenant_id, batch_id) WHERE (first_leaf IS NULL);
+
 CREATE INDEX outbox_in_order ON activity.outbox USING btree (outbox_id);
 
 ALTER TABLE activity.activity_log ENABLE ROW LEVEL SECURITY;
@@ -140,6 +207,10 @@ ALTER TABLE activity.activity_log ENABLE ROW LEVEL SECURITY;
 CREATE POLICY activity_log_of_auditor ON activity.activity_log FOR SELECT TO activity_owner USING (true);
 
 CREATE POLICY activity_log_of_tenant ON activity.activity_log TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.batches ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY batches_of_tenant ON activity.batches TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.inbox ENABLE ROW LEVEL SECURITY;
 
@@ -153,6 +224,10 @@ CREATE POLICY outbox_of_relay ON activity.outbox TO activity_relay USING (true);
 
 CREATE POLICY outbox_of_tenant ON activity.outbox TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE activity.requests ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY requests_of_tenant ON activity.requests TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 GRANT USAGE ON SCHEMA activity TO activity_app;
 GRANT USAGE ON SCHEMA activity TO activity_relay;
 
@@ -164,7 +239,13 @@ GRANT ALL ON FUNCTION activity.ensure_partitions(first_month date, last_month da
 
 GRANT SELECT,INSERT ON TABLE activity.activity_log TO activity_app;
 
+GRANT SELECT,INSERT ON TABLE activity.batches TO activity_app;
+
+GRANT UPDATE(first_leaf) ON TABLE activity.batches TO activity_app;
+
 GRANT SELECT,INSERT,DELETE ON TABLE activity.inbox TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_app;
 GRANT SELECT,DELETE ON TABLE activity.outbox TO activity_relay;
+
+GRANT SELECT,INSERT,DELETE ON TABLE activity.requests TO activity_app;

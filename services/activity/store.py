@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -12,10 +11,11 @@ import asyncpg
 from prospect.activity.v1 import events_pb2
 
 from chassis import outbox
-from chassis.clock import to_timestamp
+from chassis.clock import new_id
 from chassis.database import Connection, Queries
+from chassis.errors import FieldViolation
 from chassis.messaging import OutgoingEvent
-from services.activity.entry import ACTION_NUMBERS, Entry
+from services.activity.batch import ACTION_NUMBERS, Columns
 
 SQL = Queries(Path(__file__).parent / "queries.sql")
 SOURCE = "prospect/activity"
@@ -23,12 +23,22 @@ FIRST = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
 LAST = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
 
 
+# What Postgres refuses of an entry's own content: its fault, and found by find_unstorable.
+UNSTORABLE = (asyncpg.DataError, asyncpg.CheckViolationError)
+_UNSTORABLE_FIELDS = {
+    "metadata_json": FieldViolation("metadata_json", "json", "must be JSON text"),
+    "metadata_object": FieldViolation("metadata_json", "json.object", "must be a JSON object"),
+    "ip_address": FieldViolation("ip_address", "string.ip", "must be an IP address"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a batch: the keys that were added, and those taken by other content."""
+    """What became of a batch: how many were added; which repeat an entry, which contradict one."""
 
-    added: frozenset[tuple[UUID, datetime]]
-    conflicting: frozenset[tuple[UUID, datetime]]
+    added_count: int
+    duplicates: frozenset[int] = frozenset()
+    conflicting: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +59,59 @@ class Filter:
     end_time: datetime | None = None
 
 
-async def record(connection: Connection, tenant_id: UUID, entries: Sequence[Entry]) -> Recorded:
-    """Add entries and, in the same transaction, the one event that tells of them."""
-    columns = _columns(entries)
-    rows = await connection.fetch(SQL.record, tenant_id, *columns)
-    added = frozenset((row["activity_id"], row["created_at"]) for row in rows)
-    conflicting: frozenset[tuple[UUID, datetime]] = frozenset()
-    taken = [entry for entry in entries if entry.key not in added]
-    if taken:
-        found = await connection.fetch(SQL.find_conflicting, tenant_id, *_columns(taken)[:6])
-        conflicting = frozenset((row["activity_id"], row["created_at"]) for row in found)
+async def record(connection: Connection, tenant_id: UUID, columns: Columns) -> Recorded:
+    """Add entries, their leaves and, in the same transaction, the one event that tells of them."""
+    batch_id = new_id()
+    added = await connection.fetchval(SQL.record, tenant_id, batch_id, *columns.values()) or 0
+    recorded, kept = Recorded(added), columns
+    if added < len(columns):
+        recorded, places = await _sort_repeats(connection, tenant_id, batch_id, columns)
+        kept = columns.take(places)
     if added:
-        event = _recorded_event(tenant_id, [e for e in entries if e.key in added])
-        await outbox.enqueue(connection, tenant_id, [event])
-    return Recorded(added, conflicting)
+        await outbox.enqueue(connection, tenant_id, [_recorded_event(tenant_id, kept)])
+    return recorded
+
+
+async def _sort_repeats(
+    connection: Connection, tenant_id: UUID, batch_id: UUID, columns: Columns
+) -> tuple[Recorded, list[int]]:
+    """Tell the entries that were added from those whose key was taken, in the log or the batch."""
+    rows = await connection.fetch(SQL.keys_of_batch, tenant_id, batch_id)
+    to_come = {(row["activity_id"], row["created_at"]) for row in rows}
+    added, taken = [], []
+    for place, key in enumerate(zip(columns.activity_ids, columns.created_at, strict=True)):
+        if key in to_come:
+            to_come.remove(key)
+            added.append(place)
+        else:
+            taken.append(place)
+    repeats = columns.take(taken)
+    found = await connection.fetch(SQL.find_conflicting, tenant_id, *repeats.values()[:6])
+    conflicting = frozenset(taken[row["place"]] for row in found)
+    return Recorded(len(added), frozenset(taken) - conflicting, conflicting), added
+
+
+async def find_unstorable(
+    connection: Connection, columns: Columns
+) -> list[tuple[int, FieldViolation]]:
+    """Return the entries that Postgres cannot store, by their place, each with its fault."""
+    rows = await connection.fetch(SQL.find_unstorable, columns.metadata, columns.ip_addresses)
+    return [(row["place"], _UNSTORABLE_FIELDS[row["fault"]]) for row in rows]
+
+
+async def find_answer(
+    connection: Connection, tenant_id: UUID, request_id: UUID
+) -> asyncpg.Record | None:
+    """Return the content hash and the answer of a request that was answered before."""
+    return await connection.fetchrow(SQL.find_answer, tenant_id, request_id)
+
+
+async def save_answer(
+    connection: Connection, tenant_id: UUID, request_id: UUID, content_hash: bytes, answer: bytes
+) -> bool:
+    """Keep the answer to a request; False means that the same request was answered meanwhile."""
+    kept = await connection.fetchval(SQL.save_answer, tenant_id, request_id, content_hash, answer)
+    return bool(kept)
 
 
 async def list_page(
@@ -92,31 +141,13 @@ async def count_day(connection: Connection, tenant_id: UUID, day: date) -> list[
     return await connection.fetch(SQL.count_day, tenant_id, day)
 
 
-def _columns(entries: Sequence[Entry]) -> tuple[list[object], ...]:
-    return (
-        [e.activity_id for e in entries],
-        [e.user_id for e in entries],
-        [e.action_type for e in entries],
-        [e.target_id for e in entries],
-        [e.metadata for e in entries],
-        [e.created_at for e in entries],
-        [e.ip_address for e in entries],
-        [e.user_agent for e in entries],
-    )
-
-
-def _recorded_event(tenant_id: UUID, entries: Sequence[Entry]) -> OutgoingEvent:
+def _recorded_event(tenant_id: UUID, columns: Columns) -> OutgoingEvent:
     message = events_pb2.ActivitiesRecorded(
         tenant_id=str(tenant_id),
-        activities=[
-            events_pb2.RecordedActivity(
-                activity_id=str(e.activity_id),
-                user_id=str(e.user_id),
-                action_type=ACTION_NUMBERS[e.action_type],
-                created_at=to_timestamp(e.created_at),
-                new_list=e.new_list,
-            )
-            for e in entries
-        ],
+        activity_ids=columns.activity_ids,
+        user_ids=columns.user_ids,
+        action_types=[ACTION_NUMBERS[each] for each in columns.action_types],
+        created_at_micros=columns.created_at,
+        new_lists=columns.new_lists(),
     )
     return OutgoingEvent.of(f"activity.recorded.{tenant_id}", message, SOURCE)

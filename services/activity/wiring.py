@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from prospect.activity.v1 import activity_service_pb2 as pb
@@ -13,8 +14,10 @@ from chassis.service import Foundation, Parts, Topology
 from chassis.settings import ServiceSettings
 from services import topology
 from services.activity import events
-from services.activity.api import SCOPES, ActivityApi
+from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
 from services.activity.partitions import Partitions
+from services.activity.recorder import Recorder
+from services.activity.tools import Tools
 
 FOLDER = Path(__file__).parent
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
@@ -30,13 +33,21 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
     partitions = Partitions(foundation.pool, utc_now)
     await partitions.make_ahead()
-    api = ActivityApi(
-        foundation.pool, foundation.relay, partitions, utc_now, settings.retention_days
+    tools = Tools(
+        pool=foundation.pool,
+        relay=foundation.relay,
+        nats=foundation.nats,
+        partitions=partitions,
+        recorder=Recorder(foundation.pool, foundation.relay, partitions),
+        clock=utc_now,
+        retention=timedelta(days=settings.retention_days),
     )
+    api = ActivityApi(tools)  # type: ignore[abstract]
     return Parts(
         add_to=lambda server: grpc_api.add_ActivityServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["ActivityService"].full_name,
         scopes=SCOPES,
+        check_themselves=CHECK_THEMSELVES,
         handlers=events.handlers(foundation.pool, foundation.relay, partitions),
         loops=(partitions.keep_ahead,),
     )

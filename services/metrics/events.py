@@ -36,7 +36,7 @@ def handlers(pool: Pool, client: Client, log: Log) -> Sequence[Handler[Any]]:
         async with tenant_transaction(pool, tenant_id) as connection:
             consumer = topology.ACTIVITY_RECORDED.name
             if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
-                await store.apply(connection, tenant_id, message.activities)
+                await store.apply(connection, tenant_id, message)
 
     async def aggregate(event: IncomingEvent[events_pb2.AggregateDaily]) -> None:
         """Reconcile a day; doing it twice changes nothing, so it needs no inbox."""

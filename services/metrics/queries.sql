@@ -7,13 +7,13 @@ insert into metrics.usage_metrics_daily as u (
   tenant_id, date, user_id, total_logins, searches_executed, profiles_viewed, profiles_enriched,
   csv_exports, lists_created, list_additions, list_removals, statuses_updated, notes_added,
   personas_created, lookalike_searches, total_activities, digest)
-select $1, (e.created_at at time zone 'UTC')::date, e.user_id,
+select $1, (timestamp 'epoch' + e.created_at * interval '1 microsecond')::date, e.user_id,
   count(*) filter (where e.action_type = 'login'),
   count(*) filter (where e.action_type = 'search_executed'),
   count(*) filter (where e.action_type = 'profile_viewed'),
   count(*) filter (where e.action_type = 'profile_enriched'),
   count(*) filter (where e.action_type = 'csv_exported'),
-  count(*) filter (where e.action_type = 'add_to_list' and e.new_list),
+  count(*) filter (where e.action_type = 'add_to_list' and (e.place - 1)::int = any($6::int[])),
   count(*) filter (where e.action_type = 'add_to_list'),
   count(*) filter (where e.action_type = 'remove_from_list'),
   count(*) filter (where e.action_type = 'status_updated'),
@@ -22,8 +22,8 @@ select $1, (e.created_at at time zone 'UTC')::date, e.user_id,
   count(*) filter (where e.action_type = 'lookalike_search'),
   count(*),
   sum(hashtextextended(e.activity_id::text || e.action_type, 0))
-from unnest($2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::boolean[])
-  as e (activity_id, user_id, action_type, created_at, new_list)
+from unnest($2::text[]::uuid[], $3::text[]::uuid[], $4::text[], $5::bigint[]) with ordinality
+  as e (activity_id, user_id, action_type, created_at, place)
 group by 2, 3
 order by 2, 3
 on conflict (tenant_id, date, user_id) do update set

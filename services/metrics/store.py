@@ -13,9 +13,13 @@ import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.activity.v1 import events_pb2
 
-from chassis.clock import to_datetime
 from chassis.database import Connection, Queries
 
+# The actions as SQL and docs write them, such as `login`.
+ACTION_NAMES = {
+    number: name.removeprefix("ACTION_TYPE_").lower()
+    for name, number in activity_pb.ActionType.items()
+}
 SQL = Queries(Path(__file__).parent / "queries.sql")
 
 
@@ -36,17 +40,17 @@ class Cursor:
 
 
 async def apply(
-    connection: Connection, tenant_id: UUID, activities: Sequence[events_pb2.RecordedActivity]
+    connection: Connection, tenant_id: UUID, recorded: events_pb2.ActivitiesRecorded
 ) -> None:
     """Add a batch to the roll-up."""
     await connection.execute(
         SQL.apply,
         tenant_id,
-        [a.activity_id for a in activities],
-        [a.user_id for a in activities],
-        [action_name(a.action_type) for a in activities],
-        [to_datetime(a.created_at) for a in activities],
-        [a.new_list for a in activities],
+        list(recorded.activity_ids),
+        list(recorded.user_ids),
+        [ACTION_NAMES[each] for each in recorded.action_types],
+        list(recorded.created_at_micros),
+        list(recorded.new_lists),
     )
 
 
@@ -87,7 +91,7 @@ async def rewrite_day(
         tenant_id,
         day,
         [each.user_id for each in counts],
-        [action_name(each.action_type) for each in counts],
+        [ACTION_NAMES[each.action_type] for each in counts],
         [each.new_list for each in counts],
         [each.activity_count for each in counts],
         [Decimal(each.digest) for each in counts],
@@ -108,8 +112,3 @@ async def note_reconciliation(
         log.digest,
         rollup.digest,
     )
-
-
-def action_name(action: activity_pb.ActionType.ValueType) -> str:
-    """Return the action as SQL and docs write it, such as `login`."""
-    return activity_pb.ActionType.Name(action).removeprefix("ACTION_TYPE_").lower()

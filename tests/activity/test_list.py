@@ -83,10 +83,12 @@ async def test_filters_narrow_together(activity: ActivityServiceAsyncStub, ours:
     newest_first, start = await a_log(activity, ours)
     oldest_first = list(reversed(newest_first))
     request = pb.ListActivitiesRequest(
-        user_ids=[ANA],
-        action_types=[pb.ACTION_TYPE_LOGIN],
-        start_time=to_timestamp(start + timedelta(minutes=2)),
-        end_time=to_timestamp(start + timedelta(minutes=9)),
+        filter=pb.ActivityFilter(
+            user_ids=[ANA],
+            action_types=[pb.ACTION_TYPE_LOGIN],
+            start_time=to_timestamp(start + timedelta(minutes=2)),
+            end_time=to_timestamp(start + timedelta(minutes=9)),
+        ),
     )
     wanted = [oldest_first[i] for i in range(2, 9) if i % 2 and i % 3]
     assert await ids(activity, ours, request) == list(reversed(wanted))
@@ -126,7 +128,10 @@ async def test_another_tenants_log_is_empty_to_us(
     [
         (pb.ListActivitiesRequest(page_size=1001), "page_size"),
         (pb.ListActivitiesRequest(page_size=-1), "page_size"),
-        (pb.ListActivitiesRequest(user_ids=["x"]), "user_ids[0]"),
+        (
+            pb.ListActivitiesRequest(filter=pb.ActivityFilter(user_ids=["x"])),
+            "filter.user_ids[0]",
+        ),
         (pb.ListActivitiesRequest(page_token="tampered"), "page_token"),
     ],
 )

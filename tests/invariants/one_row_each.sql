@@ -1,6 +1,12 @@
 select activity.ensure_partitions('2026-01-01', '2026-01-01');
 insert into activity.activity_log (tenant_id, activity_id, user_id, action_type, created_at)
 values ('TENANT', gen_random_uuid(), gen_random_uuid(), 'login', '2026-01-15');
+insert into activity.batches (
+  tenant_id, batch_id, entry_count, earliest, latest, activity_ids, created_ats, leaves)
+values ('TENANT', gen_random_uuid(), 1, now(), now(), array[gen_random_uuid()], array[now()],
+  sha256('leaf'));
+insert into activity.requests (tenant_id, request_id, content_hash, answer)
+values ('TENANT', gen_random_uuid(), '', '');
 insert into activity.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
 values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
 insert into activity.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());

@@ -14,8 +14,10 @@ from tests.harness import Database
 
 TENANT_TABLES = (
     "activity.activity_log",
+    "activity.batches",
     "activity.inbox",
     "activity.outbox",
+    "activity.requests",
     "enrichment.attempts",
     "enrichment.inbox",
     "enrichment.outbox",

@@ -100,14 +100,10 @@ async def test_an_event_delivered_twice_is_counted_once(
 ) -> None:
     message = activity_events.ActivitiesRecorded(
         tenant_id=str(ours.tenant_id),
-        activities=[
-            activity_events.RecordedActivity(
-                activity_id=str(uuid.uuid4()),
-                user_id=USERS[0],
-                action_type=activity_pb.ACTION_TYPE_LOGIN,
-                created_at=to_timestamp(NOON),
-            )
-        ],
+        activity_ids=[str(uuid.uuid4())],
+        user_ids=[USERS[0]],
+        action_types=[activity_pb.ACTION_TYPE_LOGIN],
+        created_at_micros=[int(NOON.timestamp() * 1_000_000)],
     )
     event = OutgoingEvent.of(f"activity.recorded.{ours.tenant_id}", message, "test")
     await messaging.publish(nats, event)
@@ -123,14 +119,10 @@ async def test_an_event_under_another_tenants_subject_is_a_dead_letter(
     dead = await nats.subscribe("dead.>")
     message = activity_events.ActivitiesRecorded(
         tenant_id=str(theirs.tenant_id),
-        activities=[
-            activity_events.RecordedActivity(
-                activity_id=str(uuid.uuid4()),
-                user_id=USERS[0],
-                action_type=activity_pb.ACTION_TYPE_LOGIN,
-                created_at=to_timestamp(NOON),
-            )
-        ],
+        activity_ids=[str(uuid.uuid4())],
+        user_ids=[USERS[0]],
+        action_types=[activity_pb.ACTION_TYPE_LOGIN],
+        created_at_micros=[int(NOON.timestamp() * 1_000_000)],
     )
     subject = f"activity.recorded.{ours.tenant_id}"
     await messaging.publish(nats, OutgoingEvent.of(subject, message, "test"))

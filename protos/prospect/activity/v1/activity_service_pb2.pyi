@@ -80,6 +80,102 @@ ACTION_TYPE_LOOKALIKE_SEARCH: ActionType.ValueType  # 11
 """ACTION_TYPE_LOOKALIKE_SEARCH is a search for prospects like a given one."""
 Global___ActionType: _TypeAlias = ActionType  # noqa: Y015
 
+class _CountDimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CountDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CountDimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COUNT_DIMENSION_UNSPECIFIED: _CountDimension.ValueType  # 0
+    """COUNT_DIMENSION_UNSPECIFIED is refused."""
+    COUNT_DIMENSION_ACTION_TYPE: _CountDimension.ValueType  # 1
+    """COUNT_DIMENSION_ACTION_TYPE groups by what was done."""
+    COUNT_DIMENSION_USER: _CountDimension.ValueType  # 2
+    """COUNT_DIMENSION_USER groups by who did it."""
+    COUNT_DIMENSION_DAY: _CountDimension.ValueType  # 3
+    """COUNT_DIMENSION_DAY groups by UTC day."""
+    COUNT_DIMENSION_HOUR: _CountDimension.ValueType  # 4
+    """COUNT_DIMENSION_HOUR groups by UTC hour."""
+
+class CountDimension(_CountDimension, metaclass=_CountDimensionEnumTypeWrapper):
+    """CountDimension is something to group counts by."""
+
+COUNT_DIMENSION_UNSPECIFIED: CountDimension.ValueType  # 0
+"""COUNT_DIMENSION_UNSPECIFIED is refused."""
+COUNT_DIMENSION_ACTION_TYPE: CountDimension.ValueType  # 1
+"""COUNT_DIMENSION_ACTION_TYPE groups by what was done."""
+COUNT_DIMENSION_USER: CountDimension.ValueType  # 2
+"""COUNT_DIMENSION_USER groups by who did it."""
+COUNT_DIMENSION_DAY: CountDimension.ValueType  # 3
+"""COUNT_DIMENSION_DAY groups by UTC day."""
+COUNT_DIMENSION_HOUR: CountDimension.ValueType  # 4
+"""COUNT_DIMENSION_HOUR groups by UTC hour."""
+Global___CountDimension: _TypeAlias = CountDimension  # noqa: Y015
+
+class _ExportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """EXPORT_FORMAT_UNSPECIFIED means EXPORT_FORMAT_NDJSON."""
+    EXPORT_FORMAT_NDJSON: _ExportFormat.ValueType  # 1
+    """EXPORT_FORMAT_NDJSON is one JSON object a line."""
+    EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 2
+    """EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula begins with '."""
+    EXPORT_FORMAT_SEALED_NDJSON: _ExportFormat.ValueType  # 3
+    """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
+    hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+    """
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """ExportFormat is the form of an export."""
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""EXPORT_FORMAT_UNSPECIFIED means EXPORT_FORMAT_NDJSON."""
+EXPORT_FORMAT_NDJSON: ExportFormat.ValueType  # 1
+"""EXPORT_FORMAT_NDJSON is one JSON object a line."""
+EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 2
+"""EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula begins with '."""
+EXPORT_FORMAT_SEALED_NDJSON: ExportFormat.ValueType  # 3
+"""EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
+hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+"""
+Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
+
+class _FindingKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FindingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FINDING_KIND_UNSPECIFIED: _FindingKind.ValueType  # 0
+    """FINDING_KIND_UNSPECIFIED is never sent."""
+    FINDING_KIND_ALTERED: _FindingKind.ValueType  # 1
+    """FINDING_KIND_ALTERED is an entry whose content is not what was sealed."""
+    FINDING_KIND_REMOVED: _FindingKind.ValueType  # 2
+    """FINDING_KIND_REMOVED is a sealed entry that is gone, and was neither erased nor has expired."""
+    FINDING_KIND_INSERTED: _FindingKind.ValueType  # 3
+    """FINDING_KIND_INSERTED is an entry that claims to be sealed and was not."""
+    FINDING_KIND_TREE: _FindingKind.ValueType  # 4
+    """FINDING_KIND_TREE is a tree of sealed hashes that does not have the signed root."""
+
+class FindingKind(_FindingKind, metaclass=_FindingKindEnumTypeWrapper):
+    """FindingKind is what is wrong."""
+
+FINDING_KIND_UNSPECIFIED: FindingKind.ValueType  # 0
+"""FINDING_KIND_UNSPECIFIED is never sent."""
+FINDING_KIND_ALTERED: FindingKind.ValueType  # 1
+"""FINDING_KIND_ALTERED is an entry whose content is not what was sealed."""
+FINDING_KIND_REMOVED: FindingKind.ValueType  # 2
+"""FINDING_KIND_REMOVED is a sealed entry that is gone, and was neither erased nor has expired."""
+FINDING_KIND_INSERTED: FindingKind.ValueType  # 3
+"""FINDING_KIND_INSERTED is an entry that claims to be sealed and was not."""
+FINDING_KIND_TREE: FindingKind.ValueType  # 4
+"""FINDING_KIND_TREE is a tree of sealed hashes that does not have the signed root."""
+Global___FindingKind: _TypeAlias = FindingKind  # noqa: Y015
+
 @_typing.final
 class NewActivity(_message.Message):
     """NewActivity is an entry as the caller sends it."""
@@ -96,20 +192,21 @@ class NewActivity(_message.Message):
     USER_AGENT_FIELD_NUMBER: _builtins.int
     activity_id: _builtins.str
     """activity_id is a UUID (version 7 advised) and the idempotency key; absent means that the server makes one.
-    The key holds together with created_at: send both again to retry.
+    The key holds together with created_at: send both again to retry. With a version 7 id created_at may be
+    absent: it is then the time in the id.
     """
     user_id: _builtins.str
     """user_id is the UUID of the user who acted."""
     action_type: Global___ActionType.ValueType
     """action_type is what the user did."""
     target_id: _builtins.str
-    """target_id names what was acted on, such as a prospect or a list; at most 200 characters; absent means nothing in particular."""
+    """target_id names what was acted on, such as a prospect or a list; at most 200 characters, no zero character; absent means nothing in particular."""
     metadata_json: _builtins.str
     """metadata_json is a JSON object as text, at most 8,192 bytes; absent means {}."""
     ip_address: _builtins.str
     """ip_address is where the request came from, IPv4 or IPv6; absent means unknown."""
     user_agent: _builtins.str
-    """user_agent is what the caller's client called itself; at most 512 characters."""
+    """user_agent is what the caller's client called itself; at most 512 characters, no zero character."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """created_at is when it happened; absent means now. At most 24 h ahead, and not older than the log is kept."""
@@ -135,6 +232,56 @@ class NewActivity(_message.Message):
 Global___NewActivity: _TypeAlias = NewActivity  # noqa: Y015
 
 @_typing.final
+class RecordActivityRequest(_message.Message):
+    """RecordActivityRequest is one entry to record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def activity(self) -> Global___NewActivity:
+        """activity is the entry."""
+
+    def __init__(
+        self,
+        *,
+        activity: Global___NewActivity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordActivityRequest: _TypeAlias = RecordActivityRequest  # noqa: Y015
+
+@_typing.final
+class RecordActivityResponse(_message.Message):
+    """RecordActivityResponse says what became of the entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITY_ID_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    activity_id: _builtins.str
+    """activity_id is the entry's id, the server's where none was sent."""
+    duplicate: _builtins.bool
+    """duplicate is true where the entry was there already with the same content."""
+    def __init__(
+        self,
+        *,
+        activity_id: _builtins.str = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "duplicate", b"duplicate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordActivityResponse: _TypeAlias = RecordActivityResponse  # noqa: Y015
+
+@_typing.final
 class RecordActivitiesRequest(_message.Message):
     """RecordActivitiesRequest is a batch of entries."""
 
@@ -142,21 +289,27 @@ class RecordActivitiesRequest(_message.Message):
 
     ACTIVITIES_FIELD_NUMBER: _builtins.int
     PARTIAL_SUCCESS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     partial_success: _builtins.bool
     """partial_success true records the valid entries and names the refused ones; false (the default) records all or none."""
+    request_id: _builtins.str
+    """request_id is a UUID that makes the whole batch idempotent for 7 days: sent again with the same content
+    it gets the first answer, with other content it is refused. Absent means none.
+    """
     @_builtins.property
     def activities(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewActivity]:
-        """activities are 1 to 10,000 entries. Each is checked by the rules of NewActivity, one by one, so that the good ones can stand."""
+        """activities are 1 to 10,000 entries, 4 MB at most. With partial_success one that breaks a rule leaves the others recorded."""
 
     def __init__(
         self,
         *,
         activities: _abc.Iterable[Global___NewActivity] | None = ...,
         partial_success: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activities", b"activities", "partial_success", b"partial_success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activities", b"activities", "partial_success", b"partial_success", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -235,6 +388,74 @@ class RefusedEntry(_message.Message):
 Global___RefusedEntry: _TypeAlias = RefusedEntry  # noqa: Y015
 
 @_typing.final
+class StreamActivitiesRequest(_message.Message):
+    """StreamActivitiesRequest is a chunk of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITIES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id is the chunk's UUID: what makes sending it again harmless, and names its acknowledgement."""
+    @_builtins.property
+    def activities(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewActivity]:
+        """activities are the chunk's entries, 1 to 10,000."""
+
+    def __init__(
+        self,
+        *,
+        activities: _abc.Iterable[Global___NewActivity] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activities", b"activities", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamActivitiesRequest: _TypeAlias = StreamActivitiesRequest  # noqa: Y015
+
+@_typing.final
+class StreamActivitiesResponse(_message.Message):
+    """StreamActivitiesResponse acknowledges a chunk: it is durable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECORDED_COUNT_FIELD_NUMBER: _builtins.int
+    DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_ENTRIES_FIELD_NUMBER: _builtins.int
+    TOTAL_RECORDED_COUNT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """request_id is the chunk's."""
+    recorded_count: _builtins.int
+    """recorded_count is how many entries the chunk added to the log."""
+    duplicate_count: _builtins.int
+    """duplicate_count is how many were there already with the same content."""
+    total_recorded_count: _builtins.int
+    """total_recorded_count is the sum of recorded_count over this call so far."""
+    @_builtins.property
+    def refused_entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedEntry]:
+        """refused_entries names each entry that was not recorded."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        recorded_count: _builtins.int = ...,
+        duplicate_count: _builtins.int = ...,
+        refused_entries: _abc.Iterable[Global___RefusedEntry] | None = ...,
+        total_recorded_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_count", b"duplicate_count", "recorded_count", b"recorded_count", "refused_entries", b"refused_entries", "request_id", b"request_id", "total_recorded_count", b"total_recorded_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamActivitiesResponse: _TypeAlias = StreamActivitiesResponse  # noqa: Y015
+
+@_typing.final
 class Activity(_message.Message):
     """Activity is an entry of the log."""
 
@@ -293,21 +514,19 @@ class Activity(_message.Message):
 Global___Activity: _TypeAlias = Activity  # noqa: Y015
 
 @_typing.final
-class ListActivitiesRequest(_message.Message):
-    """ListActivitiesRequest chooses entries. Filters narrow together; an absent one does not narrow."""
+class ActivityFilter(_message.Message):
+    """ActivityFilter chooses entries. Its fields narrow together; an absent one does not narrow."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     USER_IDS_FIELD_NUMBER: _builtins.int
     ACTION_TYPES_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
-    page_size: _builtins.int
-    """page_size is how many entries a page holds, 1 to 1,000; absent means 100."""
-    page_token: _builtins.str
-    """page_token is the next_page_token of the page before, with the same filters; absent means the first page."""
+    TARGET_IDS_FIELD_NUMBER: _builtins.int
+    METADATA_JSON_FIELD_NUMBER: _builtins.int
+    metadata_json: _builtins.str
+    """metadata_json keeps entries whose metadata contain this JSON object, such as {"query": "cfo"}."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """user_ids keeps the entries of these users (UUIDs, at most 100)."""
@@ -324,19 +543,113 @@ class ListActivitiesRequest(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """end_time keeps entries that happened before it; absent means to the end."""
 
+    @_builtins.property
+    def target_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """target_ids keeps entries that act on one of these targets, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        action_types: _abc.Iterable[Global___ActionType.ValueType] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        target_ids: _abc.Iterable[_builtins.str] | None = ...,
+        metadata_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_types", b"action_types", "end_time", b"end_time", "metadata_json", b"metadata_json", "start_time", b"start_time", "target_ids", b"target_ids", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivityFilter: _TypeAlias = ActivityFilter  # noqa: Y015
+
+@_typing.final
+class GetActivityRequest(_message.Message):
+    """GetActivityRequest names an entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITY_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    activity_id: _builtins.str
+    """activity_id is the entry's UUID."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """created_at is when it happened, exactly. Absent means within 24 h of the time in a version 7 activity_id;
+        with an id of another version it must be sent.
+        """
+
+    def __init__(
+        self,
+        *,
+        activity_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "created_at", b"created_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetActivityRequest: _TypeAlias = GetActivityRequest  # noqa: Y015
+
+@_typing.final
+class GetActivityResponse(_message.Message):
+    """GetActivityResponse is one entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def activity(self) -> Global___Activity:
+        """activity is the entry."""
+
+    def __init__(
+        self,
+        *,
+        activity: Global___Activity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetActivityResponse: _TypeAlias = GetActivityResponse  # noqa: Y015
+
+@_typing.final
+class ListActivitiesRequest(_message.Message):
+    """ListActivitiesRequest chooses entries and their order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many entries a page holds, 1 to 1,000; absent means 100."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before, with the same filter and order; absent means the first page."""
+    order_by: _builtins.str
+    """order_by is "created_at desc" (newest first, the default) or "created_at asc"."""
+    @_builtins.property
+    def filter(self) -> Global___ActivityFilter:
+        """filter chooses the entries; absent means all."""
+
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        user_ids: _abc.Iterable[_builtins.str] | None = ...,
-        action_types: _abc.Iterable[Global___ActionType.ValueType] | None = ...,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
+        filter: Global___ActivityFilter | None = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_types", b"action_types", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,7 +667,7 @@ class ListActivitiesResponse(_message.Message):
     """next_page_token fetches the next page; empty means that this is the last."""
     @_builtins.property
     def activities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Activity]:
-        """activities are the entries, newest first."""
+        """activities are the entries in the order asked for."""
 
     def __init__(
         self,
@@ -369,6 +682,867 @@ class ListActivitiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListActivitiesResponse: _TypeAlias = ListActivitiesResponse  # noqa: Y015
+
+@_typing.final
+class CountActivitiesRequest(_message.Message):
+    """CountActivitiesRequest chooses entries and how to group them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is how many groups a page holds, 1 to 10,000; absent means 1,000."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before, with the same filter and groups; absent means the first page."""
+    @_builtins.property
+    def filter(self) -> Global___ActivityFilter:
+        """filter chooses the entries; absent means all."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___CountDimension.ValueType]:
+        """group_by is what to group by, at most one of day and hour; empty means one count of all."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___ActivityFilter | None = ...,
+        group_by: _abc.Iterable[Global___CountDimension.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountActivitiesRequest: _TypeAlias = CountActivitiesRequest  # noqa: Y015
+
+@_typing.final
+class CountActivitiesResponse(_message.Message):
+    """CountActivitiesResponse is one page of counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token fetches the next page; empty means that this is the last."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActivityCount]:
+        """counts are in the order of time, user, then action."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___ActivityCount] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountActivitiesResponse: _TypeAlias = CountActivitiesResponse  # noqa: Y015
+
+@_typing.final
+class ActivityCount(_message.Message):
+    """ActivityCount is how many entries a group has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_TYPE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_START_FIELD_NUMBER: _builtins.int
+    ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
+    action_type: Global___ActionType.ValueType
+    """action_type is set when grouped by action."""
+    user_id: _builtins.str
+    """user_id is set when grouped by user."""
+    activity_count: _builtins.int
+    """activity_count is the number of entries."""
+    @_builtins.property
+    def period_start(self) -> _timestamp_pb2.Timestamp:
+        """period_start is the beginning of the UTC day or hour, set when grouped by one."""
+
+    def __init__(
+        self,
+        *,
+        action_type: Global___ActionType.ValueType = ...,
+        user_id: _builtins.str = ...,
+        period_start: _timestamp_pb2.Timestamp | None = ...,
+        activity_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period_start", b"period_start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_type", b"action_type", "activity_count", b"activity_count", "period_start", b"period_start", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivityCount: _TypeAlias = ActivityCount  # noqa: Y015
+
+@_typing.final
+class TailActivitiesRequest(_message.Message):
+    """TailActivitiesRequest chooses what to follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """resume_token goes on after the response that carried it, for as long as the broker keeps events (7 days); absent means from now on."""
+    @_builtins.property
+    def filter(self) -> Global___ActivityFilter:
+        """filter chooses the entries; absent means all."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___ActivityFilter | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailActivitiesRequest: _TypeAlias = TailActivitiesRequest  # noqa: Y015
+
+@_typing.final
+class TailActivitiesResponse(_message.Message):
+    """TailActivitiesResponse is what one event brought, or (without activities) word that nothing did for a while."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITIES_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """resume_token goes on after this response."""
+    @_builtins.property
+    def activities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Activity]:
+        """activities are the entries that match."""
+
+    def __init__(
+        self,
+        *,
+        activities: _abc.Iterable[Global___Activity] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activities", b"activities", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TailActivitiesResponse: _TypeAlias = TailActivitiesResponse  # noqa: Y015
+
+@_typing.final
+class ExportActivitiesRequest(_message.Message):
+    """ExportActivitiesRequest chooses what to export, and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    format: Global___ExportFormat.ValueType
+    """format is the form of the file; absent means NDJSON."""
+    @_builtins.property
+    def filter(self) -> Global___ActivityFilter:
+        """filter chooses the entries; absent means all."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___ActivityFilter | None = ...,
+        format: Global___ExportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportActivitiesRequest: _TypeAlias = ExportActivitiesRequest  # noqa: Y015
+
+@_typing.final
+class ExportActivitiesResponse(_message.Message):
+    """ExportActivitiesResponse is a piece of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """chunk is the next bytes of the file, whole lines, UTF-8."""
+    row_count: _builtins.int
+    """row_count is how many entries have been sent so far, this chunk included."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+        row_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "row_count", b"row_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportActivitiesResponse: _TypeAlias = ExportActivitiesResponse  # noqa: Y015
+
+@_typing.final
+class GetCheckpointRequest(_message.Message):
+    """GetCheckpointRequest asks for the newest checkpoint of the caller's tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointRequest: _TypeAlias = GetCheckpointRequest  # noqa: Y015
+
+@_typing.final
+class GetCheckpointResponse(_message.Message):
+    """GetCheckpointResponse is a signed checkpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def checkpoint(self) -> Global___Checkpoint:
+        """checkpoint is the newest."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: Global___Checkpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCheckpointResponse: _TypeAlias = GetCheckpointResponse  # noqa: Y015
+
+@_typing.final
+class Checkpoint(_message.Message):
+    """Checkpoint is a signed statement of what the log holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_HASH_FIELD_NUMBER: _builtins.int
+    SEALED_AT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    tree_size: _builtins.int
+    """tree_size is the number of leaves: entries sealed so far."""
+    root_hash: _builtins.bytes
+    """root_hash is the Merkle tree hash of the leaves (RFC 6962, SHA-256), 32 bytes."""
+    note: _builtins.str
+    """note is the text that was signed and its signature, in the form of a C2SP signed note (tlog-checkpoint)."""
+    public_key: _builtins.str
+    """public_key is the Ed25519 key that checks the signature, PEM. Trust a key that you got once and kept, not this one."""
+    @_builtins.property
+    def sealed_at(self) -> _timestamp_pb2.Timestamp:
+        """sealed_at is when it was signed."""
+
+    def __init__(
+        self,
+        *,
+        tree_size: _builtins.int = ...,
+        root_hash: _builtins.bytes = ...,
+        sealed_at: _timestamp_pb2.Timestamp | None = ...,
+        note: _builtins.str = ...,
+        public_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sealed_at", b"sealed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "public_key", b"public_key", "root_hash", b"root_hash", "sealed_at", b"sealed_at", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Checkpoint: _TypeAlias = Checkpoint  # noqa: Y015
+
+@_typing.final
+class GetLogProofRequest(_message.Message):
+    """GetLogProofRequest asks for an inclusion proof or a consistency proof."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCLUSION_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    tree_size: _builtins.int
+    """tree_size is the size of the log to prove against; absent means that of the newest checkpoint."""
+    @_builtins.property
+    def inclusion(self) -> Global___InclusionQuery:
+        """inclusion proves that an entry is in the log."""
+
+    @_builtins.property
+    def consistency(self) -> Global___ConsistencyQuery:
+        """consistency proves that an earlier log is the beginning of the log."""
+
+    def __init__(
+        self,
+        *,
+        inclusion: Global___InclusionQuery | None = ...,
+        consistency: Global___ConsistencyQuery | None = ...,
+        tree_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "inclusion", b"inclusion", "proof", b"proof"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency", b"consistency", "inclusion", b"inclusion", "proof", b"proof", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["inclusion", "consistency"]  # noqa: Y015
+    _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
+
+Global___GetLogProofRequest: _TypeAlias = GetLogProofRequest  # noqa: Y015
+
+@_typing.final
+class InclusionQuery(_message.Message):
+    """InclusionQuery names the entry whose inclusion is to be proven."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVITY_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    activity_id: _builtins.str
+    """activity_id is the entry's UUID."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """created_at is when it happened; as in GetActivity it may be absent with a version 7 id."""
+
+    def __init__(
+        self,
+        *,
+        activity_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "created_at", b"created_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InclusionQuery: _TypeAlias = InclusionQuery  # noqa: Y015
+
+@_typing.final
+class ConsistencyQuery(_message.Message):
+    """ConsistencyQuery names the earlier log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_TREE_SIZE_FIELD_NUMBER: _builtins.int
+    first_tree_size: _builtins.int
+    """first_tree_size is its size, at least 1."""
+    def __init__(
+        self,
+        *,
+        first_tree_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_tree_size", b"first_tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsistencyQuery: _TypeAlias = ConsistencyQuery  # noqa: Y015
+
+@_typing.final
+class GetLogProofResponse(_message.Message):
+    """GetLogProofResponse is a proof; RFC 9162, section 2.1, says how to check it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASHES_FIELD_NUMBER: _builtins.int
+    LEAF_INDEX_FIELD_NUMBER: _builtins.int
+    LEAF_HASH_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_HASH_FIELD_NUMBER: _builtins.int
+    leaf_index: _builtins.int
+    """leaf_index is the entry's place in the log, from 0; set for an inclusion proof."""
+    leaf_hash: _builtins.bytes
+    """leaf_hash is the entry's leaf, 32 bytes; set for an inclusion proof."""
+    tree_size: _builtins.int
+    """tree_size is the size of the log that was proven against."""
+    root_hash: _builtins.bytes
+    """root_hash is that log's root."""
+    @_builtins.property
+    def hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """hashes are the nodes of the audit path or of the consistency proof, 32 bytes each."""
+
+    def __init__(
+        self,
+        *,
+        hashes: _abc.Iterable[_builtins.bytes] | None = ...,
+        leaf_index: _builtins.int = ...,
+        leaf_hash: _builtins.bytes = ...,
+        tree_size: _builtins.int = ...,
+        root_hash: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hashes", b"hashes", "leaf_hash", b"leaf_hash", "leaf_index", b"leaf_index", "root_hash", b"root_hash", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLogProofResponse: _TypeAlias = GetLogProofResponse  # noqa: Y015
+
+@_typing.final
+class VerifyLogRequest(_message.Message):
+    """VerifyLogRequest asks for the verification of the caller's tenant's log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time limits the comparison of entries to those that happened at or after it; absent means from the beginning."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """end_time limits it to those that happened before it; absent means to the end."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyLogRequest: _TypeAlias = VerifyLogRequest  # noqa: Y015
+
+@_typing.final
+class VerifyLogResponse(_message.Message):
+    """VerifyLogResponse is one thing that the verification has to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___VerifyProgress:
+        """progress tells how far it is."""
+
+    @_builtins.property
+    def finding(self) -> Global___LogFinding:
+        """finding is an entry, or the tree, that is not as it was sealed."""
+
+    @_builtins.property
+    def summary(self) -> Global___VerifySummary:
+        """summary ends the stream."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___VerifyProgress | None = ...,
+        finding: Global___LogFinding | None = ...,
+        summary: Global___VerifySummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "progress", b"progress", "said", b"said", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "progress", b"progress", "said", b"said", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_said: _TypeAlias = _typing.Literal["progress", "finding", "summary"]  # noqa: Y015
+    _WhichOneofArgType_said: _TypeAlias = _typing.Literal["said", b"said"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_said) -> _WhichOneofReturnType_said | None: ...
+
+Global___VerifyLogResponse: _TypeAlias = VerifyLogResponse  # noqa: Y015
+
+@_typing.final
+class VerifyProgress(_message.Message):
+    """VerifyProgress tells how far a verification is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    checked_count: _builtins.int
+    """checked_count is how many entries were compared so far."""
+    total_count: _builtins.int
+    """total_count is how many there are to compare."""
+    def __init__(
+        self,
+        *,
+        checked_count: _builtins.int = ...,
+        total_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_count", b"checked_count", "total_count", b"total_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyProgress: _TypeAlias = VerifyProgress  # noqa: Y015
+
+@_typing.final
+class LogFinding(_message.Message):
+    """LogFinding is something that is not as it was sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ACTIVITY_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    kind: Global___FindingKind.ValueType
+    """kind is what is wrong."""
+    activity_id: _builtins.str
+    """activity_id is the entry's UUID; empty for FINDING_KIND_TREE."""
+    detail: _builtins.str
+    """detail says it in words."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """created_at is when the entry happened."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___FindingKind.ValueType = ...,
+        activity_id: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_id", b"activity_id", "created_at", b"created_at", "detail", b"detail", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogFinding: _TypeAlias = LogFinding  # noqa: Y015
+
+@_typing.final
+class VerifySummary(_message.Message):
+    """VerifySummary says what a verification found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTACT_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_HASH_FIELD_NUMBER: _builtins.int
+    CHECKED_COUNT_FIELD_NUMBER: _builtins.int
+    ERASED_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRED_COUNT_FIELD_NUMBER: _builtins.int
+    UNSEALED_COUNT_FIELD_NUMBER: _builtins.int
+    FINDING_COUNT_FIELD_NUMBER: _builtins.int
+    intact: _builtins.bool
+    """intact is true when there is no finding."""
+    tree_size: _builtins.int
+    """tree_size is the size of the log that was verified."""
+    root_hash: _builtins.bytes
+    """root_hash is its root as computed from the sealed hashes."""
+    checked_count: _builtins.int
+    """checked_count is how many entries were compared with their hash."""
+    erased_count: _builtins.int
+    """erased_count is how many are known by their hash alone, since they were erased."""
+    expired_count: _builtins.int
+    """expired_count is how many are known by their hash alone, since they are older than the log is kept."""
+    unsealed_count: _builtins.int
+    """unsealed_count is how many entries are so new that they are not sealed yet."""
+    finding_count: _builtins.int
+    """finding_count is how many findings there were; at most 1,000 of them were sent."""
+    def __init__(
+        self,
+        *,
+        intact: _builtins.bool = ...,
+        tree_size: _builtins.int = ...,
+        root_hash: _builtins.bytes = ...,
+        checked_count: _builtins.int = ...,
+        erased_count: _builtins.int = ...,
+        expired_count: _builtins.int = ...,
+        unsealed_count: _builtins.int = ...,
+        finding_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_count", b"checked_count", "erased_count", b"erased_count", "expired_count", b"expired_count", "finding_count", b"finding_count", "intact", b"intact", "root_hash", b"root_hash", "tree_size", b"tree_size", "unsealed_count", b"unsealed_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySummary: _TypeAlias = VerifySummary  # noqa: Y015
+
+@_typing.final
+class EraseUserRequest(_message.Message):
+    """EraseUserRequest names a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """user_id is the UUID of the user whose entries are made anonymous."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserRequest: _TypeAlias = EraseUserRequest  # noqa: Y015
+
+@_typing.final
+class EraseUserResponse(_message.Message):
+    """EraseUserResponse is the receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> Global___ErasureReceipt:
+        """receipt is what was erased; keep it."""
+
+    def __init__(
+        self,
+        *,
+        receipt: Global___ErasureReceipt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
+
+@_typing.final
+class ErasureReceipt(_message.Message):
+    """ErasureReceipt says what was erased, and no more of whom than the id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ERASED_COUNT_FIELD_NUMBER: _builtins.int
+    ERASED_AT_FIELD_NUMBER: _builtins.int
+    receipt_id: _builtins.str
+    """receipt_id is the receipt's UUID."""
+    user_id: _builtins.str
+    """user_id is the user's UUID."""
+    erased_count: _builtins.int
+    """erased_count is how many entries were made anonymous."""
+    @_builtins.property
+    def erased_at(self) -> _timestamp_pb2.Timestamp:
+        """erased_at is when."""
+
+    def __init__(
+        self,
+        *,
+        receipt_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        erased_count: _builtins.int = ...,
+        erased_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at", "erased_count", b"erased_count", "receipt_id", b"receipt_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureReceipt: _TypeAlias = ErasureReceipt  # noqa: Y015
+
+@_typing.final
+class GetRetentionRequest(_message.Message):
+    """GetRetentionRequest asks for the retention of the caller's tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRetentionRequest: _TypeAlias = GetRetentionRequest  # noqa: Y015
+
+@_typing.final
+class GetRetentionResponse(_message.Message):
+    """GetRetentionResponse says how long entries are kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    retention_days: _builtins.int
+    """retention_days is the number of days."""
+    is_default: _builtins.bool
+    """is_default is true where the tenant has none of its own, and the whole log's holds."""
+    def __init__(
+        self,
+        *,
+        retention_days: _builtins.int = ...,
+        is_default: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_default", b"is_default", "retention_days", b"retention_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRetentionResponse: _TypeAlias = GetRetentionResponse  # noqa: Y015
+
+@_typing.final
+class UpdateRetentionRequest(_message.Message):
+    """UpdateRetentionRequest sets the retention of the caller's tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    retention_days: _builtins.int
+    """retention_days is the number of days, 1 to 3,650 and at most the whole log's; 0 goes back to the whole log's."""
+    def __init__(
+        self,
+        *,
+        retention_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retention_days", b"retention_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRetentionRequest: _TypeAlias = UpdateRetentionRequest  # noqa: Y015
+
+@_typing.final
+class UpdateRetentionResponse(_message.Message):
+    """UpdateRetentionResponse says how long entries are kept now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    retention_days: _builtins.int
+    """retention_days is the number of days."""
+    def __init__(
+        self,
+        *,
+        retention_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retention_days", b"retention_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRetentionResponse: _TypeAlias = UpdateRetentionResponse  # noqa: Y015
+
+@_typing.final
+class ListPartitionsRequest(_message.Message):
+    """ListPartitionsRequest asks for the months of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPartitionsRequest: _TypeAlias = ListPartitionsRequest  # noqa: Y015
+
+@_typing.final
+class ListPartitionsResponse(_message.Message):
+    """ListPartitionsResponse has the months in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    NEXT_CREATION_FIELD_NUMBER: _builtins.int
+    NEXT_CREATION_TIME_FIELD_NUMBER: _builtins.int
+    RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    next_creation: _builtins.str
+    """next_creation is the first month that is not there yet, YYYY-MM."""
+    retention_days: _builtins.int
+    """retention_days is how long the whole log is kept."""
+    @_builtins.property
+    def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Partition]:
+        """partitions are the months, oldest first."""
+
+    @_builtins.property
+    def next_creation_time(self) -> _timestamp_pb2.Timestamp:
+        """next_creation_time is when it is made, about."""
+
+    def __init__(
+        self,
+        *,
+        partitions: _abc.Iterable[Global___Partition] | None = ...,
+        next_creation: _builtins.str = ...,
+        next_creation_time: _timestamp_pb2.Timestamp | None = ...,
+        retention_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_creation_time", b"next_creation_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_creation", b"next_creation", "next_creation_time", b"next_creation_time", "partitions", b"partitions", "retention_days", b"retention_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPartitionsResponse: _TypeAlias = ListPartitionsResponse  # noqa: Y015
+
+@_typing.final
+class Partition(_message.Message):
+    """Partition is one month of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    ESTIMATED_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    TABLE_BYTES_FIELD_NUMBER: _builtins.int
+    INDEX_BYTES_FIELD_NUMBER: _builtins.int
+    DROPPABLE_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    """month is the UTC month, YYYY-MM."""
+    estimated_row_count: _builtins.int
+    """estimated_row_count is the planner's estimate; -1 where it has none yet."""
+    table_bytes: _builtins.int
+    """table_bytes is the size of the rows."""
+    index_bytes: _builtins.int
+    """index_bytes is the size of the indexes."""
+    droppable: _builtins.bool
+    """droppable is true when the whole month is older than the log is kept."""
+    def __init__(
+        self,
+        *,
+        month: _builtins.str = ...,
+        estimated_row_count: _builtins.int = ...,
+        table_bytes: _builtins.int = ...,
+        index_bytes: _builtins.int = ...,
+        droppable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["droppable", b"droppable", "estimated_row_count", b"estimated_row_count", "index_bytes", b"index_bytes", "month", b"month", "table_bytes", b"table_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Partition: _TypeAlias = Partition  # noqa: Y015
 
 @_typing.final
 class ListDayDigestsRequest(_message.Message):
@@ -399,6 +1573,9 @@ class ListDayDigestsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DIGESTS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    expired: _builtins.bool
+    """expired is true when the whole log is not kept as far back as the day: there is nothing to compare with."""
     @_builtins.property
     def digests(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayDigest]:
         """digests are in the order of tenant_id."""
@@ -407,10 +1584,11 @@ class ListDayDigestsResponse(_message.Message):
         self,
         *,
         digests: _abc.Iterable[Global___DayDigest] | None = ...,
+        expired: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "expired", b"expired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,6 +1604,7 @@ class DayDigest(_message.Message):
     ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     UNPUBLISHED_EVENTS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID."""
     activity_count: _builtins.int
@@ -436,6 +1615,8 @@ class DayDigest(_message.Message):
     """unpublished_events is how many of the tenant's events were not yet published when the digest was taken.
     With 0, every entry in the digest stands in an event on activity.recorded.<tenant>.
     """
+    expired: _builtins.bool
+    """expired is true when this tenant's entries are not kept as far back as the day: there is nothing to compare with."""
     def __init__(
         self,
         *,
@@ -443,10 +1624,11 @@ class DayDigest(_message.Message):
         activity_count: _builtins.int = ...,
         digest: _builtins.str = ...,
         unpublished_events: _builtins.int = ...,
+        expired: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "tenant_id", b"tenant_id", "unpublished_events", b"unpublished_events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "expired", b"expired", "tenant_id", b"tenant_id", "unpublished_events", b"unpublished_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

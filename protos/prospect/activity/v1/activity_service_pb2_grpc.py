@@ -36,15 +36,80 @@ class ActivityServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.RecordActivity = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/RecordActivity',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivityRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivityResponse.FromString,
+                _registered_method=True)
         self.RecordActivities = channel.unary_unary(
                 '/prospect.activity.v1.ActivityService/RecordActivities',
                 request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivitiesRequest.SerializeToString,
                 response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivitiesResponse.FromString,
                 _registered_method=True)
+        self.StreamActivities = channel.stream_stream(
+                '/prospect.activity.v1.ActivityService/StreamActivities',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.StreamActivitiesRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.StreamActivitiesResponse.FromString,
+                _registered_method=True)
+        self.GetActivity = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/GetActivity',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetActivityRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetActivityResponse.FromString,
+                _registered_method=True)
         self.ListActivities = channel.unary_unary(
                 '/prospect.activity.v1.ActivityService/ListActivities',
                 request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListActivitiesRequest.SerializeToString,
                 response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListActivitiesResponse.FromString,
+                _registered_method=True)
+        self.CountActivities = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/CountActivities',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.CountActivitiesRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.CountActivitiesResponse.FromString,
+                _registered_method=True)
+        self.TailActivities = channel.unary_stream(
+                '/prospect.activity.v1.ActivityService/TailActivities',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.TailActivitiesRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.TailActivitiesResponse.FromString,
+                _registered_method=True)
+        self.ExportActivities = channel.unary_stream(
+                '/prospect.activity.v1.ActivityService/ExportActivities',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ExportActivitiesRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ExportActivitiesResponse.FromString,
+                _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/GetCheckpoint',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetCheckpointResponse.FromString,
+                _registered_method=True)
+        self.GetLogProof = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/GetLogProof',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetLogProofRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetLogProofResponse.FromString,
+                _registered_method=True)
+        self.VerifyLog = channel.unary_stream(
+                '/prospect.activity.v1.ActivityService/VerifyLog',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.VerifyLogRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.VerifyLogResponse.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/EraseUser',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
+        self.GetRetention = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/GetRetention',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetRetentionRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetRetentionResponse.FromString,
+                _registered_method=True)
+        self.UpdateRetention = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/UpdateRetention',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.UpdateRetentionRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.UpdateRetentionResponse.FromString,
+                _registered_method=True)
+        self.ListPartitions = channel.unary_unary(
+                '/prospect.activity.v1.ActivityService/ListPartitions',
+                request_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListPartitionsRequest.SerializeToString,
+                response_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListPartitionsResponse.FromString,
                 _registered_method=True)
         self.ListDayDigests = channel.unary_unary(
                 '/prospect.activity.v1.ActivityService/ListDayDigests',
@@ -63,17 +128,127 @@ class ActivityServiceServicer(object):
     The tenant of every call is the one in the bearer token.
     """
 
+    def RecordActivity(self, request, context):
+        """RecordActivity appends one entry. It answers after COMMIT: the entry is durable, and is published
+        once or more on activity.recorded.<tenant> with the same id. Calls that arrive together are
+        committed together; each has its own answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordActivities(self, request, context):
-        """RecordActivities appends entries to the log. It answers after COMMIT: what it counts as recorded
-        is durable, and is published once or more on activity.recorded.<tenant> with the same ids.
-        Calling it again with the same activity_ids records nothing twice.
+        """RecordActivities appends a batch, all of it or (partial_success) what is valid. It answers after
+        COMMIT, as RecordActivity does. Calling it again with the same activity_ids, or with the same
+        request_id, records nothing twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamActivities(self, request_iterator, context):
+        """StreamActivities appends chunk after chunk over one call. Each chunk is a batch of its own with
+        partial success, and is acknowledged, in the order sent, after its COMMIT. The server reads no
+        further than four chunks ahead of its acknowledgements, so a fast client is slowed by flow control.
+        After a break the client sends again, with the same request_ids, what was not acknowledged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetActivity(self, request, context):
+        """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListActivities(self, request, context):
-        """ListActivities reads the log, newest first. An empty page means that nothing more matches.
+        """ListActivities reads the log in the order of created_at. An empty page means that nothing more
+        matches. A page costs the same wherever it stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountActivities(self, request, context):
+        """CountActivities counts what a filter matches, grouped as asked. No group means one count of all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailActivities(self, request, context):
+        """TailActivities streams entries as they are recorded, in the order of their events, from now on or
+        from a resume_token. An entry may come twice after a resume. A client that reads too slowly gets
+        RESOURCE_EXHAUSTED, whose ErrorInfo.metadata has the resume_token to go on from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportActivities(self, request, context):
+        """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
+        shows the log as it was when the call began. The export is logged as csv_exported before its first
+        byte leaves. The trailing metadata has exported-rows and exported-bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCheckpoint(self, request, context):
+        """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
+        NOT_FOUND before the first entry is sealed, which takes moments.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLogProof(self, request, context):
+        """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
+        one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyLog(self, request, context):
+        """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
+        checkpoint, and streams what it finds: progress, each altered, removed or inserted entry, and at
+        the end a summary.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
+        kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
+        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+        It needs the scope activity:admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRetention(self, request, context):
+        """GetRetention says how long the tenant's entries are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRetention(self, request, context):
+        """UpdateRetention sets how long the tenant's entries are kept, at most as long as the whole log is.
+        Entries of days before are deleted within a day. It needs the scope activity:admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartitions(self, request, context):
+        """ListPartitions describes the months of the log, all tenants together: sizes, estimated rows, and
+        what is made and dropped next. It needs the scope activity:audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,15 +273,80 @@ class ActivityServiceServicer(object):
 
 def add_ActivityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'RecordActivity': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordActivity,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivityRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivityResponse.SerializeToString,
+            ),
             'RecordActivities': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordActivities,
                     request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivitiesRequest.FromString,
                     response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivitiesResponse.SerializeToString,
             ),
+            'StreamActivities': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamActivities,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.StreamActivitiesRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.StreamActivitiesResponse.SerializeToString,
+            ),
+            'GetActivity': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetActivity,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetActivityRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetActivityResponse.SerializeToString,
+            ),
             'ListActivities': grpc.unary_unary_rpc_method_handler(
                     servicer.ListActivities,
                     request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListActivitiesRequest.FromString,
                     response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListActivitiesResponse.SerializeToString,
+            ),
+            'CountActivities': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountActivities,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.CountActivitiesRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.CountActivitiesResponse.SerializeToString,
+            ),
+            'TailActivities': grpc.unary_stream_rpc_method_handler(
+                    servicer.TailActivities,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.TailActivitiesRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.TailActivitiesResponse.SerializeToString,
+            ),
+            'ExportActivities': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportActivities,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ExportActivitiesRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ExportActivitiesResponse.SerializeToString,
+            ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetCheckpointResponse.SerializeToString,
+            ),
+            'GetLogProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogProof,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetLogProofRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetLogProofResponse.SerializeToString,
+            ),
+            'VerifyLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyLog,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.VerifyLogRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.VerifyLogResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.EraseUserRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.EraseUserResponse.SerializeToString,
+            ),
+            'GetRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRetention,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetRetentionRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetRetentionResponse.SerializeToString,
+            ),
+            'UpdateRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRetention,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.UpdateRetentionRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.UpdateRetentionResponse.SerializeToString,
+            ),
+            'ListPartitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartitions,
+                    request_deserializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListPartitionsRequest.FromString,
+                    response_serializer=prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListPartitionsResponse.SerializeToString,
             ),
             'ListDayDigests': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDayDigests,
@@ -130,6 +370,33 @@ class ActivityService(object):
     """ActivityService is a tenant's activity log: what its users did, in order, kept and erased by rule.
     The tenant of every call is the one in the bearer token.
     """
+
+    @staticmethod
+    def RecordActivity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/RecordActivity',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivityRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.RecordActivityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def RecordActivities(request,
@@ -159,6 +426,60 @@ class ActivityService(object):
             _registered_method=True)
 
     @staticmethod
+    def StreamActivities(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/prospect.activity.v1.ActivityService/StreamActivities',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.StreamActivitiesRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.StreamActivitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetActivity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/GetActivity',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetActivityRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetActivityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListActivities(request,
             target,
             options=(),
@@ -175,6 +496,276 @@ class ActivityService(object):
             '/prospect.activity.v1.ActivityService/ListActivities',
             prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListActivitiesRequest.SerializeToString,
             prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListActivitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountActivities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/CountActivities',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.CountActivitiesRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.CountActivitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TailActivities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/TailActivities',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.TailActivitiesRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.TailActivitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportActivities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/ExportActivities',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.ExportActivitiesRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.ExportActivitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/GetCheckpoint',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetCheckpointRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/GetLogProof',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetLogProofRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetLogProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/VerifyLog',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.VerifyLogRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.VerifyLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/EraseUser',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.EraseUserRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/GetRetention',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetRetentionRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.GetRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/UpdateRetention',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.UpdateRetentionRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.UpdateRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.activity.v1.ActivityService/ListPartitions',
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListPartitionsRequest.SerializeToString,
+            prospect_dot_activity_dot_v1_dot_activity__service__pb2.ListPartitionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,13 +35,69 @@ class ActivityServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ActivityServiceAsyncStub: ...
-    RecordActivities: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.RecordActivitiesRequest, _activity_service_pb2.RecordActivitiesResponse]
-    """RecordActivities appends entries to the log. It answers after COMMIT: what it counts as recorded
-    is durable, and is published once or more on activity.recorded.<tenant> with the same ids.
-    Calling it again with the same activity_ids records nothing twice.
+    RecordActivity: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.RecordActivityRequest, _activity_service_pb2.RecordActivityResponse]
+    """RecordActivity appends one entry. It answers after COMMIT: the entry is durable, and is published
+    once or more on activity.recorded.<tenant> with the same id. Calls that arrive together are
+    committed together; each has its own answer.
     """
+    RecordActivities: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.RecordActivitiesRequest, _activity_service_pb2.RecordActivitiesResponse]
+    """RecordActivities appends a batch, all of it or (partial_success) what is valid. It answers after
+    COMMIT, as RecordActivity does. Calling it again with the same activity_ids, or with the same
+    request_id, records nothing twice.
+    """
+    StreamActivities: _grpc.StreamStreamMultiCallable[_activity_service_pb2.StreamActivitiesRequest, _activity_service_pb2.StreamActivitiesResponse]
+    """StreamActivities appends chunk after chunk over one call. Each chunk is a batch of its own with
+    partial success, and is acknowledged, in the order sent, after its COMMIT. The server reads no
+    further than four chunks ahead of its acknowledgements, so a fast client is slowed by flow control.
+    After a break the client sends again, with the same request_ids, what was not acknowledged.
+    """
+    GetActivity: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetActivityRequest, _activity_service_pb2.GetActivityResponse]
+    """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id."""
     ListActivities: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.ListActivitiesRequest, _activity_service_pb2.ListActivitiesResponse]
-    """ListActivities reads the log, newest first. An empty page means that nothing more matches."""
+    """ListActivities reads the log in the order of created_at. An empty page means that nothing more
+    matches. A page costs the same wherever it stands.
+    """
+    CountActivities: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.CountActivitiesRequest, _activity_service_pb2.CountActivitiesResponse]
+    """CountActivities counts what a filter matches, grouped as asked. No group means one count of all."""
+    TailActivities: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.TailActivitiesRequest, _activity_service_pb2.TailActivitiesResponse]
+    """TailActivities streams entries as they are recorded, in the order of their events, from now on or
+    from a resume_token. An entry may come twice after a resume. A client that reads too slowly gets
+    RESOURCE_EXHAUSTED, whose ErrorInfo.metadata has the resume_token to go on from.
+    """
+    ExportActivities: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.ExportActivitiesRequest, _activity_service_pb2.ExportActivitiesResponse]
+    """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
+    shows the log as it was when the call began. The export is logged as csv_exported before its first
+    byte leaves. The trailing metadata has exported-rows and exported-bytes.
+    """
+    GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]
+    """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
+    NOT_FOUND before the first entry is sealed, which takes moments.
+    """
+    GetLogProof: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetLogProofRequest, _activity_service_pb2.GetLogProofResponse]
+    """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
+    one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
+    """
+    VerifyLog: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.VerifyLogRequest, _activity_service_pb2.VerifyLogResponse]
+    """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
+    checkpoint, and streams what it finds: progress, each altered, removed or inserted entry, and at
+    the end a summary.
+    """
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]
+    """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
+    kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
+    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+    It needs the scope activity:admin.
+    """
+    GetRetention: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]
+    """GetRetention says how long the tenant's entries are kept."""
+    UpdateRetention: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.UpdateRetentionRequest, _activity_service_pb2.UpdateRetentionResponse]
+    """UpdateRetention sets how long the tenant's entries are kept, at most as long as the whole log is.
+    Entries of days before are deleted within a day. It needs the scope activity:admin.
+    """
+    ListPartitions: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.ListPartitionsRequest, _activity_service_pb2.ListPartitionsResponse]
+    """ListPartitions describes the months of the log, all tenants together: sizes, estimated rows, and
+    what is made and dropped next. It needs the scope activity:audit.
+    """
     ListDayDigests: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.ListDayDigestsRequest, _activity_service_pb2.ListDayDigestsResponse]
     """ListDayDigests gives, for one UTC day, a count and a digest per tenant, and no content.
     It needs the scope activity:audit; metrics calls it to prove its roll-up equal to the log.
@@ -58,13 +114,69 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RecordActivities: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.RecordActivitiesRequest, _activity_service_pb2.RecordActivitiesResponse]  # type: ignore[assignment]
-    """RecordActivities appends entries to the log. It answers after COMMIT: what it counts as recorded
-    is durable, and is published once or more on activity.recorded.<tenant> with the same ids.
-    Calling it again with the same activity_ids records nothing twice.
+    RecordActivity: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.RecordActivityRequest, _activity_service_pb2.RecordActivityResponse]  # type: ignore[assignment]
+    """RecordActivity appends one entry. It answers after COMMIT: the entry is durable, and is published
+    once or more on activity.recorded.<tenant> with the same id. Calls that arrive together are
+    committed together; each has its own answer.
     """
+    RecordActivities: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.RecordActivitiesRequest, _activity_service_pb2.RecordActivitiesResponse]  # type: ignore[assignment]
+    """RecordActivities appends a batch, all of it or (partial_success) what is valid. It answers after
+    COMMIT, as RecordActivity does. Calling it again with the same activity_ids, or with the same
+    request_id, records nothing twice.
+    """
+    StreamActivities: _aio.StreamStreamMultiCallable[_activity_service_pb2.StreamActivitiesRequest, _activity_service_pb2.StreamActivitiesResponse]  # type: ignore[assignment]
+    """StreamActivities appends chunk after chunk over one call. Each chunk is a batch of its own with
+    partial success, and is acknowledged, in the order sent, after its COMMIT. The server reads no
+    further than four chunks ahead of its acknowledgements, so a fast client is slowed by flow control.
+    After a break the client sends again, with the same request_ids, what was not acknowledged.
+    """
+    GetActivity: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetActivityRequest, _activity_service_pb2.GetActivityResponse]  # type: ignore[assignment]
+    """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id."""
     ListActivities: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.ListActivitiesRequest, _activity_service_pb2.ListActivitiesResponse]  # type: ignore[assignment]
-    """ListActivities reads the log, newest first. An empty page means that nothing more matches."""
+    """ListActivities reads the log in the order of created_at. An empty page means that nothing more
+    matches. A page costs the same wherever it stands.
+    """
+    CountActivities: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.CountActivitiesRequest, _activity_service_pb2.CountActivitiesResponse]  # type: ignore[assignment]
+    """CountActivities counts what a filter matches, grouped as asked. No group means one count of all."""
+    TailActivities: _aio.UnaryStreamMultiCallable[_activity_service_pb2.TailActivitiesRequest, _activity_service_pb2.TailActivitiesResponse]  # type: ignore[assignment]
+    """TailActivities streams entries as they are recorded, in the order of their events, from now on or
+    from a resume_token. An entry may come twice after a resume. A client that reads too slowly gets
+    RESOURCE_EXHAUSTED, whose ErrorInfo.metadata has the resume_token to go on from.
+    """
+    ExportActivities: _aio.UnaryStreamMultiCallable[_activity_service_pb2.ExportActivitiesRequest, _activity_service_pb2.ExportActivitiesResponse]  # type: ignore[assignment]
+    """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
+    shows the log as it was when the call began. The export is logged as csv_exported before its first
+    byte leaves. The trailing metadata has exported-rows and exported-bytes.
+    """
+    GetCheckpoint: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]  # type: ignore[assignment]
+    """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
+    NOT_FOUND before the first entry is sealed, which takes moments.
+    """
+    GetLogProof: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetLogProofRequest, _activity_service_pb2.GetLogProofResponse]  # type: ignore[assignment]
+    """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
+    one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
+    """
+    VerifyLog: _aio.UnaryStreamMultiCallable[_activity_service_pb2.VerifyLogRequest, _activity_service_pb2.VerifyLogResponse]  # type: ignore[assignment]
+    """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
+    checkpoint, and streams what it finds: progress, each altered, removed or inserted entry, and at
+    the end a summary.
+    """
+    EraseUser: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
+    kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
+    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+    It needs the scope activity:admin.
+    """
+    GetRetention: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]  # type: ignore[assignment]
+    """GetRetention says how long the tenant's entries are kept."""
+    UpdateRetention: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.UpdateRetentionRequest, _activity_service_pb2.UpdateRetentionResponse]  # type: ignore[assignment]
+    """UpdateRetention sets how long the tenant's entries are kept, at most as long as the whole log is.
+    Entries of days before are deleted within a day. It needs the scope activity:admin.
+    """
+    ListPartitions: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.ListPartitionsRequest, _activity_service_pb2.ListPartitionsResponse]  # type: ignore[assignment]
+    """ListPartitions describes the months of the log, all tenants together: sizes, estimated rows, and
+    what is made and dropped next. It needs the scope activity:audit.
+    """
     ListDayDigests: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.ListDayDigestsRequest, _activity_service_pb2.ListDayDigestsResponse]  # type: ignore[assignment]
     """ListDayDigests gives, for one UTC day, a count and a digest per tenant, and no content.
     It needs the scope activity:audit; metrics calls it to prove its roll-up equal to the log.
@@ -80,15 +192,46 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     """
 
     @_abc_1.abstractmethod
+    def RecordActivity(
+        self,
+        request: _activity_service_pb2.RecordActivityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.RecordActivityResponse, _abc.Awaitable[_activity_service_pb2.RecordActivityResponse]]:
+        """RecordActivity appends one entry. It answers after COMMIT: the entry is durable, and is published
+        once or more on activity.recorded.<tenant> with the same id. Calls that arrive together are
+        committed together; each has its own answer.
+        """
+
+    @_abc_1.abstractmethod
     def RecordActivities(
         self,
         request: _activity_service_pb2.RecordActivitiesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_activity_service_pb2.RecordActivitiesResponse, _abc.Awaitable[_activity_service_pb2.RecordActivitiesResponse]]:
-        """RecordActivities appends entries to the log. It answers after COMMIT: what it counts as recorded
-        is durable, and is published once or more on activity.recorded.<tenant> with the same ids.
-        Calling it again with the same activity_ids records nothing twice.
+        """RecordActivities appends a batch, all of it or (partial_success) what is valid. It answers after
+        COMMIT, as RecordActivity does. Calling it again with the same activity_ids, or with the same
+        request_id, records nothing twice.
         """
+
+    @_abc_1.abstractmethod
+    def StreamActivities(
+        self,
+        request_iterator: _MaybeAsyncIterator[_activity_service_pb2.StreamActivitiesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_activity_service_pb2.StreamActivitiesResponse], _abc.AsyncIterator[_activity_service_pb2.StreamActivitiesResponse]]:
+        """StreamActivities appends chunk after chunk over one call. Each chunk is a batch of its own with
+        partial success, and is acknowledged, in the order sent, after its COMMIT. The server reads no
+        further than four chunks ahead of its acknowledgements, so a fast client is slowed by flow control.
+        After a break the client sends again, with the same request_ids, what was not acknowledged.
+        """
+
+    @_abc_1.abstractmethod
+    def GetActivity(
+        self,
+        request: _activity_service_pb2.GetActivityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.GetActivityResponse, _abc.Awaitable[_activity_service_pb2.GetActivityResponse]]:
+        """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id."""
 
     @_abc_1.abstractmethod
     def ListActivities(
@@ -96,7 +239,110 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _activity_service_pb2.ListActivitiesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_activity_service_pb2.ListActivitiesResponse, _abc.Awaitable[_activity_service_pb2.ListActivitiesResponse]]:
-        """ListActivities reads the log, newest first. An empty page means that nothing more matches."""
+        """ListActivities reads the log in the order of created_at. An empty page means that nothing more
+        matches. A page costs the same wherever it stands.
+        """
+
+    @_abc_1.abstractmethod
+    def CountActivities(
+        self,
+        request: _activity_service_pb2.CountActivitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.CountActivitiesResponse, _abc.Awaitable[_activity_service_pb2.CountActivitiesResponse]]:
+        """CountActivities counts what a filter matches, grouped as asked. No group means one count of all."""
+
+    @_abc_1.abstractmethod
+    def TailActivities(
+        self,
+        request: _activity_service_pb2.TailActivitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_activity_service_pb2.TailActivitiesResponse], _abc.AsyncIterator[_activity_service_pb2.TailActivitiesResponse]]:
+        """TailActivities streams entries as they are recorded, in the order of their events, from now on or
+        from a resume_token. An entry may come twice after a resume. A client that reads too slowly gets
+        RESOURCE_EXHAUSTED, whose ErrorInfo.metadata has the resume_token to go on from.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportActivities(
+        self,
+        request: _activity_service_pb2.ExportActivitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_activity_service_pb2.ExportActivitiesResponse], _abc.AsyncIterator[_activity_service_pb2.ExportActivitiesResponse]]:
+        """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
+        shows the log as it was when the call began. The export is logged as csv_exported before its first
+        byte leaves. The trailing metadata has exported-rows and exported-bytes.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCheckpoint(
+        self,
+        request: _activity_service_pb2.GetCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.GetCheckpointResponse, _abc.Awaitable[_activity_service_pb2.GetCheckpointResponse]]:
+        """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
+        NOT_FOUND before the first entry is sealed, which takes moments.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLogProof(
+        self,
+        request: _activity_service_pb2.GetLogProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.GetLogProofResponse, _abc.Awaitable[_activity_service_pb2.GetLogProofResponse]]:
+        """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
+        one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyLog(
+        self,
+        request: _activity_service_pb2.VerifyLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_activity_service_pb2.VerifyLogResponse], _abc.AsyncIterator[_activity_service_pb2.VerifyLogResponse]]:
+        """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
+        checkpoint, and streams what it finds: progress, each altered, removed or inserted entry, and at
+        the end a summary.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _activity_service_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.EraseUserResponse, _abc.Awaitable[_activity_service_pb2.EraseUserResponse]]:
+        """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
+        kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
+        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+        It needs the scope activity:admin.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRetention(
+        self,
+        request: _activity_service_pb2.GetRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.GetRetentionResponse, _abc.Awaitable[_activity_service_pb2.GetRetentionResponse]]:
+        """GetRetention says how long the tenant's entries are kept."""
+
+    @_abc_1.abstractmethod
+    def UpdateRetention(
+        self,
+        request: _activity_service_pb2.UpdateRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.UpdateRetentionResponse, _abc.Awaitable[_activity_service_pb2.UpdateRetentionResponse]]:
+        """UpdateRetention sets how long the tenant's entries are kept, at most as long as the whole log is.
+        Entries of days before are deleted within a day. It needs the scope activity:admin.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPartitions(
+        self,
+        request: _activity_service_pb2.ListPartitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_activity_service_pb2.ListPartitionsResponse, _abc.Awaitable[_activity_service_pb2.ListPartitionsResponse]]:
+        """ListPartitions describes the months of the log, all tenants together: sizes, estimated rows, and
+        what is made and dropped next. It needs the scope activity:audit.
+        """
 
     @_abc_1.abstractmethod
     def ListDayDigests(

@@ -24,68 +24,89 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class ActivitiesRecorded(_message.Message):
     """ActivitiesRecorded is published on activity.recorded.<tenant> for each batch that the log took in.
     It carries what counting needs and no metadata: content stays in the log, where it can be erased.
+    Its columns have a value an entry, in one order: the first of each belong together, and so on.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
-    ACTIVITIES_FIELD_NUMBER: _builtins.int
+    ACTIVITY_IDS_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    ACTION_TYPES_FIELD_NUMBER: _builtins.int
+    CREATED_AT_MICROS_FIELD_NUMBER: _builtins.int
+    NEW_LISTS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID, equal to the subject's last token."""
     @_builtins.property
-    def activities(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedActivity]:
-        """activities are the entries that this batch added, 1 to 10,000; duplicates are not among them."""
+    def activity_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """activity_ids are the UUIDs of the entries that this batch added, 1 to 10,000; duplicates are not among them."""
+
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """user_ids are the UUIDs of the users who acted."""
+
+    @_builtins.property
+    def action_types(self) -> _containers.RepeatedScalarFieldContainer[_activity_service_pb2.ActionType.ValueType]:
+        """action_types are what the users did."""
+
+    @_builtins.property
+    def created_at_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """created_at_micros are when it happened, in microseconds since 1970-01-01 UTC."""
+
+    @_builtins.property
+    def new_lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """new_lists are the places, from 0, of the add_to_list entries whose metadata say new_list: true."""
 
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
-        activities: _abc.Iterable[Global___RecordedActivity] | None = ...,
+        activity_ids: _abc.Iterable[_builtins.str] | None = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        action_types: _abc.Iterable[_activity_service_pb2.ActionType.ValueType] | None = ...,
+        created_at_micros: _abc.Iterable[_builtins.int] | None = ...,
+        new_lists: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activities", b"activities", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_types", b"action_types", "activity_ids", b"activity_ids", "created_at_micros", b"created_at_micros", "new_lists", b"new_lists", "tenant_id", b"tenant_id", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ActivitiesRecorded: _TypeAlias = ActivitiesRecorded  # noqa: Y015
 
 @_typing.final
-class RecordedActivity(_message.Message):
-    """RecordedActivity is one entry that was added to the log."""
+class UserErased(_message.Message):
+    """UserErased is published on tenant.erased.<tenant> when a user was erased from the log: others erase what they hold."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ACTIVITY_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
-    ACTION_TYPE_FIELD_NUMBER: _builtins.int
-    CREATED_AT_FIELD_NUMBER: _builtins.int
-    NEW_LIST_FIELD_NUMBER: _builtins.int
-    activity_id: _builtins.str
-    """activity_id is the entry's UUID."""
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    ERASED_AT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """tenant_id is the tenant's UUID, equal to the subject's last token."""
     user_id: _builtins.str
-    """user_id is the UUID of the user who acted."""
-    action_type: _activity_service_pb2.ActionType.ValueType
-    """action_type is what the user did."""
-    new_list: _builtins.bool
-    """new_list is true for an add_to_list whose metadata says new_list: true."""
+    """user_id is the UUID of the user who is erased."""
+    receipt_id: _builtins.str
+    """receipt_id is the UUID of the receipt."""
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp:
-        """created_at is when it happened."""
+    def erased_at(self) -> _timestamp_pb2.Timestamp:
+        """erased_at is when."""
 
     def __init__(
         self,
         *,
-        activity_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
-        action_type: _activity_service_pb2.ActionType.ValueType = ...,
-        created_at: _timestamp_pb2.Timestamp | None = ...,
-        new_list: _builtins.bool = ...,
+        receipt_id: _builtins.str = ...,
+        erased_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_type", b"action_type", "activity_id", b"activity_id", "created_at", b"created_at", "new_list", b"new_list", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at", "receipt_id", b"receipt_id", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RecordedActivity: _TypeAlias = RecordedActivity  # noqa: Y015
+Global___UserErased: _TypeAlias = UserErased  # noqa: Y015

@@ -1,0 +1,65 @@
+"""The RPCs with which metrics proves its roll-up equal to the log: digests and counts only."""
+
+from __future__ import annotations
+
+from datetime import date
+from uuid import UUID
+
+import asyncpg
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.database import tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.server import Context
+from services.activity import store
+from services.activity.batch import ACTION_NUMBERS
+from services.activity.tools import Tools
+
+
+class Auditing:
+    """Audits across tenants."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def ListDayDigests(
+        self, request: pb.ListDayDigestsRequest, context: Context
+    ) -> pb.ListDayDigestsResponse:
+        """Give each tenant's count and digest of one day."""
+        async with self._tools.pool.acquire() as connection:
+            rows = await store.day_digests(connection, _day(request.date))
+        return pb.ListDayDigestsResponse(
+            digests=[
+                pb.DayDigest(
+                    tenant_id=str(row["tenant_id"]),
+                    activity_count=row["activity_count"],
+                    digest=row["digest"],
+                    unpublished_events=row["unpublished_events"],
+                )
+                for row in rows
+            ]
+        )
+
+    async def CountDay(self, request: pb.CountDayRequest, context: Context) -> pb.CountDayResponse:
+        """Count one tenant's day by user and action."""
+        tenant_id = UUID(request.tenant_id)
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            rows = await store.count_day(connection, tenant_id, _day(request.date))
+        return pb.CountDayResponse(counts=[_action_count(row) for row in rows])
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
+
+
+def _action_count(row: asyncpg.Record) -> pb.ActionCount:
+    return pb.ActionCount(
+        user_id=str(row["user_id"]),
+        action_type=ACTION_NUMBERS[row["action_type"]],
+        new_list=row["new_list"],
+        activity_count=row["activity_count"],
+        digest=row["digest"],
+    )

@@ -1,0 +1,242 @@
+"""A batch on its way into the log: columns that are ready to be stored, and what is refused.
+
+Entries are kept as columns, a list a field, from the request to SQL and to the event: at a hundred
+thousand entries a second an object for each would be most of the cost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.clock import new_id
+from chassis.errors import FieldViolation, InvalidArgument
+
+AHEAD = timedelta(hours=24)
+ACTIONS: dict[int, str] = {
+    number: name.removeprefix("ACTION_TYPE_").lower()
+    for name, number in pb.ActionType.items()
+    if number
+}
+ACTION_NUMBERS = {name: pb.ActionType.ValueType(number) for number, name in ACTIONS.items()}
+ID_TAKEN = FieldViolation(
+    "activity_id", "activity.id_taken", "was recorded before with other content"
+)
+_ENTRY = re.compile(r"^activities\[(\d+)\]\.?(.*)$")
+
+
+@dataclass(slots=True)
+class Columns:
+    """Entries ready to be stored; `created_at` in microseconds since 1970, `metadata` JSON text."""
+
+    activity_ids: list[str] = field(default_factory=list)
+    user_ids: list[str] = field(default_factory=list)
+    action_types: list[str] = field(default_factory=list)
+    target_ids: list[str] = field(default_factory=list)
+    metadata: list[str] = field(default_factory=list)
+    created_at: list[int] = field(default_factory=list)
+    ip_addresses: list[str] = field(default_factory=list)
+    user_agents: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.activity_ids)
+
+    def values(self) -> tuple[list[str] | list[int], ...]:
+        """Return the columns in the order of the statement `record`."""
+        return (
+            self.activity_ids,
+            self.user_ids,
+            self.action_types,
+            self.target_ids,
+            self.metadata,
+            self.created_at,
+            self.ip_addresses,
+            self.user_agents,
+        )
+
+    def extend(self, other: Columns) -> None:
+        """Append the entries of another."""
+        for ours, theirs in zip(self.values(), other.values(), strict=True):
+            ours.extend(theirs)  # type: ignore[arg-type]
+
+    def take(self, places: Iterable[int]) -> Columns:
+        """Return the entries at these places."""
+        chosen = list(places)
+        return Columns(*([column[place] for place in chosen] for column in self.values()))  # type: ignore[arg-type]
+
+    def new_lists(self) -> list[int]:
+        """Return the places of the add_to_list entries that made their list."""
+        return [
+            place
+            for place, action in enumerate(self.action_types)
+            if action == "add_to_list" and json.loads(self.metadata[place]).get("new_list") is True
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time in which an activity may have happened: within retention, at most 24 h ahead."""
+
+    now: int
+    earliest: int
+    latest: int
+
+    @classmethod
+    def at(cls, now: datetime, retention: timedelta) -> Window:
+        """Return the window open at `now`."""
+        return cls(_micros(now), _micros(now - retention), _micros(now + AHEAD))
+
+
+class Batch:
+    """The entries of one call: those that can be stored, and by place those that are refused."""
+
+    def __init__(
+        self,
+        activities: Sequence[pb.NewActivity],
+        violations: Sequence[FieldViolation],
+        window: Window,
+    ) -> None:
+        """Take the entries that break no rule; raise InvalidArgument for a fault of the call."""
+        self.size = len(activities)
+        self.refused = _by_place(violations)
+        self.duplicates: set[int] = set()
+        self.recorded_count = 0
+        created_at: list[int] = []
+        places: list[int] = []
+        for place, activity in enumerate(activities):
+            if place not in self.refused:
+                moment = _created_at(activity, window)
+                if isinstance(moment, FieldViolation):
+                    self.refused[place] = [moment]
+                else:
+                    created_at.append(moment)
+                    places.append(place)
+        self.places = places
+        valid = activities if len(places) == self.size else [activities[each] for each in places]
+        self.columns = _columns(valid, created_at)
+
+    def refuse(self, faults: Iterable[tuple[int, FieldViolation]]) -> None:
+        """Refuse entries by their place among the columns, and take them out."""
+        out = dict(faults)
+        for column, violation in out.items():
+            self.refused[self.places[column]] = [violation]
+        kept = [column for column in range(len(self.columns)) if column not in out]
+        self.columns = self.columns.take(kept)
+        self.places = [self.places[column] for column in kept]
+
+    def refusal(self) -> InvalidArgument:
+        """Return the error that names every refused entry."""
+        return InvalidArgument.of(
+            [
+                FieldViolation(_path(place, each.field), each.rule, each.message)
+                for place, violations in sorted(self.refused.items())
+                for each in violations
+            ]
+        )
+
+    def activity_ids(self) -> list[str]:
+        """Return the ids in the order sent, empty for a refused entry."""
+        if not self.refused:
+            return self.columns.activity_ids
+        ids = dict(zip(self.places, self.columns.activity_ids, strict=True))
+        return [ids.get(place, "") for place in range(self.size)]
+
+    def refused_entries(self) -> list[pb.RefusedEntry]:
+        """Return each refused entry with the first rule it breaks."""
+        return [
+            pb.RefusedEntry(index=place, field=each.field, rule=each.rule, message=each.message)
+            for place, violations in sorted(self.refused.items())
+            for each in violations[:1]
+        ]
+
+
+def _path(place: int, name: str) -> str:
+    return f"activities[{place}].{name}" if name else f"activities[{place}]"
+
+
+def _by_place(violations: Sequence[FieldViolation]) -> dict[int, list[FieldViolation]]:
+    """Sort violations by entry; what is wrong with the call as a whole is refused at once."""
+    refused: dict[int, list[FieldViolation]] = {}
+    of_call = []
+    for each in violations:
+        found = _ENTRY.match(each.field)
+        if found:
+            of_entry = FieldViolation(found[2], each.rule, each.message)
+            refused.setdefault(int(found[1]), []).append(of_entry)
+        else:
+            of_call.append(each)
+    if of_call:
+        raise InvalidArgument.of(of_call)
+    return refused
+
+
+def _columns(valid: Sequence[pb.NewActivity], created_at: list[int]) -> Columns:
+    return Columns(
+        activity_ids=[
+            each.activity_id.lower() or _new_id(moment)
+            for each, moment in zip(valid, created_at, strict=True)
+        ],
+        user_ids=[each.user_id.lower() for each in valid],
+        action_types=[ACTIONS[each.action_type] for each in valid],
+        target_ids=[each.target_id for each in valid],
+        metadata=[each.metadata_json or "{}" for each in valid],
+        created_at=created_at,
+        ip_addresses=[each.ip_address for each in valid],
+        user_agents=[each.user_agent for each in valid],
+    )
+
+
+def _created_at(new: pb.NewActivity, window: Window) -> int | FieldViolation:
+    """Return when the entry happened, or which rule its time breaks."""
+    if new.HasField("created_at"):
+        sent = new.created_at
+        if not 0 <= sent.nanos < 1_000_000_000:
+            return FieldViolation("created_at", "timestamp", "must be a valid time")
+        moment = sent.seconds * 1_000_000 + sent.nanos // 1_000
+    elif new.activity_id:
+        implied = time_of_id(new.activity_id)
+        if implied is None:
+            text = "must be sent with an activity_id that is not of version 7"
+            return FieldViolation("created_at", "activity.created_at_with_id", text)
+        moment = implied
+    else:
+        return window.now
+    if window.earliest <= moment <= window.latest:
+        return moment
+    if moment > window.latest:
+        text = "must not be more than 24 hours ahead"
+        return FieldViolation("created_at", "activity.not_ahead", text)
+    earliest = datetime.fromtimestamp(window.earliest / 1_000_000)  # noqa: DTZ006 -- its day only
+    text = f"must not be older than the log is kept ({earliest:%Y-%m-%d})"
+    return FieldViolation("created_at", "activity.within_retention", text)
+
+
+def time_of_id(activity_id: str) -> int | None:
+    """Return the time in a version 7 UUID, in microseconds; None for another version."""
+    if activity_id[14] != "7":
+        return None
+    return int(activity_id[:8] + activity_id[9:13], 16) * 1_000
+
+
+def _new_id(micros: int) -> str:
+    return str(new_id(datetime.fromtimestamp(micros / 1_000_000)))  # noqa: DTZ006 -- its instant
+
+
+def _micros(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+def one(
+    activity_id: UUID, user_id: UUID, action_type: str, target_id: str, metadata: str, at: datetime
+) -> Columns:
+    """Return a single entry that the service itself records."""
+    return Columns(
+        [str(activity_id)], [str(user_id)], [action_type], [target_id], [metadata],
+        [_micros(at)], [""], [""],
+    )  # fmt: skip

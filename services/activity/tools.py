@@ -1,0 +1,37 @@
+"""What the RPCs of the activity service are built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from nats.aio.client import Client
+
+from chassis.clock import Clock, to_datetime
+from chassis.database import Pool
+from chassis.errors import InvalidArgument
+from chassis.outbox import Relay
+from services.activity.partitions import Partitions
+from services.activity.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """One of each for the process."""
+
+    pool: Pool
+    relay: Relay
+    nats: Client
+    partitions: Partitions
+    recorder: Recorder
+    clock: Clock
+    retention: timedelta
+
+
+def parse_time(field: str, moment: Timestamp) -> datetime:
+    """Return a moment of a request, or refuse one that the calendar does not have."""
+    try:
+        return to_datetime(moment)
+    except (ValueError, OverflowError):
+        raise InvalidArgument.field(field, "timestamp", "must be a valid time") from None
