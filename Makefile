@@ -33,6 +33,10 @@ test: $(READY) ## Run the tests on real PostgreSQL and NATS (about a minute)
 chaos: $(READY) ## Run the long tests, which kill processes at random
 	$(BIN)/pytest -n 2 -m chaos
 
+.PHONY: bench
+bench: $(READY) ## Run the benchmarks, or with ONLY=activity those of one service
+	$(BIN)/python -m tests.benchmarks $(ONLY)
+
 .PHONY: check
 check: $(READY) ## Lint and type-check code, contracts, migrations, manifests and locks
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ Claims: `tenant_id` (UUID; absent for a service's own token), `sub` (user UUID),
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from chassis.errors import PermissionDenied, Unauthenticated
 from chassis.settings import ServiceSettings, SettingsError
 
 ALGORITHMS = ["EdDSA", "ES256", "RS256"]
+KNOWN_TOKENS = 10_000
+TRUST_SECONDS = 300.0  # a key that was withdrawn is noticed within this time
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,20 @@ def current_caller() -> Caller:
 def verifier(settings: ServiceSettings) -> Verify:
     """Return the function that turns a token into a Caller or raises Unauthenticated."""
     find_key = _key_source(settings)
+    known: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
 
     async def verify(token: str) -> Caller:
+        # A signature costs as much to check as the rest of a call: each token's is checked once.
+        caller, expires_at = known.get(token, (None, 0.0))
+        if caller and time.time() < expires_at:
+            return caller
+        caller, expires_at = await check(token)
+        known[token] = (caller, expires_at)
+        if len(known) > KNOWN_TOKENS:
+            known.popitem(last=False)
+        return caller
+
+    async def check(token: str) -> tuple[Caller, float]:
         try:
             claims = jwt.decode(
                 token,
@@ -72,7 +88,8 @@ def verifier(settings: ServiceSettings) -> Verify:
             )
             tenant = claims.get("tenant_id")
             scopes = frozenset(str(claims.get("scope", "")).split())
-            return Caller(UUID(claims["sub"]), UUID(tenant) if tenant else None, scopes)
+            caller = Caller(UUID(claims["sub"]), UUID(tenant) if tenant else None, scopes)
+            return caller, min(float(claims["exp"]), time.time() + TRUST_SECONDS)
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("the token has expired", reason="TOKEN_EXPIRED") from None
         except jwt.PyJWKClientConnectionError:

@@ -22,6 +22,7 @@ from chassis.messaging import OutgoingEvent
 
 BATCH = 256
 IDLE_SECONDS = 0.5
+LINGER_SECONDS = 0.005
 _log = structlog.get_logger()
 
 _ENQUEUE = """
@@ -39,14 +40,11 @@ _DELETE = "delete from outbox where outbox_id = any($1::bigint[])"
 
 async def enqueue(connection: Connection, tenant_id: UUID, events: Sequence[OutgoingEvent]) -> None:
     """Write events beside the state change that they tell of."""
-    await connection.executemany(
-        _ENQUEUE,
-        [
-            (e.event_id, tenant_id, e.subject, e.event_type, e.source, e.body, e.occurred_at,
-             e.traceparent)
-            for e in events
-        ],
-    )  # fmt: skip
+    for e in events:
+        await connection.execute(
+            _ENQUEUE, e.event_id, tenant_id, e.subject, e.event_type, e.source, e.body,
+            e.occurred_at, e.traceparent,
+        )  # fmt: skip
 
 
 class Relay:
@@ -68,6 +66,7 @@ class Relay:
             self._wake.clear()
             if await self._try_publish() < BATCH:
                 await self._sleep(stopping)
+                await asyncio.sleep(LINGER_SECONDS)  # what commits in this moment goes along
         await self._try_publish()
 
     async def _try_publish(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
@@ -73,9 +72,15 @@ class Gate(grpc.aio.ServerInterceptor):
         check = _as_is if method in self._unchecked else _checked
 
         async def call(request: Any, context: Context) -> Any:
-            async with self._guard(method, context):
+            log = _CallLog(method)
+            try:
+                await self._admit(method, context, log)
                 async with asyncio.timeout(self._time_left(context)):
                     return await behaviour(check(request), context)
+            except BaseException as error:
+                await _fail(error, context, log)
+            finally:
+                log.write()
 
         return call
 
@@ -83,9 +88,15 @@ class Gate(grpc.aio.ServerInterceptor):
         check = _as_is if method in self._unchecked else _checked
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            async with self._guard(method, context):
+            log = _CallLog(method)
+            try:
+                await self._admit(method, context, log)
                 async for response in behaviour(check(request), context):
                     yield response
+            except BaseException as error:
+                await _fail(error, context, log)
+            finally:
+                log.write()
 
         return call
 
@@ -93,35 +104,7 @@ class Gate(grpc.aio.ServerInterceptor):
         remaining = context.time_remaining()
         return self._deadline if remaining is None else min(remaining, self._deadline)
 
-    @asynccontextmanager
-    async def _guard(self, method: str, context: Context) -> AsyncIterator[None]:
-        started = time.perf_counter()
-        log = {"method": method, "status": "OK"}
-        try:
-            await self._admit(method, context, log)
-            yield
-        except Refusal as refusal:
-            log["status"] = refusal.code.name
-            await _abort(context, refusal.status())
-        except TimeoutError:
-            log["status"] = "DEADLINE_EXCEEDED"
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
-        except (asyncio.CancelledError, GeneratorExit):
-            log["status"] = "CANCELLED"
-            raise
-        except AWAY as error:
-            log["status"] = "UNAVAILABLE"
-            _log.warning("a server behind this one is away", error=repr(error))
-            await _abort(context, Unavailable("try again in a moment").status())
-        except Exception:
-            log["status"] = "INTERNAL"
-            _log.exception("bug", method=method)
-            await _abort(context, internal_status())
-        finally:
-            milliseconds = round((time.perf_counter() - started) * 1000, 2)
-            _log.info("call", **log, duration_ms=milliseconds)
-
-    async def _admit(self, method: str, context: Context, log: dict[str, str]) -> None:
+    async def _admit(self, method: str, context: Context, log: _CallLog) -> None:
         metadata = dict(context.invocation_metadata() or ())
         telemetry.start_trace(_text(metadata.get("traceparent")))
         scheme, _, token = _text(metadata.get("authorization")).partition(" ")
@@ -130,9 +113,54 @@ class Gate(grpc.aio.ServerInterceptor):
                 "send the metadata `authorization: Bearer <token>`", reason="TOKEN_MISSING"
             )
         caller = await self._verify(token)
-        log["tenant"] = str(caller.tenant or "")
+        log.tenant = str(caller.tenant or "")
         caller.require(self._scopes[method])
         auth.set_caller(caller)
+
+
+class _CallLog:
+    """The one line that a call leaves."""
+
+    __slots__ = ("method", "started", "status", "tenant")
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.status = "OK"
+        self.tenant = ""
+        self.started = time.perf_counter()
+
+    def write(self) -> None:
+        milliseconds = round((time.perf_counter() - self.started) * 1000, 2)
+        _log.info(
+            "call",
+            method=self.method,
+            status=self.status,
+            tenant=self.tenant,
+            duration_ms=milliseconds,
+        )
+
+
+async def _fail(error: BaseException, context: Context, log: _CallLog) -> NoReturn:
+    """Answer a call that failed: the table of what an exception means to the caller."""
+    match error:
+        case asyncio.CancelledError() | GeneratorExit():
+            log.status = "CANCELLED"
+            raise error
+        case Refusal():
+            log.status = error.code.name
+            await _abort(context, error.status())
+        case TimeoutError():
+            log.status = "DEADLINE_EXCEEDED"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
+        case _ if isinstance(error, AWAY):
+            log.status = "UNAVAILABLE"
+            _log.warning("a server behind this one is away", error=repr(error))
+            await _abort(context, Unavailable("try again in a moment").status())
+        case Exception():
+            log.status = "INTERNAL"
+            _log.error("bug", method=log.method, exc_info=error)
+            await _abort(context, internal_status())
+    raise error
 
 
 def _kind(streaming: bool) -> str:

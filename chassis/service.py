@@ -22,7 +22,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from nats.aio.client import Client
 
-from chassis import auth, messaging
+from chassis import auth, messaging, telemetry
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool
 from chassis.messaging import Consumer, Stream
@@ -163,6 +163,7 @@ async def _follow_health(
     serving = health_pb2.HealthCheckResponse.ServingStatus
     await status.set("", serving.SERVING)
     while not stopping.is_set():
+        telemetry.flush_logs()
         well = foundation.nats.is_connected and await _answers(foundation.pool)
         await status.set(name, serving.SERVING if well else serving.NOT_SERVING)
         try:

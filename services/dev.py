@@ -6,6 +6,7 @@ stands in the environment is asked for real; the others are answered by the sand
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -101,7 +103,12 @@ def mint(
 
 @contextmanager
 def running(
-    folder: Path, *, fixed_ports: bool = False, latency_ms: int = 0, extra: Mapping[str, str] = {}
+    folder: Path,
+    *,
+    services: Sequence[str] = SERVICES,
+    fixed_ports: bool = False,
+    latency_ms: int = 0,
+    extra: Mapping[str, str] = {},
 ) -> Iterator[Stack]:
     """Start everything, yield it ready, and stop it in order; `extra` goes to every service."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,9 +129,9 @@ def running(
         processes: dict[str, subprocess.Popen[bytes]] = {}
         on_exit.callback(_stop_all, processes)
         processes["sandbox"] = start_sandbox(folder, ports["sandbox"], latency_ms)
-        for name in SERVICES:
+        for name in services:
             processes[name] = start_service(folder, name, environments[name])
-        for name in SERVICES:
+        for name in services:
             wait_serving(name, addresses[name], processes[name], folder)
         yield Stack(
             folder, addresses, nats.url, postgres, sandbox_url, key, processes, environments
@@ -133,10 +140,10 @@ def running(
 
 def migrate_all(admin_dsn: str) -> None:
     """Bring the three schemas up to date."""
-    import asyncio  # noqa: PLC0415 -- the only asynchronous step of a synchronous start
-
-    for name in SERVICES:
-        asyncio.run(migrate(admin_dsn, name, ROOT / "services" / name))
+    with ThreadPoolExecutor(1) as own_thread:  # the caller's may be running an event loop
+        for name in SERVICES:
+            work = migrate(admin_dsn, name, ROOT / "services" / name)
+            own_thread.submit(asyncio.run, work).result()
 
 
 def start_service(

@@ -1,8 +1,9 @@
 """Committing batches: a large one alone, small ones together with what other callers send.
 
-While a tenant's group is being committed, what arrives waits and is the next group: nothing waits
-where there is no load, and at most for one commit where there is (group commit). When anything in a
-group is refused, its members are committed one by one, so that each has its own answer and error.
+While a tenant's group is being committed, what arrives waits and is the next group, for which some
+milliseconds more are given: a call waits for no one where there is no load, and at most for a
+commit and LINGER_SECONDS where there is (group commit). When anything in a group is refused, its
+members are committed one by one, so that each has its own answer and error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from services.activity.store import Recorded
 
 SMALL = 50
 MOST_TOGETHER = 2_000
-GROUPS_A_TENANT = 2
+LINGER_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Recorder:
         self._relay = relay
         self._partitions = partitions
         self._waiting: dict[UUID, list[_Waiting]] = defaultdict(list)
-        self._flushing: dict[UUID, set[asyncio.Task[None]]] = defaultdict(set)
+        self._flushing: dict[UUID, asyncio.Task[None]] = {}
 
     async def record(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
         """Return after COMMIT; raise InvalidArgument for the faults of one not partial."""
@@ -91,22 +92,20 @@ class Recorder:
         self._relay.wake()
 
     def _flush_soon(self, tenant_id: UUID) -> None:
-        flushing = self._flushing[tenant_id]
-        if len(flushing) < GROUPS_A_TENANT:
-            task = asyncio.create_task(self._flush(tenant_id))
-            flushing.add(task)
-            task.add_done_callback(lambda done: self._flushed(tenant_id, done))
+        if tenant_id not in self._flushing:
+            self._flushing[tenant_id] = asyncio.create_task(self._flush_all(tenant_id))
 
-    def _flushed(self, tenant_id: UUID, task: asyncio.Task[None]) -> None:
-        self._flushing[tenant_id].discard(task)
-        if self._waiting[tenant_id]:
-            self._flush_soon(tenant_id)
-        elif not self._flushing[tenant_id]:
-            del self._flushing[tenant_id], self._waiting[tenant_id]
+    async def _flush_all(self, tenant_id: UUID) -> None:
+        """Commit group after group until nobody waits."""
+        waiting = self._waiting[tenant_id]
+        while waiting:
+            await self._flush(tenant_id, _take_group(waiting))
+            if waiting:
+                await asyncio.sleep(LINGER_SECONDS)
+        del self._flushing[tenant_id], self._waiting[tenant_id]
 
-    async def _flush(self, tenant_id: UUID) -> None:
-        """Commit what waits; every caller gets an answer, whatever happens."""
-        group = _take_group(self._waiting[tenant_id])
+    async def _flush(self, tenant_id: UUID, group: list[_Waiting]) -> None:
+        """Commit a group; every caller gets an answer, whatever happens."""
         try:
             if not await self._commit_together(tenant_id, group):
                 for each in group:

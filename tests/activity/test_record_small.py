@@ -1,0 +1,191 @@
+"""Small calls: committed together, answered each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from nats.aio.client import Client
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import events_pb2
+
+from chassis.clock import new_id, to_timestamp, utc_now
+from tests.activity.test_record import an_activity
+from tests.harness import Database, Identity, violations
+
+if TYPE_CHECKING:
+    from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
+
+Outcome = pb.RecordActivityResponse | grpc.aio.AioRpcError
+
+
+async def outcomes(
+    activity: ActivityServiceAsyncStub, who: Identity, *new: pb.NewActivity
+) -> list[Outcome]:
+    """Record each entry by a call of its own, all at once."""
+    metadata = who.metadata()
+
+    async def call(each: pb.NewActivity) -> Outcome:
+        try:
+            request = pb.RecordActivityRequest(activity=each)
+            return await activity.RecordActivity(request, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            return error
+
+    return list(await asyncio.gather(*(call(each) for each in new)))
+
+
+def kinds(found: list[Outcome]) -> Counter[str]:
+    """Count the outcomes: recorded, duplicate, or the rule that was broken."""
+    return Counter(
+        violations(each)[0][1]
+        if isinstance(each, grpc.aio.AioRpcError)
+        else "duplicate" if each.duplicate else "recorded"
+        for each in found
+    )  # fmt: skip
+
+
+async def test_calls_that_arrive_together_are_committed_in_few_transactions(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    found = await outcomes(activity, ours, *(an_activity() for _ in range(100)))
+    assert kinds(found) == {"recorded": 100}
+    rows = await database.fetch(
+        "select count(*) as entries, count(distinct batch_id) as batches from activity.activity_log"
+    )
+    assert rows[0]["entries"] == 100
+    assert rows[0]["batches"] < 50
+
+
+async def test_each_call_has_the_id_of_its_own_entry(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    sent = [an_activity(activity_id=str(new_id())) for _ in range(20)]
+    found = await outcomes(activity, ours, *sent)
+    ids = [each.activity_id for each in found if isinstance(each, pb.RecordActivityResponse)]
+    assert ids == [each.activity_id for each in sent]
+
+
+async def test_the_same_entry_from_two_callers_at_once_is_recorded_once(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    twice = an_activity(activity_id=str(new_id()))
+    found = await outcomes(activity, ours, twice, twice, *(an_activity() for _ in range(5)))
+    assert kinds(found) == {"recorded": 6, "duplicate": 1}
+
+
+async def test_an_entry_that_is_refused_leaves_the_others_of_its_group_recorded(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    taken = str(new_id())
+    await outcomes(activity, ours, an_activity(activity_id=taken))
+    found = await outcomes(
+        activity,
+        ours,
+        *(an_activity() for _ in range(10)),
+        an_activity(activity_id=taken),  # another user's: other content
+        an_activity(metadata_json="[]"),
+        an_activity(metadata_json='{"a": "\\ud800"}'),
+        an_activity(user_id="x"),
+    )
+    assert kinds(found) == {
+        "recorded": 10,
+        "activity.id_taken": 1,
+        "json.object": 1,
+        "json": 1,
+        "string.uuid": 1,
+    }
+
+
+async def test_a_refused_entry_is_named_as_it_was_sent(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    (refused,) = await outcomes(activity, ours, an_activity(metadata_json="{"))
+    assert isinstance(refused, grpc.aio.AioRpcError)
+    assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert violations(refused) == [("activity.metadata_json", "json")]
+
+
+async def test_a_missing_entry_is_refused(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await activity.RecordActivity(pb.RecordActivityRequest(), metadata=ours.metadata())
+    assert violations(refused.value) == [("activity", "required")]
+
+
+async def test_without_a_time_an_entry_happened_when_its_version_7_id_was_made(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    moment = utc_now().replace(microsecond=123_000)
+    await outcomes(activity, ours, an_activity(activity_id=str(new_id(moment))))
+    rows = await database.fetch("select created_at from activity.activity_log")
+    assert [row["created_at"] for row in rows] == [moment]
+
+
+async def test_tenants_in_one_moment_get_their_own_entries(
+    activity: ActivityServiceAsyncStub, ours: Identity, theirs: Identity, database: Database
+) -> None:
+    await asyncio.gather(
+        outcomes(activity, ours, *(an_activity() for _ in range(20))),
+        outcomes(activity, theirs, *(an_activity() for _ in range(30))),
+    )
+    rows = await database.fetch("select tenant_id from activity.activity_log")
+    expected = {ours.tenant_id: 20, theirs.tenant_id: 30}
+    assert Counter(row["tenant_id"] for row in rows) == expected
+
+
+async def test_a_group_is_published_whole(
+    activity: ActivityServiceAsyncStub, ours: Identity, nats: Client
+) -> None:
+    subscription = await nats.subscribe(f"activity.recorded.{ours.tenant_id}")
+    found = await outcomes(activity, ours, *(an_activity() for _ in range(30)))
+    wanted = {each.activity_id for each in found if isinstance(each, pb.RecordActivityResponse)}
+    published: set[str] = set()
+    async with asyncio.timeout(5):
+        while published != wanted:
+            message = await subscription.next_msg(timeout=5)
+            event = events_pb2.ActivitiesRecorded.FromString(message.data)
+            published |= set(event.activity_ids)
+
+
+async def test_a_caller_that_leaves_does_not_take_the_others_along(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    request = pb.RecordActivityRequest(activity=an_activity())
+    leaving = [activity.RecordActivity(request, metadata=ours.metadata()) for _ in range(5)]
+
+    async def leave() -> None:
+        for call in leaving:
+            call.cancel()
+
+    found, _ = await asyncio.gather(
+        outcomes(activity, ours, *(an_activity() for _ in range(20))), leave()
+    )
+    assert kinds(found) == {"recorded": 20}
+
+
+async def test_an_entry_sent_again_with_another_time_of_its_own_is_another_entry(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    key = str(new_id())
+    moments = [to_timestamp(utc_now()), to_timestamp(utc_now())]
+    found = await outcomes(
+        activity, ours, *(an_activity(activity_id=key, created_at=each) for each in moments)
+    )
+    assert kinds(found) == {"recorded": 2}
+
+
+async def test_a_uuid_in_capitals_is_the_same_uuid(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    key, user = str(new_id()), str(uuid.uuid4())
+    await outcomes(activity, ours, an_activity(activity_id=key, user_id=user))
+    found = await outcomes(
+        activity, ours, an_activity(activity_id=key.upper(), user_id=user.upper())
+    )
+    assert kinds(found) == {"duplicate": 1}
