@@ -34,7 +34,7 @@ async def open_pool(dsn: str, *, schema: str, size: int) -> Pool:
     )
 
 
-async def _nothing_to_reset(connection: Connection) -> None:
+async def _nothing_to_reset(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Save asyncpg's round trip on each release: all that we set ends with its transaction."""
 
 

@@ -15,6 +15,7 @@ STREAMS = (
         ("prospect.enrich.progressed.*", "prospect.enrich.completed.*", "prospect.enrich.failed.*"),
     ),
     Stream("METRICS", (AGGREGATE_DAILY,), work_queue=True),
+    Stream("ERASED", ("tenant.erased.*",)),
     Stream("DEAD_LETTERS", ("dead.>",), max_age_seconds=30 * 86_400),
 )
 

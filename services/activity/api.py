@@ -5,8 +5,10 @@ from __future__ import annotations
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from services.activity.auditing import Auditing
+from services.activity.erasing import Erasing
 from services.activity.reading import Reading
 from services.activity.recording import Recording
+from services.activity.retention import Retaining
 from services.activity.tools import Tools
 
 SCOPES = {
@@ -32,7 +34,9 @@ SCOPES = {
 CHECK_THEMSELVES = frozenset({"RecordActivity", "RecordActivities", "StreamActivities"})
 
 
-class ActivityApi(Recording, Reading, Auditing, grpc_api.ActivityServiceServicer):
+class ActivityApi(
+    Recording, Reading, Erasing, Retaining, Auditing, grpc_api.ActivityServiceServicer
+):
     """Serves the log of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

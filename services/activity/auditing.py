@@ -26,18 +26,15 @@ class Auditing:
         self, request: pb.ListDayDigestsRequest, context: Context
     ) -> pb.ListDayDigestsResponse:
         """Give each tenant's count and digest of one day."""
+        day, today = _day(request.date), self._tools.clock().date()
         async with self._tools.pool.acquire() as connection:
-            rows = await store.day_digests(connection, _day(request.date))
+            rows = await store.day_digests(connection, day)
+            past = set(await store.tenants_past(connection, day, today))
+        digests = {row["tenant_id"]: _digest(row) for row in rows if row["tenant_id"] not in past}
+        digests |= {each: pb.DayDigest(tenant_id=str(each), expired=True) for each in past}
         return pb.ListDayDigestsResponse(
-            digests=[
-                pb.DayDigest(
-                    tenant_id=str(row["tenant_id"]),
-                    activity_count=row["activity_count"],
-                    digest=row["digest"],
-                    unpublished_events=row["unpublished_events"],
-                )
-                for row in rows
-            ]
+            digests=[digests[each] for each in sorted(digests)],
+            expired=day < today - self._tools.retention,
         )
 
     async def CountDay(self, request: pb.CountDayRequest, context: Context) -> pb.CountDayResponse:
@@ -53,6 +50,15 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
+
+
+def _digest(row: asyncpg.Record) -> pb.DayDigest:
+    return pb.DayDigest(
+        tenant_id=str(row["tenant_id"]),
+        activity_count=row["activity_count"],
+        digest=row["digest"],
+        unpublished_events=row["unpublished_events"],
+    )
 
 
 def _action_count(row: asyncpg.Record) -> pb.ActionCount:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -10,11 +9,9 @@ import structlog
 
 from chassis.clock import Clock
 from chassis.database import Pool
-from chassis.errors import AWAY
 from services.activity.store import SQL
 
 AHEAD = timedelta(days=92)  # this month and the next three
-CHECK_SECONDS = 86_400
 _DAY = 86_400_000_000
 _log = structlog.get_logger()
 
@@ -43,29 +40,20 @@ class Partitions:
         today = self._clock().date()
         return await self._ensure(today.replace(day=1), today + AHEAD)
 
-    async def keep_ahead(self, stopping: asyncio.Event) -> None:
-        """Look once a day, from the start on, until told to stop."""
-        while not stopping.is_set():
-            wait: float = CHECK_SECONDS
-            try:
-                await self.make_ahead()
-            except AWAY as error:
-                _log.warning("partitions wait", error=repr(error))
-                wait = 5
-            try:
-                await asyncio.wait_for(stopping.wait(), wait)
-            except TimeoutError:
-                continue
-
     async def _ensure(self, first: date, last: date) -> int:
         made = int(await self._pool.fetchval(SQL.ensure_partitions, first, last))
         month = first
         while month <= last:
             self._known.add((month.year, month.month))
-            month = (month.replace(day=1) + timedelta(days=32)).replace(day=1)
+            month = month_after(month)
         if made:
             _log.info("partitions made", count=made, first=str(first), last=str(last))
         return made
+
+
+def month_after(day: date) -> date:
+    """Return the first day of the month after a day's."""
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def _month(day: int) -> tuple[int, int]:

@@ -99,3 +99,101 @@ order by 1, 2, 3
 -- name: ensure_partitions
 -- Make the months between two days where they are missing; returns how many were made.
 select activity.ensure_partitions($1, $2)
+
+-- name: list_partitions
+-- The months of the log with their sizes (see the fourth migration).
+select month, estimated_rows, table_bytes, index_bytes from activity.partitions()
+
+-- name: begin_erasure
+-- Write a receipt; it is counted up with every piece that is erased.
+insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
+values ($1, $2, $3, 0, $4)
+
+-- name: erase_some
+-- Make a piece of a user's entries anonymous, and count it on the receipt. That a list was new stays: it
+-- is counted. Returns how many entries the piece had.
+with piece as (
+  select created_at, activity_id from activity.activity_log
+  where tenant_id = $1 and user_id = $2 limit $4
+), erased as (
+  update activity.activity_log l set
+    user_id = '00000000-0000-0000-0000-000000000000', target_id = '', ip_address = null,
+    metadata = case when metadata @> '{"new_list": true}' then '{"new_list": true}' else '{}' end::jsonb,
+    user_agent = '', salt = null, erased_by = $3
+  from piece p
+  where l.tenant_id = $1 and l.created_at = p.created_at and l.activity_id = p.activity_id
+  returning 1
+), counted as (
+  select count(*) as entries from erased
+)
+update activity.erasures e set erased_count = e.erased_count + c.entries
+from counted c where e.tenant_id = $1 and e.receipt_id = $3
+returning c.entries
+
+-- name: get_erasure
+-- A receipt.
+select receipt_id, user_id, erased_count, erased_at from activity.erasures
+where tenant_id = $1 and receipt_id = $2
+
+-- name: get_retention
+-- How many days a tenant keeps its log; no row where it has no wish of its own.
+select retention_days from activity.retention where tenant_id = $1
+
+-- name: set_retention
+-- Keep a tenant's log for so many days.
+insert into activity.retention (tenant_id, retention_days) values ($1, $2)
+on conflict (tenant_id) do update set retention_days = excluded.retention_days, updated_at = now()
+
+-- name: unset_retention
+-- Keep a tenant's log as long as the whole.
+delete from activity.retention where tenant_id = $1
+
+-- name: tenants_past
+-- The tenants that do not keep a day ($1) any more, as seen on another ($2).
+select tenant_id from activity.tenants_past($1, $2)
+
+-- name: lock_keeping
+-- One replica at a time keeps the log; false where another does.
+select pg_try_advisory_xact_lock(hashtext('activity.keeping'))
+
+-- name: list_retentions
+-- The tenants with a retention of their own (as activity_keeper).
+select tenant_id, retention_days from activity.retention
+
+-- name: expire_some
+-- Delete a piece of a tenant's entries that happened before a time; returns how many it had.
+with piece as (
+  select created_at, activity_id from activity.activity_log
+  where tenant_id = $1 and created_at < $2
+  order by created_at limit $3
+), gone as (
+  delete from activity.activity_log l using piece p
+  where l.tenant_id = $1 and l.created_at = p.created_at and l.activity_id = p.activity_id
+  returning 1
+)
+select count(*) from gone
+
+-- name: forget_requests
+-- Forget the answers to requests that are no longer idempotent (as activity_keeper).
+delete from activity.requests where answered_at < $1
+
+-- name: lock_maintenance
+-- One maintenance at a time, until the session ends; false where another runs.
+select pg_try_advisory_lock(hashtext('activity.maintenance'))
+
+-- name: expired_months
+-- The months that end before a day, oldest first, those already detached included, and the commands that
+-- detach and drop each (as the owner). A detachment that was broken off is finished.
+select to_char(m.month, 'YYYY-MM') as month, i.inhrelid is not null as is_attached,
+  format('alter table activity.activity_log detach partition activity.%I %s', m.name,
+    case when i.inhdetachpending then 'finalize' else 'concurrently' end) as detach,
+  format('drop table activity.%I', m.name) as remove
+from (
+  select c.oid, c.relname as name, to_date(right(c.relname, 7), 'YYYY_MM') as month
+  from pg_class c
+  where c.relnamespace = 'activity'::regnamespace and c.relkind = 'r'
+    and c.relname ~ '^activity_log_\d{4}_\d{2}$'
+) as m
+left join pg_inherits i on i.inhrelid = m.oid
+where m.month + interval '1 month' <= $1::date
+order by m.month

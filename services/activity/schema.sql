@@ -70,6 +70,28 @@ $$;
 
 ALTER FUNCTION activity.leaf_hash(salt uuid, tenant_id uuid, activity_id uuid, user_id uuid, created_at timestamp with time zone, recorded_at timestamp with time zone, action_type text, target_id text, metadata jsonb, ip_address inet, user_agent text) OWNER TO activity_owner;
 
+CREATE FUNCTION activity.partitions() RETURNS TABLE(month date, estimated_rows bigint, table_bytes bigint, index_bytes bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'activity', 'pg_temp'
+    AS $$
+  select to_date(right(c.relname, 7), 'YYYY_MM'), c.reltuples::bigint, pg_table_size(c.oid),
+    pg_indexes_size(c.oid)
+  from pg_inherits i join pg_class c on c.oid = i.inhrelid
+  where i.inhparent = 'activity.activity_log'::regclass and not i.inhdetachpending
+  order by 1
+$$;
+
+ALTER FUNCTION activity.partitions() OWNER TO activity_owner;
+
+CREATE FUNCTION activity.tenants_past(day date, today date) RETURNS TABLE(tenant_id uuid)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'activity', 'pg_temp'
+    AS $$
+  select r.tenant_id from activity.retention r where day < today - r.retention_days
+$$;
+
+ALTER FUNCTION activity.tenants_past(day date, today date) OWNER TO activity_owner;
+
 CREATE TABLE activity.activity_log (
     tenant_id uuid NOT NULL,
     activity_id uuid NOT NULL,
@@ -112,6 +134,18 @@ ALTER TABLE ONLY activity.batches ALTER COLUMN leaves SET STORAGE EXTERNAL;
 ALTER TABLE ONLY activity.batches FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.batches OWNER TO activity_owner;
+
+CREATE TABLE activity.erasures (
+    tenant_id uuid NOT NULL,
+    receipt_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    erased_count bigint NOT NULL,
+    erased_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY activity.erasures FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.erasures OWNER TO activity_owner;
 
 CREATE TABLE activity.inbox (
     tenant_id uuid NOT NULL,
@@ -162,6 +196,17 @@ ALTER TABLE ONLY activity.requests FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.requests OWNER TO activity_owner;
 
+CREATE TABLE activity.retention (
+    tenant_id uuid NOT NULL,
+    retention_days integer NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT retention_days_range CHECK (((retention_days >= 1) AND (retention_days <= 3650)))
+);
+
+ALTER TABLE ONLY activity.retention FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.retention OWNER TO activity_owner;
+
 CREATE TABLE activity.schema_migrations (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -176,6 +221,9 @@ ALTER TABLE ONLY activity.activity_log
 ALTER TABLE ONLY activity.batches
     ADD CONSTRAINT batches_pk PRIMARY KEY (tenant_id, batch_id);
 
+ALTER TABLE ONLY activity.erasures
+    ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, receipt_id);
+
 ALTER TABLE ONLY activity.inbox
     ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
 
@@ -184,6 +232,9 @@ ALTER TABLE ONLY activity.outbox
 
 ALTER TABLE ONLY activity.requests
     ADD CONSTRAINT requests_pk PRIMARY KEY (tenant_id, request_id);
+
+ALTER TABLE ONLY activity.retention
+    ADD CONSTRAINT retention_pk PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY activity.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
@@ -202,6 +253,8 @@ CREATE INDEX batches_unsealed ON activity.batches USING btree (tenant_id, batch_
 
 CREATE INDEX outbox_in_order ON activity.outbox USING btree (outbox_id);
 
+CREATE INDEX requests_by_age ON activity.requests USING btree (answered_at);
+
 ALTER TABLE activity.activity_log ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY activity_log_of_auditor ON activity.activity_log FOR SELECT TO activity_owner USING (true);
@@ -211,6 +264,10 @@ CREATE POLICY activity_log_of_tenant ON activity.activity_log TO activity_app US
 ALTER TABLE activity.batches ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY batches_of_tenant ON activity.batches TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.erasures ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY erasures_of_tenant ON activity.erasures TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.inbox ENABLE ROW LEVEL SECURITY;
 
@@ -226,10 +283,21 @@ CREATE POLICY outbox_of_tenant ON activity.outbox TO activity_app USING ((tenant
 
 ALTER TABLE activity.requests ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY requests_of_keeper ON activity.requests TO activity_keeper USING (true);
+
 CREATE POLICY requests_of_tenant ON activity.requests TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.retention ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY retention_of_auditor ON activity.retention FOR SELECT TO activity_owner USING (true);
+
+CREATE POLICY retention_of_keeper ON activity.retention FOR SELECT TO activity_keeper USING (true);
+
+CREATE POLICY retention_of_tenant ON activity.retention TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 GRANT USAGE ON SCHEMA activity TO activity_app;
 GRANT USAGE ON SCHEMA activity TO activity_relay;
+GRANT USAGE ON SCHEMA activity TO activity_keeper;
 
 REVOKE ALL ON FUNCTION activity.day_digests(day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION activity.day_digests(day date) TO activity_app;
@@ -237,11 +305,35 @@ GRANT ALL ON FUNCTION activity.day_digests(day date) TO activity_app;
 REVOKE ALL ON FUNCTION activity.ensure_partitions(first_month date, last_month date) FROM PUBLIC;
 GRANT ALL ON FUNCTION activity.ensure_partitions(first_month date, last_month date) TO activity_app;
 
-GRANT SELECT,INSERT ON TABLE activity.activity_log TO activity_app;
+REVOKE ALL ON FUNCTION activity.partitions() FROM PUBLIC;
+GRANT ALL ON FUNCTION activity.partitions() TO activity_app;
+
+REVOKE ALL ON FUNCTION activity.tenants_past(day date, today date) FROM PUBLIC;
+GRANT ALL ON FUNCTION activity.tenants_past(day date, today date) TO activity_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE activity.activity_log TO activity_app;
+
+GRANT UPDATE(user_id) ON TABLE activity.activity_log TO activity_app;
+
+GRANT UPDATE(target_id) ON TABLE activity.activity_log TO activity_app;
+
+GRANT UPDATE(metadata) ON TABLE activity.activity_log TO activity_app;
+
+GRANT UPDATE(ip_address) ON TABLE activity.activity_log TO activity_app;
+
+GRANT UPDATE(user_agent) ON TABLE activity.activity_log TO activity_app;
+
+GRANT UPDATE(salt) ON TABLE activity.activity_log TO activity_app;
+
+GRANT UPDATE(erased_by) ON TABLE activity.activity_log TO activity_app;
 
 GRANT SELECT,INSERT ON TABLE activity.batches TO activity_app;
 
 GRANT UPDATE(first_leaf) ON TABLE activity.batches TO activity_app;
+
+GRANT SELECT,INSERT ON TABLE activity.erasures TO activity_app;
+
+GRANT UPDATE(erased_count) ON TABLE activity.erasures TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.inbox TO activity_app;
 
@@ -249,3 +341,9 @@ GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_app;
 GRANT SELECT,DELETE ON TABLE activity.outbox TO activity_relay;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.requests TO activity_app;
+GRANT DELETE ON TABLE activity.requests TO activity_keeper;
+
+GRANT SELECT(answered_at) ON TABLE activity.requests TO activity_keeper;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE activity.retention TO activity_app;
+GRANT SELECT ON TABLE activity.retention TO activity_keeper;

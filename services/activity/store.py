@@ -141,6 +141,69 @@ async def count_day(connection: Connection, tenant_id: UUID, day: date) -> list[
     return await connection.fetch(SQL.count_day, tenant_id, day)
 
 
+async def tenants_past(connection: Connection, day: date, today: date) -> list[UUID]:
+    """Return the tenants that do not keep a day any more."""
+    rows = await connection.fetch(SQL.tenants_past, day, today)
+    return [row["tenant_id"] for row in rows]
+
+
+async def list_partitions(connection: Connection) -> list[asyncpg.Record]:
+    """Return the months of the log, oldest first."""
+    return await connection.fetch(SQL.list_partitions)
+
+
+async def begin_erasure(
+    connection: Connection, tenant_id: UUID, receipt_id: UUID, user_id: UUID, now: datetime
+) -> None:
+    """Write a receipt for what is about to be erased."""
+    await connection.execute(SQL.begin_erasure, tenant_id, receipt_id, user_id, now)
+
+
+async def erase_some(
+    connection: Connection, tenant_id: UUID, user_id: UUID, receipt_id: UUID, limit: int
+) -> int:
+    """Make up to `limit` entries of a user anonymous and return how many there were."""
+    count = await connection.fetchval(SQL.erase_some, tenant_id, user_id, receipt_id, limit)
+    return int(count)
+
+
+async def get_erasure(connection: Connection, tenant_id: UUID, receipt_id: UUID) -> asyncpg.Record:
+    """Return a receipt that was begun."""
+    row = await connection.fetchrow(SQL.get_erasure, tenant_id, receipt_id)
+    assert row is not None  # noqa: S101 -- begin_erasure wrote it
+    return row
+
+
+async def retention_days(connection: Connection, tenant_id: UUID) -> int | None:
+    """Return a tenant's own retention, None where it has none."""
+    days: int | None = await connection.fetchval(SQL.get_retention, tenant_id)
+    return days
+
+
+async def set_retention(connection: Connection, tenant_id: UUID, days: int) -> None:
+    """Set a tenant's own retention; 0 takes it away."""
+    if days:
+        await connection.execute(SQL.set_retention, tenant_id, days)
+    else:
+        await connection.execute(SQL.unset_retention, tenant_id)
+
+
+async def list_retentions(connection: Connection) -> list[tuple[UUID, int]]:
+    """Return the tenants with a retention of their own; needs the keeper's role."""
+    rows = await connection.fetch(SQL.list_retentions)
+    return [(row["tenant_id"], row["retention_days"]) for row in rows]
+
+
+async def expire_some(connection: Connection, tenant_id: UUID, before: datetime, limit: int) -> int:
+    """Delete up to `limit` entries that happened before a time and return how many there were."""
+    return int(await connection.fetchval(SQL.expire_some, tenant_id, before, limit))
+
+
+async def forget_requests(connection: Connection, before: datetime) -> None:
+    """Forget the answers given before a time; needs the keeper's role."""
+    await connection.execute(SQL.forget_requests, before)
+
+
 def _recorded_event(tenant_id: UUID, columns: Columns) -> OutgoingEvent:
     message = events_pb2.ActivitiesRecorded(
         tenant_id=str(tenant_id),

@@ -15,6 +15,7 @@ from chassis.settings import ServiceSettings
 from services import topology
 from services.activity import events
 from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
+from services.activity.keeping import Keeper
 from services.activity.partitions import Partitions
 from services.activity.recorder import Recorder
 from services.activity.tools import Tools
@@ -49,5 +50,5 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         scopes=SCOPES,
         check_themselves=CHECK_THEMSELVES,
         handlers=events.handlers(foundation.pool, foundation.relay, partitions),
-        loops=(partitions.keep_ahead,),
+        loops=(Keeper(foundation.pool, partitions, utc_now).run,),
     )

@@ -30,16 +30,20 @@ class ActivityLog:
         self._stub = grpc_api.ActivityServiceStub(self._channel)
         self._token_file = token_file
 
-    async def day_digests(self, day: date) -> dict[UUID, LogDigest]:
-        """Return each tenant's fingerprint of the day."""
+    async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
+        """Return each tenant's fingerprint of the day; None where the log does not reach back."""
         response = await self._stub.ListDayDigests(
             pb.ListDayDigestsRequest(date=day.isoformat()),
             metadata=self._metadata(),
             timeout=TIMEOUT_SECONDS,
         )
+        if response.expired:
+            return None
         return {
             UUID(each.tenant_id): LogDigest(
-                Digest(each.activity_count, Decimal(each.digest)), each.unpublished_events
+                Digest(each.activity_count, Decimal(each.digest or 0)),
+                each.unpublished_events,
+                each.expired,
             )
             for each in response.digests
         }

@@ -6,7 +6,8 @@ is rewritten only when all three hold:
    since then every event of the stream up to that moment was handled: all it covers is applied;
 2. the log's counts, fetched later, still have that digest: they hold nothing newer;
 3. under a lock, the roll-up still has the digest that differed: nothing was applied in between.
-Otherwise the day is moving, and is looked at again.
+Otherwise the day is moving, and is looked at again. A day that the log does not keep any more is
+left as it was counted.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ class LogDigest:
 
     digest: Digest
     unpublished_events: int = 0
+    expired: bool = False
 
 
 class Log(Protocol):
     """What reconcile asks of the activity service."""
 
-    async def day_digests(self, day: date) -> dict[UUID, LogDigest]:
-        """Return each tenant's fingerprint."""
+    async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
+        """Return each tenant's fingerprint; None where the log does not reach back to the day."""
 
     async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
         """Return one tenant's counts."""
@@ -76,14 +78,16 @@ async def _one_round(
     pool: Pool, log: Log, wait_applied: WaitApplied, day: date, only: set[UUID] | None, last: bool
 ) -> AsyncIterator[tuple[UUID, str]]:
     logged = await log.day_digests(day)
+    if logged is None:
+        return
     await wait_applied()
     async with pool.acquire() as connection:
         counted = await store.day_digests(connection, day)
     for tenant_id in sorted(logged.keys() | counted.keys()):
-        if only is not None and tenant_id not in only:
-            continue
         ours = counted.get(tenant_id, Digest())
         theirs = logged.get(tenant_id, LogDigest(Digest()))
+        if theirs.expired or (only is not None and tenant_id not in only):
+            continue
         outcome = "equal"
         if ours != theirs.digest:
             outcome = await _repair(pool, log, tenant_id, day, theirs, ours)

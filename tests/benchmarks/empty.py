@@ -26,7 +26,7 @@ async def serve(port: int) -> None:
         return b""
 
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(call)
+    handler: Any = grpc.unary_unary_rpc_method_handler(call)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("benchmark.Empty", {"Call": handler}),)
     )
@@ -44,7 +44,7 @@ async def empty_server() -> AsyncIterator[Callable[[Message], Awaitable[bytes]]]
     )
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            method = channel.unary_unary(METHOD, request_serializer=Message.SerializeToString)
+            method: Any = channel.unary_unary(METHOD, request_serializer=Message.SerializeToString)
             await asyncio.wait_for(channel.channel_ready(), 20)
             yield method
     finally:

@@ -7,6 +7,9 @@ values ('TENANT', gen_random_uuid(), 1, now(), now(), array[gen_random_uuid()], 
   sha256('leaf'));
 insert into activity.requests (tenant_id, request_id, content_hash, answer)
 values ('TENANT', gen_random_uuid(), '', '');
+insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
+values ('TENANT', gen_random_uuid(), gen_random_uuid(), 0, now());
+insert into activity.retention (tenant_id, retention_days) values ('TENANT', 30);
 insert into activity.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
 values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
 insert into activity.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());

@@ -15,9 +15,11 @@ from tests.harness import Database
 TENANT_TABLES = (
     "activity.activity_log",
     "activity.batches",
+    "activity.erasures",
     "activity.inbox",
     "activity.outbox",
     "activity.requests",
+    "activity.retention",
     "enrichment.attempts",
     "enrichment.inbox",
     "enrichment.outbox",
@@ -146,6 +148,11 @@ async def test_a_partition_cannot_be_read_past_its_parent(database: Database) ->
     [
         ("activity", "activity_relay", "select 1 from activity.activity_log"),
         ("activity", "activity_relay", "update activity.outbox set subject = subject"),
+        ("activity", "activity_keeper", "select 1 from activity.activity_log"),
+        ("activity", "activity_keeper", "select answer from activity.requests"),
+        ("activity", "activity_keeper", "update activity.retention set retention_days = 1"),
+        ("activity", "activity_app", "update activity.batches set leaves = ''"),
+        ("activity", "activity_app", "update activity.activity_log set created_at = now()"),
         ("enrichment", "enrichment_claimer", "select prospect_id from enrichment.runs"),
         ("enrichment", "enrichment_claimer", "select name from enrichment.prospects"),
         ("enrichment", "enrichment_claimer", "update enrichment.runs set wake_at = now()"),

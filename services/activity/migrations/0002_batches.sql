@@ -51,6 +51,7 @@ create table if not exists activity.requests (
   answered_at timestamptz not null default now(),
   constraint requests_pk primary key (tenant_id, request_id)
 );
+create index if not exists requests_by_age on activity.requests (answered_at);
 
 alter table activity.batches enable row level security;
 alter table activity.batches force row level security;

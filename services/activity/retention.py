@@ -1,0 +1,87 @@
+"""How long entries are kept: the whole log's days, and a tenant's own where it wants fewer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.clock import to_timestamp
+from chassis.database import Connection, tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.server import Context
+from services.activity import store
+from services.activity.partitions import AHEAD, month_after
+from services.activity.tools import Tools
+
+
+def kept_since(now: datetime, days: int) -> datetime:
+    """Return the beginning of the first UTC day that is kept."""
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=days)
+
+
+async def tenant_kept_since(connection: Connection, tenant_id: UUID, tools: Tools) -> datetime:
+    """Return the beginning of the first day that a tenant keeps."""
+    days = await store.retention_days(connection, tenant_id)
+    return kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days))
+
+
+class Retaining:
+    """Tells and sets how long the log of the tenant in the token is kept."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def GetRetention(
+        self, request: pb.GetRetentionRequest, context: Context
+    ) -> pb.GetRetentionResponse:
+        """Say how long entries are kept."""
+        tenant_id = current_caller().tenant_id
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            days = await store.retention_days(connection, tenant_id)
+        whole = self._tools.retention.days
+        return pb.GetRetentionResponse(
+            retention_days=min(days or whole, whole), is_default=days is None
+        )
+
+    async def UpdateRetention(
+        self, request: pb.UpdateRetentionRequest, context: Context
+    ) -> pb.UpdateRetentionResponse:
+        """Keep entries for so many days, or as long as the whole log."""
+        whole = self._tools.retention.days
+        if request.retention_days > whole:
+            text = f"must be at most {whole}, as long as the whole log is kept"
+            raise InvalidArgument.field("retention_days", "activity.within_retention", text)
+        tenant_id = current_caller().tenant_id
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            await store.set_retention(connection, tenant_id, request.retention_days)
+        return pb.UpdateRetentionResponse(retention_days=request.retention_days or whole)
+
+    async def ListPartitions(
+        self, request: pb.ListPartitionsRequest, context: Context
+    ) -> pb.ListPartitionsResponse:
+        """Describe the months of the log."""
+        async with self._tools.pool.acquire() as connection:
+            rows = await store.list_partitions(connection)
+        whole = self._tools.retention.days
+        first_kept = kept_since(self._tools.clock(), whole).date()
+        following = month_after(rows[-1]["month"])
+        made_at = datetime(following.year, following.month, 1, tzinfo=UTC) - AHEAD
+        return pb.ListPartitionsResponse(
+            partitions=[
+                pb.Partition(
+                    month=f"{row['month']:%Y-%m}",
+                    estimated_row_count=row["estimated_rows"],
+                    table_bytes=row["table_bytes"],
+                    index_bytes=row["index_bytes"],
+                    droppable=month_after(row["month"]) <= first_kept,
+                )
+                for row in rows
+            ],
+            next_creation=f"{following:%Y-%m}",
+            next_creation_time=to_timestamp(made_at),
+            retention_days=whole,
+        )
