@@ -26,6 +26,11 @@ TOTAL = 200_000
 BATCH = 500
 CALLERS = 4
 KILLS = 8
+MAY_RETRY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
 
 
 @pytest.fixture
@@ -65,24 +70,20 @@ class Client:
         async with grpc.aio.insecure_channel(self._address, soon) as channel:
             stub = grpc_api.ActivityServiceStub(channel)
             while requests:
-                request = requests.pop()
-                while not await self._try(stub, request):
-                    await asyncio.sleep(0.05)
+                await self._record(stub, requests.pop())
 
-    async def _try(
+    async def _record(
         self, stub: grpc_api.ActivityServiceAsyncStub, request: pb.RecordActivitiesRequest
-    ) -> bool:
-        try:
-            answer = await stub.RecordActivities(request, metadata=self._metadata, timeout=10)
-        except grpc.aio.AioRpcError as error:
-            assert error.code() in (
-                grpc.StatusCode.UNAVAILABLE,
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                grpc.StatusCode.CANCELLED,
-            )
-            return False
-        self.acknowledged |= set(answer.activity_ids)
-        return True
+    ) -> None:
+        for attempt in range(1_000):
+            call = stub.RecordActivities(request, metadata=self._metadata, timeout=10)
+            code = await call.code()
+            if code is grpc.StatusCode.OK:
+                self.acknowledged |= set((await call).activity_ids)
+                return
+            assert code in MAY_RETRY, f"attempt {attempt}: {await call.details()}"
+            await asyncio.sleep(0.05)
+        pytest.fail("never answered")
 
 
 async def kill_now_and_then(stack: Stack, dice: random.Random) -> None:
