@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,13 +30,15 @@ async def open_pool(dsn: str, *, schema: str, size: int) -> Pool:
         max_size=size,
         timeout=10,
         command_timeout=60,
-        reset=_nothing_to_reset,
+        reset=_leave_no_transaction,
         server_settings={"search_path": schema, "application_name": f"prospect-{schema}"},
     )
 
 
-async def _nothing_to_reset(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Save asyncpg's round trip on each release: all that we set ends with its transaction."""
+async def _leave_no_transaction(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Reset a connection on its release, without asyncpg's round trip: all we set is local."""
+    if connection.is_in_transaction():
+        await connection.execute("rollback")
 
 
 @asynccontextmanager
@@ -44,19 +47,29 @@ async def tenant_transaction(pool: Pool, tenant_id: UUID) -> AsyncIterator[Conne
 
     The setting ends with the transaction, so a pooled connection never carries a tenant over.
     """
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(
-            "select set_config('app.current_tenant_id', $1, true)", str(tenant_id)
-        )
+    setting = f"set local app.current_tenant_id = '{UUID(int=tenant_id.int)}'"
+    async with pool.acquire() as connection, _transaction(connection, setting):
         yield connection
 
 
 @asynccontextmanager
 async def role_transaction(pool: Pool, role: str) -> AsyncIterator[Connection]:
     """Open a transaction as one of the service's narrow roles, for work across tenants."""
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("select set_config('role', $1, true)", role)
+    async with pool.acquire() as connection, _transaction(connection, f'set local role "{role}"'):
         yield connection
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection, setting: str) -> AsyncIterator[None]:
+    """Begin with a local setting, in one round trip; `setting` is made of our own words only."""
+    await connection.execute(f"begin; {setting}")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.execute("rollback")
+        raise
+    await connection.execute("commit")
 
 
 class Queries:

@@ -22,7 +22,7 @@ from chassis.messaging import OutgoingEvent
 
 BATCH = 256
 IDLE_SECONDS = 0.5
-LINGER_SECONDS = 0.005
+LINGER_SECONDS = 0.02
 _log = structlog.get_logger()
 
 _ENQUEUE = """

@@ -51,6 +51,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._scopes = scopes
         self._unchecked = unchecked
         self._deadline = deadline_seconds
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
         self,
@@ -58,15 +59,19 @@ class Gate(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Wrap the handler of any of the four kinds of RPC."""
-        handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler: Any = await continuation(handler_call_details)
         if handler is None or method.startswith("/grpc."):
             return handler
         wrap = self._streaming if handler.response_streaming else self._single
         kind = f"{_kind(handler.request_streaming)}_{_kind(handler.response_streaming)}"
         behaviour = wrap(method, getattr(handler, kind))
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        wrapped = make(behaviour, handler.request_deserializer, handler.response_serializer)
+        self._wrapped[method] = wrapped
+        return wrapped
 
     def _single(self, method: str, behaviour: Any) -> Any:
         check = _as_is if method in self._unchecked else _checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import random
 import re
@@ -21,6 +22,8 @@ _current: ContextVar[str] = ContextVar("traceparent", default="")
 def configure_logging(service: str, level: str = "info") -> None:
     """Write one JSON object a line; `service` and the trace stand in each."""
 
+    encode = json.JSONEncoder(default=repr).encode  # made once: json.dumps makes one a line
+
     def add_origin(logger: object, name: str, event: EventDict) -> EventDict:
         event["service"] = service
         if current := _current.get():
@@ -33,7 +36,7 @@ def configure_logging(service: str, level: str = "info") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(lambda event, **_: encode(event)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _lines,

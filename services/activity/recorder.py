@@ -1,16 +1,16 @@
 """Committing batches: a large one alone, small ones together with what other callers send.
 
-While a tenant's group is being committed, what arrives waits and is the next group, for which some
-milliseconds more are given: a call waits for no one where there is no load, and at most for a
-commit and LINGER_SECONDS where there is (group commit). When anything in a group is refused, its
-members are committed one by one, so that each has its own answer and error.
+While a tenant's group is being committed, what arrives waits and is the next group (group
+commit). It is committed when it is as large as the last one was, or LINGER_SECONDS later: a call
+waits for no one where there is no load, and little where there is. When anything in a group is
+refused, its members are committed one by one, so that each has its own answer and error.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from chassis.database import Connection, Pool, tenant_transaction
@@ -21,8 +21,8 @@ from services.activity.partitions import Partitions
 from services.activity.store import Recorded
 
 SMALL = 50
-MOST_TOGETHER = 2_000
-LINGER_SECONDS = 0.005
+MOST_TOGETHER = 200
+LINGER_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,35 @@ class _Waiting:
     done: asyncio.Future[None]
 
 
+@dataclass(slots=True)
+class _Queue:
+    """A tenant's calls that wait for the group that is being committed."""
+
+    waiting: list[_Waiting]
+    last_size: int = 0
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    flushing: asyncio.Task[None] | None = None
+
+    def add(self, waiting: _Waiting) -> None:
+        """Take a place in the next group."""
+        self.waiting.append(waiting)
+        if len(self.waiting) >= self.last_size:
+            self.enough.set()
+
+    def take(self) -> list[_Waiting]:
+        """Return the next group."""
+        group, self.waiting = self.waiting[:MOST_TOGETHER], self.waiting[MOST_TOGETHER:]
+        self.last_size = len(group)
+        self.enough.clear()
+        return group
+
+    async def fill(self) -> None:
+        """Wait until as many wait as were in the last group, where any do, but not for long."""
+        if 0 < len(self.waiting) < self.last_size:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.enough.wait(), LINGER_SECONDS)
+
+
 class Recorder:
     """Writes batches to the log; their outcome stands in the batch."""
 
@@ -39,8 +68,7 @@ class Recorder:
         self._pool = pool
         self._relay = relay
         self._partitions = partitions
-        self._waiting: dict[UUID, list[_Waiting]] = defaultdict(list)
-        self._flushing: dict[UUID, asyncio.Task[None]] = {}
+        self._queues: dict[UUID, _Queue] = {}
 
     async def record(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
         """Return after COMMIT; raise InvalidArgument for the faults of one not partial."""
@@ -50,8 +78,7 @@ class Recorder:
             await self._record_alone(tenant_id, batch, partial=partial)
         elif len(batch.columns):
             done = asyncio.get_running_loop().create_future()
-            self._waiting[tenant_id].append(_Waiting(batch, partial, done))
-            self._flush_soon(tenant_id)
+            self._enqueue(tenant_id, _Waiting(batch, partial, done))
             await done
 
     async def record_in(
@@ -91,18 +118,20 @@ class Recorder:
                     raise batch.refusal() from None
         self._relay.wake()
 
-    def _flush_soon(self, tenant_id: UUID) -> None:
-        if tenant_id not in self._flushing:
-            self._flushing[tenant_id] = asyncio.create_task(self._flush_all(tenant_id))
+    def _enqueue(self, tenant_id: UUID, waiting: _Waiting) -> None:
+        queue = self._queues.get(tenant_id)
+        if queue:
+            queue.add(waiting)
+            return
+        queue = self._queues[tenant_id] = _Queue([waiting])
+        queue.flushing = asyncio.create_task(self._flush_all(tenant_id, queue))
 
-    async def _flush_all(self, tenant_id: UUID) -> None:
+    async def _flush_all(self, tenant_id: UUID, queue: _Queue) -> None:
         """Commit group after group until nobody waits."""
-        waiting = self._waiting[tenant_id]
-        while waiting:
-            await self._flush(tenant_id, _take_group(waiting))
-            if waiting:
-                await asyncio.sleep(LINGER_SECONDS)
-        del self._flushing[tenant_id], self._waiting[tenant_id]
+        while group := queue.take():
+            await self._flush(tenant_id, group)
+            await queue.fill()
+        del self._queues[tenant_id]
 
     async def _flush(self, tenant_id: UUID, group: list[_Waiting]) -> None:
         """Commit a group; every caller gets an answer, whatever happens."""
@@ -151,15 +180,6 @@ class Recorder:
 
 class _OneByOne(Exception):
     """A group cannot be committed together."""
-
-
-def _take_group(waiting: list[_Waiting]) -> list[_Waiting]:
-    group: list[_Waiting] = []
-    size = 0
-    while waiting and size + len(waiting[0].batch.columns) <= MOST_TOGETHER:
-        size += len(waiting[0].batch.columns)
-        group.append(waiting.pop(0))
-    return group
 
 
 def _slice(recorded: Recorded, start: int, end: int) -> Recorded:
