@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import grpc
+import psutil
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
@@ -38,6 +39,31 @@ NAMES = {
     number: name.removeprefix("ACTION_TYPE_").lower() for name, number in pb.ActionType.items()
 }
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"
+ROUNDS = 5
+PAGES = 100
+PAGE = 1_000
+PAGE_SQL = """
+select activity_id, user_id, action_type, target_id, metadata, created_at, recorded_at, ip_address,
+  user_agent
+from activity.activity_log where tenant_id = $1
+order by created_at desc, activity_id desc limit $2
+"""
+ADD_ROWS = """
+insert into activity.activity_log (
+  tenant_id, activity_id, user_id, action_type, target_id, metadata, created_at, user_agent)
+select $1, uuidv7(), ('00000000-0000-7000-8000-' || lpad((n % 1000)::text, 12, '0'))::uuid,
+  (array['login', 'search_executed', 'profile_viewed'])[1 + n % 3], 'prospect-' || n % 5000,
+  jsonb_build_object('query', 'cfo', 'page', n % 50),
+  date_trunc('month', now()) + random() * (now() - date_trunc('month', now())), 'Mozilla/5.0'
+from generate_series(1, $2::int) n
+"""
+ALTER = "alter table activity.activity_log"
+PRIMARY_KEY = "activity_log_pk primary key (tenant_id, created_at, activity_id)"
+INDEXES = """
+select c.relname as name, pg_get_indexdef(c.oid) as definition
+from pg_index i join pg_class c on c.oid = i.indexrelid
+where i.indrelid = 'activity.activity_log'::regclass and not i.indisprimary
+"""
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -56,6 +82,15 @@ class Bench:
         await self.database.execute(
             "truncate activity.activity_log, activity.batches, activity.outbox, activity.requests"
         )
+
+    async def drop_indexes(self) -> list[str]:
+        """Drop all indexes; return how they are made again."""
+        rows = await self.database.fetch(INDEXES)
+        for row in rows:
+            await self.database.execute(f"drop index activity.{row['name']}")
+        await self.database.execute(f"{ALTER} drop constraint activity_log_pk")
+        definitions = [str(row["definition"]).replace(" ON ONLY ", " ON ") for row in rows]
+        return [f"{ALTER} add constraint {PRIMARY_KEY}", *definitions]
 
 
 @asynccontextmanager
@@ -127,7 +162,7 @@ async def side_by_side(
 
 async def record_batches() -> AsyncIterator[Result]:
     """Batches through gRPC, against COPY of the same rows into the same table."""
-    count, size, callers = 60_000, 5_000, 3
+    count, size, callers = 40_000, 5_000, 3
     rounds = []
     async with bench() as at:
         for _ in range(6):
@@ -156,7 +191,7 @@ async def copy_seconds(at: Bench, rows: list[tuple[Any, ...]], size: int) -> flo
 
 async def record_one_by_one() -> AsyncIterator[Result]:
     """RecordActivity by 64 callers, against an empty method of an empty server."""
-    count, callers = 6_000, 64
+    count, callers = 4_000, 64
     rounds, spreads = [], []
     async with bench() as at, empty_server() as empty:
         for _ in range(6):
@@ -178,4 +213,67 @@ async def timed_record(at: Bench, times: list[float], request: pb.RecordActivity
     times.append(time.perf_counter() - started)
 
 
-BENCHMARKS: tuple[Benchmark, ...] = (record_batches, record_one_by_one)
+async def grow_and_list() -> AsyncIterator[Result]:
+    """The server's memory over 5 million rows recorded, and a page at 10 million rows."""
+    async with bench() as at:
+        await add_rows(at, 100_000)
+        small = [await page_milliseconds(at) for _ in range(ROUNDS)]
+        # Only the server's memory counts now: without indexes the rows come faster.
+        definitions = await at.drop_indexes()
+        await record_rows(at, 500_000)
+        process = psutil.Process(at.stack.processes["activity"].pid)
+        before = process.memory_info().rss
+        await record_rows(at, 5_000_000)
+        growth = (process.memory_info().rss - before) / 1_000_000
+        await add_rows(at, 4_400_000)
+        for definition in definitions:
+            await at.database.execute(definition, timeout=600)
+        await at.database.execute("vacuum analyze activity.activity_log", timeout=600)
+        large = [await page_milliseconds(at) for _ in range(ROUNDS)]
+    yield Result(
+        "activity.server_memory_growth_mb", round(growth, 1), "MB", 20, growth / 20, "at most 1"
+    )
+    pages = [(big[0], little[0]) for big, little in zip(large, small, strict=True)]
+    yield ratio_of("activity.list_10m_vs_100k", "ms", "at most 1.3", pages)
+    yield ratio_of("activity.list_vs_sql", "ms", "at most 1.5", large)
+
+
+async def record_rows(at: Bench, count: int) -> None:
+    """Record so many entries through gRPC; the ids differ, the rest repeats."""
+    template, size = entries(5_000), 5_000
+
+    async def record(number: int) -> None:
+        moment = utc_now()
+        for each in template:
+            each.activity_id = str(new_id(moment))
+        request = pb.RecordActivitiesRequest(activities=template)
+        await at.stub.RecordActivities(request, metadata=at.metadata)
+
+    await side_by_side(3, record, range(count // size))
+
+
+async def add_rows(at: Bench, count: int) -> None:
+    """Add rows of this month by SQL."""
+    await at.database.execute(ADD_ROWS, at.tenant_id, count, timeout=600)
+
+
+async def page_milliseconds(at: Bench) -> tuple[float, float]:
+    """Return the medians of a first page through gRPC and of the bare SQL, taken in turns."""
+    through, bare = [], []
+    app = await asyncpg.connect(at.stack.postgres.dsn("activity_app"))
+    async with app.transaction():
+        await app.execute("select set_config('app.current_tenant_id', $1, true)", str(at.tenant_id))
+        for _ in range(PAGES):
+            started = time.perf_counter()
+            await at.stub.ListActivities(
+                pb.ListActivitiesRequest(page_size=PAGE), metadata=at.metadata
+            )
+            listed = time.perf_counter()
+            await app.fetch(PAGE_SQL, at.tenant_id, PAGE)
+            bare.append((time.perf_counter() - listed) * 1_000)
+            through.append((listed - started) * 1_000)
+    await app.close()
+    return median(through), median(bare)
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (record_batches, record_one_by_one, grow_and_list)
