@@ -240,7 +240,9 @@ def _environment(
             "PROSPECT_ACTIVITY_ADDRESS": addresses["activity"],
             "PROSPECT_ACTIVITY_TOKEN_FILE": str(token_file),
         }
-    return common
+    key_file = folder / "log-signing-key.pem"
+    _signing_key(key_file)
+    return common | {"PROSPECT_LOG_SIGNING_KEY_FILE": str(key_file)}
 
 
 def _source_settings(sandbox_url: str) -> dict[str, str]:

@@ -86,6 +86,7 @@ class Services:
     key: Ed25519PrivateKey
     folder: Path
     addresses: dict[ServiceName, str] = field(default_factory=dict)
+    log_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
 
     @asynccontextmanager
     async def running(self, name: ServiceName, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
@@ -102,6 +103,8 @@ class Services:
             "auth_public_key": public.decode(),
             "drain_seconds": 1,
         }
+        if name is ServiceName.ACTIVITY:
+            values["log_signing_key_file"] = self.log_key_file()
         config = wiring.settings(**(values | settings))
         stopping = asyncio.Event()
         serving = asyncio.create_task(
@@ -128,6 +131,22 @@ class Services:
         token = mint(self.key, None, uuid.UUID(int=0), "activity:audit", timedelta(minutes=5))
         path.write_text(token)
         return path
+
+    def log_key_file(self) -> Path:
+        """Return a file with the key that signs the log's checkpoints."""
+        path = self.folder / "log-signing-key.pem"
+        if not path.exists():
+            path.write_bytes(pem_of(self.log_key))
+        return path
+
+
+def pem_of(key: Ed25519PrivateKey) -> bytes:
+    """Return a private key as PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 async def _first(serving: asyncio.Task[None], ready: Any) -> None:

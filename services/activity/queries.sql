@@ -79,6 +79,93 @@ where tenant_id = $1
 order by created_at desc, activity_id desc
 limit $8
 
+-- name: find_unsealed
+-- Tenants with batches that are not in their tree yet (as activity_sealer). One step of the index a tenant,
+-- however many batches wait.
+with recursive waiting as (
+  (select tenant_id from activity.batches where first_leaf is null order by tenant_id limit 1)
+  union all
+  select (
+    select b.tenant_id from activity.batches b
+    where b.first_leaf is null and b.tenant_id > w.tenant_id order by b.tenant_id limit 1)
+  from waiting w where w.tenant_id is not null
+)
+select tenant_id from waiting where tenant_id is not null
+
+-- name: lock_tree
+-- Whether this transaction may append to the tenant's tree; it may until it ends.
+select pg_try_advisory_xact_lock(hashtext('activity.trees'), hashtext($1::uuid::text))
+
+-- name: get_tree
+-- The tenant's tree as it was last sealed.
+select size, frontier, note, began_at, sealed_at from activity.trees where tenant_id = $1
+
+-- name: any_sealed
+-- Whether any batch of the tenant has a place in a tree.
+select exists (select from activity.batches where tenant_id = $1 and first_leaf is not null)
+
+-- name: take_unsealed
+-- The tenant's oldest unsealed batches, at most $2, together at most about $3 entries.
+select batch_id, entry_count, leaves
+from (
+  select b.batch_id, b.entry_count, b.leaves,
+    sum(b.entry_count) over (order by b.batch_id) - b.entry_count as entries_before
+  from (
+    select batch_id, entry_count, leaves from activity.batches
+    where tenant_id = $1 and first_leaf is null
+    order by batch_id
+    limit $2
+  ) b
+) w
+where entries_before < $3
+order by batch_id
+
+-- name: place_batches
+-- Give batches their places in the tree; returns how many had none.
+with placed as (
+  update activity.batches b set first_leaf = p.first_leaf
+  from unnest($2::uuid[], $3::bigint[]) as p (batch_id, first_leaf)
+  where b.tenant_id = $1 and b.batch_id = p.batch_id and b.first_leaf is null
+  returning 1
+)
+select count(*) from placed
+
+-- name: save_tile
+-- Put complete nodes ($5) behind the first $4 of a tile.
+insert into activity.tiles as t (tenant_id, level, tile, hashes)
+values ($1, $2, $3, $5)
+on conflict (tenant_id, level, tile) do update
+  set hashes = substring(t.hashes for $4::int * 32) || excluded.hashes
+
+-- name: save_tree
+-- Keep a tree that has grown from size $6; no row where it has not that size.
+insert into activity.trees as t (tenant_id, size, frontier, note, began_at, sealed_at)
+values ($1, $2, $3, $4, $5, $5)
+on conflict (tenant_id) do update
+  set size = excluded.size, frontier = excluded.frontier, note = excluded.note,
+    sealed_at = excluded.sealed_at
+  where t.size = $6
+returning true
+
+-- name: leaves_between
+-- The sealed leaves from place $2 to before $3, in pieces as they stand in their batches.
+select greatest(b.first_leaf, $2) as first_leaf,
+  substring(b.leaves from (greatest($2 - b.first_leaf, 0) * 32 + 1)::int
+    for (greatest(least(b.first_leaf + b.entry_count, $3) - greatest(b.first_leaf, $2), 0) * 32)::int)
+    as leaves
+from activity.batches b
+where b.tenant_id = $1 and b.first_leaf < $3::bigint
+  and b.first_leaf >= coalesce((
+    select max(p.first_leaf) from activity.batches p
+    where p.tenant_id = $1 and p.first_leaf <= $2::bigint), 0)
+order by b.first_leaf
+
+-- name: get_tiles
+-- Tiles by level and number.
+select t.level, t.tile, t.hashes
+from unnest($2::int[], $3::bigint[]) as w (level, tile)
+join activity.tiles t on t.tenant_id = $1 and t.level = w.level and t.tile = w.tile
+
 -- name: day_digests
 -- For one UTC day, each tenant's count, digest and unpublished events (see the first migration).
 select tenant_id, activity_count, digest::text, unpublished_events from activity.day_digests($1)

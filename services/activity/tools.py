@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from nats.aio.client import Client
 
@@ -27,6 +28,7 @@ class Tools:
     recorder: Recorder
     clock: Clock
     retention: timedelta
+    log_key: Ed25519PublicKey
 
 
 def parse_time(field: str, moment: Timestamp) -> datetime:

@@ -10,6 +10,9 @@ values ('TENANT', gen_random_uuid(), '', '');
 insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
 values ('TENANT', gen_random_uuid(), gen_random_uuid(), 0, now());
 insert into activity.retention (tenant_id, retention_days) values ('TENANT', 30);
+insert into activity.trees (tenant_id, size, frontier, note, began_at, sealed_at)
+values ('TENANT', 1, sha256('leaf'), '', now(), now());
+insert into activity.tiles (tenant_id, level, tile, hashes) values ('TENANT', 1, 0, sha256('node'));
 insert into activity.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
 values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
 insert into activity.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());

@@ -21,6 +21,7 @@ STATEMENTS = [
 # The statements that another role than the app's own runs.
 ROLES = {
     "find_waiting": "enrichment_claimer",
+    "find_unsealed": "activity_sealer",
     "list_retentions": "activity_keeper",
     "forget_requests": "activity_keeper",
 }

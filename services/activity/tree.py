@@ -1,0 +1,173 @@
+"""A tenant's sealed tree in Postgres; functions take a connection in the caller's transaction.
+
+Leaves stand in batches; the roots of complete subtrees of 256^n leaves stand in tiles, 256 a
+row. Any node is at most 256 hashes of one row away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+import grpc
+
+from chassis.database import Connection
+from chassis.errors import Refusal
+from services.activity import merkle
+from services.activity.merkle import HASH_BYTES, Frontier, Growth, Node, Range
+from services.activity.store import SQL
+
+TILE_LEVELS = 8
+TILE = 1 << TILE_LEVELS
+Place = tuple[int, int]  # a tile by level and number; level 0 is the leaves
+
+
+class TreeBroken(Refusal):
+    """What is stored of the tree is not what was sealed: somebody has changed it."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.DATA_LOSS
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A tenant's tree as it was last sealed."""
+
+    frontier: Frontier
+    note: str
+    began_at: datetime
+    sealed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """Batches without a place yet, in the order in which they get one."""
+
+    batch_ids: Sequence[UUID]
+    entry_counts: Sequence[int]
+    leaves: bytes
+
+    def places(self, first_leaf: int) -> list[int]:
+        """Return each batch's first leaf in a tree that has `first_leaf` leaves already."""
+        places = []
+        for count in self.entry_counts:
+            places.append(first_leaf)
+            first_leaf += count
+        return places
+
+
+async def find_tree(connection: Connection, tenant_id: UUID) -> Tree | None:
+    """Return the tenant's tree; None before its first entry is sealed."""
+    row = await connection.fetchrow(SQL.get_tree, tenant_id)
+    if row is None:
+        return None
+    frontier = Frontier(row["size"], tuple(_hashes(row["frontier"])))
+    return Tree(frontier, row["note"], row["began_at"], row["sealed_at"])
+
+
+async def take_unsealed(
+    connection: Connection, tenant_id: UUID, batch_count: int, entry_count: int
+) -> Unsealed:
+    """Return the oldest batches without a place, about as many as asked for."""
+    rows = await connection.fetch(SQL.take_unsealed, tenant_id, batch_count, entry_count)
+    return Unsealed(
+        [row["batch_id"] for row in rows],
+        [row["entry_count"] for row in rows],
+        b"".join(row["leaves"] for row in rows),
+    )
+
+
+async def save_growth(
+    connection: Connection, tenant_id: UUID, before: Frontier, batches: Unsealed, growth: Growth
+) -> None:
+    """Give batches their places and keep the nodes that they completed."""
+    places = batches.places(before.size)
+    placed = await connection.fetchval(SQL.place_batches, tenant_id, batches.batch_ids, places)
+    if placed != len(batches.batch_ids):
+        raise TreeBroken("a batch got a place from somebody else meanwhile")
+    tiles = [
+        (tenant_id, level // TILE_LEVELS, number, offset, hashes)
+        for level in range(TILE_LEVELS, len(growth.completed), TILE_LEVELS)
+        for number, offset, hashes in _in_tiles(before.size >> level, growth.completed[level])
+    ]
+    await connection.executemany(SQL.save_tile, tiles)
+
+
+async def save_tree(
+    connection: Connection, tenant_id: UUID, before: int, after: Frontier, note: str, at: datetime
+) -> None:
+    """Keep the tree that has grown from the size `before`."""
+    values = (after.size, b"".join(after.hashes), note, at, before)
+    if not await connection.fetchval(SQL.save_tree, tenant_id, *values):
+        raise TreeBroken("the tree has grown meanwhile")
+
+
+async def leaves_between(
+    connection: Connection, tenant_id: UUID, leaves: Range
+) -> tuple[bytes, bool]:
+    """Return the sealed leaves of a range, and whether they are all there, each once."""
+    rows = await connection.fetch(SQL.leaves_between, tenant_id, *leaves)
+    place, whole = leaves[0], True
+    for row in rows:
+        whole = whole and row["first_leaf"] == place
+        place += len(row["leaves"]) // HASH_BYTES
+    return b"".join(row["leaves"] for row in rows), whole and place == leaves[1]
+
+
+async def range_roots(
+    connection: Connection, tenant_id: UUID, ranges: Sequence[Range], size: int
+) -> list[bytes]:
+    """Return the roots over ranges of the tree's first `size` leaves; reads a few rows for each."""
+    nodes = [node for each in ranges for node in merkle.subtrees(each)]
+    tiles = await _read_tiles(connection, tenant_id, {_place(node) for node in nodes}, size)
+    return [merkle.range_root(each, lambda node: _node(node, tiles)) for each in ranges]
+
+
+async def tiles_of(
+    connection: Connection, tenant_id: UUID, places: Iterable[Place]
+) -> dict[Place, bytes]:
+    """Return stored tiles; what is not there is missing."""
+    wanted = list(places)
+    levels, numbers = [level for level, _ in wanted], [number for _, number in wanted]
+    rows = await connection.fetch(SQL.get_tiles, tenant_id, levels, numbers)
+    return {(row["level"], row["tile"]): row["hashes"] for row in rows}
+
+
+async def _read_tiles(
+    connection: Connection, tenant_id: UUID, places: set[Place], size: int
+) -> dict[Place, bytes]:
+    tiles = await tiles_of(connection, tenant_id, [place for place in places if place[0]])
+    for level, number in places:
+        if level == 0:
+            leaves = number * TILE, min((number + 1) * TILE, size)
+            tiles[level, number], _ = await leaves_between(connection, tenant_id, leaves)
+    return tiles
+
+
+def _place(node: Node) -> Place:
+    level, below = divmod(node.level, TILE_LEVELS)
+    return level, node.index << below >> TILE_LEVELS
+
+
+def _node(node: Node, tiles: dict[Place, bytes]) -> bytes:
+    below = node.level % TILE_LEVELS
+    first = (node.index << below) % TILE * HASH_BYTES
+    block = tiles.get(_place(node), b"")[first : first + (HASH_BYTES << below)]
+    if len(block) != HASH_BYTES << below:
+        raise TreeBroken("a part of the tree is gone; VerifyLog says what")
+    return merkle.root_of(_hashes(block))
+
+
+def _in_tiles(first: int, block: bytes) -> Iterable[tuple[int, int, bytes]]:
+    """Split a level's new nodes, from index `first` on, into (tile, offset in it, hashes)."""
+    while block:
+        number, offset = divmod(first, TILE)
+        room = (TILE - offset) * HASH_BYTES
+        yield number, offset, block[:room]
+        first, block = first + TILE - offset, block[room:]
+
+
+def _hashes(block: bytes) -> list[bytes]:
+    return [block[at : at + HASH_BYTES] for at in range(0, len(block), HASH_BYTES)]
