@@ -1,14 +1,18 @@
-"""A running activity service."""
+"""A running activity service, and a log without one."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
+from chassis.database import Pool
 from services.cli.catalogue import ServiceName
-from tests.harness import Services
+from tests.activity.sealed_log import SealedLog
+from tests.harness import Database, Services
 
 
 @pytest.fixture
@@ -16,3 +20,9 @@ async def activity(services: Services) -> AsyncIterator[grpc_api.ActivityService
     """A stub of a running activity service."""
     async with services.running(ServiceName.ACTIVITY) as channel:
         yield grpc_api.ActivityServiceStub(channel)
+
+
+@pytest.fixture
+async def log(database: Database, pool: Pool) -> SealedLog:
+    """One tenant's log, empty."""
+    return SealedLog(database, pool, Ed25519PrivateKey.generate(), uuid.uuid4())
