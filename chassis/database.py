@@ -53,6 +53,15 @@ async def tenant_transaction(pool: Pool, tenant_id: UUID) -> AsyncIterator[Conne
 
 
 @asynccontextmanager
+async def tenant_snapshot(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
+    """Open a transaction that only reads, and sees one tenant's rows as they are now to its end."""
+    setting = f"set local app.current_tenant_id = '{UUID(int=tenant_id.int)}'"
+    snapshot = f"set transaction isolation level repeatable read, read only; {setting}"
+    async with pool.acquire() as connection, _transaction(connection, snapshot):
+        yield connection
+
+
+@asynccontextmanager
 async def role_transaction(pool: Pool, role: str) -> AsyncIterator[Connection]:
     """Open a transaction as one of the service's narrow roles, for work across tenants."""
     async with pool.acquire() as connection, _transaction(connection, f'set local role "{role}"'):

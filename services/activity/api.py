@@ -6,6 +6,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from services.activity.auditing import Auditing
 from services.activity.erasing import Erasing
+from services.activity.proving import Proving
 from services.activity.reading import Reading
 from services.activity.recording import Recording
 from services.activity.retention import Retaining
@@ -35,7 +36,7 @@ CHECK_THEMSELVES = frozenset({"RecordActivity", "RecordActivities", "StreamActiv
 
 
 class ActivityApi(
-    Recording, Reading, Erasing, Retaining, Auditing, grpc_api.ActivityServiceServicer
+    Recording, Reading, Proving, Erasing, Retaining, Auditing, grpc_api.ActivityServiceServicer
 ):
     """Serves the log of the tenant in the token."""
 

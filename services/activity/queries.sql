@@ -166,6 +166,142 @@ select t.level, t.tile, t.hashes
 from unnest($2::int[], $3::bigint[]) as w (level, tile)
 join activity.tiles t on t.tenant_id = $1 and t.level = w.level and t.tile = w.tile
 
+-- name: find_leaf
+-- An entry that happened between $3 and $4, its batch, and its place and leaf where they are known.
+select l.created_at, l.batch_id, b.first_leaf + u.place - 1 as leaf_index,
+  substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
+from activity.activity_log l
+left join activity.batches b on b.tenant_id = l.tenant_id and b.batch_id = l.batch_id
+left join lateral unnest(b.activity_ids, b.created_ats) with ordinality
+  as u (activity_id, created_at, place)
+  on u.activity_id = l.activity_id and u.created_at = l.created_at
+where l.tenant_id = $1 and l.activity_id = $2 and l.created_at between $3 and $4
+order by l.created_at
+limit 1
+
+-- name: count_sealed
+-- Of the batches with a place in a tree of $2 leaves: how many entries those hold that have some between
+-- $3 and $4, and how many stand outside of the tree.
+select
+  coalesce(sum(entry_count) filter (where earliest < $4 and latest >= $3), 0) as overlapping_count,
+  coalesce(sum(entry_count) filter (where first_leaf not between 0 and $2::bigint - entry_count), 0)
+    as outside_count
+from activity.batches
+where tenant_id = $1 and first_leaf is not null
+
+-- name: compare_leaves
+-- Of the leaves from place $2 to before $3 whose entries happened from $4 to before $5: how many are in
+-- which state, and which are not as they were sealed. Entries from before $6 may be gone.
+with sealed as materialized (
+  select b.batch_id, u.activity_id, u.created_at,
+    substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
+  from activity.batches b
+  cross join lateral unnest(b.activity_ids, b.created_ats) with ordinality
+    as u (activity_id, created_at, place)
+  where b.tenant_id = $1 and b.first_leaf < $3::bigint
+    and b.first_leaf >= coalesce((
+      select max(p.first_leaf) from activity.batches p
+      where p.tenant_id = $1 and p.first_leaf <= $2::bigint), 0)
+    and b.earliest < $5 and b.latest >= $4
+    and b.first_leaf + u.place > $2 and b.first_leaf + u.place <= $3
+    and u.created_at >= $4 and u.created_at < $5
+), compared as (
+  select s.activity_id, s.created_at, case
+    when l.activity_id is null and s.created_at < $6 then 'expired'
+    when l.activity_id is null then 'removed'
+    when l.batch_id is distinct from s.batch_id then 'moved'
+    when l.erased_by is not null and l.salt is null
+      and (l.user_id, l.target_id, l.ip_address is null, l.user_agent)
+        = ('00000000-0000-0000-0000-000000000000', '', true, '')
+      and l.metadata in ('{}', '{"new_list": true}')
+      and exists (
+        select from activity.erasures r where r.tenant_id = $1 and r.receipt_id = l.erased_by)
+      then 'erased'
+    when l.erased_by is not null then 'altered'
+    when activity.leaf_hash(l.salt, l.tenant_id, l.activity_id, l.user_id, l.created_at, l.recorded_at,
+      l.action_type, l.target_id, l.metadata, l.ip_address, l.user_agent) is distinct from s.leaf
+      then 'altered'
+    else 'intact' end as state
+  from sealed s
+  left join activity.activity_log l on l.tenant_id = $1 and l.activity_id = s.activity_id
+    and l.created_at = s.created_at
+)
+select state, count(*) as entry_count,
+  (array_agg(activity_id) filter (where state in ('removed', 'moved', 'altered')))[:1000]
+    as activity_ids,
+  (array_agg(created_at) filter (where state in ('removed', 'moved', 'altered')))[:1000]
+    as created_ats
+from compared
+group by state
+order by state
+
+-- name: compare_entries
+-- Of the next $5 entries after the cursor ($2, $3) that happened before $4: how many are in which state,
+-- which are in no batch that was sealed in the tree of $7 leaves, and the last entry of each state. An
+-- entry without a batch is older than batches are if it was recorded before $6, the tree's beginning.
+with entries as materialized (
+  select created_at, activity_id, batch_id, recorded_at from activity.activity_log
+  where tenant_id = $1 and (created_at, activity_id) > ($2, $3::uuid) and created_at < $4
+  order by created_at, activity_id
+  limit $5
+), held as materialized (
+  select b.batch_id, b.first_leaf, b.entry_count, u.activity_id, u.created_at
+  from activity.batches b
+  cross join lateral unnest(b.activity_ids, b.created_ats) as u (activity_id, created_at)
+  where b.tenant_id = $1 and b.batch_id = any (array(select distinct batch_id from entries))
+    and u.created_at between (select min(created_at) from entries)
+      and (select max(created_at) from entries)
+), sorted as (
+  select e.activity_id, e.created_at, case
+    when e.batch_id is null and e.recorded_at < $6 then 'unsealed'
+    when h.batch_id is null then 'inserted'
+    when h.first_leaf is null then 'unsealed'
+    when h.first_leaf not between 0 and $7::bigint - h.entry_count then 'inserted'
+    else 'sealed' end as state
+  from entries e
+  left join held h on h.batch_id = e.batch_id and h.activity_id = e.activity_id
+    and h.created_at = e.created_at
+)
+select state, count(*) as entry_count,
+  (array_agg(activity_id) filter (where state = 'inserted'))[:1000] as activity_ids,
+  (array_agg(created_at) filter (where state = 'inserted'))[:1000] as created_ats,
+  (array_agg(activity_id order by created_at desc, activity_id desc))[1] as last_id,
+  max(created_at) as last_at
+from sorted
+group by state
+order by state
+
+-- name: sealed_lines
+-- The leaves from place $2 to before $3 as JSON, in the order of the tree: all that the leaf covers, or,
+-- where that is gone, the leaf alone.
+with sealed as (
+  select b.first_leaf + u.place - 1 as leaf_index, u.activity_id, u.created_at,
+    substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
+  from activity.batches b
+  cross join lateral unnest(b.activity_ids, b.created_ats) with ordinality
+    as u (activity_id, created_at, place)
+  where b.tenant_id = $1 and b.first_leaf < $3::bigint
+    and b.first_leaf >= coalesce((
+      select max(p.first_leaf) from activity.batches p
+      where p.tenant_id = $1 and p.first_leaf <= $2::bigint), 0)
+    and b.first_leaf + u.place > $2 and b.first_leaf + u.place <= $3
+)
+select (case
+  when l.salt is null then json_build_object(
+    'leaf_index', s.leaf_index, 'leaf_hash', encode(s.leaf, 'hex'), 'activity_id', s.activity_id,
+    'created_at', activity.to_iso(s.created_at))
+  else json_build_object(
+    'leaf_index', s.leaf_index, 'leaf_hash', encode(s.leaf, 'hex'), 'activity_id', l.activity_id,
+    'created_at', activity.to_iso(l.created_at), 'recorded_at', activity.to_iso(l.recorded_at),
+    'tenant_id', l.tenant_id, 'user_id', l.user_id, 'action_type', l.action_type,
+    'target_id', l.target_id, 'ip_address', coalesce(host(l.ip_address), ''),
+    'user_agent', l.user_agent, 'salt', l.salt, 'metadata', l.metadata)
+  end)::text as line
+from sealed s
+left join activity.activity_log l on l.tenant_id = $1 and l.activity_id = s.activity_id
+  and l.created_at = s.created_at
+order by s.leaf_index
+
 -- name: day_digests
 -- For one UTC day, each tenant's count, digest and unpublished events (see the first migration).
 select tenant_id, activity_count, digest::text, unpublished_events from activity.day_digests($1)

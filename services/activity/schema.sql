@@ -92,6 +92,14 @@ $$;
 
 ALTER FUNCTION activity.tenants_past(day date, today date) OWNER TO activity_owner;
 
+CREATE FUNCTION activity.to_iso(moment timestamp with time zone) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+ALTER FUNCTION activity.to_iso(moment timestamp with time zone) OWNER TO activity_owner;
+
 CREATE TABLE activity.activity_log (
     tenant_id uuid NOT NULL,
     activity_id uuid NOT NULL,
@@ -215,6 +223,33 @@ CREATE TABLE activity.schema_migrations (
 
 ALTER TABLE activity.schema_migrations OWNER TO activity_owner;
 
+CREATE TABLE activity.tiles (
+    tenant_id uuid NOT NULL,
+    level integer NOT NULL,
+    tile bigint NOT NULL,
+    hashes bytea NOT NULL,
+    CONSTRAINT tiles_hashes CHECK (((level > 0) AND ((octet_length(hashes) >= 32) AND (octet_length(hashes) <= 8192)) AND ((octet_length(hashes) % 32) = 0)))
+);
+ALTER TABLE ONLY activity.tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY activity.tiles FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.tiles OWNER TO activity_owner;
+
+CREATE TABLE activity.trees (
+    tenant_id uuid NOT NULL,
+    size bigint NOT NULL,
+    frontier bytea NOT NULL,
+    note text NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    sealed_at timestamp with time zone NOT NULL,
+    CONSTRAINT trees_frontier CHECK (((size > 0) AND (octet_length(frontier) = (32 * bit_count((size)::bit(64))))))
+);
+
+ALTER TABLE ONLY activity.trees FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.trees OWNER TO activity_owner;
+
 ALTER TABLE ONLY activity.activity_log
     ADD CONSTRAINT activity_log_pk PRIMARY KEY (tenant_id, created_at, activity_id);
 
@@ -239,6 +274,12 @@ ALTER TABLE ONLY activity.retention
 ALTER TABLE ONLY activity.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY activity.tiles
+    ADD CONSTRAINT tiles_pk PRIMARY KEY (tenant_id, level, tile);
+
+ALTER TABLE ONLY activity.trees
+    ADD CONSTRAINT trees_pk PRIMARY KEY (tenant_id);
+
 CREATE INDEX activity_log_created_at ON ONLY activity.activity_log USING brin (created_at);
 
 CREATE INDEX activity_log_metadata ON ONLY activity.activity_log USING gin (metadata);
@@ -262,6 +303,8 @@ CREATE POLICY activity_log_of_auditor ON activity.activity_log FOR SELECT TO act
 CREATE POLICY activity_log_of_tenant ON activity.activity_log TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.batches ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY batches_of_sealer ON activity.batches FOR SELECT TO activity_sealer USING ((first_leaf IS NULL));
 
 CREATE POLICY batches_of_tenant ON activity.batches TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -295,9 +338,18 @@ CREATE POLICY retention_of_keeper ON activity.retention FOR SELECT TO activity_k
 
 CREATE POLICY retention_of_tenant ON activity.retention TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE activity.tiles ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tiles_of_tenant ON activity.tiles TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.trees ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY trees_of_tenant ON activity.trees TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 GRANT USAGE ON SCHEMA activity TO activity_app;
 GRANT USAGE ON SCHEMA activity TO activity_relay;
 GRANT USAGE ON SCHEMA activity TO activity_keeper;
+GRANT USAGE ON SCHEMA activity TO activity_sealer;
 
 REVOKE ALL ON FUNCTION activity.day_digests(day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION activity.day_digests(day date) TO activity_app;
@@ -329,7 +381,12 @@ GRANT UPDATE(erased_by) ON TABLE activity.activity_log TO activity_app;
 
 GRANT SELECT,INSERT ON TABLE activity.batches TO activity_app;
 
+GRANT SELECT(tenant_id) ON TABLE activity.batches TO activity_sealer;
+
+GRANT SELECT(batch_id) ON TABLE activity.batches TO activity_sealer;
+
 GRANT UPDATE(first_leaf) ON TABLE activity.batches TO activity_app;
+GRANT SELECT(first_leaf) ON TABLE activity.batches TO activity_sealer;
 
 GRANT SELECT,INSERT ON TABLE activity.erasures TO activity_app;
 
@@ -347,3 +404,7 @@ GRANT SELECT(answered_at) ON TABLE activity.requests TO activity_keeper;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE activity.retention TO activity_app;
 GRANT SELECT ON TABLE activity.retention TO activity_keeper;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE activity.tiles TO activity_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE activity.trees TO activity_app;

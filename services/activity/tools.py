@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -29,6 +30,8 @@ class Tools:
     clock: Clock
     retention: timedelta
     log_key: Ed25519PublicKey
+    # A verification holds a connection for as long as it takes: two at a time leave others some.
+    verifying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
 
 def parse_time(field: str, moment: Timestamp) -> datetime:

@@ -90,7 +90,7 @@ async def save_growth(
     tiles = [
         (tenant_id, level // TILE_LEVELS, number, offset, hashes)
         for level in range(TILE_LEVELS, len(growth.completed), TILE_LEVELS)
-        for number, offset, hashes in _in_tiles(before.size >> level, growth.completed[level])
+        for number, offset, hashes in in_tiles(before.size >> level, growth.completed[level])
     ]
     await connection.executemany(SQL.save_tile, tiles)
 
@@ -160,7 +160,7 @@ def _node(node: Node, tiles: dict[Place, bytes]) -> bytes:
     return merkle.root_of(_hashes(block))
 
 
-def _in_tiles(first: int, block: bytes) -> Iterable[tuple[int, int, bytes]]:
+def in_tiles(first: int, block: bytes) -> Iterable[tuple[int, int, bytes]]:
     """Split a level's new nodes, from index `first` on, into (tile, offset in it, hashes)."""
     while block:
         number, offset = divmod(first, TILE)

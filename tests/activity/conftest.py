@@ -12,7 +12,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 from chassis.database import Pool
 from services.cli.catalogue import ServiceName
 from tests.activity.sealed_log import SealedLog
-from tests.harness import Database, Services
+from tests.harness import Database, Identity, Services
 
 
 @pytest.fixture
@@ -26,3 +26,9 @@ async def activity(services: Services) -> AsyncIterator[grpc_api.ActivityService
 async def log(database: Database, pool: Pool) -> SealedLog:
     """One tenant's log, empty."""
     return SealedLog(database, pool, Ed25519PrivateKey.generate(), uuid.uuid4())
+
+
+@pytest.fixture
+async def our_log(services: Services, database: Database, pool: Pool, ours: Identity) -> SealedLog:
+    """The log of our tenant, as the running service seals it."""
+    return SealedLog(database, pool, services.log_key, ours.tenant_id)

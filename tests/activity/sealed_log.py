@@ -73,10 +73,16 @@ class SealedLog:
         """Seal what waits."""
         return await self.sealer().seal_pending()
 
+    async def seal_all(self) -> None:
+        """Seal until nothing waits, though a running service may be at it as well."""
+        unsealed = "select from activity.batches where tenant_id = $1 and first_leaf is null"
+        while await self.fetch(unsealed, self.tenant_id):
+            await self.seal()
+
     async def sealed(self, *sizes: int) -> list[uuid.UUID]:
         """Record batches of these sizes and seal them; return the ids in the order of the tree."""
         await self.record(*(entries(size) for size in sizes))
-        await self.seal()
+        await self.seal_all()
         rows = await self.fetch(
             "select unnest(activity_ids) as id from activity.batches where tenant_id = $1"
             " order by first_leaf",

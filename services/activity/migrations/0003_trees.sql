@@ -48,5 +48,12 @@ create policy tiles_of_tenant on activity.tiles to activity_app
   using (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
 create policy batches_of_sealer on activity.batches for select to activity_sealer
   using (first_leaf is null);
+
+-- A time as ISO 8601 in UTC, to the microsecond.
+create or replace function activity.to_iso(moment timestamptz)
+returns text language sql immutable parallel safe as $$
+  select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
 grant select, insert, update on activity.trees, activity.tiles to activity_app;
 grant select (tenant_id, batch_id, first_leaf) on activity.batches to activity_sealer;

@@ -1,0 +1,149 @@
+"""The leaf of an entry from a line of a sealed export: the same bytes as SQL's leaf_hash.
+
+Pure. The line is not parsed into Python values: a float would not be the number that was hashed, and
+nesting as deep as PostgreSQL takes it would overflow the parser. It is cut into tokens instead, and
+written again as PostgreSQL writes jsonb.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+_TOKEN = re.compile(
+    r'[ \t\r\n]*("(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\],:]|-?[0-9][0-9.eE+-]*|true|false|null)[ \t\r\n]*'
+)
+_ESCAPED = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+}
+_TO_ESCAPE = re.compile(r'["\\\x00-\x1f]')
+_SPACED = {",": ", ", ":": ": "}
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_TEXTS = ("action_type", "target_id", "metadata", "ip_address", "user_agent")
+
+
+class LineError(ValueError):
+    """A line is not one of a sealed export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One leaf of a sealed export: its place and hash, and the entry where that is still there."""
+
+    index: int
+    leaf: bytes
+    activity_id: str
+    created_at: str
+    content: bytes | None
+
+    def is_as_sealed(self) -> bool:
+        """Say whether the entry, where it is there, has the hash of the leaf."""
+        return self.content is None or sha256(b"\x00" + self.content).digest() == self.leaf
+
+
+def parse(line: str) -> Line:
+    """Return what a line says; raise LineError where it is not one."""
+    try:
+        members = _members(line)
+        return Line(
+            index=int(members["leaf_index"]),
+            leaf=bytes.fromhex(members["leaf_hash"]),
+            activity_id=members["activity_id"],
+            created_at=members["created_at"],
+            content=_content(members) if "salt" in members else None,
+        )
+    except (KeyError, ValueError, OverflowError) as error:
+        raise LineError(f"not a line of a sealed export: {error!r}") from None
+
+
+def _content(members: Mapping[str, str]) -> bytes:
+    """Return what the leaf is the hash of (see leaf_hash in the second migration)."""
+    ids = (members[name] for name in ("salt", "tenant_id", "activity_id", "user_id"))
+    times = (members[name] for name in ("created_at", "recorded_at"))
+    return b"".join(
+        [
+            *(UUID(each).bytes for each in ids),
+            *(_microseconds(each).to_bytes(8, "big", signed=True) for each in times),
+            *(members[name].encode() + b"\x00" for name in _TEXTS),
+        ]
+    )
+
+
+def _microseconds(moment: str) -> int:
+    return (datetime.fromisoformat(moment) - _EPOCH) // timedelta(microseconds=1)
+
+
+def _members(line: str) -> dict[str, str]:
+    """Return an object's members: strings decoded, everything else in PostgreSQL's form."""
+    tokens = list(_tokens(line))
+    if len(tokens) < 2 or tokens[0] != "{" or tokens[-1] != "}":
+        raise LineError("not an object")
+    members: dict[str, str] = {}
+    for name, value in _pairs(tokens[1:-1]):
+        if name in members:
+            raise LineError(f"{name} stands there twice")
+        members[name] = value
+    return members
+
+
+def _pairs(tokens: list[str]) -> Iterator[tuple[str, str]]:
+    start = 0
+    for end in _ends(tokens):
+        name, colon, *value = tokens[start:end]
+        if not name.startswith('"') or colon != ":" or not value:
+            raise LineError("not a member")
+        single = len(value) == 1 and value[0].startswith('"')
+        yield json.loads(name), json.loads(value[0]) if single else _jsonb(value)
+        start = end + 1
+
+
+def _ends(tokens: list[str]) -> Iterator[int]:
+    """Yield where each member ends: at a comma that stands in no deeper object or array."""
+    depth = 0
+    for place, token in enumerate(tokens):
+        if token in ("{", "["):
+            depth += 1
+        elif token in ("}", "]"):
+            depth -= 1
+        elif token == "," and depth == 0:
+            yield place
+    if tokens:
+        yield len(tokens)
+
+
+def _tokens(text: str) -> Iterator[str]:
+    place = 0
+    while place < len(text):
+        found = _TOKEN.match(text, place)
+        if found is None:
+            raise LineError(f"not JSON at character {place}")
+        yield found[1]
+        place = found.end()
+
+
+def _jsonb(tokens: list[str]) -> str:
+    """Return a value as PostgreSQL writes jsonb; keys stay in the order of the line."""
+    return "".join(
+        _quoted(json.loads(token)) if token.startswith('"') else _SPACED.get(token, token)
+        for token in tokens
+    )
+
+
+def _quoted(text: str) -> str:
+    """Return a string as PostgreSQL's escape_json writes it."""
+    return f'"{_TO_ESCAPE.sub(_escape, text)}"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    return _ESCAPED.get(found[0]) or f"\\u{ord(found[0]):04x}"
