@@ -1,8 +1,8 @@
 """The leaf of an entry from a line of a sealed export: the same bytes as SQL's leaf_hash.
 
-Pure. The line is not parsed into Python values: a float would not be the number that was hashed, and
-nesting as deep as PostgreSQL takes it would overflow the parser. It is cut into tokens instead, and
-written again as PostgreSQL writes jsonb.
+Pure. The line is not parsed into Python values: a float would not be the number that was hashed,
+and nesting as deep as PostgreSQL takes it would overflow the parser. It is cut into tokens instead,
+and written again as PostgreSQL writes jsonb.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from uuid import UUID
 
+from services.activity.merkle import HASH_BYTES, leaf_hash
+
 _TOKEN = re.compile(
-    r'[ \t\r\n]*("(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\],:]|-?[0-9][0-9.eE+-]*|true|false|null)[ \t\r\n]*'
+    r'[ \t\r\n]*("(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\],:]|-?[0-9][0-9.eE+-]*|true|false|null)'
+    r"[ \t\r\n]*"
 )
 _ESCAPED = {
     '"': '\\"',
@@ -49,22 +51,27 @@ class Line:
 
     def is_as_sealed(self) -> bool:
         """Say whether the entry, where it is there, has the hash of the leaf."""
-        return self.content is None or sha256(b"\x00" + self.content).digest() == self.leaf
+        return self.content is None or leaf_hash(self.content) == self.leaf
 
 
 def parse(line: str) -> Line:
     """Return what a line says; raise LineError where it is not one."""
     try:
         members = _members(line)
+        leaf = bytes.fromhex(members["leaf_hash"])
+        if len(leaf) != HASH_BYTES:
+            raise LineError("leaf_hash is not 32 bytes")
         return Line(
             index=int(members["leaf_index"]),
-            leaf=bytes.fromhex(members["leaf_hash"]),
+            leaf=leaf,
             activity_id=members["activity_id"],
             created_at=members["created_at"],
             content=_content(members) if "salt" in members else None,
         )
-    except (KeyError, ValueError, OverflowError) as error:
-        raise LineError(f"not a line of a sealed export: {error!r}") from None
+    except KeyError as missing:
+        raise LineError(f"not a line of a sealed export: it has no {missing}") from None
+    except (ValueError, OverflowError) as error:
+        raise LineError(f"not a line of a sealed export: {error}") from None
 
 
 def _content(members: Mapping[str, str]) -> bytes:
@@ -111,12 +118,12 @@ def _pairs(tokens: list[str]) -> Iterator[tuple[str, str]]:
 def _ends(tokens: list[str]) -> Iterator[int]:
     """Yield where each member ends: at a comma that stands in no deeper object or array."""
     depth = 0
-    for place, token in enumerate(tokens):
-        if token in ("{", "["):
+    for place, each in enumerate(tokens):
+        if each in ("{", "["):
             depth += 1
-        elif token in ("}", "]"):
+        elif each in ("}", "]"):
             depth -= 1
-        elif token == "," and depth == 0:
+        elif each == "," and depth == 0:
             yield place
     if tokens:
         yield len(tokens)
