@@ -104,7 +104,7 @@ class Services:
             "drain_seconds": 1,
         }
         if name is ServiceName.ACTIVITY:
-            values["log_signing_key_file"] = self.log_key_file()
+            values["log_signing_key_file"] = self._log_key_file()
         config = wiring.settings(**(values | settings))
         stopping = asyncio.Event()
         serving = asyncio.create_task(
@@ -132,7 +132,7 @@ class Services:
         path.write_text(token)
         return path
 
-    def log_key_file(self) -> Path:
+    def _log_key_file(self) -> Path:
         """Return a file with the key that signs the log's checkpoints."""
         path = self.folder / "log-signing-key.pem"
         if not path.exists():

@@ -183,8 +183,9 @@ limit 1
 -- Of the batches with a place in a tree of $2 leaves: how many entries those hold that have some between
 -- $3 and $4, and how many stand outside of the tree.
 select
-  coalesce(sum(entry_count) filter (where earliest < $4 and latest >= $3), 0) as overlapping_count,
-  coalesce(sum(entry_count) filter (where first_leaf not between 0 and $2::bigint - entry_count), 0)
+  coalesce(sum(entry_count) filter (where earliest < $4 and latest >= $3), 0)::bigint
+    as overlapping_count,
+  coalesce(sum(entry_count) filter (where first_leaf not between 0 and $2::bigint - entry_count), 0)::bigint
     as outside_count
 from activity.batches
 where tenant_id = $1 and first_leaf is not null

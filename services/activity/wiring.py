@@ -67,5 +67,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
 def _signing_key(path: Path) -> Ed25519PrivateKey:
     try:
         return checkpoint.private_key(path.read_bytes())
-    except (OSError, checkpoint.KeyFileError) as error:
+    except checkpoint.KeyFileError as error:
         raise SettingsError(f"PROSPECT_LOG_SIGNING_KEY_FILE: {path} {error}") from None
+    except OSError as error:
+        raise SettingsError(f"PROSPECT_LOG_SIGNING_KEY_FILE: {error}") from None

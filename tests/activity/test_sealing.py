@@ -13,10 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
 from chassis.clock import utc_now
+from chassis.settings import SettingsError
 from services.activity import checkpoint, merkle, tree
 from services.activity.checkpoint import Statement
 from services.activity.sealing import Sealer
+from services.cli.catalogue import ServiceName
 from tests.activity.sealed_log import SealedLog, entries
+from tests.harness import Services
 
 PLACES = (
     "select first_leaf, entry_count from activity.batches where tenant_id = $1 order by first_leaf"
@@ -153,3 +156,15 @@ async def test_a_tree_of_another_key_is_not_appended_to(log: SealedLog) -> None:
         assert await other.seal_pending() == 0
         assert await other.seal_pending() == 0
     assert [each["error"] for each in told] == ["the checkpoint is signed with another key"]
+
+
+async def test_a_service_without_its_key_does_not_start_and_says_why(services: Services) -> None:
+    wrong = services.folder / "wrong.pem"
+    wrong.write_text("no key")
+    for path, says in (
+        (wrong, "is not an Ed25519 private key"),
+        (services.folder / "missing.pem", "No such file"),
+    ):
+        with pytest.raises(SettingsError, match=f"PROSPECT_LOG_SIGNING_KEY_FILE.*{says}"):
+            async with services.running(ServiceName.ACTIVITY, log_signing_key_file=path):
+                pass
