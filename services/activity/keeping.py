@@ -64,6 +64,8 @@ class Keeper:
 
     async def _expire(self, tenant_id: UUID, before: datetime, stopping: asyncio.Event) -> None:
         """Delete in pieces, so that no transaction holds many rows for long."""
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            await store.mark_expired(connection, tenant_id, before)
         total, deleted = 0, PIECE
         while deleted == PIECE and not stopping.is_set():
             async with tenant_transaction(self._pool, tenant_id) as connection:

@@ -15,7 +15,7 @@ from chassis.clock import to_timestamp
 from chassis.database import Connection, tenant_snapshot
 from chassis.errors import InvalidArgument, NotFound, Unavailable
 from chassis.server import Context
-from services.activity import checkpoint, merkle, tree
+from services.activity import checkpoint, merkle, store, tree
 from services.activity.batch import time_of_id
 from services.activity.findings import Finding, Kind
 from services.activity.merkle import Range
@@ -83,7 +83,10 @@ class Proving:
             self._tools.verifying,
             tenant_snapshot(self._tools.pool, tenant_id) as connection,
         ):
-            kept_since = await tenant_kept_since(connection, tenant_id, self._tools)
+            kept_since = max(
+                await tenant_kept_since(connection, tenant_id, self._tools),
+                await store.expired_before(connection, tenant_id),
+            )
             question = Question(tenant_id, self._tools.log_key, kept_since, start, end)
             verification = Verification(connection, question)
             async for said in verification.run():

@@ -397,6 +397,16 @@ with piece as (
 )
 select count(*) from gone
 
+-- name: mark_expired
+-- Remember that a tenant's entries from before a time ($2) are being deleted.
+insert into activity.expiries as e (tenant_id, expired_before) values ($1, $2)
+on conflict (tenant_id) do update set expired_before = excluded.expired_before
+where e.expired_before < excluded.expired_before
+
+-- name: get_expired_before
+-- Up to which time a tenant's entries were ever deleted; no row where none was.
+select expired_before from activity.expiries where tenant_id = $1
+
 -- name: forget_requests
 -- Forget the answers to requests that are no longer idempotent (as activity_keeper).
 delete from activity.requests where answered_at < $1

@@ -155,6 +155,15 @@ ALTER TABLE ONLY activity.erasures FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.erasures OWNER TO activity_owner;
 
+CREATE TABLE activity.expiries (
+    tenant_id uuid NOT NULL,
+    expired_before timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY activity.expiries FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.expiries OWNER TO activity_owner;
+
 CREATE TABLE activity.inbox (
     tenant_id uuid NOT NULL,
     consumer text NOT NULL,
@@ -259,6 +268,9 @@ ALTER TABLE ONLY activity.batches
 ALTER TABLE ONLY activity.erasures
     ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, receipt_id);
 
+ALTER TABLE ONLY activity.expiries
+    ADD CONSTRAINT expiries_pk PRIMARY KEY (tenant_id);
+
 ALTER TABLE ONLY activity.inbox
     ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
 
@@ -311,6 +323,10 @@ CREATE POLICY batches_of_tenant ON activity.batches TO activity_app USING ((tena
 ALTER TABLE activity.erasures ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY erasures_of_tenant ON activity.erasures TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.expiries ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY expiries_of_tenant ON activity.expiries TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.inbox ENABLE ROW LEVEL SECURITY;
 
@@ -391,6 +407,8 @@ GRANT SELECT(first_leaf) ON TABLE activity.batches TO activity_sealer;
 GRANT SELECT,INSERT ON TABLE activity.erasures TO activity_app;
 
 GRANT UPDATE(erased_count) ON TABLE activity.erasures TO activity_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE activity.expiries TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.inbox TO activity_app;
 

@@ -199,6 +199,17 @@ async def expire_some(connection: Connection, tenant_id: UUID, before: datetime,
     return int(await connection.fetchval(SQL.expire_some, tenant_id, before, limit))
 
 
+async def mark_expired(connection: Connection, tenant_id: UUID, before: datetime) -> None:
+    """Remember that what happened before a time is being deleted."""
+    await connection.execute(SQL.mark_expired, tenant_id, before)
+
+
+async def expired_before(connection: Connection, tenant_id: UUID) -> datetime:
+    """Return the time up to which entries were ever deleted by retention."""
+    moment: datetime | None = await connection.fetchval(SQL.get_expired_before, tenant_id)
+    return moment or FIRST
+
+
 async def forget_requests(connection: Connection, before: datetime) -> None:
     """Forget the answers given before a time; needs the keeper's role."""
     await connection.execute(SQL.forget_requests, before)

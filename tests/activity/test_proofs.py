@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
 from dataclasses import replace
@@ -14,6 +15,8 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_timestamp, utc_now
 from services.activity import checkpoint, merkle
+from services.activity.keeping import Keeper
+from services.activity.partitions import Partitions
 from tests.activity.sealed_log import SealedLog, entries
 from tests.activity.test_verification import ERASE
 from tests.harness import Identity, violations
@@ -228,3 +231,49 @@ async def test_verification_takes_a_period(
     call = activity.VerifyLog(pb.VerifyLogRequest(start_time=start), metadata=ours.metadata())
     summary = [each async for each in call][-1].summary
     assert (summary.intact, summary.checked_count, summary.tree_size) == (True, 6, 11)
+
+
+async def summary_of(activity: ActivityServiceAsyncStub, who: Identity) -> pb.VerifySummary:
+    """Return the summary of a verification."""
+    call = activity.VerifyLog(pb.VerifyLogRequest(), metadata=who.metadata())
+    return [each async for each in call][-1].summary
+
+
+async def test_a_log_is_intact_after_a_user_was_erased(
+    activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog
+) -> None:
+    columns = entries(4, metadata=({}, {"new_list": True, "name": "CFOs"}))
+    columns.user_ids[2:] = [str(ours.user_id)] * 2
+    await our_log.record(columns)
+    await our_log.seal_all()
+    request = pb.EraseUserRequest(user_id=str(ours.user_id))
+    await activity.EraseUser(request, metadata=ours.metadata())
+    summary = await summary_of(activity, ours)
+    assert (summary.intact, summary.checked_count, summary.erased_count) == (True, 2, 2)
+
+
+async def test_an_entry_erased_before_it_is_sealed_is_sealed_by_its_leaf(
+    activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog
+) -> None:
+    columns = entries(3)
+    await our_log.record(columns)
+    request = pb.EraseUserRequest(user_id=columns.user_ids[0])
+    await activity.EraseUser(request, metadata=ours.metadata())
+    await our_log.seal_all()
+    summary = await summary_of(activity, ours)
+    assert (summary.intact, summary.erased_count, summary.tree_size) == (True, 3, 3)
+
+
+async def test_a_log_is_intact_while_a_tenant_keeps_it_shorter_and_longer_again(
+    activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog
+) -> None:
+    await our_log.record(entries(5, at=utc_now() - timedelta(days=40)), entries(3))
+    await our_log.seal_all()
+    shorter = pb.UpdateRetentionRequest(retention_days=30)
+    await activity.UpdateRetention(shorter, metadata=ours.metadata())
+    await Keeper(our_log.pool, Partitions(our_log.pool, utc_now), utc_now).keep(asyncio.Event())
+    for days in (30, 0, 60):
+        longer = pb.UpdateRetentionRequest(retention_days=days)
+        await activity.UpdateRetention(longer, metadata=ours.metadata())
+        summary = await summary_of(activity, ours)
+        assert (summary.intact, summary.checked_count, summary.expired_count) == (True, 3, 5)

@@ -9,6 +9,7 @@ insert into activity.requests (tenant_id, request_id, content_hash, answer)
 values ('TENANT', gen_random_uuid(), '', '');
 insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
 values ('TENANT', gen_random_uuid(), gen_random_uuid(), 0, now());
+insert into activity.expiries (tenant_id, expired_before) values ('TENANT', now());
 insert into activity.retention (tenant_id, retention_days) values ('TENANT', 30);
 insert into activity.trees (tenant_id, size, frontier, note, began_at, sealed_at)
 values ('TENANT', 1, sha256('leaf'), '', now(), now());

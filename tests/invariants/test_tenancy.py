@@ -16,6 +16,7 @@ TENANT_TABLES = (
     "activity.activity_log",
     "activity.batches",
     "activity.erasures",
+    "activity.expiries",
     "activity.inbox",
     "activity.outbox",
     "activity.requests",
