@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 _ED25519 = b"\x01"
 _MARK = "\u2014 "  # a signature line begins with an em dash
 _ID_BYTES = 4
+_PEM_END = b"-----END PUBLIC KEY-----"
 
 
 class NoteError(ValueError):
@@ -53,26 +55,34 @@ def sign(statement: Statement, key: Ed25519PrivateKey) -> str:
     return f"{text}\n{_MARK}{statement.origin} {base64.b64encode(blob).decode()}\n"
 
 
-def read(note: str, key: Ed25519PublicKey) -> Statement:
-    """Return what a note says; raise NoteError where it is not signed with the key."""
+def read(note: str, *keys: Ed25519PublicKey) -> Statement:
+    """Return what a note says; raise NoteError where it is signed with none of the keys."""
+    return read_signed(note, keys)[0]
+
+
+def read_signed(note: str, keys: Sequence[Ed25519PublicKey]) -> tuple[Statement, Ed25519PublicKey]:
+    """Return what a note says and which of the keys has signed it, or raise NoteError."""
     text, _, signatures = note.replace("\r\n", "\n").rpartition("\n\n")
     statement = _statement(text)
     for line in signatures.splitlines():
         name, _, encoded = line.removeprefix(_MARK).partition(" ")
         if line.startswith(_MARK) and name == statement.origin:
-            _check(f"{text}\n", name, encoded, key)
-            return statement
+            return statement, _signer(f"{text}\n", name, encoded, keys)
     raise NoteError("the checkpoint has no signature of the log's key")
 
 
-def _check(text: str, name: str, encoded: str, key: Ed25519PublicKey) -> None:
+def _signer(
+    text: str, name: str, encoded: str, keys: Sequence[Ed25519PublicKey]
+) -> Ed25519PublicKey:
     blob = _decoded(encoded, "signature")
-    if blob[:_ID_BYTES] != _key_id(name, key):
+    key = next((key for key in keys if _key_id(name, key) == blob[:_ID_BYTES]), None)
+    if key is None:
         raise NoteError("the checkpoint is signed with another key")
     try:
         key.verify(blob[_ID_BYTES:], text.encode())
     except InvalidSignature:
         raise NoteError("the checkpoint's signature is wrong") from None
+    return key
 
 
 def _statement(text: str) -> Statement:
@@ -117,6 +127,12 @@ def public_key(pem: bytes) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise KeyFileError("is not an Ed25519 public key in PEM")
     return key
+
+
+def public_keys(pem: bytes) -> tuple[Ed25519PublicKey, ...]:
+    """Return the keys of a text with PEM blocks one after another; at least one."""
+    blocks = pem.split(_PEM_END)[:-1] or [pem]
+    return tuple(public_key(block.strip() + b"\n" + _PEM_END) for block in blocks)
 
 
 def public_pem(key: Ed25519PublicKey) -> str:

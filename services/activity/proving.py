@@ -17,6 +17,7 @@ from chassis.errors import InvalidArgument, NotFound, Unavailable
 from chassis.server import Context
 from services.activity import checkpoint, merkle, store, tree
 from services.activity.batch import time_of_id
+from services.activity.checkpoint import NoteError
 from services.activity.findings import Finding, Kind
 from services.activity.merkle import Range
 from services.activity.retention import tenant_kept_since
@@ -48,13 +49,17 @@ class Proving:
         tenant_id = current_caller().tenant_id
         async with tenant_snapshot(self._tools.pool, tenant_id) as connection:
             stored = await _tree_of(connection, tenant_id)
+        try:
+            _, key = checkpoint.read_signed(stored.note, self._tools.log_keys)
+        except NoteError as error:
+            raise TreeBroken(str(error)) from None
         return pb.GetCheckpointResponse(
             checkpoint=pb.Checkpoint(
                 tree_size=stored.frontier.size,
                 root_hash=stored.frontier.root(),
                 sealed_at=to_timestamp(stored.sealed_at),
                 note=stored.note,
-                public_key=checkpoint.public_pem(self._tools.log_key),
+                public_key=checkpoint.public_pem(key),
             )
         )
 
@@ -87,7 +92,7 @@ class Proving:
                 await tenant_kept_since(connection, tenant_id, self._tools),
                 await store.expired_before(connection, tenant_id),
             )
-            question = Question(tenant_id, self._tools.log_key, kept_since, start, end)
+            question = Question(tenant_id, self._tools.log_keys, kept_since, start, end)
             verification = Verification(connection, question)
             async for said in verification.run():
                 if isinstance(said, Progress):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, role_transaction, tenant_transaction
@@ -34,9 +35,16 @@ _log = structlog.get_logger()
 class Sealer:
     """Appends to the trees of all tenants and signs."""
 
-    def __init__(self, pool: Pool, key: Ed25519PrivateKey, clock: Clock) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        key: Ed25519PrivateKey,
+        clock: Clock,
+        former_keys: Sequence[Ed25519PublicKey] = (),
+    ) -> None:
         self._pool = pool
         self._key = key
+        self._trusted_keys = (key.public_key(), *former_keys)
         self._clock = clock
         self._broken: set[UUID] = set()
 
@@ -99,7 +107,7 @@ class Sealer:
                 raise TreeBroken("the tree is gone, but not the batches that were sealed in it")
             return Frontier()
         try:
-            signed = checkpoint.read(stored.note, self._key.public_key())
+            signed = checkpoint.read(stored.note, *self._trusted_keys)
         except NoteError as error:
             raise TreeBroken(str(error)) from None
         expected = checkpoint.origin_of(tenant_id), stored.frontier.size, stored.frontier.root()

@@ -29,7 +29,8 @@ class Tools:
     recorder: Recorder
     clock: Clock
     retention: timedelta
-    log_key: Ed25519PublicKey
+    # The keys that checkpoints may be signed with, the one that signs now first.
+    log_keys: tuple[Ed25519PublicKey, ...]
     # A verification holds a connection for as long as it takes: two at a time leave others some.
     verifying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 

@@ -51,7 +51,7 @@ class Question:
     """Whose log is verified, which entries are compared, and since when entries must be there."""
 
     tenant_id: UUID
-    key: Ed25519PublicKey
+    keys: tuple[Ed25519PublicKey, ...]
     kept_since: datetime
     start: datetime = FIRST
     end: datetime = LAST
@@ -163,7 +163,7 @@ def _signed(stored: Tree | None, about: Question) -> tuple[Statement, list[str]]
         return Statement(origin, 0, merkle.EMPTY_ROOT), []
     unsigned = Statement(origin, stored.frontier.size, stored.frontier.root())
     try:
-        signed = checkpoint.read(stored.note, about.key)
+        signed = checkpoint.read(stored.note, *about.keys)
     except NoteError as error:
         return unsigned, [str(error)]
     if signed.origin != origin:

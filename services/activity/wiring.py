@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 from pydantic import Field
@@ -14,14 +15,16 @@ from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from chassis.settings import ServiceSettings, SettingsError
 from services import topology
-from services.activity import checkpoint, events
+from services.activity import events
 from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
+from services.activity.checkpoint import KeyFileError, private_key, public_keys
 from services.activity.keeping import Keeper
 from services.activity.partitions import Partitions
 from services.activity.recorder import Recorder
 from services.activity.sealing import Sealer
 from services.activity.tools import Tools
 
+T = TypeVar("T")
 FOLDER = Path(__file__).parent
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
 
@@ -33,11 +36,16 @@ class Settings(ServiceSettings):
     log_signing_key_file: Path = Field(
         description="PEM Ed25519 private key that signs the log's checkpoints"
     )
+    log_former_keys_file: Path | None = Field(
+        None, description="PEM Ed25519 public keys that signed earlier checkpoints"
+    )
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
-    signing_key = _signing_key(settings.log_signing_key_file)
+    signing_key = _key("LOG_SIGNING_KEY_FILE", settings.log_signing_key_file, private_key)
+    former = settings.log_former_keys_file
+    former_keys = _key("LOG_FORMER_KEYS_FILE", former, public_keys) if former else ()
     partitions = Partitions(foundation.pool, utc_now)
     await partitions.make_ahead()
     tools = Tools(
@@ -48,7 +56,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         recorder=Recorder(foundation.pool, foundation.relay, partitions),
         clock=utc_now,
         retention=timedelta(days=settings.retention_days),
-        log_key=signing_key.public_key(),
+        log_keys=(signing_key.public_key(), *former_keys),
     )
     api = ActivityApi(tools)  # type: ignore[abstract]
     return Parts(
@@ -59,15 +67,16 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         handlers=events.handlers(foundation.pool, foundation.relay, partitions),
         loops=(
             Keeper(foundation.pool, partitions, utc_now).run,
-            Sealer(foundation.pool, signing_key, utc_now).run,
+            Sealer(foundation.pool, signing_key, utc_now, former_keys).run,
         ),
     )
 
 
-def _signing_key(path: Path) -> Ed25519PrivateKey:
+def _key(name: str, path: Path, read: Callable[[bytes], T]) -> T:
+    """Read keys from a file, or say in one line which setting names no such file."""
     try:
-        return checkpoint.private_key(path.read_bytes())
-    except checkpoint.KeyFileError as error:
-        raise SettingsError(f"PROSPECT_LOG_SIGNING_KEY_FILE: {path} {error}") from None
+        return read(path.read_bytes())
+    except KeyFileError as error:
+        raise SettingsError(f"PROSPECT_{name}: {path} {error}") from None
     except OSError as error:
-        raise SettingsError(f"PROSPECT_LOG_SIGNING_KEY_FILE: {error}") from None
+        raise SettingsError(f"PROSPECT_{name}: {error}") from None

@@ -66,6 +66,17 @@ def test_a_note_of_another_key_is_refused() -> None:
         checkpoint.read(checkpoint.sign(STATEMENT, other), KEY.public_key())
 
 
+def test_a_note_may_be_signed_with_any_of_the_keys_that_are_trusted() -> None:
+    others = tuple(Ed25519PrivateKey.generate().public_key() for _ in range(2))
+    assert checkpoint.read(NOTE, *others, KEY.public_key()) == STATEMENT
+    assert checkpoint.read_signed(NOTE, (*others, KEY.public_key()))[1] == KEY.public_key()
+    pems = "".join(checkpoint.public_pem(each) for each in others)
+    assert checkpoint.public_keys(pems.encode()) == others
+    assert checkpoint.public_keys(pems.strip().encode()) == others
+    with pytest.raises(KeyFileError):
+        checkpoint.public_keys(b"no key")
+
+
 def test_keys_are_read_from_pem_and_nothing_else() -> None:
     pem = KEY.private_bytes(
         serialization.Encoding.PEM,

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import to_timestamp, utc_now
 from services.activity import checkpoint, merkle
 from services.activity.keeping import Keeper
 from services.activity.partitions import Partitions
+from services.cli.catalogue import ServiceName
 from tests.activity.sealed_log import SealedLog, entries
 from tests.activity.test_verification import ERASE
-from tests.harness import Identity, violations
+from tests.harness import Identity, Services, violations
 
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
@@ -277,3 +280,27 @@ async def test_a_log_is_intact_while_a_tenant_keeps_it_shorter_and_longer_again(
         await activity.UpdateRetention(longer, metadata=ours.metadata())
         summary = await summary_of(activity, ours)
         assert (summary.intact, summary.checked_count, summary.expired_count) == (True, 3, 5)
+
+
+async def test_a_service_with_a_new_key_gives_what_the_former_one_signed(
+    services: Services, ours: Identity, our_log: SealedLog
+) -> None:
+    await our_log.sealed(3)
+    former = services.folder / "former.pem"
+    former.write_text(checkpoint.public_pem(our_log.public_key))
+    renewed = replace(services, log_key=Ed25519PrivateKey.generate())
+    settings = {"log_former_keys_file": former}
+    async with renewed.running(ServiceName.ACTIVITY, **settings) as channel:
+        activity = grpc_api.ActivityServiceStub(channel)
+        given = await newest(activity, ours)
+        assert given.public_key == former.read_text()
+        assert (await summary_of(activity, ours)).intact
+
+
+async def test_a_checkpoint_that_the_service_did_not_sign_is_not_given(
+    activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog
+) -> None:
+    await our_log.sealed(3)
+    await our_log.fetch("update activity.trees set note = replace(note, chr(10) || '3', '4')")
+    error = await refusal(newest(activity, ours))
+    assert error.code() is grpc.StatusCode.DATA_LOSS

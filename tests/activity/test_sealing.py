@@ -158,6 +158,15 @@ async def test_a_tree_of_another_key_is_not_appended_to(log: SealedLog) -> None:
     assert [each["error"] for each in told] == ["the checkpoint is signed with another key"]
 
 
+async def test_a_new_key_goes_on_where_the_former_one_is_trusted(log: SealedLog) -> None:
+    await log.sealed(3)
+    await log.record(entries(4))
+    renewed = replace(log, key=Ed25519PrivateKey.generate())
+    sealer = Sealer(log.pool, renewed.key, utc_now, (log.public_key,))
+    assert await sealer.seal_pending() == 4
+    await assert_sealed(renewed, 7)
+
+
 async def test_a_service_without_its_key_does_not_start_and_says_why(services: Services) -> None:
     wrong = services.folder / "wrong.pem"
     wrong.write_text("no key")

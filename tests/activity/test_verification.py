@@ -36,7 +36,7 @@ async def verify(
     log: SealedLog, **question: object
 ) -> tuple[set[tuple[Kind, uuid.UUID | None]], Verification]:
     """Verify; return (kind, id) of each finding, and the run with its counts."""
-    about = Question(log.tenant_id, log.public_key, utc_now() - RETENTION)
+    about = Question(log.tenant_id, (log.public_key,), utc_now() - RETENTION)
     async with tenant_snapshot(log.pool, log.tenant_id) as connection:
         done = Verification(connection, replace(about, **question))  # type: ignore[arg-type]
         said = [each async for each in done.run()]
@@ -213,7 +213,7 @@ async def test_a_tree_that_is_gone_is_found(log: SealedLog) -> None:
 async def test_a_checkpoint_of_another_key_is_found(log: SealedLog) -> None:
     await log.sealed(3)
     other = Ed25519PrivateKey.generate().public_key()
-    found, _ = await verify(log, key=other)
+    found, _ = await verify(log, keys=(other,))
     assert found == {(Kind.TREE, None)}
 
 
@@ -284,7 +284,7 @@ async def test_it_reads_in_pieces_and_tells_how_far_it_is(
     ids = await log.sealed(200, 200, 200)
     for at in (1, 299, 599):
         await log.fetch(f"delete from activity.activity_log where {VICTIM}", ids[at])
-    about = Question(log.tenant_id, log.public_key, utc_now() - RETENTION)
+    about = Question(log.tenant_id, (log.public_key,), utc_now() - RETENTION)
     async with tenant_snapshot(log.pool, log.tenant_id) as connection:
         said = [each async for each in Verification(connection, about).run()]
     progress = [(p.checked_count, p.total_count) for p in said if isinstance(p, Progress)]
