@@ -206,7 +206,7 @@ with sealed as materialized (
     and b.earliest < $5 and b.latest >= $4
     and b.first_leaf + u.place > $2 and b.first_leaf + u.place <= $3
     and u.created_at >= $4 and u.created_at < $5
-), compared as (
+), compared as materialized (
   select s.activity_id, s.created_at, case
     when l.activity_id is null and s.created_at < $6 then 'expired'
     when l.activity_id is null then 'removed'
@@ -252,7 +252,7 @@ with entries as materialized (
   where b.tenant_id = $1 and b.batch_id = any (array(select distinct batch_id from entries))
     and u.created_at between (select min(created_at) from entries)
       and (select max(created_at) from entries)
-), sorted as (
+), sorted as materialized (
   select e.activity_id, e.created_at, case
     when e.batch_id is null and e.recorded_at < $6 then 'unsealed'
     when h.batch_id is null then 'inserted'

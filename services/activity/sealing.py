@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, role_transaction, tenant_transaction
 from chassis.errors import AWAY
@@ -51,6 +52,7 @@ class Sealer:
     async def run(self, stopping: asyncio.Event) -> None:
         """Seal until told to stop."""
         while not stopping.is_set():
+            telemetry.start_trace(None)
             try:
                 await self.seal_pending()
             except AWAY as error:
