@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import asyncpg
@@ -19,6 +19,7 @@ else:
     Connection = asyncpg.pool.PoolConnectionProxy
     Pool = asyncpg.Pool
 
+Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -42,22 +43,33 @@ async def _leave_no_transaction(connection: asyncpg.Connection[asyncpg.Record]) 
 
 
 @asynccontextmanager
-async def tenant_transaction(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
+async def tenant_transaction(
+    pool: Pool, tenant_id: UUID, *, plans: Plans = "auto"
+) -> AsyncIterator[Connection]:
     """Open a transaction that sees and writes the rows of one tenant only.
 
     The setting ends with the transaction, so a pooled connection never carries a tenant over.
+    `plans` says whether its statements are planned for their values, once for all values, or as
+    Postgres likes.
     """
-    setting = f"set local app.current_tenant_id = '{UUID(int=tenant_id.int)}'"
+    setting = _of_tenant(tenant_id)
+    if plans != "auto":
+        setting += f"; set local plan_cache_mode = {plans}"
     async with pool.acquire() as connection, _transaction(connection, setting):
         yield connection
 
 
 @asynccontextmanager
 async def tenant_snapshot(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
-    """Open a transaction that only reads, and sees one tenant's rows as they are now to its end."""
-    setting = f"set local app.current_tenant_id = '{UUID(int=tenant_id.int)}'"
-    snapshot = f"set transaction isolation level repeatable read, read only; {setting}"
-    async with pool.acquire() as connection, _transaction(connection, snapshot):
+    """Open a transaction that only reads, and sees one tenant's rows as they are now to its end.
+
+    asyncpg knows of it, unlike of the others: a cursor needs that.
+    """
+    async with (
+        pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await connection.execute(_of_tenant(tenant_id))
         yield connection
 
 
@@ -79,6 +91,10 @@ async def _transaction(connection: Connection, setting: str) -> AsyncIterator[No
             await connection.execute("rollback")
         raise
     await connection.execute("commit")
+
+
+def _of_tenant(tenant_id: UUID) -> str:
+    return f"set local app.current_tenant_id = '{UUID(int=tenant_id.int)}'"
 
 
 class Queries:

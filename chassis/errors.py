@@ -5,6 +5,7 @@ Refusal                 the caller can do something about it
 ├── Unauthenticated     UNAUTHENTICATED, no token or a bad one
 ├── PermissionDenied    PERMISSION_DENIED, a good token without the scope
 ├── NotFound            NOT_FOUND, also for what belongs to another tenant
+├── ResourceExhausted   RESOURCE_EXHAUSTED, too much at once; its metadata say how to go on
 └── Unavailable         UNAVAILABLE, try again
 
 Everything else is a bug: logged with its trace, shown as "internal error".
@@ -12,7 +13,7 @@ Everything else is a bug: logged with its trace, shown as "internal error".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,21 +49,29 @@ class FieldViolation:
 
 
 class Refusal(Exception):
-    """A call refused for what the caller can act on; `reason` is stable, for programs."""
+    """A call refused for what the caller can act on; `reason` and `metadata` are for programs."""
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
     def __init__(
-        self, message: str, *, reason: str = "", violations: Sequence[FieldViolation] = ()
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        violations: Sequence[FieldViolation] = (),
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or type(self).__name__.upper()
         self.violations = tuple(violations)
+        self.metadata = dict(metadata or {})
 
     def status(self) -> status_pb2.Status:
         """Return the status with its `google.rpc` details (aip.dev/193)."""
-        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
+        info = error_details_pb2.ErrorInfo(
+            reason=self.reason, domain=DOMAIN, metadata=self.metadata
+        )
         details = [_packed(info)]
         if self.violations:
             details.append(_packed(_bad_request(self.violations)))
@@ -103,6 +112,12 @@ class NotFound(Refusal):
     """There is no such thing for this tenant."""
 
     code = grpc.StatusCode.NOT_FOUND
+
+
+class ResourceExhausted(Refusal):
+    """The caller takes or asks for more than there is for one."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Unavailable(Refusal):

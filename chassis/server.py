@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 import grpc
@@ -96,8 +97,10 @@ class Gate(grpc.aio.ServerInterceptor):
             log = _CallLog(method)
             try:
                 await self._admit(method, context, log)
-                async for response in behaviour(check(request), context):
-                    yield response
+                # Closed with the call: what a handler holds is let go of when its caller goes.
+                async with aclosing(behaviour(check(request), context)) as responses:
+                    async for response in responses:
+                        yield response
             except BaseException as error:
                 await _fail(error, context, log)
             finally:

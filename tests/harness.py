@@ -121,8 +121,10 @@ class Services:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", soon) as channel:
             await _first(serving, channel.channel_ready())
             self.addresses[name] = f"127.0.0.1:{port}"
-            yield channel
-        stopping.set()
+            try:
+                yield channel
+            finally:  # a test that failed must not leave a service to the next one
+                stopping.set()
         await serving
 
     def audit_token_file(self) -> Path:
