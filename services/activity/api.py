@@ -5,11 +5,14 @@ from __future__ import annotations
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from services.activity.auditing import Auditing
+from services.activity.counting import Counting
 from services.activity.erasing import Erasing
+from services.activity.export import Exporting
 from services.activity.proving import Proving
 from services.activity.reading import Reading
 from services.activity.recording import Recording
 from services.activity.retention import Retaining
+from services.activity.tail import Tailing
 from services.activity.tools import Tools
 
 SCOPES = {
@@ -36,7 +39,16 @@ CHECK_THEMSELVES = frozenset({"RecordActivity", "RecordActivities", "StreamActiv
 
 
 class ActivityApi(
-    Recording, Reading, Proving, Erasing, Retaining, Auditing, grpc_api.ActivityServiceServicer
+    Recording,
+    Reading,
+    Counting,
+    Tailing,
+    Exporting,
+    Proving,
+    Erasing,
+    Retaining,
+    Auditing,
+    grpc_api.ActivityServiceServicer,
 ):
     """Serves the log of the tenant in the token."""
 

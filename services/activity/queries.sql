@@ -66,18 +66,262 @@ values ($1, $2, $3, $4)
 on conflict do nothing
 returning true
 
--- name: list
--- A page, newest first, below the cursor ($6, $7); null filters do not narrow.
-select activity_id, user_id, action_type, target_id, metadata, created_at, recorded_at,
-  host(ip_address) as ip_address, user_agent
+-- name: list_newest
+-- A page, newest first, below the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
+select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  coalesce(host(ip_address), '') as ip_address, user_agent
+from activity.own_log l
+where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+  and ($4::uuid[] is null or user_id = any($4))
+  and ($5::text[] is null or action_type = any($5))
+  and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+  and (created_at, activity_id) < (activity.from_micros($8), $9)
+order by l.created_at desc, l.activity_id desc
+limit $10
+
+-- name: list_newest_by_user
+-- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
+select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
+  l.ip_address, l.user_agent
+from unnest($4::uuid[]) as wanted (user_id)
+cross join lateral (
+  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    coalesce(host(ip_address), '') as ip_address, user_agent,
+    created_at as happened_at, activity_id as key
+  from activity.activity_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and ($5::text[] is null or action_type = any($5))
+    and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+    and user_id = wanted.user_id
+    and (created_at, activity_id) < (activity.from_micros($8), $9)
+  order by happened_at desc, key desc
+  limit $10
+) l
+order by l.happened_at desc, l.key desc
+limit $10
+
+-- name: list_newest_by_action
+-- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
+select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
+  l.ip_address, l.user_agent
+from unnest($5::text[]) as wanted (action_type)
+cross join lateral (
+  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    coalesce(host(ip_address), '') as ip_address, user_agent,
+    created_at as happened_at, activity_id as key
+  from activity.activity_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and ($4::uuid[] is null or user_id = any($4))
+    and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+    and action_type = wanted.action_type
+    and (created_at, activity_id) < (activity.from_micros($8), $9)
+  order by happened_at desc, key desc
+  limit $10
+) l
+order by l.happened_at desc, l.key desc
+limit $10
+
+-- name: list_oldest
+-- A page, oldest first, above the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
+select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  coalesce(host(ip_address), '') as ip_address, user_agent
+from activity.own_log l
+where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+  and ($4::uuid[] is null or user_id = any($4))
+  and ($5::text[] is null or action_type = any($5))
+  and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+  and (created_at, activity_id) > (activity.from_micros($8), $9)
+order by l.created_at, l.activity_id
+limit $10
+
+-- name: list_oldest_by_user
+-- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
+select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
+  l.ip_address, l.user_agent
+from unnest($4::uuid[]) as wanted (user_id)
+cross join lateral (
+  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    coalesce(host(ip_address), '') as ip_address, user_agent,
+    created_at as happened_at, activity_id as key
+  from activity.activity_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and ($5::text[] is null or action_type = any($5))
+    and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+    and user_id = wanted.user_id
+    and (created_at, activity_id) > (activity.from_micros($8), $9)
+  order by happened_at, key
+  limit $10
+) l
+order by l.happened_at, l.key
+limit $10
+
+-- name: list_oldest_by_action
+-- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
+select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
+  l.ip_address, l.user_agent
+from unnest($5::text[]) as wanted (action_type)
+cross join lateral (
+  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    coalesce(host(ip_address), '') as ip_address, user_agent,
+    created_at as happened_at, activity_id as key
+  from activity.activity_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and ($4::uuid[] is null or user_id = any($4))
+    and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+    and action_type = wanted.action_type
+    and (created_at, activity_id) > (activity.from_micros($8), $9)
+  order by happened_at, key
+  limit $10
+) l
+order by l.happened_at, l.key
+limit $10
+
+-- name: few_contain
+-- Whether at most $5 entries of a range of time have these metadata ($4); stops counting there.
+select count(*) <= $5 as few
+from (
+  select from activity.own_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and metadata @> $4
+  limit $5 + 1
+) found
+
+-- name: list_newest_of_few
+-- The same page where few entries have the metadata ($7): they are found by their index, then sorted.
+with few as materialized (
+  select activity_id, user_id, action_type, target_id, metadata, created_at, recorded_at, ip_address,
+    user_agent
+  from activity.own_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and ($4::uuid[] is null or user_id = any($4))
+    and ($5::text[] is null or action_type = any($5))
+    and ($6::text[] is null or target_id = any($6)) and metadata @> $7
+    and (created_at, activity_id) < (activity.from_micros($8), $9)
+)
+select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  coalesce(host(ip_address), '') as ip_address, user_agent
+from few l
+order by l.created_at desc, l.activity_id desc
+limit $10
+
+-- name: list_oldest_of_few
+-- The same page where few entries have the metadata ($7): they are found by their index, then sorted.
+with few as materialized (
+  select activity_id, user_id, action_type, target_id, metadata, created_at, recorded_at, ip_address,
+    user_agent
+  from activity.own_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and ($4::uuid[] is null or user_id = any($4))
+    and ($5::text[] is null or action_type = any($5))
+    and ($6::text[] is null or target_id = any($6)) and metadata @> $7
+    and (created_at, activity_id) > (activity.from_micros($8), $9)
+)
+select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  coalesce(host(ip_address), '') as ip_address, user_agent
+from few l
+order by l.created_at, l.activity_id
+limit $10
+
+-- name: is_json
+-- Whether Postgres takes a text as JSON.
+select pg_input_is_valid($1, 'jsonb')
+
+-- name: get
+-- An entry by its id, which happened within a range of time.
+select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
+  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  coalesce(host(ip_address), '') as ip_address, user_agent
 from activity.activity_log
-where tenant_id = $1
-  and ($2::uuid[] is null or user_id = any($2))
-  and ($3::text[] is null or action_type = any($3))
-  and created_at >= $4::timestamptz and created_at < $5::timestamptz
-  and ($6::timestamptz is null or (created_at, activity_id) < ($6, $7::uuid))
-order by created_at desc, activity_id desc
-limit $8
+where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+  and activity_id = $4
+order by activity_log.created_at
+limit 1
+
+-- name: list_keys
+-- Entries by their keys ($8, $9), in that order, as far as they match.
+select l.activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
+  metadata::text as metadata, (extract(epoch from l.created_at) * 1000000)::bigint as created_at,
+  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  coalesce(host(ip_address), '') as ip_address, user_agent
+from unnest($8::uuid[], $9::bigint[]) with ordinality as wanted (activity_id, created_at, place)
+join activity.activity_log l on l.activity_id = wanted.activity_id
+  and l.created_at = activity.from_micros(wanted.created_at)
+where tenant_id = $1 and l.created_at >= activity.from_micros($2) and l.created_at < activity.from_micros($3)
+  and ($4::uuid[] is null or user_id = any($4))
+  and ($5::text[] is null or action_type = any($5))
+  and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+order by wanted.place
+
+-- name: count
+-- How many entries match, by UTC day or hour ($8), user ($9) and action ($10), or some of them; a page above
+-- the cursor ($11, $12, $13).
+select extract(epoch from period)::bigint as period, user_id::text as user_id, action_type, activity_count
+from (
+  select coalesce(date_trunc($8::text, created_at, 'UTC'), 'epoch') as period,
+    case when $9::boolean then user_id else '00000000-0000-0000-0000-000000000000' end as user_id,
+    case when $10::boolean then action_type else '' end as action_type,
+    count(*) as activity_count
+  from activity.own_log
+  where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+    and ($4::uuid[] is null or user_id = any($4))
+    and ($5::text[] is null or action_type = any($5))
+    and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+  group by 1, 2, 3
+) counted
+where $11::bigint is null or (period, user_id, action_type) > (to_timestamp($11), $12::uuid, $13::text)
+order by period, user_id, action_type
+limit $14
+
+-- name: plan_export
+-- For the rest of the transaction: plan for the values sent, and without workers, since sorting what they
+-- read costs more than reading in the order of the key; end the session of a client that stands still.
+select set_config('plan_cache_mode', 'force_custom_plan', true),
+  set_config('max_parallel_workers_per_gather', '0', true),
+  set_config('idle_in_transaction_session_timeout', '60s', true)
+
+-- name: export_ndjson
+-- Entries as lines of JSON, oldest first.
+select '{"activity_id":"' || activity_id || '","user_id":"' || user_id || '","action_type":"' || action_type
+  || '","target_id":' || to_json(target_id) || ',"metadata":' || metadata
+  || ',"created_at":"' || activity.to_iso(created_at) || '","recorded_at":"' || activity.to_iso(recorded_at)
+  || '","ip_address":"' || coalesce(host(ip_address), '') || '","user_agent":' || to_json(user_agent)
+  || E'}\n' as line
+from activity.own_log
+where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+  and ($4::uuid[] is null or user_id = any($4))
+  and ($5::text[] is null or action_type = any($5))
+  and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+order by created_at, activity_id
+
+-- name: export_csv
+-- Entries as lines of CSV, oldest first; ids, actions, times and addresses need no quotes.
+select activity_id || ',' || user_id || ',' || action_type || ',' || activity.csv_cell(target_id) || ','
+  || activity.csv_cell(metadata::text) || ',' || activity.to_iso(created_at) || ','
+  || activity.to_iso(recorded_at) || ',' || coalesce(host(ip_address), '') || ','
+  || activity.csv_cell(user_agent) || E'\r\n' as line
+from activity.own_log
+where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
+  and ($4::uuid[] is null or user_id = any($4))
+  and ($5::text[] is null or action_type = any($5))
+  and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
+order by created_at, activity_id
 
 -- name: find_unsealed
 -- Tenants with batches that are not in their tree yet (as activity_sealer). One step of the index a tenant,

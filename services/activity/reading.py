@@ -1,26 +1,28 @@
-"""The RPCs that read the log: one entry, a page, counts."""
+"""The RPCs that read the log: one entry, a page."""
 
 from __future__ import annotations
 
-import base64
 import struct
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.clock import to_timestamp
 from chassis.database import tenant_transaction
-from chassis.errors import InvalidArgument
+from chassis.errors import InvalidArgument, NotFound
 from chassis.server import Context
 from services.activity import store
-from services.activity.batch import ACTION_NUMBERS, ACTIONS
+from services.activity.batch import time_of_id
+from services.activity.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
+from services.activity.messages import activity_of, add_entries
+from services.activity.store import Cursor
+from services.activity.tokens import Tokens
 from services.activity.tools import Tools, parse_time
 
 DEFAULT_PAGE = 100
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = 1_000_000
+_DAY = 86_400 * _SECOND
+_POSITION = struct.Struct(">q16s")
 
 
 class Reading:
@@ -29,59 +31,68 @@ class Reading:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
+    async def GetActivity(
+        self, request: pb.GetActivityRequest, context: Context
+    ) -> pb.GetActivityResponse:
+        """Read one entry."""
+        tenant_id = current_caller().tenant_id
+        pool = self._tools.pool
+        async with tenant_transaction(pool, tenant_id, plans=store.IN_ORDER) as connection:
+            for start, end in _ranges(request):
+                row = await store.get(connection, tenant_id, request.activity_id, start, end)
+                if row:
+                    return pb.GetActivityResponse(activity=activity_of(row))
+        text = f"there is no activity {request.activity_id}"
+        raise NotFound(text, reason="ACTIVITY_NOT_FOUND")
+
     async def ListActivities(
         self, request: pb.ListActivitiesRequest, context: Context
     ) -> pb.ListActivitiesResponse:
         """Read a page."""
-        size = request.page_size or DEFAULT_PAGE
         tenant_id = current_caller().tenant_id
-        after = _cursor(request.page_token) if request.page_token else None
-        wanted = _filter(request.filter)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            rows = await store.list_page(connection, tenant_id, wanted, after, size + 1)
-        page = rows[:size]
-        more = len(rows) > size
-        return pb.ListActivitiesResponse(
-            activities=[_activity(row) for row in page],
-            next_page_token=_page_token(page[-1]) if more else "",
+        wanted = parse_filter(request.filter)
+        newest_first = request.order_by in ("", "created_at desc")
+        tokens = Tokens("list", tenant_id, request.filter, newest_first)
+        after = (
+            _cursor(tokens.read("page_token", request.page_token)) if request.page_token else None
         )
+        size = request.page_size or DEFAULT_PAGE
+        plans = store.BY_VALUE if wanted.metadata else store.IN_ORDER
+        with refusing_bad_metadata():
+            async with tenant_transaction(self._tools.pool, tenant_id, plans=plans) as connection:
+                rows = await store.list_page(
+                    connection, tenant_id, wanted, after, size + 1, newest_first=newest_first
+                )
+        response = pb.ListActivitiesResponse()
+        fits = add_entries(response.activities, rows[:size])
+        if fits < len(rows):
+            response.next_page_token = tokens.issue(_position(response.activities[-1]))
+        return response
 
 
-def _filter(wanted: pb.ActivityFilter) -> store.Filter:
-    start = parse_time("filter.start_time", wanted.start_time)
-    end = parse_time("filter.end_time", wanted.end_time)
-    return store.Filter(
-        user_ids=[UUID(each) for each in wanted.user_ids] or None,
-        action_types=[ACTIONS[each] for each in wanted.action_types] or None,
-        start_time=start if wanted.HasField("start_time") else None,
-        end_time=end if wanted.HasField("end_time") else None,
-    )
+def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
+    """Return where in time to look for an entry, the likely place first; ends are excluded."""
+    if request.HasField("created_at"):
+        parse_time("created_at", request.created_at)
+        if request.created_at.nanos % 1_000:
+            return []  # entries have whole microseconds
+        moment = request.created_at.seconds * _SECOND + request.created_at.nanos // 1_000
+        return [(moment, moment + 1)]
+    implied = time_of_id(request.activity_id)
+    if implied is None:
+        text = "must be sent with an activity_id that is not of version 7"
+        raise InvalidArgument.field("created_at", "activity.created_at_with_id", text)
+    return [
+        (max(implied - margin, FIRST), min(implied + margin + 1, LAST))
+        for margin in (_SECOND, _DAY)
+    ]
 
 
-def _page_token(row: asyncpg.Record) -> str:
-    microseconds = (row["created_at"] - _EPOCH) // timedelta(microseconds=1)
-    packed = struct.pack(">q16s", microseconds, row["activity_id"].bytes)
-    return base64.urlsafe_b64encode(packed).decode()
+def _position(last: pb.Activity) -> bytes:
+    moment = last.created_at.seconds * _SECOND + last.created_at.nanos // 1_000
+    return _POSITION.pack(moment, UUID(last.activity_id).bytes)
 
 
-def _cursor(token: str) -> store.Cursor:
-    try:
-        microseconds, key = struct.unpack(">q16s", base64.urlsafe_b64decode(token))
-        return store.Cursor(_EPOCH + timedelta(microseconds=microseconds), UUID(bytes=key))
-    except (ValueError, OverflowError, struct.error):
-        text = "must be the next_page_token of a page before"
-        raise InvalidArgument.field("page_token", "page_token", text) from None
-
-
-def _activity(row: asyncpg.Record) -> pb.Activity:
-    return pb.Activity(
-        activity_id=str(row["activity_id"]),
-        user_id=str(row["user_id"]),
-        action_type=ACTION_NUMBERS[row["action_type"]],
-        target_id=row["target_id"],
-        metadata_json=row["metadata"],
-        created_at=to_timestamp(row["created_at"]),
-        recorded_at=to_timestamp(row["recorded_at"]),
-        ip_address=row["ip_address"] or "",
-        user_agent=row["user_agent"],
-    )
+def _cursor(position: bytes) -> Cursor:
+    moment, key = _POSITION.unpack(position)
+    return Cursor(moment, UUID(bytes=key))

@@ -4,6 +4,17 @@ CREATE SCHEMA activity;
 
 ALTER SCHEMA activity OWNER TO activity_owner;
 
+CREATE FUNCTION activity.csv_cell(content text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select case when content ~ '^[-=+@\t\r\n'']' or content ~ '[",\r\n]'
+    then '"' || case when content ~ '^[-=+@\t\r\n'']' then '''' else '' end
+      || replace(content, '"', '""') || '"'
+    else content end
+$$;
+
+ALTER FUNCTION activity.csv_cell(content text) OWNER TO activity_owner;
+
 CREATE FUNCTION activity.day_digests(day date) RETURNS TABLE(tenant_id uuid, activity_count bigint, digest numeric, unpublished_events bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'activity', 'pg_temp'
@@ -200,6 +211,22 @@ ALTER TABLE activity.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENT
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE VIEW activity.own_log WITH (security_invoker='false') AS
+ SELECT tenant_id,
+    created_at,
+    activity_id,
+    user_id,
+    action_type,
+    target_id,
+    metadata,
+    recorded_at,
+    ip_address,
+    user_agent
+   FROM activity.activity_log
+  WHERE (tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif"));
+
+ALTER VIEW activity.own_log OWNER TO activity_owner;
 
 CREATE TABLE activity.requests (
     tenant_id uuid NOT NULL,
@@ -414,6 +441,8 @@ GRANT SELECT,INSERT,DELETE ON TABLE activity.inbox TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_app;
 GRANT SELECT,DELETE ON TABLE activity.outbox TO activity_relay;
+
+GRANT SELECT ON TABLE activity.own_log TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.requests TO activity_app;
 GRANT DELETE ON TABLE activity.requests TO activity_keeper;

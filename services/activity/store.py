@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from uuid import UUID
@@ -12,16 +13,25 @@ from prospect.activity.v1 import events_pb2
 
 from chassis import outbox
 from chassis.clock import new_id
-from chassis.database import Connection, Queries
+from chassis.database import Connection, Plans, Pool, Queries
 from chassis.errors import FieldViolation
 from chassis.messaging import OutgoingEvent
 from services.activity.batch import ACTION_NUMBERS, Columns
+from services.activity.filters import Filter, not_json
 
 SQL = Queries(Path(__file__).parent / "queries.sql")
 SOURCE = "prospect/activity"
 FIRST = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
 LAST = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
-
+# Up to how many entries are found by their metadata and sorted, rather than read in order.
+FEW = 10_000
+EXPORT_ROWS = 500
+# What reads an index in order has one good plan, which is made once; what depends on how much there
+# is of something is planned for its values.
+IN_ORDER: Plans = "force_generic_plan"
+BY_VALUE: Plans = "force_custom_plan"
+_LOWEST = UUID(int=0)
+_HIGHEST = UUID(int=2**128 - 1)
 
 # What Postgres refuses of an entry's own content: its fault, and found by find_unstorable.
 UNSTORABLE = (asyncpg.DataError, asyncpg.CheckViolationError)
@@ -43,20 +53,28 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last entry of the page before."""
+    """The last entry of the page before; its time in microseconds since 1970."""
 
-    created_at: datetime
+    created_at: int
     activity_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Which entries to list; None does not narrow."""
+class Grouping:
+    """What counts are grouped by; period is `day`, `hour` or nothing."""
 
-    user_ids: list[UUID] | None = None
-    action_types: list[str] | None = None
-    start_time: datetime | None = None
-    end_time: datetime | None = None
+    period: str | None
+    user: bool
+    action: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The last group of the page before; its period in seconds since 1970."""
+
+    period: int
+    user_id: UUID
+    action_type: str
 
 
 async def record(connection: Connection, tenant_id: UUID, columns: Columns) -> Recorded:
@@ -114,21 +132,110 @@ async def save_answer(
     return bool(kept)
 
 
+async def get(
+    connection: Connection, tenant_id: UUID, activity_id: str, start: int, end: int
+) -> asyncpg.Record | None:
+    """Return an entry that happened in a range of time."""
+    return await connection.fetchrow(SQL.get, tenant_id, start, end, activity_id)
+
+
 async def list_page(
-    connection: Connection, tenant_id: UUID, wanted: Filter, after: Cursor | None, limit: int
+    connection: Connection,
+    tenant_id: UUID,
+    wanted: Filter,
+    after: Cursor | None,
+    limit: int,
+    *,
+    newest_first: bool,
 ) -> list[asyncpg.Record]:
-    """Return up to `limit` rows, newest first."""
+    """Return up to `limit` rows beyond the cursor."""
+    # The range ends at the cursor, so that only the partitions beyond it are looked at.
+    if newest_first:
+        after = after or Cursor(wanted.end, _LOWEST)
+        wanted = replace(wanted, end=min(wanted.end, after.created_at + 1))
+    else:
+        after = after or Cursor(wanted.start - 1, _HIGHEST)
+        wanted = replace(wanted, start=max(wanted.start, after.created_at))
+    name = f"list_{'newest' if newest_first else 'oldest'}"
+    if wanted.metadata is not None:
+        if await _few_contain(connection, tenant_id, wanted):
+            name += "_of_few"
+    elif wanted.user_ids:
+        name += "_by_user"
+    elif wanted.action_types:
+        name += "_by_action"
     return await connection.fetch(
-        SQL.list,
+        SQL.statements[name],
         tenant_id,
-        wanted.user_ids,
-        wanted.action_types,
-        wanted.start_time or FIRST,
-        wanted.end_time or LAST,
-        after.created_at if after else None,
-        after.activity_id if after else None,
+        *wanted.values(),
+        after.created_at,
+        after.activity_id,
         limit,
     )
+
+
+async def _few_contain(connection: Connection, tenant_id: UUID, wanted: Filter) -> bool:
+    """Find out what the planner cannot know: whether it is worth to begin with the metadata."""
+    few = await connection.fetchval(
+        SQL.few_contain, tenant_id, wanted.start, wanted.end, wanted.metadata, FEW
+    )
+    return bool(few)
+
+
+async def list_keys(
+    connection: Connection, tenant_id: UUID, wanted: Filter, keys: Sequence[tuple[str, int]]
+) -> list[asyncpg.Record]:
+    """Return the entries of these keys (id, microseconds) that match, in the order of the keys."""
+    moments = [moment for _, moment in keys]
+    within = replace(
+        wanted, start=max(wanted.start, min(moments)), end=min(wanted.end, max(moments) + 1)
+    )
+    ids = [activity_id for activity_id, _ in keys]
+    return await connection.fetch(SQL.list_keys, tenant_id, *within.values(), ids, moments)
+
+
+async def count(
+    connection: Connection,
+    tenant_id: UUID,
+    wanted: Filter,
+    grouping: Grouping,
+    after: Group | None,
+    limit: int,
+) -> list[asyncpg.Record]:
+    """Return up to `limit` groups beyond the last one, with their counts."""
+    return await connection.fetch(
+        SQL.count,
+        tenant_id,
+        *wanted.values(),
+        grouping.period,
+        grouping.user,
+        grouping.action,
+        after.period if after else None,
+        after.user_id if after else None,
+        after.action_type if after else None,
+        limit,
+    )
+
+
+async def check_metadata(pool: Pool, wanted: Filter) -> None:
+    """Refuse what Postgres would not take, before a stream's first response has been sent."""
+    if wanted.metadata and not await pool.fetchval(SQL.is_json, wanted.metadata):
+        raise not_json()
+
+
+async def plan_export(connection: Connection) -> None:
+    """Have an export read in order, and ended by Postgres when its client takes nothing more."""
+    await connection.execute(SQL.plan_export)
+
+
+async def export(
+    connection: Connection, tenant_id: UUID, wanted: Filter, name: str
+) -> AsyncIterator[list[str]]:
+    """Yield the lines of a file, some at a time, oldest first."""
+    statement = SQL.statements[f"export_{name}"]
+    cursor = await connection.cursor(statement, tenant_id, *wanted.values())
+    while rows := await cursor.fetch(EXPORT_ROWS):
+        yield [row["line"] for row in rows]
 
 
 async def day_digests(connection: Connection, day: date) -> list[asyncpg.Record]:

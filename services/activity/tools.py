@@ -29,6 +29,11 @@ class Tools:
     recorder: Recorder
     clock: Clock
     retention: timedelta
+    stopping: asyncio.Event
+    tail_backlog_bytes: int
+    tail_rest_seconds: float
+    # How many exports may run at once.
+    exports: asyncio.Semaphore
     # The keys that checkpoints may be signed with, the one that signs now first.
     log_keys: tuple[Ed25519PublicKey, ...]
     # A verification holds a connection for as long as it takes: two at a time leave others some.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +34,12 @@ class Settings(ServiceSettings):
     """What the activity service reads beside the common settings."""
 
     retention_days: int = Field(395, ge=31, description="how long the log is kept (activity)")
+    tail_backlog_bytes: int = Field(
+        8 * 1024 * 1024, ge=1, description="events a tail may have to deliver before it is cut off"
+    )
+    tail_rest_seconds: float = Field(
+        15, gt=0, description="how long a tail may be silent before it says that it is there"
+    )
     log_signing_key_file: Path = Field(
         description="PEM Ed25519 private key that signs the log's checkpoints"
     )
@@ -56,9 +63,13 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         recorder=Recorder(foundation.pool, foundation.relay, partitions),
         clock=utc_now,
         retention=timedelta(days=settings.retention_days),
+        stopping=foundation.stopping,
+        tail_backlog_bytes=settings.tail_backlog_bytes,
+        tail_rest_seconds=settings.tail_rest_seconds,
+        exports=asyncio.Semaphore(foundation.pool.get_max_size() // 2),
         log_keys=(signing_key.public_key(), *former_keys),
     )
-    api = ActivityApi(tools)  # type: ignore[abstract]
+    api = ActivityApi(tools)
     return Parts(
         add_to=lambda server: grpc_api.add_ActivityServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["ActivityService"].full_name,

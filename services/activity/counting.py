@@ -1,0 +1,102 @@
+"""CountActivities: what a filter matches, grouped as asked, a page of groups at a time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from uuid import UUID
+
+import asyncpg
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.database import tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.server import Context
+from services.activity import store
+from services.activity.batch import ACTION_NUMBERS
+from services.activity.filters import Filter, parse_filter, refusing_bad_metadata
+from services.activity.store import Group, Grouping
+from services.activity.tokens import Tokens
+from services.activity.tools import Tools
+
+DEFAULT_GROUPS = 1_000
+
+
+class Counting:
+    """Counts the log of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def CountActivities(
+        self, request: pb.CountActivitiesRequest, context: Context
+    ) -> pb.CountActivitiesResponse:
+        """Count by group."""
+        tenant_id = current_caller().tenant_id
+        wanted, grouping = parse_filter(request.filter), _grouping(request)
+        tokens = Tokens("count", tenant_id, request.filter, sorted(request.group_by))
+        after = _group(tokens, request.page_token) if request.page_token else None
+        size = request.page_size or DEFAULT_GROUPS
+        with refusing_bad_metadata():
+            async with tenant_transaction(
+                self._tools.pool, tenant_id, plans=store.BY_VALUE
+            ) as connection:
+                rows = await store.count(
+                    connection,
+                    tenant_id,
+                    _beyond(wanted, grouping, after),
+                    grouping,
+                    after,
+                    size + 1,
+                )
+        page = rows[:size]
+        counts = [_count_of(row, grouping) for row in page]
+        if not request.group_by and not counts:
+            counts = [pb.ActivityCount(activity_count=0)]  # of nothing there is a count as well
+        return pb.CountActivitiesResponse(
+            counts=counts,
+            next_page_token=tokens.issue(_position(page[-1])) if len(rows) > size else "",
+        )
+
+
+def _grouping(request: pb.CountActivitiesRequest) -> Grouping:
+    chosen = set(request.group_by)
+    periods = chosen & {pb.COUNT_DIMENSION_DAY, pb.COUNT_DIMENSION_HOUR}
+    if len(periods) > 1:
+        text = "must have at most one of day and hour"
+        raise InvalidArgument.field("group_by", "count.one_period", text)
+    by_day = pb.COUNT_DIMENSION_DAY in periods
+    return Grouping(
+        period=("day" if by_day else "hour") if periods else None,
+        user=pb.COUNT_DIMENSION_USER in chosen,
+        action=pb.COUNT_DIMENSION_ACTION_TYPE in chosen,
+    )
+
+
+def _beyond(wanted: Filter, grouping: Grouping, after: Group | None) -> Filter:
+    """Leave out the periods of the pages before, which need not be counted again."""
+    if grouping.period is None or after is None:
+        return wanted
+    return replace(wanted, start=max(wanted.start, after.period * 1_000_000))
+
+
+def _position(row: asyncpg.Record) -> bytes:
+    return json.dumps([row["period"], row["user_id"], row["action_type"]]).encode()
+
+
+def _group(tokens: Tokens, token: str) -> Group:
+    period, user_id, action_type = json.loads(tokens.read("page_token", token))
+    return Group(period, UUID(user_id), action_type)
+
+
+def _count_of(row: asyncpg.Record, grouping: Grouping) -> pb.ActivityCount:
+    count = pb.ActivityCount(activity_count=row["activity_count"])
+    if grouping.period:
+        # Also sets the field for the period that begins with 1970.
+        count.period_start.FromSeconds(row["period"])
+    if grouping.user:
+        count.user_id = row["user_id"]
+    if grouping.action:
+        count.action_type = ACTION_NUMBERS[row["action_type"]]
+    return count

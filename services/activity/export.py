@@ -1,0 +1,118 @@
+"""ExportActivities: what a filter matches as a file, its lines rendered by Postgres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from uuid import UUID
+
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.auth import Caller, current_caller
+from chassis.clock import new_id
+from chassis.database import Connection, tenant_snapshot, tenant_transaction
+from chassis.errors import InvalidArgument, ResourceExhausted
+from chassis.server import Context
+from services.activity import store
+from services.activity.batch import one
+from services.activity.filters import Filter, parse_filter
+from services.activity.sealed_export import sealed_lines
+from services.activity.tools import Tools
+
+CHUNK_BYTES = 128 * 1024
+FORMATS = {
+    pb.EXPORT_FORMAT_UNSPECIFIED: "ndjson",
+    pb.EXPORT_FORMAT_NDJSON: "ndjson",
+    pb.EXPORT_FORMAT_CSV: "csv",
+    pb.EXPORT_FORMAT_SEALED_NDJSON: "sealed_ndjson",
+}
+HEADERS = {
+    "ndjson": b"",
+    "sealed_ndjson": b"",
+    "csv": b"activity_id,user_id,action_type,target_id,metadata,created_at,recorded_at,"
+    b"ip_address,user_agent\r\n",
+}
+
+
+class Exporting:
+    """Exports the log of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def ExportActivities(
+        self, request: pb.ExportActivitiesRequest, context: Context
+    ) -> AsyncIterator[pb.ExportActivitiesResponse]:
+        """Stream a file."""
+        name = FORMATS[request.format]
+        caller, wanted = current_caller(), parse_filter(request.filter)
+        if name == "sealed_ndjson" and wanted != Filter():
+            text = "must be absent: the sealed log is exported whole"
+            raise InvalidArgument.field("filter", "export.sealed_whole", text)
+        pool = self._tools.pool
+        await store.check_metadata(pool, wanted)
+        row_count = byte_count = 0
+        async with (
+            self._place(),
+            tenant_snapshot(pool, caller.tenant_id) as connection,
+        ):
+            await store.plan_export(connection)
+            await self._log(caller, name, wanted)
+            lines = _lines(connection, caller.tenant_id, wanted, name)
+            async with aclosing(_chunks(HEADERS[name], lines)) as chunks:
+                async for chunk, row_count in chunks:
+                    byte_count += len(chunk)
+                    yield pb.ExportActivitiesResponse(chunk=chunk, row_count=row_count)
+        context.set_trailing_metadata(
+            (("exported-rows", str(row_count)), ("exported-bytes", str(byte_count)))
+        )
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Let in no more exports than leave connections for the other calls, and for their own."""
+        places = self._tools.exports
+        if places.locked():
+            text = "as many exports run as this replica serves at once; try again in a moment"
+            raise ResourceExhausted(text, reason="TOO_MANY_EXPORTS")
+        async with places:
+            yield
+
+    async def _log(self, caller: Caller, name: str, wanted: Filter) -> None:
+        """Record that the caller takes data out, before any leaves."""
+        now = self._tools.clock()
+        metadata = {"format": name, "export_id": str(new_id(now)), "filter": wanted.summary()}
+        entry = one(new_id(now), caller.user_id, "csv_exported", "", json.dumps(metadata), now)
+        await self._tools.partitions.cover(entry.created_at)
+        async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
+            await store.record(connection, caller.tenant_id, entry)
+        self._tools.relay.wake()
+
+
+async def _lines(
+    connection: Connection, tenant_id: UUID, wanted: Filter, name: str
+) -> AsyncIterator[list[str]]:
+    if name == "sealed_ndjson":
+        async for lines in sealed_lines(connection, tenant_id):
+            yield [f"{line}\n" for line in lines]
+    else:
+        async for lines in store.export(connection, tenant_id, wanted, name):
+            yield lines
+
+
+async def _chunks(
+    header: bytes, batches: AsyncIterator[list[str]]
+) -> AsyncGenerator[tuple[bytes, int], None]:
+    """Put whole lines together; give each chunk with how many lines were sent by its end."""
+    pieces, size, count = [header], len(header), 0
+    async for lines in batches:
+        for line in lines:
+            piece = line.encode()
+            pieces.append(piece)
+            size += len(piece)
+            count += 1
+            if size >= CHUNK_BYTES:
+                yield b"".join(pieces), count
+                pieces, size = [], 0
+    if size:
+        yield b"".join(pieces), count

@@ -1,0 +1,157 @@
+"""A tenant's events as JetStream has them, from a place in the stream on, into a bounded backlog.
+
+Nothing polls: the broker holds a request for events open until there is one. While what was there
+before is replayed, the reading waits for its reader; from then on a backlog that is full means that
+the reader is slower than the log grows, and ends the feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from prospect.activity.v1 import events_pb2
+
+from chassis.errors import Unavailable
+
+STREAM = "ACTIVITY"
+BACKLOG_BYTES = 8 * 1024 * 1024
+FETCH_EVENTS = 64
+FETCH_SECONDS = 30.0
+# The broker forgets a reader that is gone without having said so.
+FORGOTTEN_AFTER_SECONDS = 60.0
+_log = structlog.get_logger()
+
+
+class TooSlow(Exception):
+    """The reader takes less than the log grows by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event and its place in the stream."""
+
+    sequence: int
+    size: int
+    event: events_pb2.ActivitiesRecorded
+
+
+class Feed:
+    """Reads one subject into a backlog; `next` gives what is in it."""
+
+    def __init__(
+        self, client: Client, subject: str, after: int, *, replaying: bool, most_bytes: int
+    ) -> None:
+        self._jetstream = client.jetstream()
+        self._subject = subject
+        self._after = after
+        self._replaying = replaying
+        self._most_bytes = most_bytes
+        self._backlog: deque[Told] = deque()
+        self._bytes = 0
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Feed]:
+        """Read for as long as the block lasts, and leave nothing behind on the broker."""
+        self._reader = asyncio.create_task(self._read())
+        try:
+            yield self
+        finally:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def next(self, stopping: asyncio.Event, seconds: float) -> Told | None:
+        """Return the next event, None where none comes in time; raise what ended the reading."""
+        if not self._backlog and not self._reader.done():
+            await self._wait(stopping, seconds)
+        if stopping.is_set():
+            raise Unavailable("this replica is stopping; resume the tail", reason="STOPPING")
+        if self._reader.done():
+            self._reader.result()
+        if not self._backlog:
+            return None
+        told = self._backlog.popleft()
+        self._bytes -= told.size
+        self._emptied.set()
+        return told
+
+    async def _wait(self, stopping: asyncio.Event, seconds: float) -> None:
+        self._filled.clear()
+        waits = [asyncio.create_task(each.wait()) for each in (self._filled, stopping)]
+        await asyncio.wait(
+            [*waits, self._reader], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        for each in waits:
+            each.cancel()
+
+    async def _read(self) -> None:
+        while True:
+            async with self._subscribed() as subscription:
+                try:
+                    await self._read_in_order(subscription)
+                except nats.errors.Error as error:
+                    # Forgotten by the broker, or moved: begin again, which fails if it is away.
+                    _log.warning("feed begins again", subject=self._subject, error=repr(error))
+
+    async def _read_in_order(self, subscription: JetStreamContext.PullSubscription) -> None:
+        """Take events for as long as none is missing between them."""
+        expected = 1
+        while True:
+            for message in await _fetch(subscription):
+                if message.metadata.sequence.consumer != expected:
+                    return
+                expected += 1
+                await self._take(message)
+
+    async def _take(self, message: Msg) -> None:
+        while self._bytes >= self._most_bytes:
+            if not self._replaying:
+                self._backlog.clear()
+                raise TooSlow
+            self._emptied.clear()
+            await self._emptied.wait()
+        if message.metadata.num_pending == 0:
+            self._replaying = False
+        event = events_pb2.ActivitiesRecorded.FromString(message.data)
+        self._after = message.metadata.sequence.stream
+        self._backlog.append(Told(self._after, len(message.data), event))
+        self._bytes += len(message.data)
+        self._filled.set()
+
+    @asynccontextmanager
+    async def _subscribed(self) -> AsyncIterator[JetStreamContext.PullSubscription]:
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self._after + 1,
+            inactive_threshold=FORGOTTEN_AFTER_SECONDS,
+            mem_storage=True,
+        )
+        subscription = await self._jetstream.pull_subscribe(
+            self._subject, stream=STREAM, config=config
+        )
+        try:
+            yield subscription
+        finally:
+            with contextlib.suppress(nats.errors.Error, OSError):  # the broker forgets it as well
+                await subscription.unsubscribe()
+                await self._jetstream.delete_consumer(STREAM, config.name or "")
+
+
+async def _fetch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+    try:
+        return await subscription.fetch(FETCH_EVENTS, timeout=FETCH_SECONDS)
+    except (nats.errors.TimeoutError, TimeoutError):
+        return []

@@ -1,0 +1,114 @@
+"""Which entries a call is about: an ActivityFilter, parsed once, as the statements take it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import asyncpg
+from google.protobuf.timestamp_pb2 import Timestamp
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.clock import to_datetime
+from chassis.errors import InvalidArgument
+from services.activity.batch import ACTIONS
+
+# The whole of time, in microseconds since 1970.
+FIRST = -62_135_510_400_000_000
+LAST = 253_402_128_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries; None does not narrow. Times are microseconds since 1970, the end excluded."""
+
+    start: int = FIRST
+    end: int = LAST
+    user_ids: list[str] | None = None
+    action_types: list[str] | None = None
+    target_ids: list[str] | None = None
+    metadata: str | None = None
+
+    def values(self) -> tuple[int, int, object, object, object, object]:
+        """Return the parameters $2 to $7 of every statement that takes a filter."""
+        return (
+            self.start,
+            self.end,
+            self.user_ids,
+            self.action_types,
+            self.target_ids,
+            self.metadata,
+        )
+
+    def summary(self) -> dict[str, object]:
+        """Say what was chosen without saying of whom: what an export may leave in the log."""
+        said: dict[str, object] = {}
+        if self.start != FIRST:
+            said["start_time"] = _text(self.start)
+        if self.end != LAST:
+            said["end_time"] = _text(self.end)
+        if self.action_types:
+            said["action_types"] = self.action_types
+        for name, chosen in (("user_count", self.user_ids), ("target_count", self.target_ids)):
+            if chosen:
+                said[name] = len(chosen)
+        if self.metadata:
+            said["by_metadata"] = True
+        return said
+
+
+def parse_filter(wanted: pb.ActivityFilter) -> Filter:
+    """Parse a filter whose fields keep the contract's rules; refuse bad times and metadata."""
+    start = (
+        _micros("filter.start_time", wanted.start_time) if wanted.HasField("start_time") else FIRST
+    )
+    end = _micros("filter.end_time", wanted.end_time) if wanted.HasField("end_time") else LAST
+    return Filter(
+        start=max(start, FIRST),
+        end=min(end, LAST),
+        user_ids=sorted({each.lower() for each in wanted.user_ids}) or None,
+        action_types=sorted({ACTIONS[each] for each in wanted.action_types}) or None,
+        target_ids=sorted(set(wanted.target_ids)) or None,
+        metadata=_json_object(wanted.metadata_json) if wanted.metadata_json else None,
+    )
+
+
+@contextmanager
+def refusing_bad_metadata() -> Iterator[None]:
+    """Refuse metadata that is JSON to Python and not to Postgres, such as a lone surrogate."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.StatementTooComplexError):
+        raise not_json() from None
+
+
+def _micros(field: str, moment: Timestamp) -> int:
+    """Return a bound; entries have whole microseconds, so a part of one is rounded up."""
+    try:
+        to_datetime(moment)
+    except (ValueError, OverflowError):
+        raise InvalidArgument.field(field, "timestamp", "must be a valid time") from None
+    return moment.seconds * 1_000_000 + -(-moment.nanos // 1_000)
+
+
+def _json_object(text: str) -> str:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        raise not_json() from None
+    if not isinstance(parsed, dict):
+        rule = "json.object"
+        raise InvalidArgument.field("filter.metadata_json", rule, "must be a JSON object")
+    return text
+
+
+def not_json() -> InvalidArgument:
+    """Return the refusal of metadata that are not JSON."""
+    return InvalidArgument.field("filter.metadata_json", "json", "must be JSON text")
+
+
+def _text(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat()

@@ -1,0 +1,154 @@
+"""TailActivities: the log as it grows, told by its events and read from Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import UUID
+
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.database import tenant_transaction
+from chassis.errors import InvalidArgument, ResourceExhausted
+from chassis.server import Context
+from services.activity import store
+from services.activity.batch import ACTIONS
+from services.activity.feed import STREAM, Feed, Told, TooSlow
+from services.activity.filters import Filter, parse_filter
+from services.activity.messages import add_entries
+from services.activity.tokens import Tokens
+from services.activity.tools import Tools
+
+MOST_KEYS = 1_000
+_POSITION = struct.Struct(">q")
+
+
+class Tailing:
+    """Follows the log of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def TailActivities(
+        self, request: pb.TailActivitiesRequest, context: Context
+    ) -> AsyncIterator[pb.TailActivitiesResponse]:
+        """Stream entries as they are recorded."""
+        tenant_id = current_caller().tenant_id
+        wanted = parse_filter(request.filter)
+        await store.check_metadata(self._tools.pool, wanted)
+        tokens = Tokens("tail", tenant_id, request.filter)
+        tail = _Tail(self._tools, tenant_id, wanted, tokens)
+        async with aclosing(tail.follow(request.resume_token)) as responses:
+            async for response in responses:
+                yield response
+
+
+@dataclass(slots=True)
+class _Tail:
+    """One tail: whose, of what, and the place in the stream that its client is at."""
+
+    tools: Tools
+    tenant_id: UUID
+    wanted: Filter
+    tokens: Tokens
+    position: int = 0
+
+    async def follow(self, resume_token: str) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
+        """Say where the tail is, then deliver what comes until one side ends it."""
+        self.position = await self._start(resume_token)
+        feed = Feed(
+            self.tools.nats,
+            f"activity.recorded.{self.tenant_id}",
+            self.position,
+            replaying=bool(resume_token),
+            most_bytes=self.tools.tail_backlog_bytes,
+        )
+        yield self._response()
+        async with feed.reading(), aclosing(self._deliver_all(feed)) as responses:
+            try:
+                async for response in responses:
+                    yield response
+            except TooSlow:
+                text = "responses are taken too slowly; go on from the resume_token"
+                metadata = {"resume_token": self._token()}
+                raise ResourceExhausted(text, reason="TOO_SLOW", metadata=metadata) from None
+
+    async def _start(self, resume_token: str) -> int:
+        """Return the place in the stream to go on after."""
+        state = (await self.tools.nats.jetstream().stream_info(STREAM)).state
+        if not resume_token:
+            return state.last_seq
+        (position,) = _POSITION.unpack(self.tokens.read("resume_token", resume_token))
+        if not state.first_seq - 1 <= position <= state.last_seq:
+            text = "is older than the events that are kept; list what came since, and tail anew"
+            raise InvalidArgument.field("resume_token", "resume_token.expired", text)
+        return int(position)
+
+    async def _deliver_all(self, feed: Feed) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
+        now = asyncio.get_running_loop().time
+        rest = self.tools.tail_rest_seconds
+        silent_since = now()
+        while True:
+            told = await feed.next(self.tools.stopping, max(silent_since + rest - now(), 0))
+            if told:
+                async with aclosing(self._deliver(told)) as responses:
+                    async for response in responses:
+                        yield response
+                        silent_since = now()
+                self.position = told.sequence
+            if now() - silent_since >= rest:
+                yield self._response()
+                silent_since = now()
+
+    async def _deliver(self, told: Told) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
+        """Deliver what an event brought, in pieces that fit; only the last goes on after it."""
+        waiting: pb.TailActivitiesResponse | None = None
+        keys = list(_keys(told, self.wanted))
+        for start in range(0, len(keys), MOST_KEYS):
+            for response in await self._read(keys[start : start + MOST_KEYS]):
+                if waiting:
+                    yield waiting
+                waiting = response
+        if waiting:
+            self.position = told.sequence
+            waiting.resume_token = self._token()
+            yield waiting
+
+    async def _read(self, keys: list[tuple[str, int]]) -> list[pb.TailActivitiesResponse]:
+        """Read the entries of these keys that match, as responses that are not too large."""
+        async with tenant_transaction(
+            self.tools.pool, self.tenant_id, plans=store.IN_ORDER
+        ) as connection:
+            rows = await store.list_keys(connection, self.tenant_id, self.wanted, keys)
+        pieces = []
+        while rows:
+            piece = self._response()
+            rows = rows[add_entries(piece.activities, rows) :]
+            pieces.append(piece)
+        return pieces
+
+    def _response(self) -> pb.TailActivitiesResponse:
+        return pb.TailActivitiesResponse(resume_token=self._token())
+
+    def _token(self) -> str:
+        return self.tokens.issue(_POSITION.pack(self.position))
+
+
+def _keys(told: Told, wanted: Filter) -> Iterator[tuple[str, int]]:
+    """Return the keys of an event's entries, leaving out those that its columns rule out."""
+    event = told.event
+    users = set(wanted.user_ids or ())
+    actions = set(wanted.action_types or ())
+    for activity_id, user_id, action, moment in zip(
+        event.activity_ids, event.user_ids, event.action_types, event.created_at_micros, strict=True
+    ):
+        if (
+            wanted.start <= moment < wanted.end
+            and (not users or user_id in users)
+            and (not actions or ACTIONS[action] in actions)
+        ):
+            yield activity_id, moment

@@ -1,0 +1,45 @@
+"""Tokens with which a caller goes on: opaque, and good only for the question they came from."""
+
+from __future__ import annotations
+
+import base64
+from hashlib import blake2b
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from chassis.errors import InvalidArgument
+
+_SUM = 8
+
+
+class Tokens:
+    """Makes and reads the tokens of one question: a kind, a tenant, and what was asked.
+
+    The checksum is no secret: a position in the caller's own log is all that a token says.
+    """
+
+    def __init__(self, kind: str, tenant_id: UUID, asked: Message, *more: object) -> None:
+        said = (kind, tenant_id.hex, asked.SerializeToString(deterministic=True), *more)
+        self._question = repr(said).encode()
+
+    def issue(self, position: bytes) -> str:
+        """Return the token for a position."""
+        return base64.urlsafe_b64encode(self._sum(position) + position).decode()
+
+    def read(self, field: str, token: str) -> bytes:
+        """Return the position of a token, or refuse one that does not belong here."""
+        try:
+            packed = base64.urlsafe_b64decode(token)
+        except ValueError:
+            packed = b""
+        position = packed[_SUM:]
+        # Compared as issued: base64 has more than one spelling of the same bytes.
+        if len(packed) <= _SUM or self.issue(position) != token:
+            text = "must come from a response before, and be sent with what was asked then"
+            raise InvalidArgument.field(field, field, text)
+        return position
+
+    def _sum(self, position: bytes) -> bytes:
+        said = self._question + position
+        return blake2b(said, digest_size=_SUM, person=b"prospect-token").digest()
