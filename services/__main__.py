@@ -10,7 +10,7 @@ from rich.console import Console
 from chassis.embedded import EmbeddedError
 from chassis.migrate import MigrationError
 from chassis.settings import SettingsError
-from services.cli import config, demo, dev, events, migrate, serve
+from services.cli import activity, config, demo, dev, events, migrate, serve
 from services.dev import StackError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("config")(config.config)
+app.add_typer(activity.app, name="activity")
 app.add_typer(events.app, name="events")
 
 

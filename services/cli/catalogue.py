@@ -11,6 +11,7 @@ from typing import Any
 
 from chassis.service import Foundation, Parts, Topology
 from chassis.settings import ServiceSettings, variables
+from services.cli import client
 
 
 class ServiceName(StrEnum):
@@ -45,6 +46,7 @@ def folder_of(name: ServiceName) -> Path:
 def known_variables() -> dict[str, str]:
     """Return every PROSPECT_ variable that any service reads, and what it means."""
     known = {"PROSPECT_POSTGRES_OWNER_DSN": "DSN of the role that migrates, <service>_owner"}
+    known |= client.VARIABLES
     for name in ServiceName:
         known |= variables(wiring_of(name).settings)
     return known

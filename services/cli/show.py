@@ -8,8 +8,16 @@ from collections.abc import Iterable, Mapping
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.enrichment.v1 import prospect_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2 as metrics_pb
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -172,3 +180,11 @@ def usage_chart(rows: Iterable[metrics_pb.DailyUsage], names: Mapping[str, str])
         text.append("█" * length, style="green")
         text.append(f" {row.total_activities:,}, {row.profiles_enriched} enriched\n")
     return text
+
+
+def transfer(*, counted: bool) -> Progress:
+    """How far a transfer is, in what is counted or in percent; nothing where nobody looks."""
+    console = Console(stderr=True)
+    done = MofNCompleteColumn() if counted else TaskProgressColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), done, TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

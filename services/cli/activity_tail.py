@@ -1,0 +1,53 @@
+"""`prospect activity tail`: the log as it grows, until Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as rpc
+
+from services.cli import activity_entries as show
+from services.cli.activity_filter import Actions, From, Metadata, Targets, To, Users, make_filter
+from services.cli.client import ADDRESS, TOKEN_FILE, Address, AsJson, CaFile, TokenFile, calling
+
+
+def tail(
+    user: Users = None,
+    action: Actions = None,
+    start: From = None,
+    end: To = None,
+    target: Targets = None,
+    metadata: Metadata = None,
+    resume: Annotated[
+        str, typer.Option(help="The token that a tail ended with: go on from there.")
+    ] = "",
+    as_json: AsJson = False,
+    address: Address = ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
+) -> None:
+    """Follow the log: entries as they are recorded, until Ctrl-C.
+
+    Examples:
+
+      prospect activity tail --action search_executed
+
+      prospect activity tail --json | jq .metadata.query
+    """
+    request = pb.TailActivitiesRequest(
+        filter=make_filter(user, action, start, end, target, metadata), resume_token=resume
+    )
+    last = resume
+    try:
+        with calling(address, token_file, ca_file) as call:
+            stub = rpc.ActivityServiceStub(call.channel)
+            for response in stub.TailActivities(request, metadata=call.metadata):
+                if not last:
+                    typer.echo("following; Ctrl-C ends", err=True)
+                for entry in response.activities:
+                    typer.echo(show.json_line(entry) if as_json else show.line_of(entry))
+                last = response.resume_token
+    except KeyboardInterrupt:
+        typer.echo(f"\nto go on from here: --resume {last}", err=True)

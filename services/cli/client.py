@@ -1,0 +1,97 @@
+"""Calling a service from the command: where it is, who calls, and its errors as one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import typer
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from chassis.settings import SettingsError
+
+TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
+VARIABLES = {TOKEN_VARIABLE: "file with the bearer token that the commands call with"}
+NOT_FOUND_EXIT, REFUSED_EXIT = 1, 2
+
+Address = Annotated[
+    str,
+    typer.Option(envvar="PROSPECT_ACTIVITY_ADDRESS", help="host:port of the activity service."),
+]
+TokenFile = Annotated[
+    Path, typer.Option(envvar=TOKEN_VARIABLE, help="File with the bearer token to call with.")
+]
+CaFile = Annotated[
+    Path | None, typer.Option(help="PEM file of the authority that signed the service's TLS key.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
+ADDRESS = "127.0.0.1:8401"
+TOKEN_FILE = Path(".state/dev/token")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An open channel and the metadata that each call needs."""
+
+    channel: grpc.Channel
+    metadata: tuple[tuple[str, str], ...]
+
+
+@contextmanager
+def calling(address: str, token_file: Path, ca_file: Path | None) -> Iterator[Call]:
+    """Open a channel; a refused call ends the command with one line and its exit code."""
+    metadata = (("authorization", f"Bearer {_token(token_file)}"),)
+    try:
+        with _channel(address, ca_file) as channel:
+            yield Call(channel, metadata)
+    except grpc.RpcError as error:
+        if not isinstance(error, grpc.Call):
+            raise
+        code = error.code()
+        typer.secho(f"prospect: {_sentence(error, address)}", fg="red", err=True)
+        not_found = code is grpc.StatusCode.NOT_FOUND
+        raise typer.Exit(NOT_FOUND_EXIT if not_found else REFUSED_EXIT) from None
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(
+            f"no token can be read from {path} ({error.strerror}): start `prospect dev`, which"
+            f" writes one, or name a file with --token-file or {TOKEN_VARIABLE}"
+        ) from None
+
+
+def _channel(address: str, ca_file: Path | None) -> grpc.Channel:
+    if ca_file is None:
+        return grpc.insecure_channel(address)
+    try:
+        credentials = grpc.ssl_channel_credentials(ca_file.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"--ca-file {ca_file}: {error.strerror}") from None
+    return grpc.secure_channel(address, credentials)
+
+
+def _sentence(error: grpc.Call, address: str) -> str:
+    """Say what was refused: each field with its rule, and how to go on where that is known."""
+    code, text = error.code().name.lower().replace("_", " "), error.details() or ""
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        text = f"{text} ({address})"
+    status = rpc_status.from_call(error)
+    bad, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
+    for detail in status.details if status else ():
+        for message in (bad, info):
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
+    if bad.field_violations:
+        text = "; ".join(
+            f"{each.field}: {each.description} ({each.reason})" for each in bad.field_violations
+        )
+    hints = "".join(f"; {name}: {value}" for name, value in info.metadata.items())
+    return f"{code}: {text}{hints}"

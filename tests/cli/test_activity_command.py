@@ -1,0 +1,201 @@
+"""`prospect activity` as its user meets it: a process of its own against a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+import uuid
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services.cli.catalogue import ServiceName
+from services.dev import ROOT
+from tests.harness import Identity, Services
+
+ANA = "0192f0c1-0000-7000-8000-00000000000a"
+COMMANDS = ["record", "list", "get", "tail", "count", "export"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command with the environment in which it finds the service."""
+
+    environment: dict[str, str]
+
+    async def start(self, *arguments: str) -> Process:
+        """Start `prospect activity …`."""
+        command = [sys.executable, "-m", "services", "activity", *arguments]
+        return await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, env=self.environment, stdout=PIPE, stderr=PIPE
+        )
+
+    async def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Run it to its end; return exit code, output and errors."""
+        process = await self.start(*arguments)
+        output, errors = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode is not None
+        return process.returncode, output.decode(), errors.decode()
+
+    async def json(self, *arguments: str) -> list[dict[str, object]]:
+        """Run it with --json, which must go well; return the lines."""
+        code, output, errors = await self(*arguments, "--json")
+        assert (code, errors) == (0, "")
+        return [json.loads(line) for line in output.splitlines()]
+
+
+def environment(address: str, token_file: Path) -> dict[str, str]:
+    """Return the environment in which the command finds a service."""
+    return os.environ | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}",
+        "COLUMNS": "200",
+        "PROSPECT_ACTIVITY_ADDRESS": address,
+        "PROSPECT_TOKEN_FILE": str(token_file),
+    }
+
+
+@pytest.fixture
+async def prospect(services: Services, ours: Identity, tmp_path: Path) -> AsyncIterator[Command]:
+    """The command, beside a running activity service."""
+    token = tmp_path / "token"
+    token.write_text(ours.metadata()[0][1].split()[1])
+    async with services.running(ServiceName.ACTIVITY):
+        yield Command(environment(services.addresses[ServiceName.ACTIVITY], token))
+
+
+async def test_what_is_recorded_can_be_listed_counted_and_got(prospect: Command) -> None:
+    (recorded,) = await prospect.json(
+        "record", "--user", ANA, "--action", "search_executed", "--metadata", '{"query": "cfo"}'
+    )
+    activity_id = str(recorded["activity_id"])
+    listed = await prospect.json("list", "--user", ANA, "--metadata", '{"query": "cfo"}')
+    assert [each["activity_id"] for each in listed] == [activity_id]
+    assert await prospect.json("get", activity_id) == listed
+    assert await prospect.json("count", "--by", "action", "--from", "1h") == [
+        {"action": "search_executed", "count": 1}
+    ]
+
+
+async def test_output_is_a_table_by_default(prospect: Command) -> None:
+    await prospect("record", "--user", ANA, "--action", "login", "--target", "evil\x1b[31m")
+    code, output, _ = await prospect("list")
+    assert code == 0
+    assert "when (UTC)" in output
+    assert ANA in output
+    assert "\x1b[31m" not in output
+
+
+async def test_a_file_is_recorded_once_however_often_it_is_sent(
+    prospect: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "day.ndjson"
+    line = json.dumps({"user_id": ANA, "action_type": "login"})
+    path.write_text(f"{line}\n" * 1_200)
+    for _ in range(2):
+        (said,) = await prospect.json("record", "--file", str(path))
+        assert (said["recorded"], said["refused"]) == (1_200, [])
+    assert await prospect.json("count") == [{"count": 1_200}]
+
+
+async def test_a_refused_line_of_a_file_is_named_and_the_others_are_recorded(
+    prospect: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "day.csv"
+    path.write_text(f"user_id,action_type\n{ANA},login\nnobody,login\n{ANA},note_added\n")
+    code, output, errors = await prospect("record", "--file", str(path))
+    assert code == 2
+    assert output == "2 recorded, 0 there already, 1 refused\n"
+    assert "line 3: user_id:" in errors
+
+
+async def test_an_exported_csv_can_be_recorded_again_and_is_all_duplicates(
+    prospect: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.csv"
+    await prospect("record", "--user", ANA, "--action", "login", "--target", "=1+1")
+    code, output, errors = await prospect("export", str(path), "--action", "login")
+    assert (code, errors) == (0, "")
+    assert output.startswith("1 entries, ")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (said,) = await prospect.json("record", "--file", str(path))
+    assert (said["recorded"], said["duplicates"], said["refused"]) == (0, 1, [])
+
+
+async def test_an_export_that_fails_leaves_the_file_of_before(
+    prospect: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.ndjson"
+    path.write_text("before")
+    code, _, errors = await prospect("export", str(path), "--user", "nobody")
+    assert code == 2
+    assert errors.startswith("prospect: invalid argument: filter.user_ids[0]: ")
+    assert [each.name for each in tmp_path.iterdir() if "out" in each.name] == ["out.ndjson"]
+    assert path.read_text() == "before"
+
+
+async def test_tail_prints_entries_as_they_come_and_ends_well_on_ctrl_c(prospect: Command) -> None:
+    tail = await prospect.start("tail", "--json")
+    assert tail.stdout
+    assert tail.stderr
+    assert await asyncio.wait_for(tail.stderr.readline(), 30) == b"following; Ctrl-C ends\n"
+    (recorded,) = await prospect.json("record", "--user", ANA, "--action", "login")
+    line = json.loads(await asyncio.wait_for(tail.stdout.readline(), 30))
+    assert line["activity_id"] == recorded["activity_id"]
+    tail.send_signal(signal.SIGINT)
+    output, errors = await asyncio.wait_for(tail.communicate(), 30)
+    assert (tail.returncode, output) == (0, b"")
+    assert errors.startswith(b"\nto go on from here: --resume ")
+
+
+async def test_what_is_not_there_is_exit_code_1(prospect: Command) -> None:
+    code, _, errors = await prospect("get", str(uuid.uuid4()), "--at", "2026-11-24")
+    assert code == 1
+    assert errors.startswith("prospect: not found: there is no activity ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--action", "dance"),
+        ("list", "--from", "yesterday"),
+        ("record",),
+        ("record", "--file", "/nowhere"),
+        ("export", "/nowhere/out.csv"),
+    ],
+)
+async def test_a_mistaken_option_is_exit_code_2_and_says_what_it_must_be(
+    prospect: Command, arguments: tuple[str, ...]
+) -> None:
+    code, output, errors = await prospect(*arguments)
+    assert (code, output) == (2, "")
+    assert "Traceback" not in errors
+    assert errors
+
+
+async def test_a_service_out_of_reach_is_one_clear_line(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("x")
+    code, _, errors = await Command(environment("127.0.0.1:1", token))("list")
+    assert code == 2
+    assert errors.startswith("prospect: unavailable: ")
+    assert "127.0.0.1:1" in errors
+    assert errors.count("\n") == 1
+
+
+async def test_without_a_token_the_command_says_where_to_get_one(tmp_path: Path) -> None:
+    code, _, errors = await Command(environment("127.0.0.1:1", tmp_path / "none"))("list")
+    assert code == 2
+    assert "start `prospect dev`" in errors
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_every_command_has_help_with_an_example(name: str, tmp_path: Path) -> None:
+    _, output, _ = await Command(environment("", tmp_path))(name, "--help")
+    assert "Example" in output
