@@ -480,10 +480,14 @@ from compared
 group by state
 order by state
 
+-- name: avoid_nested_loops
+-- For the rest of the transaction: what is unnested from an array is always estimated as few rows.
+select set_config('enable_nestloop', 'off', true)
+
 -- name: compare_entries
 -- Of the next $5 entries after the cursor ($2, $3) that happened before $4: how many are in which state,
--- which are in no batch that was sealed in the tree of $7 leaves, and the last entry of each state. An
--- entry without a batch is older than batches are if it was recorded before $6, the tree's beginning.
+-- which are in no batch that was sealed in the tree of $7 leaves, and the last of all. An entry without a
+-- batch is older than batches are if it was recorded before $6, the tree's beginning.
 with entries as materialized (
   select created_at, activity_id, batch_id, recorded_at from activity.activity_log
   where tenant_id = $1 and (created_at, activity_id) > ($2, $3::uuid) and created_at < $4
@@ -510,8 +514,8 @@ with entries as materialized (
 select state, count(*) as entry_count,
   (array_agg(activity_id) filter (where state = 'inserted'))[:1000] as activity_ids,
   (array_agg(created_at) filter (where state = 'inserted'))[:1000] as created_ats,
-  (array_agg(activity_id order by created_at desc, activity_id desc))[1] as last_id,
-  max(created_at) as last_at
+  (select created_at from entries order by created_at desc limit 1) as last_at,
+  (select activity_id from entries order by created_at desc, activity_id desc limit 1) as last_id
 from sorted
 group by state
 order by state

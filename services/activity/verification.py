@@ -25,7 +25,9 @@ from services.activity.store import FIRST, LAST, SQL
 from services.activity.tree import TILE_LEVELS, Tree
 
 PIECE = 25_600  # leaves compared at once; whole tiles
-ENTRIES = 10_000  # entries whose batches are looked up at once
+# Entries whose batches are looked up at once: many, since batches that overlap in time are read
+# again for each of these pieces. PostgreSQL keeps what is more than its work_mem on disk.
+ENTRIES = 500_000
 _LAST_ID = UUID(int=(1 << 128) - 1)
 
 
@@ -124,6 +126,7 @@ class Verification:
         """Look for entries that no sealed batch holds."""
         about = self.question
         began_at = stored.began_at if stored else LAST
+        await self.connection.execute(SQL.avoid_nested_loops)
         after = about.start - timedelta(microseconds=1), _LAST_ID
         while True:
             rows = await self.connection.fetch(
@@ -134,7 +137,7 @@ class Verification:
                 yield finding
             if sum(row["entry_count"] for row in rows) < ENTRIES:
                 return
-            after = max((row["last_at"], row["last_id"]) for row in rows)
+            after = rows[0]["last_at"], rows[0]["last_id"]
 
     def _count(self, rows: list[asyncpg.Record]) -> Iterator[Finding]:
         for row in rows:
