@@ -10,6 +10,7 @@ from rich.console import Console
 from chassis.embedded import EmbeddedError
 from chassis.migrate import MigrationError
 from chassis.settings import SettingsError
+from services.activity.maintenance import MaintenanceError
 from services.cli import activity, config, demo, dev, events, migrate, serve
 from services.dev import StackError
 
@@ -33,7 +34,7 @@ def main() -> None:
     """Run the command; what the user can mend is one clear line and exit code 2."""
     try:
         app()
-    except (SettingsError, StackError, EmbeddedError, MigrationError) as error:
+    except (SettingsError, StackError, EmbeddedError, MigrationError, MaintenanceError) as error:
         Console(stderr=True).print(f"[red]prospect:[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
 

@@ -75,7 +75,7 @@ class Columns:
         return [
             place
             for place, action in enumerate(self.action_types)
-            if action == "add_to_list" and json.loads(self.metadata[place]).get("new_list") is True
+            if action == "add_to_list" and _says_new_list(self.metadata[place])
         ]
 
 
@@ -226,6 +226,13 @@ def time_of_id(activity_id: str) -> int | None:
 
 def _new_id(micros: int) -> str:
     return str(new_id(datetime.fromtimestamp(micros / 1_000_000)))  # noqa: DTZ006 -- its instant
+
+
+def _says_new_list(metadata: str) -> bool:
+    try:
+        return json.loads(metadata).get("new_list") is True
+    except RecursionError:  # nested deeper than Python reads, though not than Postgres does
+        return False
 
 
 def _micros(moment: datetime) -> int:

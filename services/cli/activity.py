@@ -15,7 +15,14 @@ from rich.table import Table
 
 from chassis.clock import to_datetime
 from services.cli import activity_entries as show
-from services.cli import activity_export, activity_record, activity_tail, checkpoint, verify
+from services.cli import (
+    activity_export,
+    activity_keep,
+    activity_record,
+    activity_tail,
+    checkpoint,
+    verify,
+)
 from services.cli.activity_filter import (
     Actions,
     From,
@@ -46,6 +53,10 @@ app.command("tail")(activity_tail.tail)
 app.command("export")(activity_export.export)
 app.command("verify")(verify.verify)
 app.command("checkpoint")(checkpoint.checkpoint)
+app.command("erase")(activity_keep.erase)
+app.command("retention")(activity_keep.retention)
+app.command("partitions")(activity_keep.partitions)
+app.command("maintain")(activity_keep.maintain)
 
 
 class Dimension(StrEnum):

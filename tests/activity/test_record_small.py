@@ -189,3 +189,11 @@ async def test_a_uuid_in_capitals_is_the_same_uuid(
         activity, ours, an_activity(activity_id=key.upper(), user_id=user.upper())
     )
     assert kinds(found) == {"duplicate": 1}
+
+
+async def test_metadata_nested_deeper_than_python_reads_are_recorded(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    deep = '{"a": ' + "[" * 2_000 + "]" * 2_000 + "}"
+    entry = an_activity(action_type=pb.ACTION_TYPE_ADD_TO_LIST, metadata_json=deep)
+    assert kinds(await outcomes(activity, ours, entry)) == {"recorded": 1}

@@ -18,10 +18,23 @@ import pytest
 
 from services.cli.catalogue import ServiceName
 from services.dev import ROOT
-from tests.harness import Identity, Services
+from tests.harness import Database, Identity, Services
 
 ANA = "0192f0c1-0000-7000-8000-00000000000a"
-COMMANDS = ["record", "list", "get", "tail", "count", "export"]
+COMMANDS = [
+    "record",
+    "list",
+    "get",
+    "tail",
+    "count",
+    "export",
+    "verify",
+    "checkpoint",
+    "erase",
+    "retention",
+    "partitions",
+    "maintain",
+]
 
 
 @dataclass(frozen=True)
@@ -199,3 +212,52 @@ async def test_without_a_token_the_command_says_where_to_get_one(tmp_path: Path)
 async def test_every_command_has_help_with_an_example(name: str, tmp_path: Path) -> None:
     _, output, _ = await Command(environment("", tmp_path))(name, "--help")
     assert "Example" in output
+
+
+async def test_a_user_is_erased_with_a_receipt(prospect: Command) -> None:
+    await prospect.json("record", "--user", ANA, "--action", "login")
+    (receipt,) = await prospect.json("erase", ANA, "--yes")
+    assert (receipt["user_id"], receipt["erased_count"]) == (ANA, "1")
+    assert await prospect.json("list", "--user", ANA) == []
+
+
+async def test_erasing_asks_first_and_takes_no_for_an_answer(prospect: Command) -> None:
+    await prospect.json("record", "--user", ANA, "--action", "login")
+    code, _, errors = await prospect("erase", ANA)
+    assert code == 1
+    assert "cannot be undone" in errors
+    assert len(await prospect.json("list", "--user", ANA)) == 1
+
+
+async def test_retention_is_shown_and_set(prospect: Command) -> None:
+    assert await prospect.json("retention") == [{"retention_days": 395, "is_default": True}]
+    assert await prospect.json("retention", "90") == [{"retention_days": 90}]
+    code, _, errors = await prospect("retention", "400")
+    assert code == 2
+    assert "retention_days" in errors
+
+
+async def test_partitions_are_shown_to_an_auditor(
+    prospect: Command, ours: Identity, tmp_path: Path
+) -> None:
+    audit = tmp_path / "audit"
+    audit.write_text(ours.metadata("activity:audit")[0][1].split()[1])
+    code, output, _ = await prospect("partitions", "--token-file", str(audit))
+    assert code == 0
+    assert "is made about" in output
+    code, _, errors = await prospect("partitions")
+    assert code == 2
+    assert "activity:audit" in errors
+
+
+async def test_maintenance_drops_months_beyond_retention_given_the_owners_dsn_alone(
+    database: Database,
+) -> None:
+    await database.fetch("select activity.ensure_partitions('2020-01-01', '2020-02-01')")
+    owner = {"PROSPECT_POSTGRES_OWNER_DSN": database.dsn("activity_owner")}
+    command = Command(os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"} | owner)
+    (planned,) = await command.json("maintain", "--dry-run")
+    assert planned == {"dropped": ["2020-01", "2020-02"], "dry_run": True}
+    (done,) = await command.json("maintain")
+    assert done == {"dropped": ["2020-01", "2020-02"], "dry_run": False}
+    assert await command.json("maintain") == [{"dropped": [], "dry_run": False}]

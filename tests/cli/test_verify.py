@@ -21,21 +21,6 @@ from services.dev import ROOT
 from tests.activity.sealed_log import SealedLog
 from tests.harness import Database, Identity, Services
 
-COMMAND = """
-import sys
-import typer
-from chassis.settings import SettingsError
-from services.cli import checkpoint, verify
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command("verify")(verify.verify)
-app.command("checkpoint")(checkpoint.checkpoint)
-try:
-    app()
-except SettingsError as error:
-    print(f"prospect: {error}", file=sys.stderr)
-    sys.exit(2)
-"""
-
 
 @dataclass(frozen=True)
 class Done:
@@ -49,7 +34,7 @@ class Done:
 async def run(*arguments: object) -> Done:
     """Run the command as a process of its own, beside the services of this one."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", COMMAND, *map(str, arguments)),
+        *(sys.executable, "-m", "services", "activity", *map(str, arguments)),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", "COLUMNS": "160"},
         stdout=asyncio.subprocess.PIPE,

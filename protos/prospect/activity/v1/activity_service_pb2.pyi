@@ -127,6 +127,7 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_SEALED_NDJSON: _ExportFormat.ValueType  # 3
     """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
     hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+    Take the checkpoint before the export: lines sealed after it are not covered by it.
     """
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
@@ -141,6 +142,7 @@ EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 2
 EXPORT_FORMAT_SEALED_NDJSON: ExportFormat.ValueType  # 3
 """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
 hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+Take the checkpoint before the export: lines sealed after it are not covered by it.
 """
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
@@ -159,7 +161,9 @@ class _FindingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingKi
     FINDING_KIND_INSERTED: _FindingKind.ValueType  # 3
     """FINDING_KIND_INSERTED is an entry that claims to be sealed and was not."""
     FINDING_KIND_TREE: _FindingKind.ValueType  # 4
-    """FINDING_KIND_TREE is a tree of sealed hashes that does not have the signed root."""
+    """FINDING_KIND_TREE is a tree of sealed hashes that does not have the signed root, also where a whole batch
+    is gone with its hashes.
+    """
 
 class FindingKind(_FindingKind, metaclass=_FindingKindEnumTypeWrapper):
     """FindingKind is what is wrong."""
@@ -173,7 +177,9 @@ FINDING_KIND_REMOVED: FindingKind.ValueType  # 2
 FINDING_KIND_INSERTED: FindingKind.ValueType  # 3
 """FINDING_KIND_INSERTED is an entry that claims to be sealed and was not."""
 FINDING_KIND_TREE: FindingKind.ValueType  # 4
-"""FINDING_KIND_TREE is a tree of sealed hashes that does not have the signed root."""
+"""FINDING_KIND_TREE is a tree of sealed hashes that does not have the signed root, also where a whole batch
+is gone with its hashes.
+"""
 Global___FindingKind: _TypeAlias = FindingKind  # noqa: Y015
 
 @_typing.final
@@ -954,10 +960,10 @@ class Checkpoint(_message.Message):
     note: _builtins.str
     """note is the text that was signed and its signature, in the form of a C2SP signed note (tlog-checkpoint)."""
     public_key: _builtins.str
-    """public_key is the Ed25519 key that checks the signature, PEM. Trust a key that you got once and kept, not this one."""
+    """public_key is the Ed25519 key that checks this note's signature, PEM; after a change of key it may be the former one. Trust a key that you got once and kept, not this one."""
     @_builtins.property
     def sealed_at(self) -> _timestamp_pb2.Timestamp:
-        """sealed_at is when it was signed."""
+        """sealed_at is when it was signed; it is told and not itself signed."""
 
     def __init__(
         self,
@@ -1181,7 +1187,7 @@ class VerifyProgress(_message.Message):
     checked_count: _builtins.int
     """checked_count is how many entries were compared so far."""
     total_count: _builtins.int
-    """total_count is how many there are to compare."""
+    """total_count is how many there are to compare, at most."""
     def __init__(
         self,
         *,
@@ -1259,7 +1265,7 @@ class VerifySummary(_message.Message):
     expired_count: _builtins.int
     """expired_count is how many are known by their hash alone, since they are older than the log is kept."""
     unsealed_count: _builtins.int
-    """unsealed_count is how many entries are so new that they are not sealed yet."""
+    """unsealed_count is how many entries are not sealed: so new, or older than sealing itself."""
     finding_count: _builtins.int
     """finding_count is how many findings there were; at most 1,000 of them were sent."""
     def __init__(
