@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from chassis.database import Pool, tenant_snapshot
+from chassis.database import Pool
 from services.activity import checkpoint as notes
-from services.activity.sealed_export import sealed_lines
 from services.cli.catalogue import ServiceName
 from services.dev import ROOT
 from tests.activity.sealed_log import SealedLog
@@ -62,9 +61,8 @@ class Kept:
     async def export(self) -> Path:
         """Write a sealed export."""
         path = self.folder / "export.ndjson"
-        async with tenant_snapshot(self.log.pool, self.log.tenant_id) as connection:
-            pieces = [each async for each in sealed_lines(connection, self.log.tenant_id)]
-        path.write_text("".join(f"{line}\n" for piece in pieces for line in piece))
+        exported = await run("export", path, "--format", "sealed-ndjson", *self.server)
+        assert (exported.exit_code, exported.stderr) == (0, "")
         return path
 
 
