@@ -102,6 +102,24 @@ async def test_another_tenants_entries_are_not_counted(
     assert [each.activity_count for each in answer.counts] == [0]
 
 
+async def test_entries_made_anonymous_are_listed_counted_and_got_without_who_and_what(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    entry = an_entry(target_id="list-7", metadata_json='{"query": "cfo"}', user_agent="curl/8")
+    await log.record(activity, ours, [entry])
+    admin = ours.metadata("activity:admin activity:read")
+    await activity.EraseUser(pb.EraseUserRequest(user_id=entry.user_id), metadata=admin)
+    page = await activity.ListActivities(pb.ListActivitiesRequest(), metadata=admin)
+    by_user = pb.CountActivitiesRequest(group_by=[pb.COUNT_DIMENSION_USER])
+    (count,) = (await activity.CountActivities(by_user, metadata=admin)).counts
+    (listed,) = page.activities
+    nobody = str(uuid.UUID(int=0))
+    assert (listed.activity_id, listed.user_id) == (entry.activity_id, nobody)
+    assert (listed.target_id, listed.metadata_json, listed.user_agent) == ("", "{}", "")
+    assert (count.user_id, count.activity_count) == (nobody, 1)
+    assert await got(activity, ours, pb.GetActivityRequest(activity_id=entry.activity_id)) == listed
+
+
 async def test_counts_by_hour_name_the_beginning_of_the_hour(
     activity: ActivityServiceAsyncStub, ours: Identity
 ) -> None:
