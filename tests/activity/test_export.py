@@ -7,6 +7,7 @@ import io
 import json
 import os
 import uuid
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
+from services.activity import store
 from services.cli.catalogue import ServiceName
 from tests.activity import log
 from tests.harness import Database, Identity, Services, violations
@@ -205,3 +207,33 @@ async def test_an_entry_recorded_while_an_export_runs_is_not_in_it(
         await log.record(activity, ours, [later])
         rest = b"".join([each.chunk async for each in chunks])
     assert later.activity_id.encode() not in rest
+
+
+async def test_an_export_whose_client_stands_still_lets_go_of_the_database(
+    services: Services, ours: Identity, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient = store.SQL.plan_export.replace("'60s'", "'100ms'")
+    monkeypatch.setitem(store.SQL.statements, "plan_export", impatient)
+    async with services.running(ServiceName.ACTIVITY) as channel:
+        await database.fetch(MANY, ours.tenant_id, 100_000)
+        activity = grpc_api.ActivityServiceStub(channel)
+        call = activity.ExportActivities(pb.ExportActivitiesRequest(), metadata=ours.metadata())
+        chunks = aiter(call)
+        await anext(chunks)
+        while await database.fetch(
+            "select 1 from pg_stat_activity where xact_start is not null and query ~ 'as line'"
+            " and application_name = 'prospect-activity'"
+        ):
+            pass  # the service runs in this loop, and is given time by the await
+        with pytest.raises(grpc.aio.AioRpcError):
+            await to_the_end(chunks)
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        again = activity.ExportActivities(pb.ExportActivitiesRequest(), metadata=ours.metadata())
+        assert await again.read()
+        again.cancel()
+
+
+async def to_the_end(chunks: AsyncIterator[pb.ExportActivitiesResponse]) -> None:
+    """Take what is left."""
+    async for _ in chunks:
+        pass
