@@ -133,8 +133,9 @@ async def test_a_failed_call_is_tried_again_and_each_call_is_written_down(
 
 
 async def test_the_watch_begins_with_a_snapshot_and_closes_after_the_end(
-    enrichment: EnrichmentServiceAsyncStub, ours: Identity
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
+    await sandbox_desk.order("exa", "latency", value=0.5)  # so that the watch is there in time
     asked = await enrichment.RequestEnrichment(
         pb.RequestEnrichmentRequest(name="Ada Lovelace", company="Analytical Engines"),
         metadata=ours.metadata(),
