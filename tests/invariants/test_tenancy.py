@@ -146,6 +146,30 @@ async def test_a_partition_cannot_be_read_past_its_parent(database: Database) ->
     await pool.close()
 
 
+async def test_the_view_that_reads_as_the_owner_gives_the_own_tenants_rows_only(
+    database: Database,
+) -> None:
+    ours = uuid.uuid4()
+    await fill(database, ours)
+    await fill(database, uuid.uuid4())
+    pool = await open_pool(database.dsn("activity_app"), schema="activity", size=1)
+    async with tenant_transaction(pool, ours) as connection:
+        seen = await connection.fetch("select tenant_id from activity.own_log")
+    assert [row["tenant_id"] for row in seen] == [ours]
+    assert await pool.fetchval("select count(*) from activity.own_log") == 0
+    await pool.close()
+
+
+async def test_no_other_view_reads_past_row_level_security(database: Database) -> None:
+    rows = await database.fetch(
+        "select c.oid::regclass::text as name from pg_class c"
+        " join pg_namespace n on n.oid = relnamespace"
+        " where nspname = any($1) and relkind in ('v', 'm')",
+        list(SERVICES),
+    )
+    assert [row["name"] for row in rows] == ["activity.own_log"]
+
+
 @pytest.mark.parametrize(
     ("service", "role", "statement"),
     [

@@ -123,7 +123,9 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_NDJSON: _ExportFormat.ValueType  # 1
     """EXPORT_FORMAT_NDJSON is one JSON object a line."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 2
-    """EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula begins with '."""
+    """EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula
+    (it begins with = + - @, a tab or a line break), or that begins with ' itself, gets a ' before it.
+    """
     EXPORT_FORMAT_SEALED_NDJSON: _ExportFormat.ValueType  # 3
     """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
     hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
@@ -138,7 +140,9 @@ EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 EXPORT_FORMAT_NDJSON: ExportFormat.ValueType  # 1
 """EXPORT_FORMAT_NDJSON is one JSON object a line."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 2
-"""EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula begins with '."""
+"""EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula
+(it begins with = + - @, a tab or a line break), or that begins with ' itself, gets a ' before it.
+"""
 EXPORT_FORMAT_SEALED_NDJSON: ExportFormat.ValueType  # 3
 """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
 hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
@@ -636,7 +640,9 @@ class ListActivitiesRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """page_size is how many entries a page holds, 1 to 1,000; absent means 100."""
+    """page_size is how many entries a page holds at most, 1 to 1,000; absent means 100. A page of large entries
+    ends earlier, so that it fits a message: only next_page_token says whether there are more.
+    """
     page_token: _builtins.str
     """page_token is the next_page_token of the page before, with the same filter and order; absent means the first page."""
     order_by: _builtins.str
@@ -800,7 +806,9 @@ class TailActivitiesRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """resume_token goes on after the response that carried it, for as long as the broker keeps events (7 days); absent means from now on."""
+    """resume_token goes on after the response that carried it, for as long as the broker keeps events (7 days); absent means from now on.
+    One from before that is INVALID_ARGUMENT (resume_token.expired).
+    """
     @_builtins.property
     def filter(self) -> Global___ActivityFilter:
         """filter chooses the entries; absent means all."""
@@ -821,7 +829,9 @@ Global___TailActivitiesRequest: _TypeAlias = TailActivitiesRequest  # noqa: Y015
 
 @_typing.final
 class TailActivitiesResponse(_message.Message):
-    """TailActivitiesResponse is what one event brought, or (without activities) word that nothing did for a while."""
+    """TailActivitiesResponse is what one event brought, or (without activities) word that nothing did for a while.
+    A large event comes in pieces of at most 1,000 entries; until the last, resume_token repeats the event.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
