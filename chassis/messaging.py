@@ -85,8 +85,10 @@ class OutgoingEvent:
         return headers | ({"traceparent": self.traceparent} if self.traceparent else {})
 
 
-async def connect(url: str, name: str, credentials: Path | None = None) -> Client:
-    """Connect and keep reconnecting for as long as the process lives."""
+async def connect(
+    url: str, name: str, credentials: Path | None = None, *, persist: bool = True
+) -> Client:
+    """Connect; `persist` tries again for as long as the process lives, as a service does."""
 
     async def on_error(error: Exception) -> None:
         _log.warning("nats trouble", error=repr(error))
@@ -95,7 +97,8 @@ async def connect(url: str, name: str, credentials: Path | None = None) -> Clien
         url,
         name=name,
         user_credentials=str(credentials) if credentials else None,
-        max_reconnect_attempts=-1,
+        allow_reconnect=persist,
+        max_reconnect_attempts=-1 if persist else 1,
         reconnect_time_wait=0.5,
         connect_timeout=5,
         error_cb=on_error,

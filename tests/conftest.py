@@ -46,6 +46,14 @@ async def database(postgres: embedded.Postgres) -> AsyncIterator[Database]:
     await admin(postgres, f"drop database {name} with (force)")
 
 
+@pytest.fixture(scope="session")
+def shared_database(postgres: embedded.Postgres) -> Database:
+    """One copy for the tests that leave it as it was, or only add rows of tenants of their own."""
+    name = f"shared_{uuid.uuid4().hex}"
+    asyncio.run(admin(postgres, f"create database {name} template {TEMPLATE} strategy file_copy"))
+    return Database(postgres, name)
+
+
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[embedded.Nats]:
     """A NATS server of the test's own."""

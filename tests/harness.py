@@ -21,7 +21,7 @@ from grpc_status import rpc_status
 from pydantic import SecretStr
 
 from chassis import embedded, service
-from services.cli.catalogue import ServiceName, wiring_of
+from services.cli.catalogue import ServiceName, settings_of, wiring_of
 from services.dev import ALL_SCOPES, mint
 
 
@@ -105,7 +105,7 @@ class Services:
         }
         if name is ServiceName.ACTIVITY:
             values["log_signing_key_file"] = self._log_key_file()
-        config = wiring.settings(**(values | settings))
+        config = settings_of(name)(**(values | settings))
         stopping = asyncio.Event()
         serving = asyncio.create_task(
             service.serve(

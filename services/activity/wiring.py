@@ -10,11 +10,10 @@ from typing import TypeVar
 
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
-from pydantic import Field
 
 from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
-from chassis.settings import ServiceSettings, SettingsError
+from chassis.settings import SettingsError
 from services import topology
 from services.activity import events
 from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
@@ -23,29 +22,11 @@ from services.activity.keeping import Keeper
 from services.activity.partitions import Partitions
 from services.activity.recorder import Recorder
 from services.activity.sealing import Sealer
+from services.activity.settings import Settings
 from services.activity.tools import Tools
 
 T = TypeVar("T")
-FOLDER = Path(__file__).parent
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
-
-
-class Settings(ServiceSettings):
-    """What the activity service reads beside the common settings."""
-
-    retention_days: int = Field(395, ge=31, description="how long the log is kept (activity)")
-    tail_backlog_bytes: int = Field(
-        8 * 1024 * 1024, ge=1, description="events a tail may have to deliver before it is cut off"
-    )
-    tail_rest_seconds: float = Field(
-        15, gt=0, description="how long a tail may be silent before it says that it is there"
-    )
-    log_signing_key_file: Path = Field(
-        description="PEM Ed25519 private key that signs the log's checkpoints"
-    )
-    log_former_keys_file: Path | None = Field(
-        None, description="PEM Ed25519 public keys that signed earlier checkpoints"
-    )
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:

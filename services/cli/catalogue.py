@@ -26,16 +26,20 @@ class ServiceName(StrEnum):
 class Wiring:
     """What a service's wiring module offers."""
 
-    folder: Path
     topology: Topology
-    settings: type[ServiceSettings]
     build: Callable[[Foundation, Any], Awaitable[Parts]]
 
 
 def wiring_of(name: ServiceName) -> Wiring:
     """Import a service's wiring, and only that one: a process holds one service's code."""
     module = import_module(f"services.{name.value}.wiring")
-    return Wiring(module.FOLDER, module.TOPOLOGY, module.Settings, module.build)
+    return Wiring(module.TOPOLOGY, module.build)
+
+
+def settings_of(name: ServiceName) -> type[ServiceSettings]:
+    """Return the class of a service's settings, without importing the service."""
+    settings: type[ServiceSettings] = import_module(f"services.{name.value}.settings").Settings
+    return settings
 
 
 def folder_of(name: ServiceName) -> Path:
@@ -48,5 +52,5 @@ def known_variables() -> dict[str, str]:
     known = {"PROSPECT_POSTGRES_OWNER_DSN": "DSN of the role that migrates, <service>_owner"}
     known |= client.VARIABLES
     for name in ServiceName:
-        known |= variables(wiring_of(name).settings)
+        known |= variables(settings_of(name))
     return known

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chassis.settings import PREFIX, refuse_unknown
-from services.cli.catalogue import ServiceName, known_variables, wiring_of
+from services.cli.catalogue import ServiceName, known_variables, settings_of
 
 
 def config(
@@ -49,7 +49,7 @@ def config(
 def _fields(name: ServiceName | None) -> list[tuple[str, FieldInfo]]:
     fields: dict[str, FieldInfo] = {}
     for each in [name] if name else list(ServiceName):
-        fields |= wiring_of(each).settings.model_fields
+        fields |= settings_of(each).model_fields
     return list(fields.items())
 
 

@@ -80,7 +80,7 @@ def _parse(subject: str, body: str) -> Message:
 
 
 async def _publish(url: str, event: OutgoingEvent) -> None:
-    client = await asyncio.wait_for(messaging.connect(url, "prospect-cli"), 5)
+    client = await asyncio.wait_for(messaging.connect(url, "prospect-cli", persist=False), 5)
     try:
         await messaging.publish(client, event)
     finally:

@@ -12,7 +12,7 @@ import uvloop
 from chassis import service
 from chassis.settings import load, refuse_unknown
 from chassis.telemetry import configure_logging
-from services.cli.catalogue import ServiceName, known_variables, wiring_of
+from services.cli.catalogue import ServiceName, known_variables, settings_of, wiring_of
 
 
 def serve(
@@ -23,8 +23,8 @@ def serve(
     Example: prospect serve activity
     """
     refuse_unknown(os.environ, known_variables())
+    settings = load(settings_of(name))
     wiring = wiring_of(name)
-    settings = load(wiring.settings)
     configure_logging(name.value, settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(

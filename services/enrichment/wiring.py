@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import httpx
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
-from pydantic import Field, SecretStr
 
 from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
-from chassis.settings import ServiceSettings
 from services import topology
 from services.enrichment import events
 from services.enrichment.api import SCOPES, EnrichmentApi, Intake
@@ -19,6 +15,7 @@ from services.enrichment.breakers import SourceBreaker
 from services.enrichment.execution import Ask, Tools
 from services.enrichment.facts import facts_of
 from services.enrichment.findings import Answer, SourceName
+from services.enrichment.settings import Settings
 from services.enrichment.sources.claude import Claude
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.exa import Exa
@@ -27,46 +24,7 @@ from services.enrichment.store import ClaimedRun
 from services.enrichment.watch import Watchers
 from services.enrichment.worker import Worker
 
-FOLDER = Path(__file__).parent
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED,))
-
-
-class Settings(ServiceSettings):
-    """What the enrichment service reads beside the common settings."""
-
-    contactout_url: str = Field("https://api.contactout.com", description="ContactOut (enrichment)")
-    contactout_api_key: SecretStr = Field(description="ContactOut's key (enrichment)")
-    exa_url: str = Field("https://api.exa.ai", description="Exa (enrichment)")
-    exa_api_key: SecretStr = Field(description="Exa's key (enrichment)")
-    sec_data_url: str = Field("https://data.sec.gov", description="SEC submissions (enrichment)")
-    sec_archives_url: str = Field("https://www.sec.gov", description="SEC filings (enrichment)")
-    sec_user_agent: str = Field(
-        description="company and e-mail that the SEC may write to, which it demands (enrichment)"
-    )
-    anthropic_url: str = Field("https://api.anthropic.com", description="Claude (enrichment)")
-    anthropic_api_key: SecretStr = Field(description="Claude's key (enrichment)")
-    claude_model: str = Field("claude-sonnet-5-5", description="model id (enrichment)")
-    run_deadline_seconds: float = Field(
-        120, gt=0, description="a run ends by then with what it has (enrichment)"
-    )
-    call_timeout_seconds: float = Field(
-        30, gt=0, description="longest that one source is waited for (enrichment)"
-    )
-    lease_seconds: float = Field(
-        10, gt=0, description="a dead worker's runs are taken over after this (enrichment)"
-    )
-    runs_in_hand: int = Field(64, ge=1, description="runs driven at once (enrichment)")
-    breaker_failures: int = Field(
-        5, ge=1, description="failures in a row that open a source's breaker (enrichment)"
-    )
-    breaker_reset_seconds: float = Field(
-        20, gt=0, description="how long an open breaker leaves a source alone (enrichment)"
-    )
-    ask_paid_again: bool = Field(
-        False,
-        description="ask a paid source once more when a crash lost its reply, at the risk of "
-        "paying twice (enrichment)",
-    )
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:

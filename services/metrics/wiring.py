@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as grpc_api
-from pydantic import Field
 
 from chassis.service import Foundation, Parts, Topology
-from chassis.settings import ServiceSettings
 from services import topology
 from services.metrics import events
 from services.metrics.activity_log import ActivityLog
 from services.metrics.api import SCOPES, MetricsApi
+from services.metrics.settings import Settings
 
-FOLDER = Path(__file__).parent
 TOPOLOGY = Topology(topology.STREAMS, (topology.ACTIVITY_RECORDED, topology.DAILY))
-
-
-class Settings(ServiceSettings):
-    """What the metrics service reads beside the common settings."""
-
-    activity_address: str = Field(description="host:port of the activity service (metrics)")
-    activity_token_file: Path = Field(
-        description="file with a token that has the scope activity:audit (metrics)"
-    )
-    activity_ca_file: Path | None = Field(
-        None, description="PEM of the authority that signed activity's certificate (metrics)"
-    )
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:

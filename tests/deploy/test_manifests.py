@@ -104,9 +104,9 @@ WIRED = sorted(path.parent.name for path in (ROOT / "services").glob("*/wiring.p
 def test_a_pod_is_given_every_setting_it_needs_and_none_it_does_not_know(
     service: str, dev: Objects
 ) -> None:
-    wiring = importlib.import_module(f"services.{service}.wiring")
-    given, known = variables_of(dev, service), settings.variables(wiring.Settings)
-    fields = wiring.Settings.model_fields.items()
+    own = importlib.import_module(f"services.{service}.settings").Settings
+    given, known = variables_of(dev, service), settings.variables(own)
+    fields = own.model_fields.items()
     needed = {f"PROSPECT_{name}".upper() for name, field in fields if field.is_required()}
     assert given - known.keys() == set()
     assert needed - given == set()

@@ -55,3 +55,26 @@ def test_it_imports_nothing_that_is_for_development_only(module: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+ONE_SERVICE = """
+import sys
+from services import __main__
+from services.cli.catalogue import ServiceName, known_variables, wiring_of
+known_variables()
+wiring_of(ServiceName("{service}"))
+print(*sorted(name for name in sys.modules if name.endswith(".wiring")))
+"""
+
+
+@pytest.mark.parametrize("service", ["activity", "enrichment", "metrics"])
+def test_a_process_that_serves_holds_the_code_of_its_own_service_only(service: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_SERVICE.format(service=service)],
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [f"services.{service}.wiring"]

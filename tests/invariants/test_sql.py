@@ -44,25 +44,25 @@ async def prepare(database: Database, service: str, role: str, sql: str) -> None
 
 @pytest.mark.parametrize(("service", "name", "sql"), STATEMENTS)
 async def test_each_statement_is_good_against_the_migrated_schema(
-    database: Database, service: str, name: str, sql: str
+    shared_database: Database, service: str, name: str, sql: str
 ) -> None:
-    await prepare(database, service, ROLES.get(name, f"{service}_app"), sql)
+    await prepare(shared_database, service, ROLES.get(name, f"{service}_app"), sql)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("sql", CHASSIS)
 async def test_each_statement_of_the_chassis_is_good_in_each_schema(
-    database: Database, service: str, sql: str
+    shared_database: Database, service: str, sql: str
 ) -> None:
-    await prepare(database, service, f"{service}_app", sql)
+    await prepare(shared_database, service, f"{service}_app", sql)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("sql", RELAY)
 async def test_each_statement_of_the_relay_is_good_as_its_role(
-    database: Database, service: str, sql: str
+    shared_database: Database, service: str, sql: str
 ) -> None:
-    await prepare(database, service, f"{service}_relay", sql)
+    await prepare(shared_database, service, f"{service}_relay", sql)
 
 
 @pytest.mark.parametrize("service", SERVICES)

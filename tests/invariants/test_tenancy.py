@@ -34,6 +34,14 @@ TENANT_TABLES = (
     "metrics.reconciliations",
     "metrics.usage_metrics_daily",
 )
+
+
+@pytest.fixture
+def database(shared_database: Database) -> Database:
+    """Each test has tenants of its own, so one database serves all."""
+    return shared_database
+
+
 ROWS = Path(__file__).with_name("one_row_each.sql").read_text()
 
 

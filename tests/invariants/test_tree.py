@@ -46,7 +46,15 @@ def test_every_module_says_why_it_exists() -> None:
 
 
 def test_each_service_has_the_same_files() -> None:
-    wanted = {"wiring.py", "api.py", "events.py", "store.py", "queries.sql", "schema.sql"}
+    wanted = {
+        "wiring.py",
+        "settings.py",
+        "api.py",
+        "events.py",
+        "store.py",
+        "queries.sql",
+        "schema.sql",
+    }
     for service in ("activity", "enrichment", "metrics"):
         names = {path.name for path in (ROOT / "services" / service).iterdir()}
         assert wanted <= names

@@ -1,0 +1,27 @@
+"""What the activity service reads from its environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from chassis.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the activity service reads beside the common settings."""
+
+    retention_days: int = Field(395, ge=31, description="how long the log is kept (activity)")
+    tail_backlog_bytes: int = Field(
+        8 * 1024 * 1024, ge=1, description="events a tail may have to deliver before it is cut off"
+    )
+    tail_rest_seconds: float = Field(
+        15, gt=0, description="how long a tail may be silent before it says that it is there"
+    )
+    log_signing_key_file: Path = Field(
+        description="PEM Ed25519 private key that signs the log's checkpoints"
+    )
+    log_former_keys_file: Path | None = Field(
+        None, description="PEM Ed25519 public keys that signed earlier checkpoints"
+    )
