@@ -6,13 +6,20 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import to_datetime
-from chassis.settings import SettingsError
-from services.cli.verify import service_at, told
+from services.cli.client import (
+    ADDRESS,
+    TOKEN_FILE,
+    Address,
+    AsJson,
+    CaFile,
+    TokenFile,
+    calling,
+)
 
 
 def checkpoint(
@@ -21,13 +28,10 @@ def checkpoint(
         Path | None,
         typer.Option(help="Write the service's public key here, to be compared with its owner's."),
     ] = None,
-    address: Annotated[
-        str, typer.Option(envvar="PROSPECT_ACTIVITY_ADDRESS", help="Where activity listens.")
-    ] = "127.0.0.1:8401",
-    token_file: Annotated[
-        Path, typer.Option(envvar="PROSPECT_TOKEN_FILE", help="A file with your token.")
-    ] = Path(".state/dev/token"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
+    address: Address = ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
 ) -> None:
     """Print the newest checkpoint; keep it where who can write to the database cannot.
 
@@ -37,11 +41,9 @@ def checkpoint(
 
       prospect activity checkpoint --note note.txt --public-key key.pem
     """
-    service = service_at(address, token_file)
-    try:
-        answer = service.stub.GetCheckpoint(pb.GetCheckpointRequest(), metadata=service.metadata)
-    except grpc.RpcError as error:
-        raise SettingsError(f"the activity service did not answer: {told(error)}") from None
+    with calling(address, token_file, ca_file) as call:
+        stub = grpc_api.ActivityServiceStub(call.channel)
+        answer = stub.GetCheckpoint(pb.GetCheckpointRequest(), metadata=call.metadata)
     found = answer.checkpoint
     if note:
         note.write_text(found.note, encoding="utf-8")

@@ -43,7 +43,9 @@ class Call:
 
 
 @contextmanager
-def calling(address: str, token_file: Path, ca_file: Path | None) -> Iterator[Call]:
+def calling(
+    address: str, token_file: Path, ca_file: Path | None, *, not_found: int = NOT_FOUND_EXIT
+) -> Iterator[Call]:
     """Open a channel; a refused call ends the command with one line and its exit code."""
     metadata = (("authorization", f"Bearer {_token(token_file)}"),)
     try:
@@ -54,8 +56,8 @@ def calling(address: str, token_file: Path, ca_file: Path | None) -> Iterator[Ca
             raise
         code = error.code()
         typer.secho(f"prospect: {_sentence(error, address)}", fg="red", err=True)
-        not_found = code is grpc.StatusCode.NOT_FOUND
-        raise typer.Exit(NOT_FOUND_EXIT if not_found else REFUSED_EXIT) from None
+        found = code is not grpc.StatusCode.NOT_FOUND
+        raise typer.Exit(REFUSED_EXIT if found else not_found) from None
 
 
 def _token(path: Path) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import grpc
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from prospect.activity.v1 import activity_service_pb2 as pb
@@ -20,6 +19,17 @@ from chassis.clock import to_datetime
 from chassis.settings import SettingsError
 from services.activity import checkpoint, merkle
 from services.activity.offline import OfflineVerification
+from services.cli.client import (
+    ADDRESS,
+    REFUSED_EXIT,
+    TOKEN_FILE,
+    Address,
+    AsJson,
+    CaFile,
+    Call,
+    TokenFile,
+    calling,
+)
 
 SHOWN = 1_000
 Line = Mapping[str, Any]
@@ -48,14 +58,6 @@ class Outcome:
         return counts | self.summary | {"findings": self.findings}
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The activity service, called as one tenant."""
-
-    stub: grpc_api.ActivityServiceStub
-    metadata: tuple[tuple[str, str], ...]
-
-
 def verify(
     file: Annotated[
         Path | None, typer.Option(help="A sealed export to verify without a server.")
@@ -67,13 +69,10 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option(help="The PEM public key of the log that you trust.")
     ] = None,
-    address: Annotated[
-        str, typer.Option(envvar="PROSPECT_ACTIVITY_ADDRESS", help="Where activity listens.")
-    ] = "127.0.0.1:8401",
-    token_file: Annotated[
-        Path, typer.Option(envvar="PROSPECT_TOKEN_FILE", help="A file with your token.")
-    ] = Path(".state/dev/token"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
+    address: Address = ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
 ) -> None:
     """Verify that the log is as it was sealed; exit code 1 where it is not.
 
@@ -91,7 +90,8 @@ def verify(
     key = _public_key(public_key) if public_key else None
     note = _text(kept) if kept else None
     if file is None:
-        outcome = _online(service_at(address, token_file), note, key, quiet=as_json)
+        with calling(address, token_file, ca_file, not_found=REFUSED_EXIT) as call:
+            outcome = _online(call, note, key, quiet=as_json)
     elif note is None or key is None:
         raise SettingsError("--file needs --checkpoint and --public-key: what to verify it against")
     else:
@@ -121,26 +121,22 @@ def _offline(file: Path, note: str, key: Ed25519PublicKey) -> Outcome:
     return outcome
 
 
-def _online(
-    service: Service, note: str | None, key: Ed25519PublicKey | None, *, quiet: bool
-) -> Outcome:
+def _online(call: Call, note: str | None, key: Ed25519PublicKey | None, *, quiet: bool) -> Outcome:
     outcome = Outcome()
-    try:
-        if note or key:
-            _compare_with_kept(outcome, service, note, key)
-        responses = service.stub.VerifyLog(pb.VerifyLogRequest(), metadata=service.metadata)
-        for said in _shown(responses, quiet=quiet):
-            _take(outcome, said)
-    except grpc.RpcError as error:
-        raise SettingsError(f"the activity service did not answer: {told(error)}") from None
+    stub = grpc_api.ActivityServiceStub(call.channel)
+    if note or key:
+        _compare_with_kept(outcome, call, note, key)
+    for said in _shown(stub.VerifyLog(pb.VerifyLogRequest(), metadata=call.metadata), quiet=quiet):
+        _take(outcome, said)
     return outcome
 
 
 def _compare_with_kept(
-    outcome: Outcome, service: Service, note: str | None, key: Ed25519PublicKey | None
+    outcome: Outcome, call: Call, note: str | None, key: Ed25519PublicKey | None
 ) -> None:
     """Find out whether what was kept is the beginning of what the service signs for now."""
-    answer = service.stub.GetCheckpoint(pb.GetCheckpointRequest(), metadata=service.metadata)
+    stub = grpc_api.ActivityServiceStub(call.channel)
+    answer = stub.GetCheckpoint(pb.GetCheckpointRequest(), metadata=call.metadata)
     trusted = key or checkpoint.public_key(answer.checkpoint.public_key.encode())
     try:
         new = checkpoint.read(answer.checkpoint.note, trusted)
@@ -154,7 +150,7 @@ def _compare_with_kept(
     request = pb.GetLogProofRequest(
         consistency=pb.ConsistencyQuery(first_tree_size=old.size), tree_size=new.size
     )
-    proof = service.stub.GetLogProof(request, metadata=service.metadata)
+    proof = stub.GetLogProof(request, metadata=call.metadata)
     if not merkle.verify_consistency(old.size, new.size, old.root, new.root, proof.hashes):
         outcome.add("tree", "", "", "the log that was kept is not the beginning of this one")
 
@@ -212,13 +208,6 @@ def _print(outcome: Outcome, *, as_json: bool) -> None:
     typer.echo(f"{said} ({counts or 'nothing sealed'}); root {outcome.summary.get('root_hash')}")
 
 
-def service_at(address: str, token_file: Path) -> Service:
-    """Return the service at an address, called with the token in a file."""
-    token = _text(token_file).strip()
-    stub = grpc_api.ActivityServiceStub(grpc.insecure_channel(address))
-    return Service(stub, (("authorization", f"Bearer {token}"),))
-
-
 def _public_key(path: Path) -> Ed25519PublicKey:
     try:
         return checkpoint.public_key(_text(path).encode())
@@ -231,8 +220,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
-
-
-def told(error: grpc.RpcError) -> str:
-    """Return what a refusal says."""
-    return error.details() if isinstance(error, grpc.Call) else str(error)

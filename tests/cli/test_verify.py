@@ -165,8 +165,8 @@ async def test_what_cannot_be_read_is_told(kept: Kept) -> None:
     for arguments, says in (
         (("--public-key", kept.folder / "key.pem"), "not an Ed25519 public key"),
         (("--checkpoint", kept.folder / "missing"), "cannot be read"),
-        (("--token-file", kept.folder / "missing"), "cannot be read"),
-        (("--address", "127.0.0.1:1"), "did not answer"),
+        (("--token-file", kept.folder / "missing"), "no token can be read"),
+        (("--address", "127.0.0.1:1"), "unavailable"),
     ):
         done = await run("verify", *kept.server, *arguments)
         assert (done.exit_code, says in done.stderr) == (2, True)
