@@ -105,3 +105,19 @@ def test_a_second_stack_in_the_same_folder_is_refused_and_leaves_the_first_alone
     assert second.returncode == 2
     assert "a stack is running" in second.stderr
     assert dev.stop(signal.SIGTERM) == 0
+
+
+def test_a_demo_that_is_broken_off_leaves_no_process_and_does_not_hinder_the_next(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "services", "demo", "--state", str(tmp_path / "state")]
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert demo.stdout
+        next(line for line in demo.stdout if "Enrichments, live" in line)
+        processes = psutil.Process(demo.pid).children(recursive=True)
+        demo.send_signal(number)
+        assert demo.wait(STOP_SECONDS + 5) == code
+        assert psutil.wait_procs(processes, timeout=5)[1] == []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
