@@ -182,16 +182,24 @@ class SourceError(Exception):
     """A call that brought nothing usable.
 
     `message` names status and reason and carries no personal data; `retry_after` is in seconds,
-    set when the source says how long to stay away.
+    set when the source says how long to stay away; `cost_micros` is what the call cost all the same.
     """
 
     def __init__(
-        self, error_class: ErrorClass, message: str, *, retry_after: float | None = None
+        self,
+        error_class: ErrorClass,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        cost_micros: int = 0,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.error_class = error_class
         self.message = message
         self.retry_after = retry_after
+        self.cost_micros = cost_micros
+        self.request_id = request_id
 
 
 def to_json(value: Any) -> Any:
