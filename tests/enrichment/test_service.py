@@ -35,6 +35,7 @@ def sandbox_settings(url: str) -> dict[str, Any]:
         "contactout_api_key": key,
         "exa_api_key": key,
         "anthropic_api_key": key,
+        "suppression_key": SecretStr("for tests, as long as it should be"),
         "sec_user_agent": "Prospect tests (tests@prospect.example)",
     }
 

@@ -102,7 +102,7 @@ Global___EnrichmentRequested: _TypeAlias = EnrichmentRequested  # noqa: Y015
 
 @_typing.final
 class EnrichmentProgressed(_message.Message):
-    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that a step of a run has changed."""
+    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that steps of a run have changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -110,6 +110,7 @@ class EnrichmentProgressed(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     PROSPECT_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID, equal to the subject's last token."""
     run_id: _builtins.str
@@ -118,7 +119,11 @@ class EnrichmentProgressed(_message.Message):
     """prospect_id is the prospect's UUID."""
     @_builtins.property
     def step(self) -> _prospect_pb2.Step:
-        """step is the step as it stands after the change."""
+        """step is the last of `steps`."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Step]:
+        """steps are all that changed at that moment, as they stand after the change."""
 
     def __init__(
         self,
@@ -127,10 +132,11 @@ class EnrichmentProgressed(_message.Message):
         run_id: _builtins.str = ...,
         prospect_id: _builtins.str = ...,
         step: _prospect_pb2.Step | None = ...,
+        steps: _abc.Iterable[_prospect_pb2.Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id", "run_id", b"run_id", "step", b"step", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id", "run_id", b"run_id", "step", b"step", "steps", b"steps", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,7 +196,9 @@ Global___EnrichmentCompleted: _TypeAlias = EnrichmentCompleted  # noqa: Y015
 
 @_typing.final
 class EnrichmentFailed(_message.Message):
-    """EnrichmentFailed on prospect.enrich.failed.<tenant> tells that a run ended without any source's answer."""
+    """EnrichmentFailed on prospect.enrich.failed.<tenant> tells that a run ended without any source's answer,
+    or was cancelled.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -200,6 +208,7 @@ class EnrichmentFailed(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     FAILED_AT_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID, equal to the subject's last token."""
     run_id: _builtins.str
@@ -208,6 +217,8 @@ class EnrichmentFailed(_message.Message):
     """prospect_id is the prospect's UUID."""
     user_id: _builtins.str
     """user_id is the UUID of the user who asked."""
+    cancelled: _builtins.bool
+    """cancelled is true when CancelRun ended it; a source may have answered by then."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Step]:
         """steps say what became of each source."""
@@ -225,10 +236,11 @@ class EnrichmentFailed(_message.Message):
         user_id: _builtins.str = ...,
         steps: _abc.Iterable[_prospect_pb2.Step] | None = ...,
         failed_at: _timestamp_pb2.Timestamp | None = ...,
+        cancelled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at", "prospect_id", b"prospect_id", "run_id", b"run_id", "steps", b"steps", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "failed_at", b"failed_at", "prospect_id", b"prospect_id", "run_id", b"run_id", "steps", b"steps", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
