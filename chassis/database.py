@@ -74,9 +74,17 @@ async def tenant_snapshot(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connecti
 
 
 @asynccontextmanager
-async def role_transaction(pool: Pool, role: str) -> AsyncIterator[Connection]:
-    """Open a transaction as one of the service's narrow roles, for work across tenants."""
-    async with pool.acquire() as connection, _transaction(connection, f'set local role "{role}"'):
+async def role_transaction(
+    pool: Pool, role: str, *, durable: bool = True
+) -> AsyncIterator[Connection]:
+    """Open a transaction as one of the service's narrow roles, for work across tenants.
+
+    One that is not durable does not wait for the disk: a crash of Postgres may undo it.
+    """
+    setting = f'set local role "{role}"'
+    if not durable:
+        setting += "; set local synchronous_commit = off"
+    async with pool.acquire() as connection, _transaction(connection, setting):
         yield connection
 
 

@@ -52,7 +52,7 @@ class Relay:
 
     def __init__(self, pool: Pool, client: Client, role: str) -> None:
         self._pool = pool
-        self._client = client
+        self._jetstream = client.jetstream()
         self._role = role
         self._wake = asyncio.Event()
 
@@ -82,7 +82,7 @@ class Relay:
             if not await connection.fetchval(_LOCK):
                 return 0
             rows = await connection.fetch(_TAKE, BATCH)
-            await asyncio.gather(*(messaging.publish(self._client, _event(row)) for row in rows))
+            await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
             await connection.execute(_DELETE, [row["outbox_id"] for row in rows])
         return len(rows)
 

@@ -20,6 +20,6 @@ def handlers(intake: Intake) -> Sequence[Handler[events_pb2.EnrichmentRequested]
         """Accept a run; the event's id is its request id, so that a repeat finds the same run."""
         message = event.message
         tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
-        await intake.accept([request_of(message, tenant_id, user_id, request_id=event.event_id)])
+        await intake.accept(request_of(message, tenant_id, user_id, request_id=event.event_id))
 
     return (Handler(topology.ENRICH_REQUESTED, events_pb2.EnrichmentRequested, request),)

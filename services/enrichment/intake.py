@@ -20,6 +20,7 @@ from chassis.clock import Clock, new_id
 from chassis.database import Connection, Pool, tenant_transaction
 from services.enrichment import store
 from services.enrichment.findings import SourceName, Subject
+from services.enrichment.groups import Groups
 from services.enrichment.policy import Policy
 from services.enrichment.request import SHARE, Known, KnownAnswer, Request, first_steps
 from services.enrichment.run import Step, StepStatus
@@ -28,6 +29,7 @@ from services.enrichment.store import SQL
 QUEUE_PATIENCE = timedelta(hours=24)
 """A run that no worker begins within this ends; its own deadline counts from its beginning."""
 MOST_HOLDS = 4
+MOST_TOGETHER = 200
 _WHO = (
     "name", "email", "linkedin_url", "company", "title", "is_public_company", "company_cik",
 )  # fmt: skip
@@ -61,14 +63,25 @@ class Intake:
         self._clock = clock
         self._default = default
         self._wake = wake
+        self._groups: Groups[Request, Accepted] = Groups(self._commit, MOST_TOGETHER)
 
-    async def accept(self, requests: Sequence[Request]) -> list[Accepted]:
-        """Take in requests of one tenant, in a transaction of their own."""
-        tenant_id = requests[0].tenant_id
-        async with tenant_transaction(self._pool, tenant_id) as connection:
-            accepted = await self.accept_in(connection, requests)
+    async def accept(self, request: Request) -> Accepted:
+        """Take a request in; it is committed when this returns."""
+        accepted = await self._groups.do(request.tenant_id, request)
         await self._wake()
         return accepted
+
+    async def _commit(
+        self, tenant_id: UUID, group: Sequence[Request]
+    ) -> list[Accepted | Exception]:
+        """Commit requests together; where one is at fault, one by one."""
+        try:
+            async with tenant_transaction(self._pool, tenant_id) as connection:
+                return [*await self.accept_in(connection, group)]
+        except asyncpg.DataError:
+            if len(group) == 1:
+                raise
+            return [(await self._commit(tenant_id, [each]))[0] for each in group]
 
     async def accept_batch(
         self, batch_id: UUID, requests: Mapping[int, Request]

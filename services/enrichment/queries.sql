@@ -42,7 +42,7 @@ for update
 -- name: find_runs_in_flight
 -- The prospects' runs that have not ended.
 select prospect_id, run_id, began_at, created_at from enrichment.runs
-where tenant_id = $1 and prospect_id = any($2::uuid[]) and status in ('pending', 'in_progress')
+where tenant_id = $1 and prospect_id = any($2::uuid[]) and ended_at is null
 
 -- name: take_flow_turns
 -- Take turns from a tenant's flow: never before the present virtual time, so that a flow that was idle
@@ -154,7 +154,7 @@ with recursive tenants as (
 ),
 leased as (
   select tenant_id, count(*) as runs from enrichment.runs
-  where lease_expires_at > now() group by tenant_id
+  where lease_token is not null and lease_expires_at > now() group by tenant_id
 ),
 due as (
   select r.* from tenants t
@@ -166,6 +166,7 @@ due as (
       and (r.lease_expires_at is null or r.lease_expires_at <= now())
     order by r.turn
     limit greatest(0, least($1::int, coalesce(p.most_runs_at_once, $4::int) - coalesce(l.runs, 0)))
+    for update skip locked
   ) r
   where t.tenant_id is not null
   order by r.turn
@@ -184,12 +185,24 @@ passed as (
 select tenant_id, run_id, lease_epoch from claimed order by turn
 
 -- name: renew
--- Renew a worker's leases; a run that is not returned is lost (as enrichment_claimer).
-update enrichment.runs r set lease_expires_at = now() + $2::interval
-from unnest($3::uuid[], $4::uuid[], $5::bigint[]) as h (tenant_id, run_id, lease_epoch)
-where r.tenant_id = h.tenant_id and r.run_id = h.run_id and r.lease_token = $1
-  and r.lease_epoch = h.lease_epoch and r.lease_expires_at is not null
-returning r.run_id, r.cancel_requested_at is not null as cancel_requested
+-- Renew a worker's leases, and return the runs that are still its own (as enrichment_claimer). A row that
+-- is locked is being written by the worker itself, which renews it as well.
+with held as (
+  select r.tenant_id, r.run_id, r.cancel_requested_at is not null as cancel_requested
+  from unnest($3::uuid[], $4::uuid[], $5::bigint[]) as h (tenant_id, run_id, lease_epoch)
+  join enrichment.runs r on r.tenant_id = h.tenant_id and r.run_id = h.run_id
+    and r.lease_epoch = h.lease_epoch and r.lease_token = $1
+),
+free as (
+  select r.tenant_id, r.run_id from enrichment.runs r join held using (tenant_id, run_id)
+  where r.lease_token = $1
+  for update of r skip locked
+),
+renewed as (
+  update enrichment.runs r set lease_expires_at = now() + $2::interval
+  from free f where r.tenant_id = f.tenant_id and r.run_id = f.run_id
+)
+select run_id, cancel_requested from held
 
 -- name: load_runs
 -- Claimed runs with whom they are about and what is known.
@@ -236,6 +249,14 @@ with turn as (
     enrichment_status text, enriched boolean, source_status jsonb, answered jsonb, found text[],
     contactout jsonb, exa jsonb, sec jsonb, claude jsonb)
 ),
+locked as ( -- prospects before runs, in order, as the intake locks them
+  select r.run_id from turn t
+  join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = t.prospect_id
+  join enrichment.runs r on r.tenant_id = $1 and r.run_id = t.run_id
+    and r.lease_token = $3 and r.lease_epoch = t.epoch
+  order by p.prospect_id
+  for update of p, r
+),
 held as (
   update enrichment.runs r set
     status = t.status, missing = coalesce(t.missing, r.missing),
@@ -244,8 +265,8 @@ held as (
     open = t.open, version = r.version + 1,
     lease_token = case when t.open then r.lease_token end,
     lease_expires_at = case when t.open then now() + $4::interval end
-  from turn t
-  where r.tenant_id = $1 and r.run_id = t.run_id and r.lease_token = $3 and r.lease_epoch = t.epoch
+  from turn t join locked using (run_id)
+  where r.tenant_id = $1 and r.run_id = t.run_id
   returning r.run_id, r.cancel_requested_at is not null as cancel_requested,
     r.in_batch and t.ended_at is not null as ended_in_batch
 ),

@@ -28,7 +28,7 @@ class Requesting:
         """Accept a prospect to research."""
         caller = current_caller()
         wanted = request_of(request, caller.tenant_id, caller.user_id)
-        (accepted,) = await self._tools.intake.accept([wanted])
+        accepted = await self._tools.intake.accept(wanted)
         run = await self._tools.run_message(caller.tenant_id, accepted.run_id)
         return pb.RequestEnrichmentResponse(run=run, joined=accepted.joined)
 

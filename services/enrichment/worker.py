@@ -99,7 +99,8 @@ class Worker:
         room = self._most_runs - len(self._running)
         if room <= 0:
             return False
-        async with role_transaction(self._tools.pool, CLAIMER) as connection:
+        # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
+        async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
             self._tools.desk.breakers.take_in(await store.read_sources(connection))
             leases = await store.claim(connection, room, self._token, self._times, self._cap)
         by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
@@ -150,7 +151,7 @@ class Worker:
             if not leases:
                 continue
             try:
-                async with role_transaction(self._tools.pool, CLAIMER) as connection:
+                async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
                     held = await store.renew(connection, self._token, self._times, leases)
             except AWAY as error:
                 _log.warning("leases not renewed", error=repr(error))

@@ -1,12 +1,7 @@
-"""Taking turns and writing them down: a tenant's that come together, in one transaction.
-
-While a tenant's group is being committed, what arrives waits and is the next group (group commit):
-no turn waits where there is no load, and under load a transaction carries many.
-"""
+"""Taking turns and writing them down: a tenant's that come together, in one transaction."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -23,6 +18,7 @@ from chassis.outbox import Relay
 from services.enrichment import messages, store
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gate import Desk, RunRules, TenantGate
+from services.enrichment.groups import Groups
 from services.enrichment.money import Purse
 from services.enrichment.policy import Policy
 from services.enrichment.rows import Rows
@@ -35,12 +31,11 @@ MOST_TOGETHER = 64
 
 @dataclass(slots=True)
 class Move:
-    """A run whose turn it is: what happened, and the admissions that it waits with."""
+    """A run whose turn it is: what happened, and the admissions that it has."""
 
     run: ClaimedRun
     happened: Sequence[Happening]
     admitted: MutableMapping[SourceName, float]
-    done: asyncio.Future[Turn]
 
 
 class Writer:
@@ -55,8 +50,7 @@ class Writer:
         self._times = times
         self._default = default
         self._clock = clock
-        self._waiting: dict[UUID, list[Move]] = {}
-        self._flushing: dict[UUID, asyncio.Task[None]] = {}
+        self._groups: Groups[Move, Turn] = Groups(self._commit, MOST_TOGETHER)
 
     async def take_turn(
         self,
@@ -65,69 +59,34 @@ class Writer:
         admitted: MutableMapping[SourceName, float],
     ) -> Turn:
         """Take a run's turn; raise LeaseLost where it is another worker's now."""
-        tenant_id = run.lease.tenant_id
-        move = Move(run, happened, admitted, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(tenant_id, []).append(move)
-        if tenant_id not in self._flushing:
-            self._flushing[tenant_id] = asyncio.create_task(self._flush_all(tenant_id))
-        return await move.done
+        return await self._groups.do(run.lease.tenant_id, Move(run, happened, admitted))
 
-    async def _flush_all(self, tenant_id: UUID) -> None:
-        """Commit group after group until nobody waits."""
+    async def _commit(self, tenant_id: UUID, group: Sequence[Move]) -> list[Turn | Exception]:
+        """Commit a group's turns; where Postgres does not take an answer, one by one."""
         try:
-            await asyncio.sleep(0)  # what is ready in this pass of the loop goes along
-            while waiting := self._waiting.pop(tenant_id, None):
-                group, rest = waiting[:MOST_TOGETHER], waiting[MOST_TOGETHER:]
-                if rest:
-                    self._waiting[tenant_id] = rest + self._waiting.get(tenant_id, [])
-                await self._flush(tenant_id, group)
-        finally:
-            del self._flushing[tenant_id]
-
-    async def _flush(self, tenant_id: UUID, group: Sequence[Move]) -> None:
-        """Commit a group; every run gets its turn or the error, whatever happens."""
-        try:
-            await self._commit(tenant_id, group)
+            return await self._commit_together(tenant_id, group)
         except asyncpg.DataError:
-            await self._flush_unstorable(tenant_id, group)
-        except BaseException as error:
-            for move in group:
-                if not move.done.done():
-                    move.done.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
+            if len(group) == 1:
+                return await self._commit_together(tenant_id, [_refused(group[0])])
+            return [(await self._commit(tenant_id, [move]))[0] for move in group]
 
-    async def _flush_unstorable(self, tenant_id: UUID, group: Sequence[Move]) -> None:
-        """Find the run that brought what Postgres does not take; the others go on."""
-        if len(group) > 1:
-            for move in group:
-                await self._flush(tenant_id, [move])
-            return
-        (move,) = group
-        answers = [each for each in move.happened if isinstance(each, Returned)]
-        if all(isinstance(each.outcome, SourceError) for each in answers):
-            raise RuntimeError("a turn without an answer cannot be stored")
-        move.happened = [
-            replace(each, outcome=_unstorable(each.outcome)) if isinstance(each, Returned) else each
-            for each in move.happened
-        ]
-        await self._flush(tenant_id, group)
-
-    async def _commit(self, tenant_id: UUID, group: Sequence[Move]) -> None:
+    async def _commit_together(
+        self, tenant_id: UUID, group: Sequence[Move]
+    ) -> list[Turn | Exception]:
         now = self._clock()
         async with tenant_transaction(self._pool, tenant_id) as connection:
             gate = await self._open_gate(connection, tenant_id, group, now)
             turns = [(move, self._take(move, gate, now)) for move in group]
             held = await self._write(connection, tenant_id, turns, now)
         self._relay.wake()
+        results: list[Turn | Exception] = []
         for move, turn in turns:
-            if move.done.done():
-                continue
             if turn.is_empty or move.run.lease.run_id in held:
                 _apply(move.run, turn, now, held)
-                move.done.set_result(turn)
+                results.append(turn)
             else:
-                move.done.set_exception(LeaseLost())
+                results.append(LeaseLost())
+        return results
 
     async def _open_gate(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
@@ -194,9 +153,17 @@ def _apply(run: ClaimedRun, turn: Turn, now: datetime, held: Mapping[UUID, async
     run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
 
 
-def _unstorable(outcome: Answer | SourceError) -> Answer | SourceError:
-    if isinstance(outcome, SourceError):
-        return outcome
-    return SourceError(
-        ErrorClass.INVALID_ANSWER, "the answer cannot be stored", cost_micros=outcome.cost_micros
-    )
+def _refused(move: Move) -> Move:
+    """Return a move without the answer that cannot be stored."""
+    refused = [
+        replace(each, outcome=_unstorable(each.outcome))
+        if isinstance(each, Returned) and isinstance(each.outcome, Answer)
+        else each
+        for each in move.happened
+    ]
+    return replace(move, happened=refused)
+
+
+def _unstorable(answer: Answer) -> SourceError:
+    text = "the answer cannot be stored"
+    return SourceError(ErrorClass.INVALID_ANSWER, text, cost_micros=answer.cost_micros)

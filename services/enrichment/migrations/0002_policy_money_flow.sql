@@ -76,7 +76,15 @@ alter table enrichment.attempts
 
 drop index if exists enrichment.runs_waiting;
 create index if not exists runs_open on enrichment.runs (tenant_id, turn) include (wake_at) where open;
-create index if not exists runs_leased on enrichment.runs (tenant_id) where lease_expires_at is not null;
+create index if not exists runs_leased on enrichment.runs (tenant_id) where lease_token is not null;
+-- No index looks at a column that a turn changes, so that a turn's updates stay on their page (HOT).
+drop index if exists enrichment.runs_one_in_flight;
+create unique index if not exists runs_one_in_flight on enrichment.runs (tenant_id, prospect_id)
+  where ended_at is null;
+alter table enrichment.runs set (fillfactor = 70);
+alter table enrichment.steps set (fillfactor = 60);
+alter table enrichment.attempts set (fillfactor = 80);
+alter table enrichment.prospects set (fillfactor = 60);
 create index if not exists runs_newest on enrichment.runs (tenant_id, created_at desc, run_id desc);
 create index if not exists runs_of_prospect on enrichment.runs (tenant_id, prospect_id, created_at desc);
 create index if not exists prospects_newest
