@@ -61,7 +61,8 @@ class SourceState:
     @classmethod
     def of(cls, row: asyncpg.Record) -> SourceState:
         """Return a row as a value."""
-        return cls(**{**{name: row[name] for name in cls.__slots__}, "source": row["source"]})
+        values = {name: row[name] for name in cls.__slots__ if name != "source"}
+        return cls(SourceName(row["source"]), **values)
 
     def shown(self, now: datetime) -> tuple[str, datetime | None, str]:
         """Return what holds: closed, open, half_open, parked or paused, until when, and why."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -103,7 +103,8 @@ class Engine:
     limits: Limits
     hasher: Hasher
     relay: Relay
-    tenant_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    is_dead: Callable[[], bool]
+    tenant_id: uuid.UUID
     user_id: uuid.UUID = field(default_factory=uuid.uuid4)
 
     def request(self, subject: Subject = ADA, **values: Any) -> Request:
@@ -163,9 +164,12 @@ async def engine(
     reset_seconds: float = 0.3,
     working: bool = True,
     call_seconds: float = 10,
+    tenant_id: uuid.UUID | None = None,
+    pool_of: Callable[[Pool], Any] = lambda pool: pool,
 ) -> AsyncIterator[Engine]:
-    """Run an engine as the app's role until the block ends."""
-    pool = await open_pool(dsn, schema="enrichment", size=10)
+    """Run an engine as the app's role until the block ends; `pool_of` may make its pool die."""
+    real_pool = await open_pool(dsn, schema="enrichment", size=10)
+    pool = pool_of(real_pool)
     client = await messaging.connect(nats_url, "engine")
     await messaging.ensure(client, topology.STREAMS)
     relay = Relay(pool, client, "enrichment_relay")
@@ -194,7 +198,17 @@ async def engine(
     if working:
         loops.append(asyncio.create_task(worker.run(stopping)))
     try:
-        yield Engine(pool, intake, worker, breakers, limits, desk.hasher, relay)
+        yield Engine(
+            pool,
+            intake,
+            worker,
+            breakers,
+            limits,
+            desk.hasher,
+            relay,
+            lambda: bool(getattr(pool, "dead", False)),
+            tenant_id or uuid.uuid4(),
+        )
     finally:
         stopping.set()
         if working:
@@ -202,7 +216,7 @@ async def engine(
         drained.set()
         await loops[0]
         await client.close()
-        await pool.close()
+        await real_pool.close()
 
 
 async def ledger(dsn: str, run_id: uuid.UUID) -> list[asyncpg.Record]:
