@@ -107,37 +107,48 @@ class Intake:
     ) -> list[Accepted]:
         """Take in requests in the caller's transaction."""
         now = self._clock()
-        tenant_id = requests[0].tenant_id
-        run_ids = [new_id(now) for _ in requests]
-        accepted = await _remember(connection, requests, run_ids, now)
-        new = [request for request in requests if request.request_id not in accepted]
-        if not new:
-            return [accepted[request.request_id] for request in requests]
-        known, in_flight = await _look_up(connection, tenant_id, new)
+        keys = [request.request_id or new_id(now) for request in requests]
+        # The same id again in this call is a repeat as well: the first counts.
+        firsts = dict(zip(reversed(keys), reversed(requests), strict=True))
+        answers = await _find_repeats(connection, firsts, now)
+        new = {key: request for key, request in firsts.items() if key not in answers}
+        if new:
+            answers |= await self._decide(connection, new, batch_id, now)
+        told: set[UUID] = set()
+        accepted = []
+        for key in keys:
+            accepted.append(replace(answers[key], joined=answers[key].joined or key in told))
+            told.add(key)
+        return accepted
+
+    async def _decide(
+        self,
+        connection: Connection,
+        new: Mapping[UUID, Request],
+        batch_id: UUID | None,
+        now: datetime,
+    ) -> dict[UUID, Accepted]:
+        """Begin a run for each request whose prospect has none under way; let the others join."""
+        tenant_id = next(iter(new.values())).tenant_id
+        known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
         policy = await store.read_policy(connection, tenant_id, self._default)
         begun: list[tuple[Request, UUID]] = []
-        joined: list[Request] = []
-        answers: list[Accepted] = []
-        for request, run_id in zip(requests, run_ids, strict=True):
+        answers: dict[UUID, Accepted] = {}
+        for key, request in new.items():
             running = in_flight.get(request.prospect_id)
-            if request.request_id in accepted:
-                answers.append(accepted[request.request_id])
-                continue
-            if running:
-                joined.append(request)
-                answer = Accepted(running.run_id, request.prospect_id, True)
-            else:
+            if not running:
+                run_id = new_id(now)
                 begun.append((request, run_id))
                 in_flight[request.prospect_id] = InFlight(run_id, None, now)
-                answer = Accepted(run_id, request.prospect_id, False)
-            answers.append(answer)
-            if request.request_id:  # the same id again in this call is a repeat
-                accepted[request.request_id] = replace(answer, joined=True)
+            joined = running is not None
+            run_id = in_flight[request.prospect_id].run_id
+            answers[key] = Accepted(run_id, request.prospect_id, joined)
         if begun:
             await self._begin(connection, begun, known, policy, batch_id, now)
-        await _correct(connection, requests, answers, run_ids)
-        if policy.debounce_seconds and joined:
-            await _hold_back(connection, joined, in_flight, policy, now)
+        await _remember(connection, new, answers)
+        joined_requests = [request for key, request in new.items() if answers[key].joined]
+        if policy.debounce_seconds and joined_requests:
+            await _hold_back(connection, joined_requests, in_flight, policy, now)
         return answers
 
     async def _begin(
@@ -159,24 +170,32 @@ class Intake:
         await connection.execute(SQL.begin_runs, tenant_id, json.dumps(runs), json.dumps(steps))
 
 
-async def _remember(
-    connection: Connection, requests: Sequence[Request], run_ids: Sequence[UUID], now: datetime
-) -> dict[UUID | None, Accepted]:
-    """Keep the requests' ids; return what those that came before had got."""
-    ids = {
-        r.request_id: run_id for r, run_id in zip(requests, run_ids, strict=True) if r.request_id
-    }
+async def _find_repeats(
+    connection: Connection, firsts: Mapping[UUID, Request], now: datetime
+) -> dict[UUID, Accepted]:
+    """Return what requests with the same ids have got; one that is being taken in is waited for."""
+    ids = sorted(key for key, request in firsts.items() if request.request_id)
     if not ids:
         return {}
-    tenant_id = requests[0].tenant_id
-    rows = await connection.fetch(
-        SQL.remember_requests, tenant_id, list(ids), list(ids.values()), now
-    )
-    repeated = set(ids) - {row["request_id"] for row in rows}
+    tenant_id = next(iter(firsts.values())).tenant_id
+    mine = await connection.fetch(SQL.claim_requests, tenant_id, ids, now)
+    repeated = set(ids) - {row["request_id"] for row in mine}
     if not repeated:
         return {}
-    found = await connection.fetch(SQL.find_requests, tenant_id, list(repeated))
-    return {r["request_id"]: Accepted(r["run_id"], r["prospect_id"], True) for r in found}
+    rows = await connection.fetch(SQL.find_requests, tenant_id, list(repeated))
+    return {r["request_id"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
+
+
+async def _remember(
+    connection: Connection,
+    requests: Mapping[UUID, Request],
+    answers: Mapping[UUID, Accepted],
+) -> None:
+    """Keep which run each request id got."""
+    got = {key: answers[key].run_id for key, request in requests.items() if request.request_id}
+    if got:
+        tenant_id = next(iter(requests.values())).tenant_id
+        await connection.execute(SQL.remember_requests, tenant_id, list(got), list(got.values()))
 
 
 async def _look_up(
@@ -222,23 +241,6 @@ async def _take_turns(
         )
         turns |= {n: last - apart * (len(places) - 1 - k) for k, n in enumerate(places)}
     return [turns[n] for n in range(len(requests))]
-
-
-async def _correct(
-    connection: Connection,
-    requests: Sequence[Request],
-    accepted: Sequence[Accepted],
-    run_ids: Sequence[UUID],
-) -> None:
-    """Remember the requests that joined a run with that run."""
-    moved = {
-        request.request_id: got.run_id
-        for request, got, run_id in zip(requests, accepted, run_ids, strict=True)
-        if request.request_id and got.joined and got.run_id != run_id
-    }
-    if moved:
-        values = (list(moved), list(moved.values()))
-        await connection.execute(SQL.correct_requests, requests[0].tenant_id, *values)
 
 
 async def _hold_back(

@@ -2,12 +2,11 @@
 
 -- Taking requests in ------------------------------------------------------------------------------
 
--- name: remember_requests
--- Keep which run each request id gets; those that are kept already are not returned. A request with the
--- same id that is being taken in at this moment is waited for.
-insert into enrichment.requests (tenant_id, request_id, run_id, created_at)
-select $1, r.request_id, r.run_id, $4 from unnest($2::uuid[], $3::uuid[]) as r (request_id, run_id)
-order by r.request_id
+-- name: claim_requests
+-- Take request ids; those that were taken before are not returned, and one that is being taken in at
+-- this moment is waited for.
+insert into enrichment.requests (tenant_id, request_id, created_at)
+select $1, request_id, $3 from unnest($2::uuid[]) as r (request_id) order by request_id
 on conflict do nothing
 returning request_id
 
@@ -17,8 +16,8 @@ select q.request_id, q.run_id, r.prospect_id
 from enrichment.requests q join enrichment.runs r on r.tenant_id = q.tenant_id and r.run_id = q.run_id
 where q.tenant_id = $1 and q.request_id = any($2::uuid[])
 
--- name: correct_requests
--- A request that joined another's run is remembered with that run.
+-- name: remember_requests
+-- Keep which run each request id got.
 update enrichment.requests q set run_id = r.run_id
 from unnest($2::uuid[], $3::uuid[]) as r (request_id, run_id)
 where q.tenant_id = $1 and q.request_id = r.request_id

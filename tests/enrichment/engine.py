@@ -70,7 +70,7 @@ def finding(source: SourceName) -> Finding:
 
 @dataclass
 class Sources:
-    """Sources in this process: each answers at once, unless told otherwise, and counts its calls."""
+    """Sources in this process, which count their calls; each answers at once, unless told else."""
 
     calls: dict[SourceName, int] = field(default_factory=lambda: dict.fromkeys(SourceName, 0))
     answers: dict[SourceName, Answer | SourceError | Ask] = field(default_factory=dict)

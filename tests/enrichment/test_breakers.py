@@ -202,13 +202,15 @@ async def test_each_change_is_told_once_as_an_event(
     replicas: tuple[Engine, Engine], nats: Client
 ) -> None:
     one, two = replicas
-    subscription = await nats.jetstream().subscribe("prospect.source.changed", ordered_consumer=True)
+    subscription = await nats.jetstream().subscribe(
+        "prospect.source.changed", ordered_consumer=True
+    )
     await opened(one)
     await two.breakers.refresh()
     await report(two.breakers, failed(), 3)
     message = await subscription.next_msg(timeout=5)
     told = events_pb2.SourceChanged.FromString(message.data)
     assert (told.source, told.state) == ("exa", "open")
-    assert told.until.ToDatetime() > datetime.min
+    assert told.HasField("until")
     with pytest.raises(TimeoutError):
         await subscription.next_msg(timeout=0.8)

@@ -1,11 +1,10 @@
-"""A worker that dies at any line: the next one takes over, and nothing is done or paid for twice."""
+"""A worker that dies at any line: the next takes over, and nothing is done or paid for twice."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -33,7 +32,7 @@ def dsn(database: Database) -> str:
 
 
 @pytest.fixture
-async def news(nats: Client) -> AsyncIterator[Counter[str]]:
+async def news(nats: Client) -> Counter[str]:
     """Count the events of the runs by their kind."""
     told: Counter[str] = Counter()
     seen: set[str] = set()
@@ -44,7 +43,7 @@ async def news(nats: Client) -> AsyncIterator[Counter[str]]:
             told[message.subject.split(".")[2]] += 1
 
     await nats.subscribe("prospect.enrich.*.*", cb=count)
-    yield told
+    return told
 
 
 async def crash_of(sources: Sources, dsn: str, url: str, pool_of: Any) -> uuid.UUID:
@@ -239,4 +238,3 @@ async def test_a_stopping_worker_hands_its_runs_back_at_once(
         row, _ = await two.ended(accepted.run_id, 5)
     assert row["status"] == "complete"
     assert sources.calls == dict.fromkeys(SourceName, 1)
-

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from chassis import embedded
 from services.enrichment.findings import SourceName
+from services.enrichment.limits import Limits
 from tests.enrichment.engine import Sources, engine
 from tests.harness import Database
 
@@ -15,7 +17,7 @@ EXA = SourceName.EXA
 
 async def test_replicas_share_a_rate(database: Database, nats_server: embedded.Nats) -> None:
     dsn, rates = database.dsn("enrichment_app"), {EXA: 50.0}
-    options = {"rates": rates, "working": False}
+    options: dict[str, Any] = {"rates": rates, "working": False}
     async with (
         engine(dsn, nats_server.url, Sources(), **options) as one,
         engine(dsn, nats_server.url, Sources(), **options) as two,
@@ -23,8 +25,8 @@ async def test_replicas_share_a_rate(database: Database, nats_server: embedded.N
         begun = time.monotonic()
         left: list[float] = []
 
-        async def call(limits: object) -> None:
-            await limits.wait(EXA)  # type: ignore[attr-defined]
+        async def call(limits: Limits) -> None:
+            await limits.wait(EXA)
             left.append(time.monotonic() - begun)
 
         await asyncio.gather(*(call(each.limits) for each in (one, two) * 20))
@@ -32,7 +34,9 @@ async def test_replicas_share_a_rate(database: Database, nats_server: embedded.N
     # Forty calls at fifty a second: the last cannot leave before 39 intervals have passed, and in
     # no tenth of a second do more leave than the rate gives (one more for the clocks).
     assert left[-1] >= 39 / 50 - 0.005
-    assert all(later - earlier >= 0.1 - 0.02 for earlier, later in zip(left, left[6:], strict=False))
+    assert all(
+        later - earlier >= 0.1 - 0.02 for earlier, later in zip(left, left[6:], strict=False)
+    )
 
 
 async def test_slots_are_given_in_the_order_of_asking(

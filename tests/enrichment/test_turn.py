@@ -369,11 +369,11 @@ OUTCOMES = st.one_of(
 
 
 class AnyRun(RuleBasedStateMachine):
-    """Answers, losses, refused admissions, late and repeated ones, cancels and waits, in any order."""
+    """Answers, losses, denials, missing room, cancels and waits, in any order."""
 
     @initialize(again=st.booleans(), late=st.integers(0, 900))
     def begin(self, again: bool, late: int) -> None:
-        self.rules = Open(ask_paid_again=again)
+        self.allowed = Open(ask_paid_again=again)
         self.run = replace(state(), late_until=DEADLINE + timedelta(seconds=late))
         self.now = NOW
         self.calls: dict[SourceName, list[int]] = {source: [] for source in SourceName}
@@ -383,7 +383,7 @@ class AnyRun(RuleBasedStateMachine):
 
     def take(self, *happened: Happening) -> None:
         before = self.run.steps
-        made = turn(self.run, *happened, rules=self.rules, now=self.now)
+        made = turn(self.run, *happened, rules=self.allowed, now=self.now)
         told = {each.source for each in happened}
         for call in made.begun:
             # A finished step is never called again; only the summary is ever made anew.
@@ -420,7 +420,7 @@ class AnyRun(RuleBasedStateMachine):
 
     @rule(source=st.sampled_from(SourceName), ready=st.booleans())
     def change_room(self, source: SourceName, ready: bool) -> None:
-        (self.rules.unready.discard if ready else self.rules.unready.add)(source)
+        (self.allowed.unready.discard if ready else self.allowed.unready.add)(source)
         self.take()
 
     @rule(
@@ -428,7 +428,7 @@ class AnyRun(RuleBasedStateMachine):
         status=st.sampled_from([StepStatus.SUPPRESSED, StepStatus.BUDGET_DENIED]),
     )
     def deny(self, source: SourceName, status: StepStatus) -> None:
-        self.rules.denials[source] = Denial(status, "because")
+        self.allowed.denials[source] = Denial(status, "because")
         self.take()
 
     @rule()
@@ -456,7 +456,7 @@ class AnyRun(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "run"):
             return
-        self.rules.unready.clear()
+        self.allowed.unready.clear()
         for _ in range(100):
             if all(step.ended for step in self.run.steps.values()):
                 break
@@ -468,4 +468,3 @@ class AnyRun(RuleBasedStateMachine):
 
 AnyRun.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
 TestAnyRun = AnyRun.TestCase
-

@@ -94,7 +94,7 @@ create index if not exists attempts_of_day on enrichment.attempts (tenant_id, st
 create table if not exists enrichment.requests (
   tenant_id uuid not null,
   request_id uuid not null,
-  run_id uuid not null,
+  run_id uuid, -- absent only while the request is being taken in
   created_at timestamptz not null default now(),
   constraint requests_pk primary key (tenant_id, request_id)
 );
