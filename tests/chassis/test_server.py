@@ -52,7 +52,7 @@ async def wait_until_a_call_waits(database: Database) -> None:
         " and application_name = 'prospect-activity'"
     )
     async with asyncio.timeout(10):
-        while not await database.fetch(waiting, database.name):  # noqa: ASYNC110 -- nothing tells
+        while not await database.fetch(waiting, database.name):
             await asyncio.sleep(0.02)
 
 
