@@ -22,6 +22,7 @@ from chassis.messaging import OutgoingEvent
 
 BATCH = 256
 IDLE_SECONDS = 0.5
+BUSY = 4
 LINGER_SECONDS = 0.02
 _log = structlog.get_logger()
 
@@ -64,9 +65,11 @@ class Relay:
         """Publish until told to stop, then once more for what the drained calls left."""
         while not stopping.is_set():
             self._wake.clear()
-            if await self._try_publish() < BATCH:
+            published = await self._try_publish()
+            if published < BATCH:
                 await self._sleep(stopping)
-                await asyncio.sleep(LINGER_SECONDS)  # what commits in this moment goes along
+                if published >= BUSY:
+                    await asyncio.sleep(LINGER_SECONDS)  # what commits in this moment goes along
         await self._try_publish()
 
     async def _try_publish(self) -> int:

@@ -76,7 +76,7 @@ class Intake:
     ) -> list[Accepted | Exception]:
         """Commit requests together; where one is at fault, one by one."""
         try:
-            async with tenant_transaction(self._pool, tenant_id) as connection:
+            async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
                 return [*await self.accept_in(connection, group)]
         except asyncpg.DataError:
             if len(group) == 1:
@@ -89,7 +89,7 @@ class Intake:
         """Take in requests by their places in a batch; a place that has its run keeps it."""
         first = next(iter(requests.values()))
         tenant_id, key = first.tenant_id, (first.tenant_id, batch_id)
-        async with tenant_transaction(self._pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
             await connection.execute(SQL.open_batch, *key, first.user_id, self._clock())
             rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
             accepted = {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}

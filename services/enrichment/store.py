@@ -17,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.database import Connection, Pool, Queries
+from chassis.database import Connection, Plans, Pool, Queries
 from services.enrichment.findings import (
     Finding,
     SourceName,
@@ -31,6 +31,8 @@ from services.enrichment.sources.contactout import lookups
 from services.enrichment.suppression import Hasher, Key
 
 SQL = Queries(Path(__file__).parent / "queries.sql")
+GENERIC: Plans = "force_generic_plan"
+"""The statements take lists as JSON: no value makes one plan better than another."""
 COLUMNS = {
     SourceName.CONTACTOUT: "contact_data",
     SourceName.EXA: "web_data",

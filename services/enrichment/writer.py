@@ -74,7 +74,7 @@ class Writer:
         self, tenant_id: UUID, group: Sequence[Move]
     ) -> list[Turn | Exception]:
         now = self._clock()
-        async with tenant_transaction(self._pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
             gate = await self._open_gate(connection, tenant_id, group, now)
             turns = [(move, self._take(move, gate, now)) for move in group]
             held = await self._write(connection, tenant_id, turns, now)
