@@ -7,7 +7,6 @@ import json
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import asyncpg
 import psutil
 from nats.aio.client import Client
 from prospect.enrichment.v1 import events_pb2
