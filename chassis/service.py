@@ -126,8 +126,8 @@ async def _serve(
     scopes = {f"/{parts.full_name}/{method}": scope for method, scope in parts.scopes.items()}
     unchecked = frozenset(f"/{parts.full_name}/{method}" for method in parts.check_themselves)
     gate = Gate(auth.verifier(settings), scopes, unchecked, settings.deadline_seconds)
-    server = create_server(settings, gate)
-    parts.add_to(server)
+    server = create_server(settings)
+    parts.add_to(gate.before(server))
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if settings.reflection:
