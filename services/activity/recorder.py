@@ -3,7 +3,7 @@
 While a tenant's group is being committed, what arrives waits and is the next group (group
 commit). It is committed when the callers of the last group may have come again, or LINGER_SECONDS
 later: a call waits for no one where there is no load, and little where there is. A group costs as
-much as some fifty of its members, so that larger ones are worth the wait. When anything in a group
+much as three calls, so that larger ones are worth the wait. When anything in a group
 is refused, its members are committed one by one, so that each has its own answer and error.
 """
 
