@@ -220,7 +220,7 @@ async def tail() -> AsyncIterator[Result]:
     async with bench() as at:
         following = at.stub.TailActivities(pb.TailActivitiesRequest(), metadata=at.metadata)
         await following.read()
-        for entry in entries(200):
+        for entry in entries(100):
             await asyncio.sleep(dice.random() / 10)
             started = time.perf_counter()
             await timed_record(at, [], pb.RecordActivityRequest(activity=entry))
@@ -248,7 +248,7 @@ async def grow_and_list() -> AsyncIterator[Result]:
             await at.database.execute(definition, timeout=600)
         await at.database.execute("vacuum analyze activity.activity_log", timeout=600)
         large = [await page_milliseconds(at) for _ in range(ROUNDS)]
-        exported = await export_growth(at, 1_500_000)
+        exported = await export_growth(at, 500_000)
     yield Result(
         "activity.server_memory_growth_mb", round(growth, 1), "MB", 20, growth / 20, "at most 1"
     )
