@@ -22,8 +22,9 @@ from chassis.messaging import OutgoingEvent
 
 BATCH = 256
 IDLE_SECONDS = 0.5
-BUSY = 4
-LINGER_SECONDS = 0.02
+# What commits in this time after a publishing goes along with the next; the first event of a burst
+# goes at once.
+PAUSE_SECONDS = 0.05
 _log = structlog.get_logger()
 
 _ENQUEUE = """
@@ -65,11 +66,9 @@ class Relay:
         """Publish until told to stop, then once more for what the drained calls left."""
         while not stopping.is_set():
             self._wake.clear()
-            published = await self._try_publish()
-            if published < BATCH:
+            if await self._try_publish() < BATCH:
+                await asyncio.sleep(PAUSE_SECONDS)
                 await self._sleep(stopping)
-                if published >= BUSY:
-                    await asyncio.sleep(LINGER_SECONDS)  # what commits in this moment goes along
         await self._try_publish()
 
     async def _try_publish(self) -> int:

@@ -16,14 +16,14 @@ from typing import Any
 
 import asyncpg
 import psutil
-from nats.aio.client import Client
-from prospect.enrichment.v1 import events_pb2
 
-from chassis import embedded, messaging
+from chassis import embedded
 from chassis.migrate import migrate
 from services.dev import ROOT
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.policy import Policy
+from services.enrichment.run import Turn
+from services.enrichment.store import ClaimedRun
 from tests.benchmarks.plain_runs import plain_runs_per_second
 from tests.benchmarks.report import Benchmark, Result, ratio_of
 from tests.enrichment.engine import COST, Engine, Sources, engine, finding
@@ -43,15 +43,14 @@ class Bench:
     dsn: str
     engine: Engine
     sources: Sources
-    ends: dict[str, asyncio.Future[None]]
+    ends: dict[uuid.UUID, asyncio.Future[None]]
 
     async def run(self) -> float:
-        """Take a request in and wait for the event of its run's end; return the seconds."""
+        """Take a request in and wait until its run's end is committed; return the seconds."""
         started = time.perf_counter()
         accepted = await self.engine.accept()
-        end = self.ends.setdefault(str(accepted.run_id), asyncio.Future())
-        await end
-        del self.ends[str(accepted.run_id)]
+        await self.ends.setdefault(accepted.run_id, asyncio.Future())
+        del self.ends[accepted.run_id]
         return time.perf_counter() - started
 
     async def runs(self, number: int, in_flight: int) -> float:
@@ -77,17 +76,14 @@ async def bench() -> AsyncIterator[Bench]:
     ):
         await migrate(postgres.dsn(), "enrichment", ROOT / "services" / "enrichment")
         sources, policy = Sources(), Policy(most_runs_at_once=1_000)
-        client = await messaging.connect(server.url, "benchmark")
-        ends: dict[str, asyncio.Future[None]] = {}
-        await _follow(client, ends)
         async with engine(
             postgres.dsn("enrichment_app"), server.url, sources, policy=policy, most_runs=1_000
         ) as running:
-            ours = Bench(postgres.dsn(), running, sources, ends)
+            ours = Bench(postgres.dsn(), running, sources, {})
+            _follow(running, ours.ends)
             await ours.runs(300, IN_FLIGHT)
             await _analyze(postgres.dsn())
             yield ours
-        await client.close()
 
 
 async def _analyze(dsn: str) -> None:
@@ -97,14 +93,17 @@ async def _analyze(dsn: str) -> None:
     await connection.close()
 
 
-async def _follow(client: Client, ends: dict[str, asyncio.Future[None]]) -> None:
-    async def end(message: Any) -> None:
-        run_id = events_pb2.EnrichmentCompleted.FromString(message.data).run_id
-        ended = ends.setdefault(run_id, asyncio.Future())
-        if not ended.done():
-            ended.set_result(None)
+def _follow(running: Engine, ends: dict[uuid.UUID, asyncio.Future[None]]) -> None:
+    """Learn of each run's end when it is committed, as DBOS tells its own process."""
+    take_turn = running.writer.take_turn
 
-    await client.subscribe("prospect.enrich.completed.*", cb=end)
+    async def follow(run: ClaimedRun, *values: Any) -> Turn:
+        turn = await take_turn(run, *values)
+        if turn.finish:
+            ends.setdefault(run.lease.run_id, asyncio.Future()).set_result(None)
+        return turn
+
+    running.writer.take_turn = follow  # type: ignore[method-assign]
 
 
 async def against_dbos() -> AsyncIterator[Result]:

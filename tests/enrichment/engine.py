@@ -103,6 +103,7 @@ class Engine:
     limits: Limits
     hasher: Hasher
     relay: Relay
+    writer: Writer
     is_dead: Callable[[], bool]
     tenant_id: uuid.UUID
     user_id: uuid.UUID = field(default_factory=uuid.uuid4)
@@ -206,6 +207,7 @@ async def engine(
             limits,
             desk.hasher,
             relay,
+            writer,
             lambda: bool(getattr(pool, "dead", False)),
             tenant_id or uuid.uuid4(),
         )
