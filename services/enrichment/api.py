@@ -12,9 +12,24 @@ from services.enrichment.watching import Watching
 
 SCOPES = {
     "RequestEnrichment": "enrichment:write",
-    "GetProspect": "enrichment:read",
+    "BatchRequestEnrichments": "enrichment:write",
     "WatchEnrichment": "enrichment:read",
+    "WatchBatch": "enrichment:read",
+    "GetProspect": "enrichment:read",
+    "ListProspects": "enrichment:read",
+    "EraseProspect": "enrichment:admin",
+    "GetRun": "enrichment:read",
+    "ListRuns": "enrichment:read",
+    "RetrySource": "enrichment:write",
     "CancelRun": "enrichment:write",
+    "ReplayRuns": "enrichment:write",
+    "EstimateEnrichment": "enrichment:read",
+    "ListSources": "enrichment:read",
+    "PauseSource": "enrichment:operate",
+    "GetPolicy": "enrichment:read",
+    "UpdatePolicy": "enrichment:admin",
+    "Suppress": "enrichment:admin",
+    "Unsuppress": "enrichment:admin",
 }
 
 

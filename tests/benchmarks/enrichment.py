@@ -7,6 +7,7 @@ import json
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def _follow(running: Engine, ends: dict[uuid.UUID, asyncio.Future[None]]) -> Non
             ends.setdefault(run.lease.run_id, asyncio.Future()).set_result(None)
         return turn
 
-    running.writer.take_turn = follow  # type: ignore[method-assign]
+    running.writer.take_turn = follow  # type: ignore[method-assign, assignment]
 
 
 async def against_dbos() -> AsyncIterator[Result]:
