@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ else:
     Pool = asyncpg.Pool
 
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
+_BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -90,13 +90,26 @@ async def role_transaction(
 
 @asynccontextmanager
 async def _transaction(connection: Connection, setting: str) -> AsyncIterator[None]:
-    """Begin with a local setting, in one round trip; `setting` is made of our own words only."""
-    await connection.execute(f"begin; {setting}")
+    """Begin with a local setting, in one round trip; `setting` is made of our own words only.
+
+    A connection that cannot even roll back is not given to the next caller.
+    """
     try:
+        await connection.execute(f"begin; {setting}")
         yield
-    except BaseException:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except BaseException as error:
+        try:
             await connection.execute("rollback")
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ):
+            connection.terminate()
+        if isinstance(error, asyncpg.InternalClientError):
+            # asyncpg lost its place in the protocol when the server went away under it.
+            raise ConnectionResetError(str(error)) from error
         raise
     await connection.execute("commit")
 

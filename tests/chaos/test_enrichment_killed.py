@@ -38,6 +38,10 @@ MAY_RETRY = {
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
 }
+ENDS: dict[str, Any] = {
+    "completed": events_pb2.EnrichmentCompleted,
+    "failed": events_pb2.EnrichmentFailed,
+}
 PAID = [source.value for source in SourceName if PROFILES[source].paid]
 SETTINGS = {
     "PROSPECT_LEASE_SECONDS": "2",
@@ -63,6 +67,7 @@ class Victims:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._servers: list[subprocess.Popen[bytes]] = []
+        self._starts = 0
         address = f"127.0.0.1:{embedded.free_port()}"
         self._replicas = {"enrichment": stack.addresses["enrichment"], "enrichment-2": address}
         self._start("enrichment-2")
@@ -72,14 +77,23 @@ class Victims:
             **self._stack.environments["enrichment"],
             "PROSPECT_LISTEN": self._replicas[replica],
         }
-        process = start_service(self._stack.folder, "enrichment", environment)
+        self._starts += 1
+        logs = self._stack.folder / f"{replica}-{self._starts}"
+        logs.mkdir()
+        process = start_service(logs, "enrichment", environment)
         self._stack.processes[replica] = process  # type: ignore[index]
 
+    async def supervise(self) -> None:
+        """Start again whatever replica is gone, as the platform does."""
+        while True:
+            await asyncio.sleep(0.3)
+            for replica in self._replicas:
+                if self._stack.processes[replica].poll() is not None:
+                    self._start(replica)
+
     async def kill_replica(self, replica: str) -> None:
-        """Kill a replica and start it again."""
+        """Kill a replica; who supervises it starts it again."""
         embedded.stop(self._stack.processes[replica], signal.SIGKILL)
-        await asyncio.sleep(0.3)
-        self._start(replica)
 
     async def kill_nats(self) -> None:
         """Kill the broker and start it on the same port and store."""
@@ -190,9 +204,10 @@ async def ends(stack: Stack, wanted: int) -> Counter[str]:
             while len(told) < wanted:
                 with suppress(nats.errors.TimeoutError):
                     for message in await subscription.fetch(100, timeout=1):
-                        if ".completed." in message.subject or ".failed." in message.subject:
-                            ended = events_pb2.EnrichmentCompleted.FromString(message.data)
-                            told[str(message.headers["Nats-Msg-Id"])] = ended.run_id
+                        kind = ENDS.get(message.subject.split(".")[2])
+                        if kind:
+                            event_id = str(message.headers["Nats-Msg-Id"])
+                            told[event_id] = kind.FromString(message.data).run_id
                         await message.ack()
     await client.close()
     return Counter(told.values())
@@ -206,6 +221,7 @@ async def test_every_run_ends_once_and_nothing_is_paid_for_twice(stack: Stack) -
     )
     names = [f"Person {number:04}" for number in range(RUNS)]
     clients = [Client(stack, each) for each in (stack.addresses["enrichment"], address) * 2]
+    supervising = asyncio.create_task(victims.supervise())
     try:
         await asyncio.gather(
             kill_now_and_then(victims, random.Random(7)),
@@ -223,6 +239,7 @@ async def test_every_run_ends_once_and_nothing_is_paid_for_twice(stack: Stack) -
         await check_calls(stack)
         await check_ledger(stack)
     finally:
+        supervising.cancel()
         await victims.stop()
 
 
