@@ -8,6 +8,7 @@ Decimals travel as strings: a share price is never a float.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -150,6 +151,21 @@ class Summary:
 
 
 Finding = Contact | WebFindings | InsiderTrades | Summary
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCall:
+    """What one call asks: about whom, what is known by now, and in which of the source's ways.
+
+    Only Claude reads `findings`; `lookup` is one of the source's `lookups` in profiles.py, empty
+    where there is one way only.
+    """
+
+    subject: Subject
+    findings: Mapping[SourceName, Finding]
+    lookup: str = ""
+
+
 _ADAPTERS: dict[SourceName, TypeAdapter[Any]] = {
     SourceName.CONTACTOUT: TypeAdapter(Contact),
     SourceName.EXA: TypeAdapter(WebFindings),
@@ -182,7 +198,7 @@ class SourceError(Exception):
     """A call that brought nothing usable.
 
     `message` names status and reason and carries no personal data; `retry_after` is in seconds,
-    set when the source says how long to stay away; `cost_micros` is what the call cost all the same.
+    set when the source says how long to stay away; `cost_micros` is what the call cost even so.
     """
 
     def __init__(

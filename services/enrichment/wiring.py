@@ -13,11 +13,10 @@ from services.enrichment import events
 from services.enrichment.api import SCOPES, EnrichmentApi, Intake
 from services.enrichment.breakers import SourceBreaker
 from services.enrichment.execution import Ask, Tools
-from services.enrichment.facts import facts_of
-from services.enrichment.findings import Answer, SourceName
+from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.settings import Settings
 from services.enrichment.sources.claude import Claude
-from services.enrichment.sources.contactout import ContactOut
+from services.enrichment.sources.contactout import ContactOut, lookups
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.sec_edgar import SecEdgar
 from services.enrichment.store import ClaimedRun
@@ -81,14 +80,21 @@ def _sources(settings: Settings, http: httpx.AsyncClient, claude: Claude) -> dic
         clock=utc_now,
     )
 
-    async def summarise(run: ClaimedRun) -> Answer:
-        return await claude.summarise(run.subject, facts_of(run.findings))
+    async def ask_contactout(run: ClaimedRun) -> Answer:
+        # One way a run, until the engine walks through them.
+        ways = lookups(run.subject)
+        if not ways:
+            return Answer(None)
+        return await contactout.ask(SourceCall(run.subject, run.findings, ways[0]))
+
+    def call_of(run: ClaimedRun) -> SourceCall:
+        return SourceCall(run.subject, run.findings)
 
     return {
-        SourceName.CONTACTOUT: lambda run: contactout.fetch(run.subject),
-        SourceName.EXA: lambda run: exa.fetch(run.subject),
-        SourceName.SEC: lambda run: sec.fetch(run.subject),
-        SourceName.CLAUDE: summarise,
+        SourceName.CONTACTOUT: ask_contactout,
+        SourceName.EXA: lambda run: exa.ask(call_of(run)),
+        SourceName.SEC: lambda run: sec.ask(call_of(run)),
+        SourceName.CLAUDE: lambda run: claude.ask(call_of(run)),
     }
 
 

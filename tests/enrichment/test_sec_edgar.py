@@ -22,7 +22,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from services.enrichment.findings import ErrorClass, InsiderTrades, SourceError, Subject, to_json
+from services.enrichment.findings import (
+    ErrorClass,
+    InsiderTrades,
+    SourceCall,
+    SourceError,
+    Subject,
+    to_json,
+)
 from services.enrichment.sandbox import edgar
 from services.enrichment.sources.ownership import xml_block
 from services.enrichment.sources.sec_edgar import SecEdgar
@@ -73,6 +80,10 @@ async def sandbox() -> AsyncIterator[str]:
         yield url
 
 
+def about(subject: Subject) -> SourceCall:
+    return SourceCall(subject, {})
+
+
 def found(answer: Any) -> InsiderTrades:
     assert isinstance(answer.finding, InsiderTrades)
     return answer.finding
@@ -82,12 +93,12 @@ def found(answer: Any) -> InsiderTrades:
 
 
 async def test_the_trades_of_a_person_are_found(make: Make, sandbox: str) -> None:
-    trades = found(await make(sandbox).fetch(ADAMS)).trades
+    trades = found(await make(sandbox).ask(about(ADAMS))).trades
     assert [trade.shares for trade in trades] == [9136, 5316, 4006, 900, 1550, 1800, 2292]
 
 
 async def test_a_trade_tells_all_that_the_filing_does(make: Make, sandbox: str) -> None:
-    trade = found(await make(sandbox).fetch(ADAMS)).trades[0]
+    trade = found(await make(sandbox).ask(about(ADAMS))).trades[0]
     plan, prices = trade.footnotes
     assert plan.startswith("This transaction was made pursuant to a Rule 10b5-1 trading plan")
     assert prices.startswith("This transaction was executed in multiple trades")
@@ -116,7 +127,7 @@ async def test_a_trade_tells_all_that_the_filing_does(make: Make, sandbox: str) 
 
 
 async def test_the_finding_names_issuer_and_provenance(make: Make, sandbox: str) -> None:
-    finding = found(await make(sandbox).fetch(ADAMS))
+    finding = found(await make(sandbox).ask(about(ADAMS)))
     assert (finding.issuer_cik, finding.issuer_name) == (320193, "Apple Inc.")
     assert finding.filings_read == 1
     assert finding.provenance.url == f"{sandbox}/submissions/CIK0000320193.json"
@@ -124,19 +135,19 @@ async def test_the_finding_names_issuer_and_provenance(make: Make, sandbox: str)
 
 
 async def test_rows_of_both_tables_are_told_apart(make: Make, sandbox: str) -> None:
-    trades = found(await make(sandbox).fetch(SCARPELLI)).trades
+    trades = found(await make(sandbox).ask(about(SCARPELLI))).trades
     rows = [(trade.table, trade.row) for trade in trades]
     assert sorted(rows) == [("derivative", 0), *(("non_derivative", row) for row in range(6))]
 
 
 async def test_only_sales_and_purchases_are_market_trades(make: Make, sandbox: str) -> None:
-    trades = found(await make(sandbox).fetch(SCARPELLI)).trades
+    trades = found(await make(sandbox).ask(about(SCARPELLI))).trades
     assert sum(trade.shares or 0 for trade in trades if trade.is_market_trade) == 200_000
 
 
 async def test_a_gift_at_no_price_costs_zero(make: Make, sandbox: str) -> None:
     subject = replace(SCARPELLI, name="John McMahon")
-    (gift,) = found(await make(sandbox).fetch(subject)).trades
+    (gift,) = found(await make(sandbox).ask(about(subject))).trades
     assert (gift.form, gift.transaction_code, gift.price_per_share) == ("5", "G", Decimal(0))
 
 
@@ -151,20 +162,20 @@ async def test_a_gift_at_no_price_costs_zero(make: Make, sandbox: str) -> None:
     ],
 )
 async def test_nothing_is_an_answer(make: Make, sandbox: str, name: str, cik: int) -> None:
-    answer = await make(sandbox).fetch(Subject(name, "", company_cik=cik))
+    answer = await make(sandbox).ask(about(Subject(name, "", company_cik=cik)))
     assert answer.finding is None
 
 
 async def test_without_a_contact_edgar_throttles(make: Make, sandbox: str) -> None:
     with pytest.raises(SourceError) as caught:
-        await make(sandbox, user_agent="python").fetch(ADAMS)
+        await make(sandbox, user_agent="python").ask(about(ADAMS))
     assert caught.value.error_class is ErrorClass.THROTTLED
     assert caught.value.retry_after == 600
 
 
 async def test_a_company_without_a_number_is_not_asked_about(make: Make) -> None:
     with pytest.raises(SourceError) as caught:
-        await make("http://unused.invalid").fetch(replace(ADAMS, company_cik=None))
+        await make("http://unused.invalid").ask(about(replace(ADAMS, company_cik=None)))
     assert caught.value.error_class is ErrorClass.REFUSED_REQUEST
 
 
@@ -173,7 +184,7 @@ async def test_a_filing_is_fetched_once(make: Make) -> None:
     async with serve(edgar.routes(DATA, now=lambda: 0.0)) as url:
         source = make(url)
         for _ in range(9):
-            found(await source.fetch(ADAMS))
+            found(await source.ask(about(ADAMS)))
 
 
 # --- against an EDGAR that fails ----------------------------------------------------------------
@@ -218,7 +229,7 @@ XML = feed(Response(APPLE_XML, media_type="text/xml"))
 async def failure(make: Make, routes: list[Route], **changes: Any) -> SourceError:
     async with serve(routes) as url:
         with pytest.raises(SourceError) as caught:
-            await make(url, **changes).fetch(ADAMS)
+            await make(url, **changes).ask(about(ADAMS))
     return caught.value
 
 
@@ -281,7 +292,7 @@ async def test_no_server_is_transient(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SourceError) as caught:
-        await make(f"http://127.0.0.1:{port}").fetch(ADAMS)
+        await make(f"http://127.0.0.1:{port}").ask(about(ADAMS))
     assert caught.value.error_class is ErrorClass.TRANSIENT
 
 
@@ -315,7 +326,7 @@ async def test_a_broken_document_is_left_out(make: Make, broken: Response) -> No
 
     async with serve(fake(two, document)) as url:
         with capture_logs() as logs:
-            finding = found(await make(url).fetch(ADAMS))
+            finding = found(await make(url).ask(about(ADAMS)))
     assert (finding.filings_read, len(finding.trades)) == (1, 7)
     assert [entry["accession_number"] for entry in logs] == ["0000000000-22-000009"]
 
@@ -330,7 +341,7 @@ async def test_logs_carry_no_name(make: Make) -> None:
 async def test_a_document_of_another_issuer_does_not_count(make: Make) -> None:
     other = APPLE_XML.replace(b"<issuerCik>0000320193<", b"<issuerCik>0001640147<")
     async with serve(fake(ONE, feed(Response(other)))) as url:
-        assert (await make(url).fetch(ADAMS)).finding is None
+        assert (await make(url).ask(about(ADAMS))).finding is None
 
 
 async def test_every_request_names_us(make: Make) -> None:
@@ -345,7 +356,7 @@ async def test_every_request_names_us(make: Make) -> None:
         return await XML(request)
 
     async with serve(fake(index, document)) as url:
-        await make(url).fetch(ADAMS)
+        await make(url).ask(about(ADAMS))
     assert agents == [CONTACT, CONTACT]
 
 
@@ -364,14 +375,14 @@ def paged(recent: dict[str, str], older: dict[str, str], asked: list[str]) -> li
 async def test_older_pages_are_read_while_filings_are_few(make: Make) -> None:
     recent = row("0000320193-22-000099", form="10-K")
     async with serve(paged(recent, row("0000320193-22-000061"), [])) as url:
-        assert len(found(await make(url).fetch(ADAMS)).trades) == 7
+        assert len(found(await make(url).ask(about(ADAMS))).trades) == 7
 
 
 async def test_older_pages_are_left_when_filings_are_enough(make: Make) -> None:
     asked: list[str] = []
     recent, older = row("0000320193-22-000061"), row("0000320193-12-000001", "2012-01-01")
     async with serve(paged(recent, older, asked)) as url:
-        await make(url, max_filings=1).fetch(ADAMS)
+        await make(url, max_filings=1).ask(about(ADAMS))
     assert asked == ["CIK0000320193.json"]
 
 
@@ -379,7 +390,7 @@ async def test_the_newest_filings_are_read_first(make: Make) -> None:
     older, newer = row("0000000000-20-000001", "2020-01-01"), row("0000000000-22-000002")
     index = feed(JSONResponse(submissions(older, newer)))
     async with serve(fake(index, XML)) as url:
-        finding = found(await make(url, max_filings=1).fetch(ADAMS))
+        finding = found(await make(url, max_filings=1).ask(about(ADAMS)))
     assert {trade.accession_number for trade in finding.trades} == {"0000000000-22-000002"}
 
 

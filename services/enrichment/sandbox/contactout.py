@@ -14,7 +14,7 @@ def routes() -> list[Route]:
     """Return the addresses that ContactOut answers at."""
     return [
         Route("/v1/people/linkedin", _by_profile, methods=["GET"]),
-        Route("/v1/people/enrich", _by_name, methods=["POST"]),
+        Route("/v1/people/enrich", _enrich, methods=["POST"]),
     ]
 
 
@@ -23,8 +23,14 @@ async def _by_profile(request: Request) -> JSONResponse:
     return _answer(request, slug.replace("-", " ").title(), "Example Company")
 
 
-async def _by_name(request: Request) -> JSONResponse:
+async def _enrich(request: Request) -> JSONResponse:
     body = await request.json()
+    if body.get("linkedin_url"):
+        slug = str(body["linkedin_url"]).rstrip("/").rsplit("/", 1)[-1]
+        return _answer(request, slug.replace("-", " ").title(), "Example Company")
+    if body.get("email"):
+        local, _, domain = str(body["email"]).partition("@")
+        return _answer(request, re.sub(r"[._]", " ", local).title(), domain.split(".")[0].title())
     company = body.get("company") or [""]
     return _answer(request, str(body.get("full_name", "")), str(company[0]))
 

@@ -124,7 +124,7 @@ def _subject(source: str, path: str, query: str, body: bytes) -> str:
         return parse_qs(query).get("profile", [""])[0]
     asked = json.loads(body)
     if source == "contactout":
-        return str(asked.get("full_name", ""))
+        return str(asked.get("full_name") or asked.get("linkedin_url") or asked.get("email") or "")
     if source == "exa":
         return str(asked.get("query", ""))
     named = _NAME.search(str(asked.get("messages", [{}])[-1].get("content", "")))

@@ -14,12 +14,14 @@ from typing import Any
 
 import anthropic
 
+from services.enrichment.facts import facts_of
 from services.enrichment.findings import (
     Answer,
     ErrorClass,
     Fact,
     Provenance,
     Sentence,
+    SourceCall,
     SourceError,
     SourceName,
     Subject,
@@ -86,9 +88,10 @@ class Claude:
         """Close the connections."""
         await self._client.close()
 
-    async def summarise(self, subject: Subject, facts: tuple[Fact, ...]) -> Answer:
-        """Return a summary of the facts, checked against them."""
-        message = await self._send(_prompt(subject, facts))
+    async def ask(self, call: SourceCall) -> Answer:
+        """Return a summary of what was found, checked against it."""
+        facts = facts_of(call.findings)
+        message = await self._send(_prompt(call.subject, facts))
         if message.get("stop_reason") == "refusal":
             raise SourceError(ErrorClass.REFUSED_REQUEST, "Claude refused to write the summary")
         if message.get("stop_reason") != "end_turn":

@@ -6,6 +6,7 @@ e-mail found and one for a phone found.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from datetime import datetime
@@ -18,10 +19,12 @@ from services.enrichment.findings import (
     Contact,
     ErrorClass,
     Provenance,
+    SourceCall,
     SourceError,
     SourceName,
     Subject,
 )
+from services.enrichment.profiles import PROFILES
 from services.enrichment.sources.http import StatusTable, ask, invalid, text, texts
 
 ERRORS: StatusTable = {
@@ -32,8 +35,21 @@ ERRORS: StatusTable = {
     408: ErrorClass.TRANSIENT,
     429: ErrorClass.THROTTLED,
 }
+# ContactOut takes the addresses of people only, not of companies.
+_PROFILE = re.compile(r"linkedin\.com/(?:in|pub)/[^/?#]+", re.IGNORECASE)
 EMAIL_CREDIT_MICROS = 100_000
 PHONE_CREDIT_MICROS = 300_000
+
+
+def lookups(subject: Subject) -> tuple[str, ...]:
+    """Return the ways in which ContactOut can be asked about the subject, best first."""
+    possible = {
+        "linkedin_url": bool(_PROFILE.search(subject.linkedin_url)),
+        "email": "@" in subject.email,
+        "name_and_company": bool(subject.name and subject.company),
+    }
+    ways = PROFILES[SourceName.CONTACTOUT].lookups
+    return tuple(way for way in ways if possible.get(way))
 
 
 class ContactOut:
@@ -54,9 +70,10 @@ class ContactOut:
         self._headers = {"token": api_key, "authorization": "basic"}
         self._clock = clock
 
-    async def fetch(self, subject: Subject) -> Answer:
-        """Return the subject's contact data; no finding where ContactOut knows nobody."""
-        request = self._request(subject)
+    async def ask(self, call: SourceCall) -> Answer:
+        """Ask in the call's one way; no finding where that finds nobody who can be reached."""
+        subject = call.subject
+        request = self._request(subject, call.lookup)
         answer = await ask(
             self._client, request, vendor="ContactOut", table=ERRORS, now=self._clock()
         )
@@ -72,20 +89,19 @@ class ContactOut:
         _refuse_stranger(contact, subject)
         return Answer(contact, cost_micros=_cost(contact))
 
-    def _request(self, subject: Subject) -> httpx.Request:
-        if subject.linkedin_url:
-            params = {
-                "profile": subject.linkedin_url,
-                "email_type": "personal,work",
-                "include_phone": "true",
-            }
-            url = f"{self._url}/v1/people/linkedin"
-            return self._client.build_request("GET", url, params=params, headers=self._headers)
-        body: dict[str, Any] = {
-            "full_name": subject.name,
-            "company": [subject.company],
-            "include": ["work_email", "personal_email", "phone"],
-        }
+    def _request(self, subject: Subject, lookup: str) -> httpx.Request:
+        if lookup not in lookups(subject):
+            raise SourceError(
+                ErrorClass.REFUSED_REQUEST, f"ContactOut cannot look up by {lookup!r}"
+            )
+        body: dict[str, Any] = {"include": ["work_email", "personal_email", "phone"]}
+        match lookup:
+            case "linkedin_url":
+                body |= {"linkedin_url": subject.linkedin_url}
+            case "email":
+                body |= {"email": subject.email}
+            case _:
+                body |= {"full_name": subject.name, "company": [subject.company]}
         url = f"{self._url}/v1/people/enrich"
         return self._client.build_request("POST", url, json=body, headers=self._headers)
 

@@ -16,8 +16,8 @@ from services.enrichment.findings import (
     Answer,
     ErrorClass,
     Provenance,
+    SourceCall,
     SourceName,
-    Subject,
     WebFindings,
     WebPage,
 )
@@ -55,8 +55,9 @@ class Exa:
         self._headers = {"x-api-key": api_key}
         self._clock = clock
 
-    async def fetch(self, subject: Subject) -> Answer:
+    async def ask(self, call: SourceCall) -> Answer:
         """Return pages about the subject; no finding where there are none."""
+        subject = call.subject
         body = {
             "query": f"{subject.name} {subject.title} {subject.company}".replace("  ", " "),
             "type": "auto",

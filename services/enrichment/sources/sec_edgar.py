@@ -23,9 +23,9 @@ from services.enrichment.findings import (
     ErrorClass,
     InsiderTrades,
     Provenance,
+    SourceCall,
     SourceError,
     SourceName,
-    Subject,
 )
 from services.enrichment.sources.insider_trades import ReadFiling, trades_of
 from services.enrichment.sources.ownership import (
@@ -75,8 +75,9 @@ class SecEdgar:
         # A filing never changes once filed: a retry goes on where the last attempt was stopped.
         self._documents: OrderedDict[str, OwnershipDocument] = OrderedDict()
 
-    async def fetch(self, subject: Subject) -> Answer:
+    async def ask(self, call: SourceCall) -> Answer:
         """Return the subject's trades at the company; no finding where there are none."""
+        subject = call.subject
         if not subject.company_cik:
             raise SourceError(ErrorClass.REFUSED_REQUEST, "SEC needs the company's number (CIK)")
         cik = subject.company_cik
