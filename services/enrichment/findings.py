@@ -42,7 +42,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a finding comes from, so that a reader can check it."""
+    """Where each field of a finding comes from, so that a reader can check it."""
 
     source: SourceName
     url: str
@@ -110,17 +110,35 @@ class InsiderTrade:
     shares_owned_after: Decimal | None
     under_10b5_1_plan: bool
     footnotes: tuple[str, ...]
+    fetched_at: datetime | None = None
+    superseded_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerMatch:
+    """Why a reporting owner is taken for the person; `confidence` is from 0 to 1."""
+
+    owner_cik: int
+    owner_name: str
+    confidence: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class InsiderTrades:
-    """The person's own trades in the company's securities, newest first."""
+    """The person's own trades in the company's securities, newest first.
+
+    `superseded` keeps the rows that an amendment restated, each with the accession number of the
+    amendment in `superseded_by`: they are history and count in no total.
+    """
 
     issuer_cik: int
     issuer_name: str
     filings_read: int
     trades: tuple[InsiderTrade, ...]
     provenance: Provenance
+    superseded: tuple[InsiderTrade, ...] = ()
+    owner_matches: tuple[OwnerMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +148,11 @@ class Fact:
     id: str
     text: str
     url: str
+    provenance: Provenance | None = None
+
+
+MODEL = "model"
+TEMPLATE = "template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +165,17 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A short text in which every sentence cites facts."""
+    """A short text in which every sentence cites facts.
+
+    `kind` is MODEL where a language model wrote it, TEMPLATE where it was put together from the
+    facts because no model's text passed the checks.
+    """
 
     sentences: tuple[Sentence, ...]
     facts: tuple[Fact, ...]
     model: str
     provenance: Provenance
+    kind: str = MODEL
 
 
 Finding = Contact | WebFindings | InsiderTrades | Summary
@@ -175,12 +203,23 @@ _ADAPTERS: dict[SourceName, TypeAdapter[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens that a language model counted; those of the cache have prices of their own."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What one call brought: `finding` is None when the source answered that it knows nothing."""
 
     finding: Finding | None
     cost_micros: int = 0
     request_id: str = ""
+    usage: Usage | None = None
 
 
 class ErrorClass(StrEnum):
@@ -218,6 +257,20 @@ class SourceError(Exception):
         self.request_id = request_id
 
 
+# Fields that the messages do not have yet, and so are neither stored nor sent: this set is emptied
+# by the change that adds them there.
+NOT_IN_MESSAGES = frozenset(
+    {
+        "Fact.provenance",
+        "InsiderTrade.fetched_at",
+        "InsiderTrade.superseded_by",
+        "InsiderTrades.superseded",
+        "InsiderTrades.owner_matches",
+        "Summary.kind",
+    }
+)
+
+
 def to_json(value: Any) -> Any:
     """Turn a finding into what `json.dumps` and protobuf's `ParseDict` take."""
     match value:
@@ -231,8 +284,12 @@ def to_json(value: Any) -> Any:
             return value.isoformat()
         case tuple() | list():
             return [to_json(item) for item in value]
-    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    return {name: to_json(item) for name, item in fields if item is not None}
+    kind = type(value).__name__
+    names = (field.name for field in dataclasses.fields(value))
+    fields = {
+        name: getattr(value, name) for name in names if f"{kind}.{name}" not in NOT_IN_MESSAGES
+    }
+    return {name: to_json(item) for name, item in fields.items() if item is not None}
 
 
 def from_json(source: SourceName, value: Any) -> Finding:

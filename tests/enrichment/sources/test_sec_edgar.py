@@ -35,7 +35,7 @@ from services.enrichment.sources.ownership import xml_block
 from services.enrichment.sources.sec_edgar import SecEdgar
 from services.enrichment.sources.sec_http import Pace
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ADAMS = Subject("Katherine Adams", "Apple", company_cik=320193, is_public_company=True)
 SCARPELLI = Subject("Michael Scarpelli", "Snowflake", company_cik=1640147)

@@ -47,7 +47,7 @@ def amendment(accession: str, body: str, *, day: int = 5) -> ReadFiling:
 
 
 def shares(*filings: ReadFiling, person: str = "Jane Doe") -> list[int]:
-    return [int(trade.shares or 0) for trade in trades_of(person, CIK, filings)]
+    return [int(trade.shares or 0) for trade in trades_of(person, CIK, filings).trades]
 
 
 def test_an_amendment_supersedes_the_table_that_it_restates() -> None:

@@ -25,7 +25,7 @@ from services.enrichment.sources.ownership import (
     transaction_kind,
 )
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 FILINGS = sorted((DATA / "sec" / "filings").iterdir())
 ADAMS = "0000320193-22-000061.txt"
 SCARPELLI = "snowflake-scarpelli-form4.xml"
