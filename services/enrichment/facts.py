@@ -58,7 +58,7 @@ def _statements(finding: Finding) -> Iterator[tuple[str, str, Provenance]]:
 def _of_contact(contact: Contact) -> Iterator[Statement]:
     url = contact.linkedin_url or contact.provenance.url
     position = contact.headline or contact.company
-    if position and not gives_orders(f"{contact.full_name}: {position}"):
+    if position and not gives_orders(f"{contact.full_name}\n{position}"):
         yield f"{contact.full_name}: {position}", url
     known = [
         name

@@ -96,8 +96,8 @@ KINDS: Mapping[Kind, About] = {
 class Fault(BaseModel):
     """A fault that was ordered; it is gone after `times` calls.
 
-    `subject` is a part of whom the call is about (of the SEC's calls the company's number), `path` a
-    part of the address; empty fits every call.
+    `subject` is a part of whom the call is about (for the SEC the company's number), `path` a part
+    of the address; empty fits every call.
     """
 
     model_config = ConfigDict(extra="forbid")

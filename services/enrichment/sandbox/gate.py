@@ -57,17 +57,17 @@ class Gate:
         self._desk.count(source, subject)
         fault = self._desk.take(source, subject, path)
         await asyncio.sleep(self._latency)
-        call = _Call(self._app, {**scope, "fault": fault}, body, send)
+        call = _Call(self._app, {**scope, "fault": fault}, _replay(body, receive), send)
         await call.answer(source, fault)
 
 
 class _Call:
     """One call to a source, its body read."""
 
-    def __init__(self, app: ASGIApp, scope: Scope, body: bytes, send: Send) -> None:
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         self._app = app
         self._scope = scope
-        self._body = body
+        self._receive = receive
         self._send = send
 
     async def answer(self, source: str, fault: Fault | None) -> None:
@@ -76,9 +76,6 @@ class _Call:
             await self._app(self._scope, self._receive, self._send)
         else:
             await _TRANSPORT[fault.kind](self, source, fault)
-
-    async def _receive(self) -> Message:
-        return {"type": "http.request", "body": self._body, "more_body": False}
 
     async def _respond(self, response: Response) -> None:
         await response(self._scope, self._receive, self._send)
@@ -177,6 +174,16 @@ _TRANSPORT: Mapping[Kind, Callable[[_Call, str, Fault], Awaitable[None]]] = {
     Kind.STATUS: _Call.status,
     Kind.RETRY_AFTER: _Call.retry_after,
 }
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body that was read once more, then whatever else comes."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
 
 
 def _subject(source: str, path: str, query: str, body: bytes) -> str:

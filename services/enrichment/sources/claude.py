@@ -36,6 +36,7 @@ from services.enrichment.sources.summary_check import fault_of
 from services.enrichment.sources.summary_prompt import (
     INSTRUCTIONS,
     PROMPT_VERSION,
+    RULES,
     SCHEMA,
     prompt,
 )
@@ -106,7 +107,7 @@ class Claude:
         cost = cost_micros(self._model, usage)
         try:
             sentences = _sentences(message)
-            if fault := fault_of(sentences, facts, call.subject, INSTRUCTIONS):
+            if fault := fault_of(sentences, facts, call.subject, RULES):
                 raise VENDOR.invalid(f"answered a text that fails its check: {fault}")
         except SourceError as error:
             # The tokens were paid for all the same.
