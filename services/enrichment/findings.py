@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -70,7 +70,7 @@ class WebPage:
 
     title: str
     url: str
-    published_on: date | None
+    published_on: date | None = field(default=None, kw_only=True)
     author: str
     excerpt: str
 
@@ -100,14 +100,14 @@ class InsiderTrade:
     owner_cik: int
     owner_role: str
     security_title: str
-    transaction_date: date | None
+    transaction_date: date | None = field(default=None, kw_only=True)
     transaction_code: str
     transaction_kind: str
     is_market_trade: bool
     acquired_disposed: str
-    shares: Decimal | None
-    price_per_share: Decimal | None
-    shares_owned_after: Decimal | None
+    shares: Decimal | None = field(default=None, kw_only=True)
+    price_per_share: Decimal | None = field(default=None, kw_only=True)
+    shares_owned_after: Decimal | None = field(default=None, kw_only=True)
     under_10b5_1_plan: bool
     footnotes: tuple[str, ...]
     fetched_at: datetime | None = None
@@ -272,7 +272,10 @@ NOT_IN_MESSAGES = frozenset(
 
 
 def to_json(value: Any) -> Any:
-    """Turn a finding into what `json.dumps` and protobuf's `ParseDict` take."""
+    """Turn a finding into what `json.dumps` and protobuf's `ParseDict` take.
+
+    A field that is None is left out, so every field that may be None has that as its default.
+    """
     match value:
         case None | bool() | int() | float() | str() if not isinstance(value, Enum):
             return value
@@ -285,7 +288,7 @@ def to_json(value: Any) -> Any:
         case tuple() | list():
             return [to_json(item) for item in value]
     kind = type(value).__name__
-    names = (field.name for field in dataclasses.fields(value))
+    names = (each.name for each in dataclasses.fields(value))
     fields = {
         name: getattr(value, name) for name in names if f"{kind}.{name}" not in NOT_IN_MESSAGES
     }

@@ -71,10 +71,10 @@ an exercise price or tax." with ["sec-4"]
 Bad: "She sold 180 shares at $41.50 for $7,470." (withholding is no sale, and the product of two \
 numbers stands in no fact)
 
-Fact: {"id": "sec-5", "text": "2024-04-02: DOE JANE (officer (Chief Financial Officer)) disposed of \
-shares (see footnote) of Common Stock, bona fide gift of Acme Corp"}
-Good: "On April 2, 2024 the Chief Financial Officer reported a bona fide gift of Common Stock, with \
-the number of shares told in a footnote." with ["sec-5"]
+Fact: {"id": "sec-5", "text": "2024-04-02: DOE JANE (officer (Chief Financial Officer)) disposed \
+of shares (see footnote) of Common Stock, bona fide gift of Acme Corp"}
+Good: "On April 2, 2024 the Chief Financial Officer reported a bona fide gift of Common Stock, \
+with the number of shares told in a footnote." with ["sec-5"]
 Bad: "She gave away no shares in April." (a number that is not there is not zero)
 
 Facts: {"id": "contactout-1", "text": "Jane Doe: Chief Financial Officer at Acme Corp"} and \

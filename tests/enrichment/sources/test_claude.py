@@ -36,9 +36,9 @@ SECRET = "key-4711"
 PAGE = WebPage(
     "Jane Doe opens a plant of Acme",
     "https://news.example/1",
-    NOW.date(),
     "",
     "It has 45 employees.",
+    published_on=NOW.date(),
 )
 WEB = WebFindings((PAGE,), Provenance(SourceName.EXA, "https://exa.example", "r", NOW))
 CALL = SourceCall(JANE, {SourceName.EXA: WEB})

@@ -40,7 +40,7 @@ from services.enrichment.sources.claude import Claude
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.sec_edgar import SecEdgar
-from services.enrichment.sources.sec_http import Pace
+from tests.enrichment.sources.serving import PACE
 from tests.harness import SandboxDesk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -56,15 +56,13 @@ ADAMS = Subject(
 PAGE = WebPage(
     "Katherine Adams speaks at Apple Inc.",
     "https://news.example/adams",
-    NOW.date(),
     "Newsroom",
     "She spoke for 45 minutes.",
+    published_on=NOW.date(),
 )
 PAGES = {
     SourceName.EXA: WebFindings((PAGE,), Provenance(SourceName.EXA, "https://x.example", "r", NOW))
 }
-# One pace for all tests: the sandbox counts their requests together, as the SEC would.
-PACE = Pace()
 
 
 class Source(Protocol):

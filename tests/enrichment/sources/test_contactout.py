@@ -24,7 +24,7 @@ from services.enrichment.findings import (
     Subject,
 )
 from services.enrichment.sources.contactout import ContactOut, lookups
-from tests.enrichment.sources.test_sec_edgar import serve
+from tests.enrichment.sources.serving import serve
 from tests.harness import SandboxDesk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -52,7 +52,7 @@ def test_the_ways_are_in_the_profiles_order() -> None:
         ({"company": "", "email": "", "linkedin_url": ""}, ()),
     ],
 )
-def test_a_way_needs_what_it_asks_with(changes: dict[str, str], ways: tuple[str, ...]) -> None:
+def test_a_way_needs_what_it_asks_with(changes: dict[str, Any], ways: tuple[str, ...]) -> None:
     assert lookups(replace(JANE, **changes)) == ways
 
 

@@ -22,7 +22,7 @@ from services.enrichment.findings import (
     WebFindings,
 )
 from services.enrichment.sources.exa import Exa
-from tests.enrichment.sources.test_sec_edgar import serve
+from tests.enrichment.sources.serving import serve
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CALL = SourceCall(Subject("Jane Doe", "Acme Corp"), {})

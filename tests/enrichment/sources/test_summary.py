@@ -63,7 +63,7 @@ def contact(headline: str = "CFO at Acme") -> Contact:
 
 
 def page(excerpt: str, title: str = "Acme opens a plant") -> WebPage:
-    return WebPage(title, "https://news.example/1", date(2024, 1, 9), "", excerpt)
+    return WebPage(title, "https://news.example/1", "", excerpt, published_on=date(2024, 1, 9))
 
 
 def web(*pages: WebPage) -> WebFindings:
@@ -72,8 +72,8 @@ def web(*pages: WebPage) -> WebFindings:
 
 TRADE = InsiderTrade(
     "0000000000-24-000001", "non_derivative", 0, "4", "https://sec.example/1", "DOE JANE", 9,
-    "director", "Common Stock", date(2024, 3, 1), "S", "open market or private sale", True, "D",
-    Decimal(1200), Decimal("8.88"), Decimal(10), False, (),
+    "director", "Common Stock", "S", "open market or private sale", True, "D", False, (),
+    transaction_date=date(2024, 3, 1), shares=Decimal(1200), price_per_share=Decimal("8.88"),
 )  # fmt: skip
 
 
