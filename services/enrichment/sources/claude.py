@@ -100,8 +100,10 @@ class Claude:
         await self._client.close()
 
     async def ask(self, call: SourceCall) -> Answer:
-        """Return a summary of what was found, checked against it."""
+        """Return a summary of what was found, checked against it; without facts nothing is asked."""
         facts = facts_of(call.findings)
+        if not facts:
+            return Answer(None)
         message, request_id = await self._send(prompt(call.subject, facts))
         usage = _usage(message)
         cost = cost_micros(self._model, usage)

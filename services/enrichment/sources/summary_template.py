@@ -25,8 +25,8 @@ _DAY = re.compile(r"\((\d{4}-\d{2}-\d{2})\):")
 MOST_TRADES = 3
 
 
-def templated(findings: Mapping[SourceName, Finding], at: datetime) -> Summary | None:
-    """Put a summary together from the facts; None where there are none."""
+def templated(findings: Mapping[SourceName, Finding], at: datetime) -> Summary:
+    """Put a summary together from the facts; without any it has no sentences."""
     facts = facts_of(findings)
     by_source = {
         source: [fact for fact in facts if fact.id.startswith(f"{source.value}-")]
@@ -37,8 +37,6 @@ def templated(findings: Mapping[SourceName, Finding], at: datetime) -> Summary |
         *_of_pages(by_source[SourceName.EXA]),
         *_of_contact(by_source[SourceName.CONTACTOUT]),
     )
-    if not sentences:
-        return None
     provenance = Provenance(SourceName.CLAUDE, "", "", at)
     return Summary(sentences, facts, model="", provenance=provenance, kind=TEMPLATE)
 

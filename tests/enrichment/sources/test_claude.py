@@ -157,6 +157,13 @@ async def test_poisoned_pages_from_the_search_leave_the_others_standing(
     ]
 
 
+async def test_without_facts_nothing_is_asked(claude: Claude, sandbox_desk: SandboxDesk) -> None:
+    poisoned = replace(WEB, pages=(replace(PAGE, excerpt=INJECTIONS[0].text),))
+    answer = await claude.ask(replace(CALL, findings={SourceName.EXA: poisoned}))
+    assert answer == Answer(None)
+    assert await sandbox_desk.calls("claude") == 0
+
+
 async def test_a_redirect_is_not_followed(claude: Claude, sandbox_desk: SandboxDesk) -> None:
     await sandbox_desk.order("claude", "redirect", value=f"{sandbox_desk.url}/v1/messages")
     assert (await refused(claude)).error_class is ErrorClass.INVALID_ANSWER
