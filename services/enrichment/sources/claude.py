@@ -100,7 +100,7 @@ class Claude:
         await self._client.close()
 
     async def ask(self, call: SourceCall) -> Answer:
-        """Return a summary of what was found, checked against it; without facts nothing is asked."""
+        """Return a summary of what was found, checked; without facts nothing is asked."""
         facts = facts_of(call.findings)
         if not facts:
             return Answer(None)
