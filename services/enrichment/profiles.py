@@ -1,8 +1,8 @@
 """What the engine must know of each source before it is asked: one row a source.
 
-Prices are list prices in millionths of a US dollar (ContactOut: one e-mail, one phone and one search
-credit; Exa: one search with contents; Claude: the longest prompt and answer that the limits allow).
-They bound what one call may cost; what it did cost comes with its answer.
+Prices are list prices in millionths of a US dollar (ContactOut: one e-mail and one phone credit;
+Exa: one search with contents; Claude: the longest prompt and answer that the limits allow). They
+bound what one call may cost; what it did cost comes with its answer.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from services.enrichment.findings import SourceName
 class Profile:
     """How a source is to be treated.
 
-    `most_cost_micros` is reserved before a call leaves, 0 for a free source; `fresh_for` is how long
-    an answer, "not found" included, stands before it is bought again; `calls_per_second` is the
-    vendor's limit for the whole deployment; `lookups` are the ways to ask, tried in this order until
-    one finds the person.
+    `most_cost_micros` is reserved before a call leaves, 0 for a free source; `fresh_for` is how
+    long an answer, "not found" included, stands before it is bought again; `lookups` are the ways
+    to ask, tried in this order until one finds the person.
     """
 
     most_cost_micros: int
     fresh_for: timedelta
-    calls_per_second: float
     lookups: tuple[str, ...] = ("",)
 
     @property
@@ -37,16 +35,20 @@ class Profile:
 
 PROFILES: Mapping[SourceName, Profile] = {
     SourceName.CONTACTOUT: Profile(
-        most_cost_micros=300_000,
+        most_cost_micros=400_000,
         fresh_for=timedelta(days=30),
-        calls_per_second=20.0,
         lookups=("linkedin_url", "email", "name_and_company"),
     ),
     SourceName.EXA: Profile(
-        most_cost_micros=20_000, fresh_for=timedelta(days=7), calls_per_second=10.0
+        most_cost_micros=20_000,
+        fresh_for=timedelta(days=7),
     ),
-    SourceName.SEC: Profile(most_cost_micros=0, fresh_for=timedelta(days=1), calls_per_second=10.0),
+    SourceName.SEC: Profile(
+        most_cost_micros=0,
+        fresh_for=timedelta(days=1),
+    ),
     SourceName.CLAUDE: Profile(
-        most_cost_micros=150_000, fresh_for=timedelta(days=365), calls_per_second=50.0
+        most_cost_micros=150_000,
+        fresh_for=timedelta(days=365),
     ),
 }
