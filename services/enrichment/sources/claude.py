@@ -86,6 +86,8 @@ class Claude:
             base_url=base_url,
             max_retries=0,
             timeout=seconds,
+            # An answer that unpacks to more than it weighs would pass the limit.
+            default_headers={"accept-encoding": "identity"},
             http_client=anthropic.DefaultAsyncHttpxClient(
                 follow_redirects=False, event_hooks={"response": [_bound]}
             ),
@@ -167,13 +169,13 @@ class Claude:
 
 def _connection_error(error: anthropic.APIConnectionError) -> SourceError:
     cause = error.__cause__
-    if isinstance(cause, _TooLargeError):
-        return VENDOR.invalid(f"answered more than {MOST_BYTES // 1024 // 1024} MB")
+    if isinstance(cause, _RefusedError):
+        return VENDOR.invalid(str(cause))
     return VENDOR.unreachable(f"is not reachable: {type(cause or error).__name__}")
 
 
-class _TooLargeError(Exception):
-    """The body goes past the limit."""
+class _RefusedError(Exception):
+    """The body is not read."""
 
 
 class _Bounded(httpx2.AsyncByteStream):
@@ -187,7 +189,7 @@ class _Bounded(httpx2.AsyncByteStream):
         async for chunk in self._stream:
             size += len(chunk)
             if size > MOST_BYTES:
-                raise _TooLargeError
+                raise _RefusedError(f"answered more than {MOST_BYTES // 1024 // 1024} MB")
             yield chunk
 
     async def aclose(self) -> None:
@@ -195,7 +197,8 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 async def _bound(response: httpx2.Response) -> None:
-    # An answer that unpacks to more than it weighs would pass the limit: none is asked for packed.
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise _RefusedError("answered packed, which was not asked for")
     if isinstance(response.stream, httpx2.AsyncByteStream):
         response.stream = _Bounded(response.stream)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from services.enrichment.facts import facts_of
 from services.enrichment.findings import (
@@ -27,6 +31,7 @@ from services.enrichment.sources.claude import Claude
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.summary_prompt import INSTRUCTIONS
 from services.enrichment.sources.token_prices import PRICES, cost_micros
+from tests.enrichment.sources.serving import serve
 from tests.enrichment.sources.test_summary import DATA
 from tests.harness import SandboxDesk
 
@@ -168,6 +173,18 @@ async def test_a_redirect_is_not_followed(claude: Claude, sandbox_desk: SandboxD
     await sandbox_desk.order("claude", "redirect", value=f"{sandbox_desk.url}/v1/messages")
     assert (await refused(claude)).error_class is ErrorClass.INVALID_ANSWER
     assert await sandbox_desk.calls("claude") == 1
+
+
+async def test_an_answer_that_came_packed_unasked_is_not_unpacked() -> None:
+    async def respond(request: Request) -> Response:
+        assert request.headers["accept-encoding"] == "identity"
+        return Response(gzip.compress(b" " * 50_000_000), headers={"content-encoding": "gzip"})
+
+    async with serve([Route("/v1/messages", respond, methods=["POST"])]) as url:
+        source = Claude(url, SECRET, "claude-haiku-5-5", clock=lambda: NOW)
+        error = await refused(source)
+        await source.close()
+    assert (error.error_class, "packed" in error.message) == (ErrorClass.INVALID_ANSWER, True)
 
 
 # --- prices -------------------------------------------------------------------------------------
