@@ -237,7 +237,8 @@ class SourceError(Exception):
     """A call that brought nothing usable.
 
     `message` names status and reason and carries no personal data; `retry_after` is in seconds,
-    set when the source says how long to stay away; `cost_micros` is what the call cost even so.
+    set when the source says how long to stay away; `cost_micros` is what the call cost even so;
+    `uncertain` says that the request left and its answer was lost: it may have been paid for.
     """
 
     def __init__(
@@ -248,6 +249,7 @@ class SourceError(Exception):
         retry_after: float | None = None,
         cost_micros: int = 0,
         request_id: str = "",
+        uncertain: bool = False,
     ) -> None:
         super().__init__(message)
         self.error_class = error_class
@@ -255,6 +257,7 @@ class SourceError(Exception):
         self.retry_after = retry_after
         self.cost_micros = cost_micros
         self.request_id = request_id
+        self.uncertain = uncertain
 
 
 # Fields that the messages do not have yet, and so are neither stored nor sent: this set is emptied

@@ -66,6 +66,8 @@ class _Claude:
             return error(401, {})
         body = await request.body()
         asked = json.loads(body)
+        if not request.headers.get("anthropic-version"):
+            return error(400, {})
         if not asked.get("model") or not asked.get("messages") or not asked.get("max_tokens"):
             return error(400, {})
         if ordered(request, Kind.QUOTA):

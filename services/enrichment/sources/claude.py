@@ -147,8 +147,8 @@ class Claude:
                     output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
                 )
                 body = await raw.read()
-        except (TimeoutError, anthropic.APITimeoutError):
-            raise VENDOR.unreachable("did not answer in time") from None
+        except TimeoutError:
+            raise VENDOR.unreachable("did not answer in time", uncertain=True) from None
         except anthropic.APIStatusError as error:
             raise self._status_error(error) from None
         except anthropic.APIConnectionError as error:
@@ -171,7 +171,12 @@ def _connection_error(error: anthropic.APIConnectionError) -> SourceError:
     cause = error.__cause__
     if isinstance(cause, _RefusedError):
         return VENDOR.invalid(str(cause))
-    return VENDOR.unreachable(f"is not reachable: {type(cause or error).__name__}")
+    kind = type(cause or error).__name__
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return VENDOR.unreachable(f"is not reachable: {kind}", uncertain=False)
+    if isinstance(cause, httpx2.TimeoutException):
+        return VENDOR.unreachable("did not answer in time", uncertain=True)
+    return VENDOR.unreachable(f"broke off: {kind}", uncertain=True)
 
 
 class _RefusedError(Exception):

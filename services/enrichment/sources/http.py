@@ -56,9 +56,9 @@ class Vendor:
             request_id=request_id,
         )
 
-    def unreachable(self, reason: str) -> SourceError:
+    def unreachable(self, reason: str, *, uncertain: bool) -> SourceError:
         """Return the error of a call that brought no whole answer."""
-        return SourceError(ErrorClass.TRANSIENT, f"{self.name} {reason}")
+        return SourceError(ErrorClass.TRANSIENT, f"{self.name} {reason}", uncertain=uncertain)
 
     def invalid(self, reason: str, *, cost_micros: int = 0, request_id: str = "") -> SourceError:
         """Return the error of an answer that cannot be used."""
@@ -111,10 +111,14 @@ async def send(
                 body = await _read(response, vendor, most_bytes)
             finally:
                 await response.aclose()
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        kind = type(error).__name__
+        raise vendor.unreachable(f"is not reachable: {kind}", uncertain=False) from None
     except (TimeoutError, httpx.TimeoutException):
-        raise vendor.unreachable("did not answer in time") from None
+        raise vendor.unreachable("did not answer in time", uncertain=True) from None
     except httpx.TransportError as error:
-        raise vendor.unreachable(f"is not reachable: {type(error).__name__}") from None
+        kind = type(error).__name__
+        raise vendor.unreachable(f"broke off: {kind}", uncertain=True) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise vendor.invalid(f"cannot be read: {type(error).__name__}") from None
     return Reply(response.status_code, response.headers, body)

@@ -333,13 +333,15 @@ async def test_a_broken_transport_has_its_class_and_is_not_asked_again(
 ) -> None:
     error = await bench.failure(case, kind)
     assert error.error_class is error_class
+    # What left and brought no whole answer may have been paid for; what was answered is known.
+    assert error.uncertain == (error_class is ErrorClass.TRANSIENT)
     assert await bench.calls(case) == 1
 
 
 @every_source
 async def test_a_source_that_hangs_is_given_up(bench: Bench, case: Case) -> None:
     error = await bench.failure(case, "hang", seconds=0.2)
-    assert error.error_class is ErrorClass.TRANSIENT
+    assert (error.error_class, error.uncertain) == (ErrorClass.TRANSIENT, True)
     assert "in time" in error.message
 
 
@@ -357,7 +359,7 @@ async def test_a_source_that_is_not_there_is_transient(bench: Bench, case: Case)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     error = await bench.refused(case, f"http://127.0.0.1:{port}")
-    assert error.error_class is ErrorClass.TRANSIENT
+    assert (error.error_class, error.uncertain) == (ErrorClass.TRANSIENT, False)
 
 
 # --- what it keeps to itself --------------------------------------------------------------------
