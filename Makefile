@@ -33,8 +33,14 @@ test: $(READY) ## Run the tests on real PostgreSQL and NATS (about a minute)
 chaos: $(READY) ## Run the long tests, which kill processes at random
 	$(BIN)/pytest -n 2 -m chaos
 
+DBOS := build/dbos/.ready
+$(DBOS): requirements-bench.txt
+	$(PYTHON) -m venv build/dbos
+	build/dbos/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
 .PHONY: bench
-bench: $(READY) ## Run the benchmarks, or with ONLY=activity those of one service
+bench: $(READY) $(DBOS) ## Run the benchmarks, or with ONLY=activity those of one service
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 
 .PHONY: check
@@ -54,7 +60,7 @@ check: $(READY) ## Lint and type-check code, contracts, migrations, manifests an
 .PHONY: check-lock
 check-lock: $(READY) ## Fail where a lock file does not follow from its .in file
 	@mkdir -p build/locks
-	@for name in requirements requirements-dev; do \
+	@for name in requirements requirements-dev requirements-bench; do \
 	  cp $$name.txt build/locks/$$name.txt; \
 	  $(COMPILE) $$name.in -o build/locks/$$name.txt || exit 1; \
 	  cmp -s $$name.txt build/locks/$$name.txt || { echo "$$name.txt is stale: run make lock"; exit 1; }; \
@@ -73,6 +79,7 @@ schema: $(READY) ## Write each service's schema.sql: what its migrations add up 
 lock: $(READY) ## Lock the dependencies with hashes
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) requirements-bench.in -o requirements-bench.txt
 
 .PHONY: clean
 clean: ## Remove what was installed, built and stored

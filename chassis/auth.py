@@ -46,12 +46,12 @@ class Caller:
             raise PermissionDenied(f"the token lacks the scope {scope}", reason="SCOPE_REQUIRED")
 
 
-Verify = Callable[[str], Awaitable[Caller]]
+Verify = Callable[[str | bytes | None], Awaitable[Caller]]
 _caller: ContextVar[Caller] = ContextVar("caller")
 
 
 def set_caller(caller: Caller) -> None:
-    """Bind the identity to the call being served (the interceptor does)."""
+    """Bind the identity to the call being served (the gate does)."""
     _caller.set(caller)
 
 
@@ -61,17 +61,17 @@ def current_caller() -> Caller:
 
 
 def verifier(settings: ServiceSettings) -> Verify:
-    """Return the function that turns a token into a Caller or raises Unauthenticated."""
+    """Return what turns `authorization` metadata into a Caller or raises Unauthenticated."""
     find_key = _key_source(settings)
-    known: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
+    known: OrderedDict[str | bytes | None, tuple[Caller, float]] = OrderedDict()
 
-    async def verify(token: str) -> Caller:
+    async def verify(authorization: str | bytes | None) -> Caller:
         # A signature costs as much to check as the rest of a call: each token's is checked once.
-        caller, expires_at = known.get(token, (None, 0.0))
+        caller, expires_at = known.get(authorization, (None, 0.0))
         if caller and time.time() < expires_at:
             return caller
-        caller, expires_at = await check(token)
-        known[token] = (caller, expires_at)
+        caller, expires_at = await check(_token_in(authorization))
+        known[authorization] = (caller, expires_at)
         if len(known) > KNOWN_TOKENS:
             known.popitem(last=False)
         return caller
@@ -99,6 +99,19 @@ def verifier(settings: ServiceSettings) -> Verify:
             raise Unauthenticated(text, reason="TOKEN_INVALID") from None
 
     return verify
+
+
+def _token_in(authorization: str | bytes | None) -> str:
+    text = (
+        authorization.decode("ascii", "replace")
+        if isinstance(authorization, bytes)
+        else authorization
+    )
+    scheme, _, token = (text or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        how = "send the metadata `authorization: Bearer <token>`"
+        raise Unauthenticated(how, reason="TOKEN_MISSING")
+    return token
 
 
 def _key_source(settings: ServiceSettings) -> Callable[[str], Awaitable[Any]]:

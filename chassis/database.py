@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ else:
     Pool = asyncpg.Pool
 
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
+_BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -74,21 +74,42 @@ async def tenant_snapshot(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connecti
 
 
 @asynccontextmanager
-async def role_transaction(pool: Pool, role: str) -> AsyncIterator[Connection]:
-    """Open a transaction as one of the service's narrow roles, for work across tenants."""
-    async with pool.acquire() as connection, _transaction(connection, f'set local role "{role}"'):
+async def role_transaction(
+    pool: Pool, role: str, *, durable: bool = True
+) -> AsyncIterator[Connection]:
+    """Open a transaction as one of the service's narrow roles, for work across tenants.
+
+    One that is not durable does not wait for the disk: a crash of Postgres may undo it.
+    """
+    setting = f'set local role "{role}"'
+    if not durable:
+        setting += "; set local synchronous_commit = off"
+    async with pool.acquire() as connection, _transaction(connection, setting):
         yield connection
 
 
 @asynccontextmanager
 async def _transaction(connection: Connection, setting: str) -> AsyncIterator[None]:
-    """Begin with a local setting, in one round trip; `setting` is made of our own words only."""
-    await connection.execute(f"begin; {setting}")
+    """Begin with a local setting, in one round trip; `setting` is made of our own words only.
+
+    A connection that cannot even roll back is not given to the next caller.
+    """
     try:
+        await connection.execute(f"begin; {setting}")
         yield
-    except BaseException:
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except BaseException as error:
+        try:
             await connection.execute("rollback")
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ):
+            connection.terminate()
+        if isinstance(error, asyncpg.InternalClientError):
+            # asyncpg lost its place in the protocol when the server went away under it.
+            raise ConnectionResetError(str(error)) from error
         raise
     await connection.execute("commit")
 

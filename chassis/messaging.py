@@ -7,6 +7,7 @@ its window.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,6 +147,20 @@ async def _ensure_stream(jetstream: JetStreamContext, stream: Stream) -> None:
 async def publish(client: Client, event: OutgoingEvent) -> None:
     """Publish one event and wait for the broker to have it on disk."""
     await client.jetstream().publish(event.subject, event.body, headers=event.headers(), timeout=5)
+
+
+async def publish_all(jetstream: JetStreamContext, events: Sequence[OutgoingEvent]) -> None:
+    """Publish events in order, and wait once for the broker to have all of them on disk."""
+    acks = [
+        await jetstream.publish_async(event.subject, event.body, headers=event.headers())
+        for event in events
+    ]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.gather(*acks)
+    finally:
+        for ack in acks:
+            ack.cancel()
 
 
 def event_id_of(headers: Mapping[str, str], stream: str, sequence: int) -> uuid.UUID:

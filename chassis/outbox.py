@@ -22,7 +22,9 @@ from chassis.messaging import OutgoingEvent
 
 BATCH = 256
 IDLE_SECONDS = 0.5
-LINGER_SECONDS = 0.02
+# What commits in this time after a publishing goes along with the next; the first event of a burst
+# goes at once.
+PAUSE_SECONDS = 0.05
 _log = structlog.get_logger()
 
 _ENQUEUE = """
@@ -52,7 +54,7 @@ class Relay:
 
     def __init__(self, pool: Pool, client: Client, role: str) -> None:
         self._pool = pool
-        self._client = client
+        self._jetstream = client.jetstream()
         self._role = role
         self._wake = asyncio.Event()
 
@@ -65,8 +67,8 @@ class Relay:
         while not stopping.is_set():
             self._wake.clear()
             if await self._try_publish() < BATCH:
+                await asyncio.sleep(PAUSE_SECONDS)
                 await self._sleep(stopping)
-                await asyncio.sleep(LINGER_SECONDS)  # what commits in this moment goes along
         await self._try_publish()
 
     async def _try_publish(self) -> int:
@@ -82,7 +84,7 @@ class Relay:
             if not await connection.fetchval(_LOCK):
                 return 0
             rows = await connection.fetch(_TAKE, BATCH)
-            await asyncio.gather(*(messaging.publish(self._client, _event(row)) for row in rows))
+            await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
             await connection.execute(_DELETE, [row["outbox_id"] for row in rows])
         return len(rows)
 

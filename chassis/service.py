@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -76,10 +77,22 @@ async def run(
     build: Callable[[Foundation], Awaitable[Parts]],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
+    _spare_the_collector()
     stopping = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stopping.set)
     await serve(name, settings, topology, build, stopping)
+
+
+def _spare_the_collector() -> None:
+    """Collect garbage seldom, and never look at what was imported.
+
+    A page or a batch is thousands of objects that are soon gone and in no cycle: at Python's own
+    threshold of 700 the collector takes a tenth of the time of a page of 1,000 entries.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def serve(
@@ -126,8 +139,8 @@ async def _serve(
     scopes = {f"/{parts.full_name}/{method}": scope for method, scope in parts.scopes.items()}
     unchecked = frozenset(f"/{parts.full_name}/{method}" for method in parts.check_themselves)
     gate = Gate(auth.verifier(settings), scopes, unchecked, settings.deadline_seconds)
-    server = create_server(settings, gate)
-    parts.add_to(server)
+    server = create_server(settings)
+    parts.add_to(gate.before(server))
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if settings.reflection:

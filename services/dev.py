@@ -247,6 +247,8 @@ def _environment(
 
 def _source_settings(sandbox_url: str) -> dict[str, str]:
     settings = {k: v for k, v in os.environ.items() if k == "PROSPECT_CLAUDE_MODEL"}
+    # Stays the same from start to start, as the suppression lists need; it protects no real list.
+    settings["PROSPECT_SUPPRESSION_KEY"] = "development only: not a secret at all"
     for key, urls in LIVE_KEYS.values():
         given = os.environ.get(key)
         settings[key] = given or "sandbox (sandbox@prospect.example)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chassis.messaging import Consumer, Stream
 
 REQUESTED = "prospect.enrich.requested"
+SOURCE_CHANGED = "prospect.source.changed"
 AGGREGATE_DAILY = "metrics.aggregate.daily"
 
 STREAMS = (
@@ -12,7 +13,14 @@ STREAMS = (
     Stream("ENRICH_REQUESTS", (REQUESTED,), work_queue=True),
     Stream(
         "ENRICH",
-        ("prospect.enrich.progressed.*", "prospect.enrich.completed.*", "prospect.enrich.failed.*"),
+        (
+            "prospect.enrich.progressed.*",
+            "prospect.enrich.completed.*",
+            "prospect.enrich.failed.*",
+            "prospect.enrich.amended.*",
+            "prospect.enrich.batch.*",
+            SOURCE_CHANGED,
+        ),
     ),
     Stream("METRICS", (AGGREGATE_DAILY,), work_queue=True),
     Stream("ERASED", ("tenant.erased.*",)),
@@ -21,5 +29,6 @@ STREAMS = (
 
 ENRICH_COMPLETED = Consumer("activity-enrich-completed", "ENRICH", "prospect.enrich.completed.*")
 ENRICH_REQUESTED = Consumer("enrichment-requested", "ENRICH_REQUESTS", REQUESTED)
+ENRICHMENT_ERASED = Consumer("enrichment-user-erased", "ERASED", "tenant.erased.*")
 ACTIVITY_RECORDED = Consumer("metrics-activity-recorded", "ACTIVITY", "activity.recorded.*")
 DAILY = Consumer("metrics-aggregate-daily", "METRICS", AGGREGATE_DAILY, ack_wait_seconds=120)

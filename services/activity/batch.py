@@ -19,6 +19,7 @@ from chassis.clock import new_id
 from chassis.errors import FieldViolation, InvalidArgument
 
 AHEAD = timedelta(hours=24)
+_MICROSECOND = timedelta(microseconds=1)
 ACTIONS: dict[int, str] = {
     number: name.removeprefix("ACTION_TYPE_").lower()
     for name, number in pb.ActionType.items()
@@ -90,7 +91,8 @@ class Window:
     @classmethod
     def at(cls, now: datetime, retention: timedelta) -> Window:
         """Return the window open at `now`."""
-        return cls(_micros(now), _micros(now - retention), _micros(now + AHEAD))
+        present = _micros(now)
+        return cls(present, present - retention // _MICROSECOND, present + AHEAD // _MICROSECOND)
 
 
 class Batch:

@@ -18,8 +18,8 @@ Entries = RepeatedCompositeFieldContainer[pb.Activity]
 def add_entries(entries: Entries, rows: Sequence[asyncpg.Record]) -> int:
     """Append rows to a response, as many as it can hold and at least one; return how many.
 
-    Messages are made in their place and filled there: built apart, they would be copied in, which
-    costs as much again.
+    Messages are made in their place and filled there, field by field: built apart, they would be
+    copied in, which costs as much again, and from keywords a quarter more.
     """
     size = 0
     for count, row in enumerate(rows):
@@ -27,23 +27,18 @@ def add_entries(entries: Entries, rows: Sequence[asyncpg.Record]) -> int:
         size += 200 + len(metadata) + len(target) + len(agent)
         if size > RESPONSE_SIZE and count:
             return count
-        entry = entries.add(
-            activity_id=activity_id,
-            user_id=user_id,
-            action_type=ACTION_NUMBERS[action],
-            target_id=target,
-            metadata_json=metadata,
-            ip_address=address,
-            user_agent=agent,
-        )
-        seconds, micros = divmod(created, 1_000_000)
-        moment = entry.created_at
-        moment.seconds = seconds
-        moment.nanos = micros * 1_000
-        seconds, micros = divmod(recorded, 1_000_000)
-        moment = entry.recorded_at
-        moment.seconds = seconds
-        moment.nanos = micros * 1_000
+        entry = entries.add()
+        entry.activity_id = activity_id
+        entry.user_id = user_id
+        entry.action_type = ACTION_NUMBERS[action]
+        entry.target_id = target
+        entry.metadata_json = metadata
+        entry.ip_address = address
+        entry.user_agent = agent
+        moment, (seconds, micros) = entry.created_at, divmod(created, 1_000_000)
+        moment.seconds, moment.nanos = seconds, micros * 1_000
+        moment, (seconds, micros) = entry.recorded_at, divmod(recorded, 1_000_000)
+        moment.seconds, moment.nanos = seconds, micros * 1_000
     return len(rows)
 
 

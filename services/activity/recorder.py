@@ -1,9 +1,10 @@
 """Committing batches: a large one alone, small ones together with what other callers send.
 
 While a tenant's group is being committed, what arrives waits and is the next group (group
-commit). It is committed when it is as large as the last one was, or LINGER_SECONDS later: a call
-waits for no one where there is no load, and little where there is. When anything in a group is
-refused, its members are committed one by one, so that each has its own answer and error.
+commit). It is committed when the callers of the last group may have come again, or LINGER_SECONDS
+later: a call waits for no one where there is no load, and little where there is. A group costs as
+much as three calls, so that larger ones are worth the wait. When anything in a group
+is refused, its members are committed one by one, so that each has its own answer and error.
 """
 
 from __future__ import annotations
@@ -37,26 +38,27 @@ class _Queue:
     """A tenant's calls that wait for the group that is being committed."""
 
     waiting: list[_Waiting]
-    last_size: int = 0
+    wanted: int = 0
     enough: asyncio.Event = field(default_factory=asyncio.Event)
     flushing: asyncio.Task[None] | None = None
 
     def add(self, waiting: _Waiting) -> None:
         """Take a place in the next group."""
         self.waiting.append(waiting)
-        if len(self.waiting) >= self.last_size:
+        if len(self.waiting) >= self.wanted:
             self.enough.set()
 
     def take(self) -> list[_Waiting]:
         """Return the next group."""
         group, self.waiting = self.waiting[:MOST_TOGETHER], self.waiting[MOST_TOGETHER:]
-        self.last_size = len(group)
+        self.wanted = len(group)
         self.enough.clear()
         return group
 
     async def fill(self) -> None:
-        """Wait until as many wait as were in the last group, where any do, but not for long."""
-        if 0 < len(self.waiting) < self.last_size:
+        """Wait for the last group's callers to come again where others wait, but not for long."""
+        self.wanted += len(self.waiting)
+        if self.wanted > len(self.waiting) > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.enough.wait(), LINGER_SECONDS)
 

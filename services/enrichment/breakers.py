@@ -1,100 +1,232 @@
-"""A circuit breaker around each source: pybreaker decides, this closes its gaps under asyncio.
+"""Whether a source may be asked: its breaker, its Retry-After and its pause, one for all replicas.
 
-pybreaker 1.4.1 has no asyncio; used around an await it lets every waiting call through when half
-open, counts cancellations as failures and excluded errors as successes. So the call is awaited
-outside of it, and only a verdict is reported: an answer is a success, a fault of the source a
-failure, anything else (cancelled, throttled, our own bad request) is neither. One probe at a time.
+The truth is a row a source in Postgres, written only when it changes and fenced by `epoch`; every
+replica holds a copy, renewed each second and at once when a change is told of. pybreaker counts the
+failures in a row; what it lacks under asyncio (1.4.1) is closed here: the call is awaited outside
+of it and only a verdict reported, so that an answer is a success, a fault of the source a failure,
+and anything else (cancelled, throttled, our own bad request) neither; a call that began before the
+last change says nothing any more. When an opened breaker is due, one probe for the fleet goes
+through, then two, four, eight: then it is closed.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from uuid import UUID
 
+import asyncpg
 import pybreaker
 import structlog
 
+from chassis import outbox
 from chassis.clock import Clock
-from services.enrichment.findings import ErrorClass, SourceError, SourceName
+from chassis.database import Connection, Pool, tenant_transaction
+from chassis.outbox import Relay
+from services.enrichment import messages, store
+from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
+from services.enrichment.run import Denial, StepStatus
 
-T = TypeVar("T")
 FAULTS = frozenset(
     {ErrorClass.TRANSIENT, ErrorClass.INVALID_ANSWER, ErrorClass.AUTH, ErrorClass.QUOTA}
 )
+DEPLOYMENT = UUID(int=0)
+"""The tenant of events that belong to none."""
+LARGEST_WAVE = 8
+LONGEST_RESET = timedelta(minutes=10)
+PROBE_SECONDS = 60.0
+LOOK_AGAIN = timedelta(seconds=1)
+PAUSE_LOOK = timedelta(seconds=5)
 _log = structlog.get_logger()
 
 
-class CircuitOpen(Exception):
-    """The source has been failing and is left alone until `until`."""
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A source's row."""
 
-    def __init__(self, until: datetime) -> None:
-        super().__init__(f"the breaker is open until {until:%H:%M:%S}")
-        self.until = until
+    source: SourceName
+    state: str = "closed"
+    epoch: int = 0
+    reason: str = ""
+    open_until: datetime | None = None
+    openings: int = 0
+    parked_until: datetime | None = None
+    parked_reason: str = ""
+    paused: bool = False
+    paused_until: datetime | None = None
+    paused_reason: str = ""
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> SourceState:
+        """Return a row as a value."""
+        values = {name: row[name] for name in cls.__slots__ if name != "source"}
+        return cls(SourceName(row["source"]), **values)
+
+    def shown(self, now: datetime) -> tuple[str, datetime | None, str]:
+        """Return what holds: closed, open, half_open, parked or paused, until when, and why."""
+        if self.paused and not (self.paused_until and self.paused_until <= now):
+            return "paused", self.paused_until, self.paused_reason
+        if self.parked_until and self.parked_until > now:
+            return "parked", self.parked_until, self.parked_reason
+        until = self.open_until if self.state == "open" else None
+        return self.state, until, self.reason
 
 
-class SourceBreaker:
-    """One source's breaker, shared by all runs of this process."""
+class Breakers:
+    """The state of every source, as this replica knows it."""
 
     def __init__(
-        self, source: SourceName, *, fail_max: int, reset_seconds: float, clock: Clock
+        self, pool: Pool, relay: Relay, *, fail_max: int, reset_seconds: float, clock: Clock
     ) -> None:
-        self._source = source
+        self._pool = pool
+        self._relay = relay
         self._reset = timedelta(seconds=reset_seconds)
         self._clock = clock
-        self._breaker = pybreaker.CircuitBreaker(fail_max=fail_max, reset_timeout=reset_seconds)
-        self._opened_at = clock()
-        self._probing = False
+        self._states = {source: SourceState(source) for source in SourceName}
+        self._counters = {
+            source: pybreaker.CircuitBreaker(fail_max=fail_max) for source in SourceName
+        }
 
-    async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Await `ask` unless the breaker is open; raise CircuitOpen where it is."""
-        probe = self._admit()
-        try:
-            answer = await ask()
-        except SourceError as error:
-            if error.error_class in FAULTS:
-                self._report(probe, error)
-            raise
-        else:
-            self._report(probe, None)
-            return answer
-        finally:
-            if probe:
-                self._probing = False
+    def take_in(self, rows: Iterable[asyncpg.Record]) -> None:
+        """Renew this replica's copy."""
+        for row in rows:
+            source, state = SourceName(row["source"]), SourceState.of(row)
+            if state.epoch != self._states[source].epoch:
+                self._counters[source].close()
+                _log.warning("breaker", source=source.value, state=state.state)
+            self._states[source] = state
 
-    def open_until(self) -> datetime | None:
-        """Return when the source may be asked again, None when it may be asked now."""
-        if self._breaker.current_state == pybreaker.STATE_CLOSED:
-            return None
-        due_at = self._opened_at + self._reset
-        if self._probing or self._clock() < due_at:
-            return max(due_at, self._clock() + timedelta(seconds=1))
+    async def refresh(self) -> None:
+        """Read the rows."""
+        async with self._pool.acquire() as connection:
+            self.take_in(await store.read_sources(connection))
+
+    def state(self, source: SourceName) -> SourceState:
+        """Return a source's state as this replica knows it."""
+        return self._states[source]
+
+    def denial(self, source: SourceName) -> Denial | None:
+        """Say why and until when the source is left alone; None where it may be asked."""
+        now = self._clock()
+        shown, until, reason = self._states[source].shown(now)
+        if shown == "paused":
+            return Denial(
+                StepStatus.PARKED, f"the source is paused: {reason}", until or now + PAUSE_LOOK
+            )
+        if shown == "parked":
+            return Denial(StepStatus.PARKED, reason, until)
+        if shown == "open" and until and until > now:
+            return Denial(StepStatus.CIRCUIT_OPEN, reason, until)
         return None
 
-    def _admit(self) -> bool:
-        """Return whether this call is the probe that may close the breaker."""
-        if self._breaker.current_state == pybreaker.STATE_CLOSED:
-            return False
-        until = self.open_until()
-        if until:
-            raise CircuitOpen(until)
-        self._probing = True
-        return True
+    def is_closed(self, source: SourceName) -> bool:
+        """Whether a call needs no admission."""
+        return self._states[source].state == "closed"
 
-    def _report(self, probe: bool, error: SourceError | None) -> None:
-        if not probe and self._breaker.current_state != pybreaker.STATE_CLOSED:
-            return  # begun while closed, ended while open: it says nothing new
-        before = self._breaker.current_state
-        if probe:
-            self._breaker.half_open()
+    async def admit(self, source: SourceName) -> Denial | None:
+        """Take a place among the probes of a source that is being tried; None where it may go."""
+        state = self._states[source]
+        if state.state == "closed":
+            return None
+        async with self._pool.acquire() as connection:
+            admitted = state.state == "half_open" and await store.admit_probe(
+                connection, source, state.epoch
+            )
+            if not admitted:
+                admitted = await store.begin_probing(
+                    connection, source, state.epoch, timedelta(seconds=PROBE_SECONDS)
+                )
+            self.take_in(await store.read_sources(connection))
+        if admitted or self._states[source].state == "closed":
+            return None
+        reason = "the source has been failing and is being tried"
+        return self.denial(source) or Denial(
+            StepStatus.CIRCUIT_OPEN, reason, self._clock() + LOOK_AGAIN
+        )
+
+    async def report(self, source: SourceName, epoch: int, outcome: Answer | SourceError) -> None:
+        """Take in what became of a call that began when the source was at `epoch`."""
+        if isinstance(outcome, SourceError):
+            if outcome.error_class is ErrorClass.THROTTLED and outcome.retry_after:
+                await self._park(source, outcome)
+                return
+            if outcome.error_class not in FAULTS:
+                return
+        state = self._states[source]
+        if state.epoch != epoch or state.state == "open":
+            return
+        error = outcome if isinstance(outcome, SourceError) else None
+        if state.state == "half_open":
+            await self._judge_probe(state, error)
+        elif self._trips(source, error):
+            await self._open(state, outcome)
+
+    def _trips(self, source: SourceName, error: SourceError | None) -> bool:
+        counter = self._counters[source]
         with contextlib.suppress(SourceError, pybreaker.CircuitBreakerError):
-            self._breaker.call(_verdict, error)
-        after = self._breaker.current_state
-        if after == pybreaker.STATE_OPEN:
-            self._opened_at = self._clock()
-        if after != before:
-            _log.warning("breaker", source=self._source.value, state=after)
+            counter.call(_verdict, error)
+        tripped = bool(counter.current_state == pybreaker.STATE_OPEN)
+        if tripped:
+            counter.close()  # the row says from here on
+        return tripped
+
+    async def _judge_probe(self, state: SourceState, error: SourceError | None) -> None:
+        if error:
+            await self._open(state, error)
+            return
+        async with self._pool.acquire() as connection:
+            quota = await store.widen(connection, state.source, state.epoch)
+        if quota and quota > LARGEST_WAVE:
+            await self._change(state, "closed", "", None, 0)
+
+    async def _open(self, state: SourceState, outcome: Answer | SourceError) -> None:
+        reset = min(self._reset * 2 ** min(state.openings, 10), max(LONGEST_RESET, self._reset))
+        reason = f"the source has been failing: {outcome}"
+        await self._change(state, "open", reason, self._clock() + reset, state.openings + 1)
+
+    async def _change(
+        self, state: SourceState, to: str, reason: str, until: datetime | None, openings: int
+    ) -> None:
+        async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
+            changed = await store.change_source(
+                connection, state.source, state.epoch, to, reason, until, openings
+            )
+            if changed:
+                await self._tell(connection, state.source, to, reason, until)
+            self.take_in(await store.read_sources(connection))
+        self._relay.wake()
+
+    async def _park(self, source: SourceName, error: SourceError) -> None:
+        until = self._clock() + timedelta(seconds=error.retry_after or 0)
+        reason = f"the source asked to be left alone: {error.message}"
+        async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
+            if await store.park_source(connection, source, until, reason):
+                await self._tell(connection, source, "parked", reason, until)
+            self.take_in(await store.read_sources(connection))
+        self._relay.wake()
+
+    async def pause(
+        self, source: SourceName, *, paused: bool, until: datetime | None, reason: str
+    ) -> None:
+        """Pause a source for every replica, or let it be asked again and close its breaker."""
+        async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
+            await store.pause_source(connection, source, paused, until, reason)
+            await self._tell(connection, source, "paused" if paused else "closed", reason, until)
+            self.take_in(await store.read_sources(connection))
+        self._relay.wake()
+
+    async def _tell(
+        self,
+        connection: Connection,
+        source: SourceName,
+        state: str,
+        reason: str,
+        until: datetime | None,
+    ) -> None:
+        event = messages.source_changed(source, state, reason, until, self._clock())
+        await outbox.enqueue(connection, DEPLOYMENT, [event])
 
 
 def _verdict(error: SourceError | None) -> None:

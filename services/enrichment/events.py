@@ -9,8 +9,8 @@ from prospect.enrichment.v1 import events_pb2
 
 from chassis.consumer import Handler, IncomingEvent
 from services import topology
-from services.enrichment.api import Intake, subject_of
-from services.enrichment.store import Request
+from services.enrichment.intake import Intake
+from services.enrichment.requesting import request_of
 
 
 def handlers(intake: Intake) -> Sequence[Handler[events_pb2.EnrichmentRequested]]:
@@ -19,14 +19,7 @@ def handlers(intake: Intake) -> Sequence[Handler[events_pb2.EnrichmentRequested]
     async def request(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
         """Accept a run; the event's id is its request id, so that a repeat finds the same run."""
         message = event.message
-        await intake.accept(
-            Request(
-                tenant_id=UUID(message.tenant_id),
-                user_id=UUID(message.user_id),
-                prospect_id=UUID(message.prospect_id),
-                subject=subject_of(message),
-                request_id=event.event_id,
-            )
-        )
+        tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
+        await intake.accept(request_of(message, tenant_id, user_id, request_id=event.event_id))
 
     return (Handler(topology.ENRICH_REQUESTED, events_pb2.EnrichmentRequested, request),)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from prospect.enrichment.v1 import events_pb2
 from prospect.enrichment.v1 import prospect_pb2 as pb
 
 from chassis.clock import to_timestamp
 from chassis.messaging import OutgoingEvent
 from services.enrichment.findings import SourceName
-from services.enrichment.run import Finish, RunStatus, Step, StepStatus
+from services.enrichment.run import Finish, RunStatus, Step, Steps, StepStatus
 from services.enrichment.store import ClaimedRun
 
 SOURCE = "prospect/enrichment"
+SOURCE_CHANGED = "prospect.source.changed"
 FINDINGS = ("contact_data", "web_data", "insider_data", "ai_summary")
 
 
@@ -45,6 +48,8 @@ def step_message(step: Step) -> pb.Step:
         started_at=to_timestamp(step.started_at),
         ended_at=to_timestamp(step.ended_at),
         next_attempt_at=to_timestamp(step.next_attempt_at),
+        is_reused=step.reused,
+        lookup=step.lookup,
     )
 
 
@@ -64,6 +69,13 @@ def run_message(run: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Run
         created_at=to_timestamp(run["created_at"]),
         ended_at=to_timestamp(run["ended_at"]),
         cost_micros=run["cost_micros"],
+        priority=run["priority"],
+        deadline_at=to_timestamp(run["deadline_at"]),
+        batch_id=str(run["batch_id"] or ""),
+        version=run["version"],
+        user_id=str(run["user_id"]),
+        amended_at=to_timestamp(run["amended_at"]),
+        budget_micros=run["budget_micros"],
     )
 
 
@@ -89,18 +101,58 @@ def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> p
     return message
 
 
-def progressed(tenant_id: UUID, run_id: UUID, prospect_id: UUID, step: Step) -> OutgoingEvent:
-    """Return the event that tells of a step's change."""
+def progressed(run: ClaimedRun, steps: Sequence[Step]) -> OutgoingEvent:
+    """Return the event that tells of steps' change."""
+    changed = [step_message(step) for step in steps]
     message = events_pb2.EnrichmentProgressed(
-        tenant_id=str(tenant_id),
-        run_id=str(run_id),
-        prospect_id=str(prospect_id),
-        step=step_message(step),
+        tenant_id=str(run.lease.tenant_id),
+        run_id=str(run.lease.run_id),
+        prospect_id=str(run.prospect_id),
+        step=changed[-1],
+        steps=changed,
     )
-    return OutgoingEvent.of(f"prospect.enrich.progressed.{tenant_id}", message, SOURCE)
+    return _event("prospect.enrich.progressed", run, message)
 
 
-def run_ended(run: ClaimedRun, finish: Finish, now: datetime) -> OutgoingEvent:
+def amended(run: ClaimedRun, step: Step, now: datetime) -> OutgoingEvent:
+    """Return the event that tells that a source answered after its run had ended."""
+    message = events_pb2.EnrichmentAmended(
+        tenant_id=str(run.lease.tenant_id),
+        run_id=str(run.lease.run_id),
+        prospect_id=str(run.prospect_id),
+        user_id=str(run.user_id),
+        step=step_message(step),
+        amended_at=to_timestamp(now),
+    )
+    return _event("prospect.enrich.amended", run, message)
+
+
+def batch_ended(tenant_id: UUID, batch_id: UUID, user_id: UUID, now: datetime) -> OutgoingEvent:
+    """Return the event that tells that every run of a batch has ended."""
+    message = events_pb2.BatchEnded(
+        tenant_id=str(tenant_id),
+        batch_id=str(batch_id),
+        user_id=str(user_id),
+        ended_at=to_timestamp(now),
+    )
+    return OutgoingEvent.of(f"prospect.enrich.batch.{tenant_id}", message, SOURCE)
+
+
+def source_changed(
+    source: SourceName, state: str, reason: str, until: datetime | None, now: datetime
+) -> OutgoingEvent:
+    """Return the event that tells that a source is left alone, or may be asked again."""
+    message = events_pb2.SourceChanged(
+        source=source.value,
+        state=state,
+        reason=reason,
+        until=to_timestamp(until),
+        changed_at=to_timestamp(now),
+    )
+    return OutgoingEvent.of(SOURCE_CHANGED, message, SOURCE)
+
+
+def run_ended(run: ClaimedRun, steps: Steps, finish: Finish, now: datetime) -> OutgoingEvent:
     """Return the event that tells of a run's end."""
     tenant_id, run_id = str(run.lease.tenant_id), str(run.lease.run_id)
     prospect_id, user_id = str(run.prospect_id), str(run.user_id)
@@ -110,22 +162,32 @@ def run_ended(run: ClaimedRun, finish: Finish, now: datetime) -> OutgoingEvent:
             run_id=run_id,
             prospect_id=prospect_id,
             user_id=user_id,
-            complete=[s.value for s in SourceName if run.steps[s].status is StepStatus.COMPLETE],
+            complete=[s.value for s in SourceName if steps[s].status is StepStatus.COMPLETE],
             missing=[source.value for source in finish.missing],
             completed_at=to_timestamp(now),
         )
-        return OutgoingEvent.of(f"prospect.enrich.completed.{tenant_id}", completed, SOURCE)
+        return _event("prospect.enrich.completed", run, completed)
     failed = events_pb2.EnrichmentFailed(
         tenant_id=tenant_id,
         run_id=run_id,
         prospect_id=prospect_id,
         user_id=user_id,
-        steps=steps_in_order(run.steps),
+        steps=steps_in_order(steps),
         failed_at=to_timestamp(now),
+        cancelled=finish.status is RunStatus.CANCELLED,
     )
-    return OutgoingEvent.of(f"prospect.enrich.failed.{tenant_id}", failed, SOURCE)
+    return _event("prospect.enrich.failed", run, failed)
+
+
+def _event(subject: str, run: ClaimedRun, message: Message) -> OutgoingEvent:
+    event = OutgoingEvent.of(f"{subject}.{run.lease.tenant_id}", message, SOURCE)
+    return replace(event, traceparent=run.traceparent)
 
 
 def ended(status: pb.EnrichmentStatus.ValueType) -> bool:
     """Whether a run of this status has reached its end."""
-    return status in (pb.ENRICHMENT_STATUS_COMPLETE, pb.ENRICHMENT_STATUS_FAILED)
+    return status in (
+        pb.ENRICHMENT_STATUS_COMPLETE,
+        pb.ENRICHMENT_STATUS_FAILED,
+        pb.ENRICHMENT_STATUS_CANCELLED,
+    )

@@ -1,149 +1,437 @@
--- The enrichment service's statements, whole and named; store.py calls them.
+-- The enrichment service's statements, whole and named; intake, store and history call them.
 
--- name: lock_request
--- Take requests with the same id one after another.
-select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))
+-- Taking requests in ------------------------------------------------------------------------------
 
--- name: find_run_of_request
--- The run that a request id made before.
-select run_id from enrichment.runs where tenant_id = $1 and request_id = $2
+-- name: claim_requests
+-- Take request ids; those that were taken before are not returned, and one that is being taken in at
+-- this moment is waited for.
+insert into enrichment.requests (tenant_id, request_id, created_at)
+select $1, request_id, $3 from unnest($2::uuid[]) as r (request_id) order by request_id
+on conflict do nothing
+returning request_id
 
--- name: add_prospect
--- Make the prospect where it is not there yet.
+-- name: find_requests
+-- The runs that request ids got before.
+select q.request_id, q.run_id, r.prospect_id
+from enrichment.requests q join enrichment.runs r on r.tenant_id = q.tenant_id and r.run_id = q.run_id
+where q.tenant_id = $1 and q.request_id = any($2::uuid[])
+
+-- name: remember_requests
+-- Keep which run each request id got.
+update enrichment.requests q set run_id = r.run_id
+from unnest($2::uuid[], $3::uuid[]) as r (request_id, run_id)
+where q.tenant_id = $1 and q.request_id = r.request_id
+
+-- name: add_prospects
+-- Make the prospects that are not there yet.
 insert into enrichment.prospects (
   tenant_id, prospect_id, name, email, linkedin_url, company, title, is_public_company, company_cik)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+select $1, p.* from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+  $8::boolean[], $9::bigint[]) as p
+order by 2
 on conflict do nothing
 
--- name: lock_prospect
--- Hold a prospect still, so that requests for it are taken one after another.
-select run_id from enrichment.prospects where tenant_id = $1 and prospect_id = $2 for update
+-- name: lock_prospects
+-- Hold prospects still, so that requests for them are taken one after another.
+select prospect_id, name, email, linkedin_url, company, title, is_public_company, company_cik, answered
+from enrichment.prospects where tenant_id = $1 and prospect_id = any($2::uuid[])
+order by prospect_id
+for update
 
--- name: find_run_in_flight
--- The prospect's run that has not ended.
-select run_id from enrichment.runs
-where tenant_id = $1 and prospect_id = $2 and status in ('pending', 'in_progress')
+-- name: find_runs_in_flight
+-- The prospects' runs that have not ended.
+select prospect_id, run_id, began_at, created_at from enrichment.runs
+where tenant_id = $1 and prospect_id = any($2::uuid[]) and ended_at is null
 
--- name: begin_prospect
--- Point the prospect to its new run, with what the request says of it.
-update enrichment.prospects set
-  name = $3, email = $4, linkedin_url = $5, company = $6, title = $7, is_public_company = $8,
-  company_cik = $9, run_id = $10, enrichment_status = 'pending', enrichment_source_status = $11,
-  updated_at = now()
-where tenant_id = $1 and prospect_id = $2
+-- name: take_flow_turns
+-- Take turns from a tenant's flow: never before the present virtual time, so that a flow that was idle
+-- saves nothing up. Returns the last turn; the others lie before it, $3 apart.
+insert into enrichment.flows as f (tenant_id, priority, turn)
+select $1, $2, v.turn + $3::float8 * $4::int from enrichment.virtual_time v
+on conflict (tenant_id, priority) do update
+  set turn = greatest(f.turn, excluded.turn - $3::float8 * $4::int) + $3::float8 * $4::int
+returning turn
 
--- name: add_run
--- Write a new run.
-insert into enrichment.runs (
-  tenant_id, run_id, prospect_id, user_id, request_id, traceparent, deadline_at, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+-- name: begin_runs
+-- Write new runs with their steps, and point their prospects to them. $2 is a list of runs, $3 of steps.
+with run as (
+  select * from json_to_recordset($2::json) as r (
+    run_id uuid, prospect_id uuid, user_id uuid, traceparent text, deadline_at timestamptz,
+    created_at timestamptz, wake_at timestamptz, batch_id uuid, priority int, turn float8,
+    sources text[], budget_micros bigint, name text, email text, linkedin_url text, company text,
+    title text, is_public_company boolean, company_cik bigint, source_status jsonb)
+),
+prospect as (
+  update enrichment.prospects p set
+    name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
+    title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik,
+    run_id = r.run_id, enrichment_status = 'pending', enrichment_source_status = r.source_status,
+    updated_at = r.created_at
+  from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
+),
+overtaken as ( -- an ended run that still waits for a late source
+  update enrichment.runs o set cancel_requested_at = r.created_at, wake_at = r.created_at
+  from run r where o.tenant_id = $1 and o.prospect_id = r.prospect_id and o.open
+    and o.ended_at is not null
+),
+begun as (
+  insert into enrichment.runs (
+    tenant_id, run_id, prospect_id, user_id, traceparent, deadline_at, created_at, wake_at, batch_id,
+    in_batch, priority, turn, sources, budget_micros)
+  select $1, r.run_id, r.prospect_id, r.user_id, r.traceparent, r.deadline_at, r.created_at,
+    r.wake_at, r.batch_id, r.batch_id is not null, r.priority, r.turn, r.sources, r.budget_micros
+  from run r
+)
+insert into enrichment.steps (tenant_id, run_id, source, status, reason, reused, ended_at, ready_at)
+select $1, s.* from json_to_recordset($3::json) as s (
+  run_id uuid, source text, status text, reason text, reused boolean, ended_at timestamptz,
+  ready_at timestamptz)
 
--- name: add_steps
--- Write a new run's steps.
-insert into enrichment.steps (tenant_id, run_id, source, status, reason, ended_at)
-select $1, $2, s.source, s.status, s.reason, s.ended_at
-from unnest($3::text[], $4::text[], $5::text[], $6::timestamptz[])
-  as s (source, status, reason, ended_at)
+-- name: hold_back
+-- Debounce: a run that no worker has begun takes the newest request's words, and waits again.
+with run as (
+  select * from json_to_recordset($2::json) as r (
+    run_id uuid, prospect_id uuid, wake_at timestamptz, name text, email text, linkedin_url text,
+    company text, title text, is_public_company boolean, company_cik bigint)
+),
+held as (
+  update enrichment.runs b set wake_at = r.wake_at from run r
+  where b.tenant_id = $1 and b.run_id = r.run_id and b.began_at is null
+)
+update enrichment.prospects p set
+  name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
+  title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik
+from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
 
--- name: find_waiting
--- Runs that wait for a worker, longest first, across tenants (as enrichment_claimer).
-select tenant_id, run_id from enrichment.runs
-where status in ('pending', 'in_progress') and wake_at <= now()
-  and (lease_expires_at is null or lease_expires_at <= now())
-order by wake_at
-limit $1
+-- name: open_batch
+-- Make a batch; a chunk of one that is closed is a repeat.
+insert into enrichment.batches (tenant_id, batch_id, user_id, created_at) values ($1, $2, $3, $4)
+on conflict do nothing
+
+-- name: find_batch_places
+-- Which places of a batch have a run already.
+select b.place, b.run_id, r.prospect_id
+from enrichment.batch_runs b join enrichment.runs r on r.tenant_id = b.tenant_id and r.run_id = b.run_id
+where b.tenant_id = $1 and b.batch_id = $2 and b.place = any($3::int[])
+
+-- name: join_batch
+-- Put runs into a batch.
+with placed as (
+  insert into enrichment.batch_runs (tenant_id, batch_id, place, run_id)
+  select $1, $2, b.* from unnest($3::int[], $4::uuid[]) as b
+  on conflict do nothing
+)
+update enrichment.runs set in_batch = true
+where tenant_id = $1 and run_id = any($4::uuid[]) and not in_batch
+
+-- name: close_batch
+-- No more chunks come.
+update enrichment.batches set closed_at = coalesce(closed_at, $3) where tenant_id = $1 and batch_id = $2
+
+-- Claiming ----------------------------------------------------------------------------------------
+
+-- name: read_sources
+-- The state of every source.
+select source, state, epoch, reason, open_until, openings, parked_until, parked_reason, paused,
+  paused_until, paused_reason
+from enrichment.sources
+
+-- name: lock_claims
+-- Claims are made one after another, so that each counts the leases of the one before.
+select pg_advisory_xact_lock(hashtext('enrichment.claims'))
 
 -- name: claim
--- Take the lease of a run, unless another was faster.
-update enrichment.runs set
-  status = 'in_progress', lease_token = $3, lease_expires_at = now() + $4::interval
-where tenant_id = $1 and run_id = $2 and status in ('pending', 'in_progress') and wake_at <= now()
-  and (lease_expires_at is null or lease_expires_at <= now())
-returning prospect_id, user_id, traceparent, created_at, deadline_at
+-- Take the leases of open runs that are due, by fair turn across tenants, each tenant within its cap (as
+-- enrichment_claimer). $1 how many, $2 the worker's token, $3 the lease, $4 the default cap.
+with recursive tenants as (
+  (select tenant_id from enrichment.runs where open order by tenant_id limit 1)
+  union all
+  select (
+    select r.tenant_id from enrichment.runs r where r.open and r.tenant_id > t.tenant_id
+    order by r.tenant_id limit 1)
+  from tenants t where t.tenant_id is not null
+),
+leased as (
+  select tenant_id, count(*) as runs from enrichment.runs
+  where lease_token is not null and lease_expires_at > now() group by tenant_id
+),
+due as (
+  select r.* from tenants t
+  left join leased l using (tenant_id)
+  left join enrichment.policies p using (tenant_id)
+  cross join lateral (
+    select tenant_id, run_id, turn from enrichment.runs r
+    where r.tenant_id = t.tenant_id and r.open and r.wake_at <= now()
+      and (r.lease_expires_at is null or r.lease_expires_at <= now())
+    order by r.turn
+    limit greatest(0, least($1::int, coalesce(p.most_runs_at_once, $4::int) - coalesce(l.runs, 0)))
+    for update skip locked
+  ) r
+  where t.tenant_id is not null
+  order by r.turn
+  limit $1
+),
+claimed as (
+  update enrichment.runs r set
+    lease_token = $2, lease_expires_at = now() + $3::interval, lease_epoch = r.lease_epoch + 1
+  from due d where r.tenant_id = d.tenant_id and r.run_id = d.run_id
+  returning r.tenant_id, r.run_id, r.lease_epoch, r.turn
+),
+passed as (
+  update enrichment.virtual_time set turn = c.turn
+  from (select max(turn) as turn from claimed) c where virtual_time.turn < c.turn
+)
+select tenant_id, run_id, lease_epoch from claimed order by turn
 
--- name: hold
--- Prove that the lease is still ours, and renew it; no row means that it is lost.
-update enrichment.runs set lease_expires_at = now() + $4::interval
-where tenant_id = $1 and run_id = $2 and lease_token = $3 and ended_at is null
-returning true
+-- name: renew
+-- Renew a worker's leases, and return the runs that are still its own (as enrichment_claimer). A row that
+-- is locked is being written by the worker itself, which renews it as well.
+with held as (
+  select r.tenant_id, r.run_id, r.cancel_requested_at is not null as cancel_requested
+  from unnest($3::uuid[], $4::uuid[], $5::bigint[]) as h (tenant_id, run_id, lease_epoch)
+  join enrichment.runs r on r.tenant_id = h.tenant_id and r.run_id = h.run_id
+    and r.lease_epoch = h.lease_epoch and r.lease_token = $1
+),
+free as (
+  select r.tenant_id, r.run_id from enrichment.runs r join held using (tenant_id, run_id)
+  where r.lease_token = $1
+  for update of r skip locked
+),
+renewed as (
+  update enrichment.runs r set lease_expires_at = now() + $2::interval
+  from free f where r.tenant_id = f.tenant_id and r.run_id = f.run_id
+)
+select run_id, cancel_requested from held
+
+-- name: load_runs
+-- Claimed runs with whom they are about and what is known.
+select r.run_id, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
+  r.deadline_at, r.budget_micros, r.sources as asked, r.cancel_requested_at is not null as cancel_requested,
+  p.name, p.company, p.title, p.email, p.linkedin_url, p.is_public_company, p.company_cik,
+  p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo,
+  (select coalesce(policy.contact_lookups, '{}') from enrichment.policies policy
+   where policy.tenant_id = r.tenant_id) as contact_lookups,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+from enrichment.runs r
+join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
+where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.lease_token = $3
 
 -- name: release
--- Give the lease back and say when the run wants a worker again.
-update enrichment.runs set lease_token = null, lease_expires_at = null, wake_at = $4
-where tenant_id = $1 and run_id = $2 and lease_token = $3
+-- Give a lease back and say when the run wants a worker again.
+update enrichment.runs set lease_token = null, lease_expires_at = null, wake_at = $5
+where tenant_id = $1 and run_id = $2 and lease_token = $3 and lease_epoch = $4
 
--- name: load_subject
--- Whom a run is about.
-select name, company, title, email, linkedin_url, is_public_company, company_cik
-from enrichment.prospects where tenant_id = $1 and prospect_id = $2
+-- Taking turns ------------------------------------------------------------------------------------
 
--- name: load_steps
--- A run's steps with what they found.
-select source, status, reason, error_class, attempts, uncertain_attempts, cost_micros, started_at,
-  ended_at, next_attempt_at, finding
-from enrichment.steps where tenant_id = $1 and run_id = $2 order by source
+-- name: open_gate
+-- A tenant's policy, its spending of the day, and which of the given keys are suppressed.
+select p.*,
+  (select jsonb_object_agg(s.source, s.committed_micros) from enrichment.spending s
+   where s.tenant_id = $1 and s.day = $2) as committed,
+  array(select s.digest from enrichment.suppressions s
+        where s.tenant_id = $1 and s.digest = any($3::bytea[])) as suppressed
+from (values (1)) as one (row) left join enrichment.policies p on p.tenant_id = $1
 
--- name: save_step
--- Write a step as it stands.
-update enrichment.steps set
-  status = $4, reason = $5, error_class = $6, attempts = $7, uncertain_attempts = $8,
-  cost_micros = $9, started_at = $10, ended_at = $11, next_attempt_at = $12
-where tenant_id = $1 and run_id = $2 and source = $3
+-- name: lock_day
+-- Hold the tenant's spending of the day still until the reservations are made.
+insert into enrichment.spending (tenant_id, day, source) values ($1, $2, 'all')
+on conflict (tenant_id, day, source) do update set committed_micros = spending.committed_micros
+returning committed_micros
 
--- name: save_step_finding
--- Keep what a step found, for the summary of this run.
-update enrichment.steps set finding = $4 where tenant_id = $1 and run_id = $2 and source = $3
+-- name: save_turns
+-- Write turns of a tenant's runs, each fenced by its lease: one that has lost it changes nothing, and is
+-- not returned. $2 holds the lists, $3 is the worker's token, $4 the lease.
+with turn as (
+  select * from json_to_recordset($2::json -> 'runs') as t (
+    run_id uuid, epoch bigint, prospect_id uuid, status text, missing text[], began_at timestamptz,
+    deadline_at timestamptz, ended_at timestamptz, amended_at timestamptz, open boolean, at timestamptz,
+    enrichment_status text, enriched boolean, source_status jsonb, answered jsonb, found text[],
+    contactout jsonb, exa jsonb, sec jsonb, claude jsonb)
+),
+locked as ( -- prospects before runs, in order, as the intake locks them
+  select r.run_id from turn t
+  join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = t.prospect_id
+  join enrichment.runs r on r.tenant_id = $1 and r.run_id = t.run_id
+    and r.lease_token = $3 and r.lease_epoch = t.epoch
+  order by p.prospect_id
+  for update of p, r
+),
+held as (
+  update enrichment.runs r set
+    status = t.status, missing = coalesce(t.missing, r.missing),
+    began_at = coalesce(r.began_at, t.began_at), deadline_at = t.deadline_at,
+    ended_at = coalesce(r.ended_at, t.ended_at), amended_at = coalesce(t.amended_at, r.amended_at),
+    open = t.open, version = r.version + 1,
+    lease_token = case when t.open then r.lease_token end,
+    lease_expires_at = case when t.open then now() + $4::interval end
+  from turn t join locked using (run_id)
+  where r.tenant_id = $1 and r.run_id = t.run_id
+  returning r.run_id, r.cancel_requested_at is not null as cancel_requested,
+    r.in_batch and t.ended_at is not null as ended_in_batch
+),
+step as (
+  update enrichment.steps s set
+    status = c.status, reason = c.reason, error_class = c.error_class, attempts = c.attempts,
+    uncertain_attempts = c.uncertain_attempts, failures = c.failures, cost_micros = c.cost_micros,
+    lookup = c.lookup, reused = c.reused, started_at = c.started_at, ended_at = c.ended_at,
+    next_attempt_at = c.next_attempt_at, ready_at = c.ready_at, parked_at = c.parked_at
+  from json_to_recordset($2::json -> 'steps') as c (
+    run_id uuid, source text, status text, reason text, error_class text, attempts int,
+    uncertain_attempts int, failures int, cost_micros bigint, lookup text, reused boolean,
+    started_at timestamptz, ended_at timestamptz, next_attempt_at timestamptz, ready_at timestamptz,
+    parked_at timestamptz)
+  join held using (run_id)
+  where s.tenant_id = $1 and s.run_id = c.run_id and s.source = c.source
+),
+begun as (
+  insert into enrichment.attempts (
+    tenant_id, run_id, source, attempt, started_at, lookup, reserved_micros, cost_micros,
+    queue_wait_ms, breaker_wait_ms, limiter_wait_ms, worker)
+  select $1, b.run_id, b.source, b.attempt, b.at, b.lookup, b.reserved_micros, b.reserved_micros,
+    b.queue_wait_ms, b.breaker_wait_ms, b.limiter_wait_ms, b.worker
+  from json_to_recordset($2::json -> 'begun') as b (
+    run_id uuid, source text, attempt int, at timestamptz, lookup text, reserved_micros bigint,
+    queue_wait_ms bigint, breaker_wait_ms bigint, limiter_wait_ms bigint, worker text)
+  join held using (run_id)
+),
+settled as (
+  update enrichment.attempts a set
+    status = e.status, error_class = e.error_class, reason = e.reason,
+    source_request_id = e.request_id, cost_micros = coalesce(e.cost_micros, a.reserved_micros),
+    ended_at = e.at
+  from json_to_recordset($2::json -> 'settled') as e (
+    run_id uuid, source text, attempt int, status text, error_class text, reason text,
+    request_id text, cost_micros bigint, at timestamptz)
+  join held using (run_id)
+  where a.tenant_id = $1 and a.run_id = e.run_id and a.source = e.source and a.attempt = e.attempt
+    and a.status = 'started'
+),
+money as (
+  select m.* from json_to_recordset($2::json -> 'money') as m (
+    run_id uuid, source text, attempt int, kind text, amount_micros bigint, at timestamptz, day date)
+  join held using (run_id)
+),
+entry as (
+  insert into enrichment.ledger (tenant_id, run_id, source, attempt, kind, amount_micros, created_at)
+  select $1, run_id, source, attempt, kind, amount_micros, at from money
+),
+spent as (
+  insert into enrichment.spending as s (tenant_id, day, source, committed_micros)
+  select $1, m.day, k.key, sum(case m.kind when 'refund' then -m.amount_micros else m.amount_micros end)
+  from money m cross join lateral (values (m.source), ('all')) as k (key)
+  where m.kind <> 'settle'
+  group by m.day, k.key order by m.day, k.key
+  on conflict (tenant_id, day, source) do update
+    set committed_micros = s.committed_micros + excluded.committed_micros
+),
+prospect as (
+  update enrichment.prospects p set
+    -- What is shown is the newest run's; what an older one still brings is kept.
+    enrichment_status = case when p.run_id = t.run_id then t.enrichment_status
+      else p.enrichment_status end,
+    enrichment_source_status = case when p.run_id = t.run_id
+      then p.enrichment_source_status || t.source_status else p.enrichment_source_status end,
+    last_enriched_at = case when t.enriched then t.at else p.last_enriched_at end,
+    answered = p.answered || t.answered, updated_at = t.at,
+    contact_data = case when 'contactout' = any(t.found) then t.contactout else p.contact_data end,
+    web_data = case when 'exa' = any(t.found) then t.exa else p.web_data end,
+    insider_data = case when 'sec' = any(t.found) then t.sec else p.insider_data end,
+    ai_summary = case when 'claude' = any(t.found) then t.claude else p.ai_summary end
+  from turn t join held using (run_id)
+  where p.tenant_id = $1 and p.prospect_id = t.prospect_id
+),
+news as (
+  insert into enrichment.outbox (
+    event_id, tenant_id, subject, event_type, source, body, occurred_at, traceparent)
+  select n.event_id, $1, n.subject, n.event_type, n.source, decode(n.body, 'base64'), n.occurred_at,
+    n.traceparent
+  from json_to_recordset($2::json -> 'news') as n (
+    run_id uuid, event_id uuid, subject text, event_type text, source text, body text,
+    occurred_at timestamptz, traceparent text)
+  join held using (run_id)
+)
+select run_id, cancel_requested, ended_in_batch from held
 
--- name: save_source_status
--- Show a step's status on its prospect.
-update enrichment.prospects set
-  enrichment_status = 'in_progress',
-  enrichment_source_status = enrichment_source_status || jsonb_build_object($3::text, $4::text),
-  updated_at = now()
-where tenant_id = $1 and prospect_id = $2
+-- name: lock_batches_of
+-- Hold still the batches that runs belong to, so that the last run to end knows that it is the last.
+select batch_id from enrichment.batches
+where tenant_id = $1 and ended_at is null and batch_id in (
+  select batch_id from enrichment.batch_runs where tenant_id = $1 and run_id = any($2::uuid[]))
+order by batch_id
+for update
 
--- name: save_contact_data
-update enrichment.prospects set contact_data = $3 where tenant_id = $1 and prospect_id = $2
+-- name: end_batches
+-- End the batches that are closed and whose every run has ended.
+update enrichment.batches b set ended_at = $3
+where b.tenant_id = $1 and b.batch_id = any($2::uuid[]) and b.closed_at is not null
+  and b.ended_at is null and not exists (
+    select from enrichment.batch_runs i
+    join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+    where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id and r.ended_at is null)
+returning b.batch_id, b.user_id
 
--- name: save_web_data
-update enrichment.prospects set web_data = $3 where tenant_id = $1 and prospect_id = $2
+-- The sources' state ------------------------------------------------------------------------------
 
--- name: save_insider_data
-update enrichment.prospects set insider_data = $3 where tenant_id = $1 and prospect_id = $2
+-- name: change_source
+-- Change a source's breaker, unless another replica has changed it since.
+update enrichment.sources set
+  state = $3, epoch = epoch + 1, reason = $4, open_until = $5, openings = $6, quota = 0, admitted = 0
+where source = $1 and epoch = $2
+returning true
 
--- name: save_ai_summary
-update enrichment.prospects set ai_summary = $3 where tenant_id = $1 and prospect_id = $2
+-- name: begin_probing
+-- Let one probe through where the breaker is due, or its last probes have not come back.
+update enrichment.sources set
+  state = 'half_open', epoch = epoch + 1, quota = 1, admitted = 1, open_until = now() + $3::interval
+where source = $1 and epoch = $2 and state in ('open', 'half_open') and open_until <= now()
+returning true
 
--- name: begin_attempt
--- Write a call down before it leaves.
-insert into enrichment.attempts (tenant_id, run_id, source, attempt, started_at)
-values ($1, $2, $3, $4, $5)
+-- name: admit_probe
+-- Take a place among the probes of this wave.
+update enrichment.sources set admitted = admitted + 1
+where source = $1 and epoch = $2 and state = 'half_open' and admitted < quota
+returning true
 
--- name: settle_attempt
--- Write what became of a call.
-update enrichment.attempts set
-  status = $5, error_class = $6, reason = $7, source_request_id = $8, cost_micros = $9, ended_at = $10
-where tenant_id = $1 and run_id = $2 and source = $3 and attempt = $4 and status = 'started'
+-- name: widen
+-- A probe succeeded: the next wave is twice as large.
+update enrichment.sources set quota = greatest(quota, 1) * 2
+where source = $1 and epoch = $2 and state = 'half_open'
+returning quota
 
--- name: end_run
--- A run has reached its end.
-update enrichment.runs set
-  status = $3, missing = $4, ended_at = $5, lease_token = null, lease_expires_at = null
-where tenant_id = $1 and run_id = $2
+-- name: park_source
+-- The source asked to be left alone for longer than is known.
+update enrichment.sources set parked_until = $2, parked_reason = $3
+where source = $1 and (parked_until is null or parked_until < $2)
+returning true
 
--- name: end_prospect
--- Show the end of the newest run on its prospect.
-update enrichment.prospects set
-  enrichment_status = $3,
-  last_enriched_at = case when $3 = 'complete' then $4 else last_enriched_at end,
-  updated_at = now()
-where tenant_id = $1 and prospect_id = $2
+-- name: pause_source
+-- Pause a source, or let it be asked again and close its breaker.
+update enrichment.sources set
+  paused = $2, paused_until = case when $2 then $3::timestamptz end,
+  paused_reason = case when $2 then $4 else '' end, epoch = epoch + 1,
+  state = case when $2 then state else 'closed' end,
+  openings = case when $2 then openings else 0 end,
+  parked_until = case when $2 then parked_until end
+where source = $1
+
+-- name: take_slots
+-- Take the next free slots of a source's rate, unless they lie too far ahead; returns the seconds to the
+-- first. $2 how many, $3 the interval, $4 the horizon.
+update enrichment.sources
+set next_free_at = greatest(next_free_at, clock_timestamp()) + $2::int * $3::interval
+where source = $1 and next_free_at < clock_timestamp() + $4::interval
+returning greatest(0, extract(epoch from
+  next_free_at - $2::int * $3::interval - clock_timestamp()))::float8
+
+-- Reading -----------------------------------------------------------------------------------------
 
 -- name: get_run
--- A run with its cost.
-select r.run_id, r.prospect_id, r.status, r.missing, r.created_at, r.ended_at,
+-- A run with its steps and its cost.
+select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
+  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
   (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
-   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros
+   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
 from enrichment.runs r where r.tenant_id = $1 and r.run_id = $2
 
 -- name: get_prospect
@@ -151,3 +439,8 @@ from enrichment.runs r where r.tenant_id = $1 and r.run_id = $2
 select prospect_id, name, email, linkedin_url, company, title, is_public_company, company_cik,
   enrichment_status, last_enriched_at, contact_data, web_data, insider_data, ai_summary, run_id
 from enrichment.prospects where tenant_id = $1 and prospect_id = $2
+
+-- name: request_cancel
+-- A run is to be cancelled; one that waits is taken up at once.
+update enrichment.runs set cancel_requested_at = coalesce(cancel_requested_at, $3), wake_at = $3
+where tenant_id = $1 and run_id = $2 and ended_at is null

@@ -16,12 +16,52 @@ CREATE TABLE enrichment.attempts (
     cost_micros bigint DEFAULT 0 NOT NULL,
     started_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
+    lookup text DEFAULT ''::text NOT NULL,
+    reserved_micros bigint DEFAULT 0 NOT NULL,
+    queue_wait_ms bigint DEFAULT 0 NOT NULL,
+    breaker_wait_ms bigint DEFAULT 0 NOT NULL,
+    limiter_wait_ms bigint DEFAULT 0 NOT NULL,
+    worker text DEFAULT ''::text NOT NULL,
     CONSTRAINT attempts_status CHECK ((status = ANY (ARRAY['started'::text, 'complete'::text, 'not_found'::text, 'failed'::text, 'uncertain'::text])))
 );
 
 ALTER TABLE ONLY enrichment.attempts FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.attempts OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.batch_runs (
+    tenant_id uuid NOT NULL,
+    batch_id uuid NOT NULL,
+    place integer NOT NULL,
+    run_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY enrichment.batch_runs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.batch_runs OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.batches (
+    tenant_id uuid NOT NULL,
+    batch_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    closed_at timestamp with time zone,
+    ended_at timestamp with time zone
+);
+
+ALTER TABLE ONLY enrichment.batches FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.batches OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.flows (
+    tenant_id uuid NOT NULL,
+    priority integer NOT NULL,
+    turn double precision NOT NULL
+);
+
+ALTER TABLE ONLY enrichment.flows FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.flows OWNER TO enrichment_owner;
 
 CREATE TABLE enrichment.inbox (
     tenant_id uuid NOT NULL,
@@ -33,6 +73,21 @@ CREATE TABLE enrichment.inbox (
 ALTER TABLE ONLY enrichment.inbox FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.inbox OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.ledger (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    source text NOT NULL,
+    attempt integer NOT NULL,
+    kind text NOT NULL,
+    amount_micros bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ledger_kind CHECK ((kind = ANY (ARRAY['reserve'::text, 'settle'::text, 'refund'::text])))
+);
+
+ALTER TABLE ONLY enrichment.ledger FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.ledger OWNER TO enrichment_owner;
 
 CREATE TABLE enrichment.outbox (
     outbox_id bigint NOT NULL,
@@ -59,6 +114,26 @@ ALTER TABLE enrichment.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDE
     CACHE 1
 );
 
+CREATE TABLE enrichment.policies (
+    tenant_id uuid NOT NULL,
+    is_stopped boolean DEFAULT false NOT NULL,
+    contact_lookups text[] DEFAULT '{linkedin_url,email,name_and_company}'::text[] NOT NULL,
+    ask_paid_again boolean DEFAULT false NOT NULL,
+    run_budget_micros bigint DEFAULT 0 NOT NULL,
+    day_budget_micros bigint DEFAULT 0 NOT NULL,
+    most_runs_at_once integer DEFAULT 32 NOT NULL,
+    weight integer DEFAULT 1 NOT NULL,
+    debounce_seconds integer DEFAULT 0 NOT NULL,
+    sources jsonb DEFAULT '{}'::jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT policies_budgets CHECK (((run_budget_micros >= 0) AND (day_budget_micros >= 0))),
+    CONSTRAINT policies_share CHECK ((((weight >= 1) AND (weight <= 100)) AND ((most_runs_at_once >= 1) AND (most_runs_at_once <= 1000))))
+);
+
+ALTER TABLE ONLY enrichment.policies FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.policies OWNER TO enrichment_owner;
+
 CREATE TABLE enrichment.prospects (
     tenant_id uuid NOT NULL,
     prospect_id uuid NOT NULL,
@@ -79,12 +154,24 @@ CREATE TABLE enrichment.prospects (
     run_id uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    answered jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT prospects_enrichment_status CHECK ((enrichment_status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'complete'::text, 'failed'::text])))
 );
 
 ALTER TABLE ONLY enrichment.prospects FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.prospects OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.requests (
+    tenant_id uuid NOT NULL,
+    request_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY enrichment.requests FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.requests OWNER TO enrichment_owner;
 
 CREATE TABLE enrichment.runs (
     tenant_id uuid NOT NULL,
@@ -101,8 +188,18 @@ CREATE TABLE enrichment.runs (
     wake_at timestamp with time zone DEFAULT now() NOT NULL,
     lease_token uuid,
     lease_expires_at timestamp with time zone,
-    CONSTRAINT runs_ended CHECK (((ended_at IS NOT NULL) = (status = ANY (ARRAY['complete'::text, 'failed'::text])))),
-    CONSTRAINT runs_status CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'complete'::text, 'failed'::text])))
+    batch_id uuid,
+    in_batch boolean DEFAULT false NOT NULL,
+    priority integer DEFAULT 2 NOT NULL,
+    turn double precision DEFAULT 0 NOT NULL,
+    open boolean DEFAULT true NOT NULL,
+    sources text[] DEFAULT '{}'::text[] NOT NULL,
+    budget_micros bigint DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 0 NOT NULL,
+    began_at timestamp with time zone,
+    cancel_requested_at timestamp with time zone,
+    amended_at timestamp with time zone,
+    lease_epoch bigint DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE ONLY enrichment.runs FORCE ROW LEVEL SECURITY;
@@ -116,6 +213,37 @@ CREATE TABLE enrichment.schema_migrations (
 );
 
 ALTER TABLE enrichment.schema_migrations OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.sources (
+    source text NOT NULL,
+    state text DEFAULT 'closed'::text NOT NULL,
+    epoch bigint DEFAULT 0 NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    open_until timestamp with time zone,
+    openings integer DEFAULT 0 NOT NULL,
+    quota integer DEFAULT 0 NOT NULL,
+    admitted integer DEFAULT 0 NOT NULL,
+    parked_until timestamp with time zone,
+    parked_reason text DEFAULT ''::text NOT NULL,
+    paused boolean DEFAULT false NOT NULL,
+    paused_until timestamp with time zone,
+    paused_reason text DEFAULT ''::text NOT NULL,
+    next_free_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT sources_state CHECK ((state = ANY (ARRAY['closed'::text, 'open'::text, 'half_open'::text])))
+);
+
+ALTER TABLE enrichment.sources OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.spending (
+    tenant_id uuid NOT NULL,
+    day date NOT NULL,
+    source text NOT NULL,
+    committed_micros bigint DEFAULT 0 NOT NULL
+);
+
+ALTER TABLE ONLY enrichment.spending FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.spending OWNER TO enrichment_owner;
 
 CREATE TABLE enrichment.steps (
     tenant_id uuid NOT NULL,
@@ -131,8 +259,12 @@ CREATE TABLE enrichment.steps (
     ended_at timestamp with time zone,
     next_attempt_at timestamp with time zone,
     finding jsonb,
+    failures integer DEFAULT 0 NOT NULL,
+    lookup text DEFAULT ''::text NOT NULL,
+    reused boolean DEFAULT false NOT NULL,
+    ready_at timestamp with time zone,
+    parked_at timestamp with time zone,
     CONSTRAINT steps_source CHECK ((source = ANY (ARRAY['contactout'::text, 'exa'::text, 'sec'::text, 'claude'::text]))),
-    CONSTRAINT steps_status CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'complete'::text, 'failed'::text, 'skipped'::text, 'circuit_open'::text, 'not_found'::text]))),
     CONSTRAINT steps_uncertain CHECK (((uncertain_attempts >= 0) AND (uncertain_attempts <= attempts)))
 );
 
@@ -140,38 +272,115 @@ ALTER TABLE ONLY enrichment.steps FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.steps OWNER TO enrichment_owner;
 
+CREATE TABLE enrichment.suppressions (
+    tenant_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    kind text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT suppressions_kind CHECK ((kind = ANY (ARRAY['email'::text, 'linkedin_url'::text, 'name_and_company'::text])))
+);
+
+ALTER TABLE ONLY enrichment.suppressions FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.suppressions OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.virtual_time (
+    only_row boolean DEFAULT true NOT NULL,
+    turn double precision DEFAULT 0 NOT NULL,
+    CONSTRAINT virtual_time_only_row CHECK (only_row)
+);
+
+ALTER TABLE enrichment.virtual_time OWNER TO enrichment_owner;
+
 ALTER TABLE ONLY enrichment.attempts
     ADD CONSTRAINT attempts_pk PRIMARY KEY (tenant_id, run_id, source, attempt);
+
+ALTER TABLE ONLY enrichment.batch_runs
+    ADD CONSTRAINT batch_runs_pk PRIMARY KEY (tenant_id, batch_id, place);
+
+ALTER TABLE ONLY enrichment.batches
+    ADD CONSTRAINT batches_pk PRIMARY KEY (tenant_id, batch_id);
+
+ALTER TABLE ONLY enrichment.flows
+    ADD CONSTRAINT flows_pk PRIMARY KEY (tenant_id, priority);
 
 ALTER TABLE ONLY enrichment.inbox
     ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
 
+ALTER TABLE ONLY enrichment.ledger
+    ADD CONSTRAINT ledger_pk PRIMARY KEY (tenant_id, run_id, source, attempt, kind);
+
 ALTER TABLE ONLY enrichment.outbox
     ADD CONSTRAINT outbox_pk PRIMARY KEY (tenant_id, outbox_id);
+
+ALTER TABLE ONLY enrichment.policies
+    ADD CONSTRAINT policies_pk PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY enrichment.prospects
     ADD CONSTRAINT prospects_pk PRIMARY KEY (tenant_id, prospect_id);
 
+ALTER TABLE ONLY enrichment.requests
+    ADD CONSTRAINT requests_pk PRIMARY KEY (tenant_id, request_id);
+
+ALTER TABLE enrichment.runs
+    ADD CONSTRAINT runs_ended CHECK (((ended_at IS NOT NULL) = (status = ANY (ARRAY['complete'::text, 'failed'::text, 'cancelled'::text])))) NOT VALID;
+
 ALTER TABLE ONLY enrichment.runs
     ADD CONSTRAINT runs_pk PRIMARY KEY (tenant_id, run_id);
 
-ALTER TABLE ONLY enrichment.runs
-    ADD CONSTRAINT runs_request_unique UNIQUE (tenant_id, request_id);
+ALTER TABLE enrichment.runs
+    ADD CONSTRAINT runs_status CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'complete'::text, 'failed'::text, 'cancelled'::text]))) NOT VALID;
 
 ALTER TABLE ONLY enrichment.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY enrichment.sources
+    ADD CONSTRAINT sources_pk PRIMARY KEY (source);
+
+ALTER TABLE ONLY enrichment.spending
+    ADD CONSTRAINT spending_pk PRIMARY KEY (tenant_id, day, source);
+
 ALTER TABLE ONLY enrichment.steps
     ADD CONSTRAINT steps_pk PRIMARY KEY (tenant_id, run_id, source);
 
+ALTER TABLE enrichment.steps
+    ADD CONSTRAINT steps_status CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'complete'::text, 'failed'::text, 'skipped'::text, 'circuit_open'::text, 'not_found'::text, 'suppressed'::text, 'budget_denied'::text, 'parked'::text]))) NOT VALID;
+
+ALTER TABLE ONLY enrichment.suppressions
+    ADD CONSTRAINT suppressions_pk PRIMARY KEY (tenant_id, digest);
+
+ALTER TABLE ONLY enrichment.virtual_time
+    ADD CONSTRAINT virtual_time_pk PRIMARY KEY (only_row);
+
+CREATE INDEX attempts_of_day ON enrichment.attempts USING btree (tenant_id, started_at);
+
+CREATE INDEX batch_runs_of_run ON enrichment.batch_runs USING btree (tenant_id, run_id);
+
+CREATE INDEX ledger_by_day ON enrichment.ledger USING btree (tenant_id, created_at);
+
 CREATE INDEX outbox_in_order ON enrichment.outbox USING btree (outbox_id);
+
+CREATE INDEX prospects_newest ON enrichment.prospects USING btree (tenant_id, created_at DESC, prospect_id DESC);
+
+CREATE INDEX runs_leased ON enrichment.runs USING btree (tenant_id) WHERE (lease_expires_at IS NOT NULL);
+
+CREATE INDEX runs_newest ON enrichment.runs USING btree (tenant_id, created_at DESC, run_id DESC);
+
+CREATE INDEX runs_of_prospect ON enrichment.runs USING btree (tenant_id, prospect_id, created_at DESC);
 
 CREATE UNIQUE INDEX runs_one_in_flight ON enrichment.runs USING btree (tenant_id, prospect_id) WHERE (status = ANY (ARRAY['pending'::text, 'in_progress'::text]));
 
-CREATE INDEX runs_waiting ON enrichment.runs USING btree (wake_at) WHERE (status = ANY (ARRAY['pending'::text, 'in_progress'::text]));
+CREATE INDEX runs_open ON enrichment.runs USING btree (tenant_id, turn) INCLUDE (wake_at) WHERE open;
 
 ALTER TABLE ONLY enrichment.attempts
     ADD CONSTRAINT attempts_step_fk FOREIGN KEY (tenant_id, run_id, source) REFERENCES enrichment.steps(tenant_id, run_id, source) ON DELETE CASCADE;
+
+ALTER TABLE ONLY enrichment.batch_runs
+    ADD CONSTRAINT batch_runs_batch_fk FOREIGN KEY (tenant_id, batch_id) REFERENCES enrichment.batches(tenant_id, batch_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY enrichment.batch_runs
+    ADD CONSTRAINT batch_runs_run_fk FOREIGN KEY (tenant_id, run_id) REFERENCES enrichment.runs(tenant_id, run_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY enrichment.runs
     ADD CONSTRAINT runs_prospect_fk FOREIGN KEY (tenant_id, prospect_id) REFERENCES enrichment.prospects(tenant_id, prospect_id) ON DELETE CASCADE;
@@ -183,9 +392,25 @@ ALTER TABLE enrichment.attempts ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY attempts_of_tenant ON enrichment.attempts TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE enrichment.batch_runs ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY batch_runs_of_tenant ON enrichment.batch_runs TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE enrichment.batches ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY batches_of_tenant ON enrichment.batches TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE enrichment.flows ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY flows_of_tenant ON enrichment.flows TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 ALTER TABLE enrichment.inbox ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY inbox_of_tenant ON enrichment.inbox TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE enrichment.ledger ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY ledger_of_tenant ON enrichment.ledger TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE enrichment.outbox ENABLE ROW LEVEL SECURITY;
 
@@ -193,43 +418,116 @@ CREATE POLICY outbox_of_relay ON enrichment.outbox TO enrichment_relay USING (tr
 
 CREATE POLICY outbox_of_tenant ON enrichment.outbox TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE enrichment.policies ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY policies_of_claimer ON enrichment.policies FOR SELECT TO enrichment_claimer USING (true);
+
+CREATE POLICY policies_of_tenant ON enrichment.policies TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 ALTER TABLE enrichment.prospects ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY prospects_of_tenant ON enrichment.prospects TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE enrichment.requests ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY requests_of_keeper ON enrichment.requests TO enrichment_keeper USING (true);
+
+CREATE POLICY requests_of_tenant ON enrichment.requests TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 ALTER TABLE enrichment.runs ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY runs_leased_by_claimer ON enrichment.runs FOR UPDATE TO enrichment_claimer USING (true);
 
 CREATE POLICY runs_of_claimer ON enrichment.runs FOR SELECT TO enrichment_claimer USING (true);
 
+CREATE POLICY runs_of_keeper ON enrichment.runs FOR SELECT TO enrichment_keeper USING (true);
+
 CREATE POLICY runs_of_tenant ON enrichment.runs TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE enrichment.spending ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY spending_of_tenant ON enrichment.spending TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE enrichment.steps ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY steps_of_tenant ON enrichment.steps TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE enrichment.suppressions ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY suppressions_of_tenant ON enrichment.suppressions TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 GRANT USAGE ON SCHEMA enrichment TO enrichment_app;
 GRANT USAGE ON SCHEMA enrichment TO enrichment_relay;
 GRANT USAGE ON SCHEMA enrichment TO enrichment_claimer;
+GRANT USAGE ON SCHEMA enrichment TO enrichment_keeper;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.attempts TO enrichment_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.attempts TO enrichment_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.batch_runs TO enrichment_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.batches TO enrichment_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.flows TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE enrichment.inbox TO enrichment_app;
+
+GRANT SELECT,INSERT ON TABLE enrichment.ledger TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE enrichment.outbox TO enrichment_app;
 GRANT SELECT,DELETE ON TABLE enrichment.outbox TO enrichment_relay;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.prospects TO enrichment_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.policies TO enrichment_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.runs TO enrichment_app;
+GRANT SELECT(tenant_id) ON TABLE enrichment.policies TO enrichment_claimer;
+
+GRANT SELECT(most_runs_at_once) ON TABLE enrichment.policies TO enrichment_claimer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.prospects TO enrichment_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.requests TO enrichment_app;
+GRANT DELETE ON TABLE enrichment.requests TO enrichment_keeper;
+
+GRANT SELECT(tenant_id) ON TABLE enrichment.requests TO enrichment_keeper;
+
+GRANT SELECT(request_id) ON TABLE enrichment.requests TO enrichment_keeper;
+
+GRANT SELECT(created_at) ON TABLE enrichment.requests TO enrichment_keeper;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.runs TO enrichment_app;
 
 GRANT SELECT(tenant_id) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(tenant_id) ON TABLE enrichment.runs TO enrichment_keeper;
 
 GRANT SELECT(run_id) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(run_id) ON TABLE enrichment.runs TO enrichment_keeper;
 
 GRANT SELECT(status) ON TABLE enrichment.runs TO enrichment_claimer;
 
+GRANT SELECT(ended_at) ON TABLE enrichment.runs TO enrichment_keeper;
+
 GRANT SELECT(wake_at) ON TABLE enrichment.runs TO enrichment_claimer;
 
-GRANT SELECT(lease_expires_at) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(lease_token),UPDATE(lease_token) ON TABLE enrichment.runs TO enrichment_claimer;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.steps TO enrichment_app;
+GRANT SELECT(lease_expires_at),UPDATE(lease_expires_at) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(turn) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_keeper;
+
+GRANT SELECT(cancel_requested_at) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(lease_epoch),UPDATE(lease_epoch) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT,UPDATE ON TABLE enrichment.sources TO enrichment_app;
+GRANT SELECT ON TABLE enrichment.sources TO enrichment_claimer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.spending TO enrichment_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.steps TO enrichment_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.suppressions TO enrichment_app;
+
+GRANT SELECT ON TABLE enrichment.virtual_time TO enrichment_app;
+GRANT SELECT,UPDATE ON TABLE enrichment.virtual_time TO enrichment_claimer;

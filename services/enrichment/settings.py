@@ -29,9 +29,34 @@ class Settings(ServiceSettings):
         30, gt=0, description="longest that one source is waited for (enrichment)"
     )
     lease_seconds: float = Field(
-        10, gt=0, description="a dead worker's runs are taken over after this (enrichment)"
+        6, gt=0, description="a dead worker's runs are taken over after this (enrichment)"
     )
-    runs_in_hand: int = Field(64, ge=1, description="runs driven at once (enrichment)")
+    runs_in_hand: int = Field(
+        256, ge=1, description="runs driven at once by a process (enrichment)"
+    )
+    tenant_runs_in_hand: int = Field(
+        32, ge=1, le=1000, description="a tenant's runs driven at once, by policy (enrichment)"
+    )
+    late_seconds: float = Field(
+        900, ge=0, description="how long after its deadline a run takes late answers (enrichment)"
+    )
+    history_days: int = Field(365, ge=1, description="ended runs are kept for so long (enrichment)")
+    suppression_key: SecretStr = Field(
+        description="secret of the suppression lists' hashes, 32 characters or more; a new one "
+        "makes the lists forget (enrichment)"
+    )
+    contactout_calls_per_second: float = Field(
+        20, ge=0, description="for the whole deployment; 0 is no limit (enrichment)"
+    )
+    exa_calls_per_second: float = Field(
+        10, ge=0, description="for the whole deployment; 0 is no limit (enrichment)"
+    )
+    sec_calls_per_second: float = Field(
+        10, ge=0, le=10, description="for the whole deployment; the SEC allows 10 (enrichment)"
+    )
+    claude_calls_per_second: float = Field(
+        50, ge=0, description="for the whole deployment; 0 is no limit (enrichment)"
+    )
     breaker_failures: int = Field(
         5, ge=1, description="failures in a row that open a source's breaker (enrichment)"
     )
@@ -41,5 +66,5 @@ class Settings(ServiceSettings):
     ask_paid_again: bool = Field(
         False,
         description="ask a paid source once more when a crash lost its reply, at the risk of "
-        "paying twice (enrichment)",
+        "paying twice, unless the tenant's policy says otherwise (enrichment)",
     )

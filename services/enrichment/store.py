@@ -1,42 +1,45 @@
-"""Prospects, runs, steps and attempts in Postgres; functions take a connection in a transaction.
+"""What workers read and write in Postgres: claims, turns, and the sources' state.
 
-What a worker writes goes through `hold` first: it proves that the lease is still the worker's own
-and renews it, so that a worker that comes late changes nothing.
+Functions take a connection in a transaction. Everything a worker writes of a run is one statement,
+fenced by the run's lease, so that a worker that comes late changes nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from chassis import telemetry
-from chassis.clock import new_id
-from chassis.database import Connection, Queries
+from chassis.database import Connection, Plans, Pool, Queries
 from services.enrichment.findings import (
-    Answer,
     Finding,
-    SourceError,
     SourceName,
     Subject,
     from_json,
-    to_json,
 )
-from services.enrichment.run import Finish, Step, StepStatus, first_steps
+from services.enrichment.policy import Policy, SourcePolicy
+from services.enrichment.profiles import PROFILES
+from services.enrichment.run import Findings, RunState, RunStatus, Step, StepStatus
+from services.enrichment.sources.contactout import lookups
+from services.enrichment.suppression import Hasher, Key
 
 SQL = Queries(Path(__file__).parent / "queries.sql")
-_SAVE_FINDING = {
-    SourceName.CONTACTOUT: SQL.save_contact_data,
-    SourceName.EXA: SQL.save_web_data,
-    SourceName.SEC: SQL.save_insider_data,
-    SourceName.CLAUDE: SQL.save_ai_summary,
+GENERIC: Plans = "force_generic_plan"
+"""The statements take lists as JSON: no value makes one plan better than another."""
+COLUMNS = {
+    SourceName.CONTACTOUT: "contact_data",
+    SourceName.EXA: "web_data",
+    SourceName.SEC: "insider_data",
+    SourceName.CLAUDE: "ai_summary",
 }
+"""Where a prospect keeps what each source found."""
 
 
 class LeaseLost(Exception):
@@ -44,262 +47,289 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A request for an enrichment, from an RPC or an event."""
+class Times:
+    """How long things take at most."""
 
-    tenant_id: UUID
-    user_id: UUID
-    prospect_id: UUID
-    subject: Subject
-    request_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The run that a request has got; `joined` says that it was there before."""
-
-    run_id: UUID
-    joined: bool
+    lease: timedelta
+    deadline: timedelta
+    late: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a run."""
+    """The right to work on a run: a worker's token, and how often the run was claimed."""
 
     tenant_id: UUID
     run_id: UUID
     token: UUID
-    seconds: float
-
-    @property
-    def interval(self) -> timedelta:
-        """How long it holds without being renewed."""
-        return timedelta(seconds=self.seconds)
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """The summary that a prospect has, and the key of the evidence that it rests on."""
+
+    memo: str
+    summary: Finding
+
+
+@dataclass(slots=True)
 class ClaimedRun:
-    """A run in a worker's hand."""
+    """A run in a worker's hand; `memo` is the key of the evidence that Claude was given."""
 
     lease: Lease
     prospect_id: UUID
     user_id: UUID
     subject: Subject
-    deadline_at: datetime
     traceparent: str
-    steps: dict[SourceName, Step]
+    created_at: datetime
+    began_at: datetime
+    budget_micros: int
+    state: RunState
     findings: dict[SourceName, Finding]
+    remembered: Remembered | None = None
+    memo: str = ""
+    reserved: dict[SourceName, tuple[int, date]] = field(default_factory=dict)
+    _keys: list[Key] | None = None
+
+    def keys(self, hasher: Hasher) -> list[Key]:
+        """Return the suppression keys of whom it is about."""
+        if self._keys is None:
+            self._keys = hasher.of_subject(self.lease.tenant_id, self.subject)
+        return self._keys
+
+    def evidence(self, brought: Findings) -> dict[SourceName, Finding]:
+        """Return what research has found, with what was just brought."""
+        found = {**self.findings, **brought}
+        return {s: f for s, f in found.items() if f and s is not SourceName.CLAUDE}
+
+    @property
+    def committed_micros(self) -> int:
+        """What it has spent, with what is reserved for calls that are out."""
+        out = sum(amount for amount, _ in self.reserved.values())
+        return out + sum(step.cost_micros for step in self.state.steps.values())
 
 
-async def accept(
-    connection: Connection, request: Request, now: datetime, deadline_at: datetime
-) -> Accepted:
-    """Write a run, or join the one in flight."""
-    tenant_id, prospect_id = request.tenant_id, request.prospect_id
-    if request.request_id:
-        await connection.execute(SQL.lock_request, request.request_id)
-        before = await connection.fetchval(SQL.find_run_of_request, tenant_id, request.request_id)
-        if before:
-            return Accepted(before, joined=True)
-    who = _who(request.subject)
-    await connection.execute(SQL.add_prospect, tenant_id, prospect_id, *who)
-    await connection.execute(SQL.lock_prospect, tenant_id, prospect_id)
-    in_flight = await connection.fetchval(SQL.find_run_in_flight, tenant_id, prospect_id)
-    if in_flight:
-        return Accepted(in_flight, joined=True)
-    run_id = new_id(now)
-    steps = first_steps(request.subject, now)
-    statuses = json.dumps({source.value: step.status.value for source, step in steps.items()})
-    await connection.execute(SQL.begin_prospect, tenant_id, prospect_id, *who, run_id, statuses)
-    await connection.execute(
-        SQL.add_run,
-        tenant_id,
-        run_id,
-        prospect_id,
-        request.user_id,
-        request.request_id,
-        telemetry.traceparent(),
-        deadline_at,
-        now,
+# -- claiming --------------------------------------------------------------------------------------
+
+
+async def claim(
+    connection: Connection, limit: int, token: UUID, times: Times, cap: int
+) -> list[Lease]:
+    """Take the leases of up to `limit` runs that are due; needs the claimer's role."""
+    await connection.execute(SQL.lock_claims)
+    rows = await connection.fetch(SQL.claim, limit, token, times.lease, cap)
+    return [Lease(row["tenant_id"], row["run_id"], token, row["lease_epoch"]) for row in rows]
+
+
+async def renew(
+    connection: Connection, token: UUID, times: Times, leases: Sequence[Lease]
+) -> dict[UUID, bool]:
+    """Renew leases; return those that still hold, and whether the run is to be cancelled."""
+    rows = await connection.fetch(
+        SQL.renew,
+        token,
+        times.lease,
+        [lease.tenant_id for lease in leases],
+        [lease.run_id for lease in leases],
+        [lease.epoch for lease in leases],
     )
-    await connection.execute(
-        SQL.add_steps,
-        tenant_id,
-        run_id,
-        [source.value for source in steps],
-        [step.status.value for step in steps.values()],
-        [step.reason for step in steps.values()],
-        [step.ended_at for step in steps.values()],
-    )
-    return Accepted(run_id, joined=False)
+    return {row["run_id"]: row["cancel_requested"] for row in rows}
 
 
-async def find_waiting(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """Return (tenant, run) of runs that wait for a worker; needs the claimer's role."""
-    rows = await connection.fetch(SQL.find_waiting, limit)
-    return [(row["tenant_id"], row["run_id"]) for row in rows]
-
-
-async def claim(connection: Connection, lease: Lease) -> ClaimedRun | None:
-    """Take a run, or return None where another worker was faster."""
-    key = (lease.tenant_id, lease.run_id)
-    run = await connection.fetchrow(SQL.claim, *key, lease.token, lease.interval)
-    if run is None:
-        return None
-    who = await connection.fetchrow(SQL.load_subject, lease.tenant_id, run["prospect_id"])
-    rows = await connection.fetch(SQL.load_steps, *key)
-    assert who is not None  # noqa: S101 -- runs_prospect_fk holds it
-    return ClaimedRun(
-        lease=lease,
-        prospect_id=run["prospect_id"],
-        user_id=run["user_id"],
-        subject=Subject(**dict(who)),
-        deadline_at=run["deadline_at"],
-        traceparent=run["traceparent"],
-        steps={SourceName(row["source"]): _step(row) for row in rows},
-        findings={
-            SourceName(row["source"]): from_json(
-                SourceName(row["source"]), json.loads(row["finding"])
-            )
-            for row in rows
-            if row["finding"]
-        },
-    )
-
-
-async def hold(connection: Connection, lease: Lease) -> None:
-    """Renew the lease; raise LeaseLost where it is not ours any more."""
-    held = await connection.fetchval(
-        SQL.hold, lease.tenant_id, lease.run_id, lease.token, lease.interval
-    )
-    if not held:
-        raise LeaseLost
+async def load_runs(
+    connection: Connection, tenant_id: UUID, leases: Sequence[Lease], times: Times, now: datetime
+) -> list[ClaimedRun]:
+    """Return claimed runs of one tenant."""
+    by_run = {lease.run_id: lease for lease in leases}
+    token = leases[0].token
+    rows = await connection.fetch(SQL.load_runs, tenant_id, list(by_run), token)
+    return [_claimed(row, by_run[row["run_id"]], times, now) for row in rows]
 
 
 async def release(connection: Connection, lease: Lease, wake_at: datetime) -> None:
-    """Give the lease back until `wake_at`."""
-    await connection.execute(SQL.release, lease.tenant_id, lease.run_id, lease.token, wake_at)
+    """Give a lease back until `wake_at`."""
+    key = (lease.tenant_id, lease.run_id, lease.token, lease.epoch)
+    await connection.execute(SQL.release, *key, wake_at)
 
 
-async def save_step(connection: Connection, run: ClaimedRun, step: Step) -> None:
-    """Write a step, and show its status on the prospect."""
-    tenant_id, run_id = run.lease.tenant_id, run.lease.run_id
-    await connection.execute(
-        SQL.save_step,
-        tenant_id,
-        run_id,
-        step.source.value,
-        step.status.value,
-        step.reason[:500],
-        step.error_class,
-        step.attempts,
-        step.uncertain_attempts,
-        step.cost_micros,
-        step.started_at,
-        step.ended_at,
-        step.next_attempt_at,
+def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> ClaimedRun:
+    steps = {SourceName(each["source"]): step_of(each) for each in row["steps"]}
+    subject = subject_of(row)
+    began_at = row["began_at"] or now
+    deadline_at = min(row["deadline_at"], began_at + times.deadline)
+    order = row["contact_lookups"] or PROFILES[SourceName.CONTACTOUT].lookups
+    state = RunState(
+        status=RunStatus(row["status"]),
+        steps=steps,
+        join_at=deadline_at - times.deadline / 4,
+        deadline_at=deadline_at,
+        late_until=deadline_at + times.late,
+        lookups={SourceName.CONTACTOUT: tuple(x for x in order if x in lookups(subject))},
+        cancel_requested=row["cancel_requested"],
     )
-    await connection.execute(
-        SQL.save_source_status, tenant_id, run.prospect_id, step.source.value, step.status.value
-    )
-
-
-async def save_finding(
-    connection: Connection, run: ClaimedRun, step: Step, finding: Finding | None
-) -> None:
-    """Store what a call brought, on the step and on the prospect; "not found" clears the latter."""
-    tenant_id = run.lease.tenant_id
-    if step.status not in (StepStatus.COMPLETE, StepStatus.NOT_FOUND):
-        return
-    text = json.dumps(to_json(finding)) if finding else None
-    key = (tenant_id, run.lease.run_id, step.source.value)
-    await connection.execute(SQL.save_step_finding, *key, text)
-    await connection.execute(_SAVE_FINDING[step.source], tenant_id, run.prospect_id, text)
-
-
-async def begin_attempt(connection: Connection, run: ClaimedRun, step: Step, now: datetime) -> None:
-    """Write the step's newest call down before it leaves."""
-    key = (run.lease.tenant_id, run.lease.run_id, step.source.value)
-    await connection.execute(SQL.begin_attempt, *key, step.attempts, now)
-
-
-async def settle_attempt(
-    connection: Connection,
-    run: ClaimedRun,
-    step: Step,
-    outcome: Answer | SourceError | None,
-    now: datetime,
-) -> None:
-    """Write what became of the step's newest call; None means that its reply was lost."""
-    status, error_class, reason, request_id, cost = "uncertain", "", "", "", 0
-    if isinstance(outcome, Answer):
-        status = "complete" if outcome.finding else "not_found"
-        request_id, cost = outcome.request_id, outcome.cost_micros
-    elif outcome is not None:
-        status, error_class, reason = "failed", outcome.error_class.value, outcome.message[:500]
-    await connection.execute(
-        SQL.settle_attempt,
-        run.lease.tenant_id,
-        run.lease.run_id,
-        step.source.value,
-        step.attempts,
-        status,
-        error_class,
-        reason,
-        request_id,
-        cost,
-        now,
+    return ClaimedRun(
+        lease=lease,
+        prospect_id=row["prospect_id"],
+        user_id=row["user_id"],
+        subject=subject,
+        traceparent=row["traceparent"],
+        created_at=row["created_at"],
+        began_at=began_at,
+        budget_micros=row["budget_micros"],
+        state=state,
+        findings={s: f for s, step in steps.items() if (f := _finding(row, step))},
+        remembered=_remembered(row),
     )
 
 
-async def end(connection: Connection, run: ClaimedRun, finish: Finish, now: datetime) -> None:
-    """Write the run's end, on the run and on its prospect."""
-    tenant_id, status = run.lease.tenant_id, finish.status.value
-    missing = [source.value for source in finish.missing]
-    await connection.execute(SQL.end_run, tenant_id, run.lease.run_id, status, missing, now)
-    await connection.execute(SQL.end_prospect, tenant_id, run.prospect_id, status, now)
-
-
-async def get_run(
-    connection: Connection, tenant_id: UUID, run_id: UUID
-) -> tuple[asyncpg.Record, Mapping[SourceName, Step]] | None:
-    """Return a run and its steps."""
-    run = await connection.fetchrow(SQL.get_run, tenant_id, run_id)
-    if run is None:
+def _finding(row: asyncpg.Record, step: Step) -> Finding | None:
+    text = row[COLUMNS[step.source]]
+    if step.status is not StepStatus.COMPLETE or text is None:
         return None
-    rows = await connection.fetch(SQL.load_steps, tenant_id, run_id)
-    return run, {SourceName(row["source"]): _step(row) for row in rows}
+    return from_json(step.source, json.loads(text))
 
 
-async def get_prospect(
-    connection: Connection, tenant_id: UUID, prospect_id: UUID
-) -> asyncpg.Record | None:
-    """Return a prospect."""
-    return await connection.fetchrow(SQL.get_prospect, tenant_id, prospect_id)
+def _remembered(row: asyncpg.Record) -> Remembered | None:
+    if not (row["memo"] and row["ai_summary"]):
+        return None
+    summary = from_json(SourceName.CLAUDE, json.loads(row["ai_summary"]))
+    return Remembered(row["memo"], summary)
 
 
-def _who(subject: Subject) -> tuple[Any, ...]:
-    return (
-        subject.name,
-        subject.email,
-        subject.linkedin_url,
-        subject.company,
-        subject.title,
-        subject.is_public_company,
-        subject.company_cik,
-    )
+def subject_of(row: asyncpg.Record) -> Subject:
+    """Return whom a row is about."""
+    return Subject(**{name: row[name] for name in Subject.__slots__})
 
 
-def _step(row: asyncpg.Record) -> Step:
-    return Step(
-        source=SourceName(row["source"]),
-        status=StepStatus(row["status"]),
-        reason=row["reason"],
-        error_class=row["error_class"],
-        attempts=row["attempts"],
-        uncertain_attempts=row["uncertain_attempts"],
-        cost_micros=row["cost_micros"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        next_attempt_at=row["next_attempt_at"],
-    )
+@cache
+def _step_fields() -> tuple[str, ...]:
+    return tuple(name for name in Step.__slots__ if name not in ("source", "status"))
+
+
+def step_of(row: asyncpg.Record) -> Step:
+    """Return a row of steps as a value."""
+    values: dict[str, Any] = {name: row[name] for name in _step_fields()}
+    return Step(source=SourceName(row["source"]), status=StepStatus(row["status"]), **values)
+
+
+# -- taking turns ----------------------------------------------------------------------------------
+
+
+async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) -> Policy:
+    """Return a tenant's policy."""
+    row = await connection.fetchrow(SQL.open_gate, tenant_id, date.min, [])
+    return policy_of(row, default)
+
+
+async def open_gate(
+    connection: Connection, tenant_id: UUID, day: date, keys: Sequence[Key], default: Policy
+) -> tuple[Policy, Mapping[str, int], frozenset[bytes]]:
+    """Return a tenant's policy, what it has committed today, and which keys are suppressed."""
+    digests = [key.digest for key in keys]
+    row = await connection.fetchrow(SQL.open_gate, tenant_id, day, digests)
+    policy = policy_of(row, default)
+    if policy.has_day_budget:
+        await connection.fetchval(SQL.lock_day, tenant_id, day)
+        row = await connection.fetchrow(SQL.open_gate, tenant_id, day, digests)
+    assert row is not None  # noqa: S101 -- the statement always gives a row
+    return policy, json.loads(row["committed"] or "{}"), frozenset(row["suppressed"])
+
+
+def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
+    """Return a row of policies as a value; the default where the tenant has none."""
+    if row is None or row["tenant_id"] is None:
+        return default
+    sources = {
+        SourceName(name): SourcePolicy(
+            is_enabled=each["is_enabled"],
+            fresh_for=timedelta(seconds=each["fresh_for_seconds"]) or None,
+            day_budget_micros=each["day_budget_micros"],
+        )
+        for name, each in json.loads(row["sources"]).items()
+    }
+    plain = {n: row[n] for n in Policy.__slots__ if n not in ("contact_lookups", "sources")}
+    return Policy(contact_lookups=tuple(row["contact_lookups"]), sources=sources, **plain)
+
+
+async def save_turns(
+    connection: Connection, tenant_id: UUID, lists: str, token: UUID, times: Times
+) -> dict[UUID, asyncpg.Record]:
+    """Write turns; return the runs that still were the worker's."""
+    rows = await connection.fetch(SQL.save_turns, tenant_id, lists, token, times.lease)
+    return {row["run_id"]: row for row in rows}
+
+
+async def end_batches(
+    connection: Connection, tenant_id: UUID, run_ids: Sequence[UUID], now: datetime
+) -> list[tuple[UUID, UUID]]:
+    """End the batches whose last run is among those that ended; return (batch, user)."""
+    locked = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
+    batch_ids = [row["batch_id"] for row in locked]
+    rows = await connection.fetch(SQL.end_batches, tenant_id, batch_ids, now) if batch_ids else []
+    return [(row["batch_id"], row["user_id"]) for row in rows]
+
+
+# -- the sources' state ----------------------------------------------------------------------------
+
+
+async def read_sources(connection: Connection) -> list[asyncpg.Record]:
+    """Return the state of every source."""
+    return await connection.fetch(SQL.read_sources)
+
+
+async def change_source(
+    connection: Connection,
+    source: SourceName,
+    epoch: int,
+    state: str,
+    reason: str,
+    until: datetime | None,
+    openings: int,
+) -> bool:
+    """Change a breaker; False where another replica was faster."""
+    values = (source.value, epoch, state, reason[:300], until, openings)
+    return bool(await connection.fetchval(SQL.change_source, *values))
+
+
+async def begin_probing(
+    connection: Connection, source: SourceName, epoch: int, patience: timedelta
+) -> bool:
+    """Become the probe of a breaker that is due."""
+    return bool(await connection.fetchval(SQL.begin_probing, source.value, epoch, patience))
+
+
+async def admit_probe(connection: Connection, source: SourceName, epoch: int) -> bool:
+    """Take a place in the present wave of probes."""
+    return bool(await connection.fetchval(SQL.admit_probe, source.value, epoch))
+
+
+async def widen(connection: Connection, source: SourceName, epoch: int) -> int | None:
+    """Make the next wave twice as large; return its size."""
+    quota: int | None = await connection.fetchval(SQL.widen, source.value, epoch)
+    return quota
+
+
+async def park_source(
+    connection: Connection, source: SourceName, until: datetime, reason: str
+) -> bool:
+    """Leave a source alone until then; False where that was known."""
+    return bool(await connection.fetchval(SQL.park_source, source.value, until, reason[:300]))
+
+
+async def pause_source(
+    connection: Connection, source: SourceName, paused: bool, until: datetime | None, reason: str
+) -> None:
+    """Pause a source, or let it be asked again."""
+    await connection.execute(SQL.pause_source, source.value, paused, until, reason)
+
+
+async def take_slots(
+    pool: Pool, source: SourceName, wanted: int, interval: timedelta, horizon: timedelta
+) -> float | None:
+    """Take slots; return the seconds to the first, None where they lie too far ahead."""
+    async with pool.acquire() as connection:
+        delay: float | None = await connection.fetchval(
+            SQL.take_slots, source.value, wanted, interval, horizon
+        )
+    return delay

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 import httpx
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
@@ -10,18 +13,28 @@ from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.enrichment import events
-from services.enrichment.api import SCOPES, EnrichmentApi, Intake
-from services.enrichment.breakers import SourceBreaker
-from services.enrichment.execution import Ask, Tools
-from services.enrichment.findings import Answer, SourceCall, SourceName
+from services.enrichment.api import SCOPES, EnrichmentApi
+from services.enrichment.breakers import Breakers
+from services.enrichment.execution import Ask
+from services.enrichment.execution import Tools as WorkTools
+from services.enrichment.findings import SourceName
+from services.enrichment.gate import Desk
+from services.enrichment.hints import Hints
+from services.enrichment.intake import Intake
+from services.enrichment.limits import Limits
+from services.enrichment.policy import Policy
 from services.enrichment.settings import Settings
-from services.enrichment.sources.claude import Claude
-from services.enrichment.sources.contactout import ContactOut, lookups
+from services.enrichment.sources.claude import Claude, memo_key
+from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.sec_edgar import SecEdgar
-from services.enrichment.store import ClaimedRun
+from services.enrichment.sources.summary_template import templated
+from services.enrichment.store import Times
+from services.enrichment.suppression import Hasher
+from services.enrichment.tools import Tools
 from services.enrichment.watch import Watchers
 from services.enrichment.worker import Worker
+from services.enrichment.writer import Writer
 
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED,))
 
@@ -35,25 +48,42 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         settings.claude_model,
         clock=utc_now,
     )
+    default = Policy(
+        ask_paid_again=settings.ask_paid_again, most_runs_at_once=settings.tenant_runs_in_hand
+    )
+    desk = _desk(foundation, settings)
+    limits = desk.limits
+    worker = _worker(foundation, settings, desk, default, _sources(settings, http, claude, limits))
+    hints = Hints(foundation.nats)
+
+    async def wake() -> None:
+        worker.wake()
+        await hints.work()
+
+    def refresh() -> None:
+        refreshing.append(asyncio.ensure_future(desk.breakers.refresh()))
+        refreshing[:] = [each for each in refreshing if not each.done()]
+
+    refreshing: list[asyncio.Future[None]] = []
+    await desk.breakers.refresh()
+    await hints.listen(worker.wake, worker.cancel_run, refresh)
+    intake = Intake(foundation.pool, utc_now, default, wake)
+    watchers = Watchers()
+    await watchers.listen(foundation.nats)
     tools = Tools(
         pool=foundation.pool,
         relay=foundation.relay,
         clock=utc_now,
-        sources=_sources(settings, http, claude),
-        breakers=_breakers(settings),
-        ask_paid_again=settings.ask_paid_again,
-        call_seconds=settings.call_timeout_seconds,
+        intake=intake,
+        hints=hints,
+        watchers=watchers,
+        breakers=desk.breakers,
+        hasher=desk.hasher,
+        default=default,
+        rates=_rates(settings),
+        stopping=foundation.stopping,
     )
-    worker = Worker(
-        tools,
-        most_runs=settings.runs_in_hand,
-        lease_seconds=settings.lease_seconds,
-        drain_seconds=settings.drain_seconds,
-    )
-    intake = Intake(foundation.pool, worker, utc_now, settings.run_deadline_seconds)
-    watchers = Watchers()
-    await watchers.listen(foundation.nats)
-    api = EnrichmentApi(foundation.pool, intake, watchers, foundation.stopping)
+    api = EnrichmentApi(tools)
     return Parts(
         add_to=lambda server: grpc_api.add_EnrichmentServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["EnrichmentService"].full_name,
@@ -64,7 +94,54 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     )
 
 
-def _sources(settings: Settings, http: httpx.AsyncClient, claude: Claude) -> dict[SourceName, Ask]:
+def _desk(foundation: Foundation, settings: Settings) -> Desk:
+    return Desk(
+        breakers=Breakers(
+            foundation.pool,
+            foundation.relay,
+            fail_max=settings.breaker_failures,
+            reset_seconds=settings.breaker_reset_seconds,
+            clock=utc_now,
+        ),
+        limits=Limits(foundation.pool, _rates(settings)),
+        hasher=Hasher(settings.suppression_key.get_secret_value().encode()),
+        memo_key=lambda findings: memo_key(findings, settings.claude_model),
+        template=lambda findings: templated(findings, utc_now()),
+    )
+
+
+def _worker(
+    foundation: Foundation,
+    settings: Settings,
+    desk: Desk,
+    default: Policy,
+    sources: dict[SourceName, Ask],
+) -> Worker:
+    times = Times(
+        lease=timedelta(seconds=settings.lease_seconds),
+        deadline=timedelta(seconds=settings.run_deadline_seconds),
+        late=timedelta(seconds=settings.late_seconds),
+    )
+    tools = WorkTools(
+        pool=foundation.pool,
+        clock=utc_now,
+        desk=desk,
+        writer=Writer(foundation.pool, foundation.relay, desk, times, default, utc_now),
+        sources=sources,
+        call_seconds=settings.call_timeout_seconds,
+    )
+    return Worker(
+        tools,
+        times,
+        most_runs=settings.runs_in_hand,
+        cap=default.most_runs_at_once,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def _sources(
+    settings: Settings, http: httpx.AsyncClient, claude: Claude, limits: Limits
+) -> dict[SourceName, Ask]:
     contactout = ContactOut(
         http,
         settings.contactout_url,
@@ -72,39 +149,30 @@ def _sources(settings: Settings, http: httpx.AsyncClient, claude: Claude) -> dic
         clock=utc_now,
     )
     exa = Exa(http, settings.exa_url, settings.exa_api_key.get_secret_value(), clock=utc_now)
+
+    async def pace() -> None:
+        await limits.wait(SourceName.SEC)
+
     sec = SecEdgar(
         http,
         settings.sec_data_url,
         settings.sec_archives_url,
         user_agent=settings.sec_user_agent,
         clock=utc_now,
+        pace=pace,
     )
-
-    async def ask_contactout(run: ClaimedRun) -> Answer:
-        # One way a run, until the engine walks through them.
-        ways = lookups(run.subject)
-        if not ways:
-            return Answer(None)
-        return await contactout.ask(SourceCall(run.subject, run.findings, ways[0]))
-
-    def call_of(run: ClaimedRun) -> SourceCall:
-        return SourceCall(run.subject, run.findings)
-
     return {
-        SourceName.CONTACTOUT: ask_contactout,
-        SourceName.EXA: lambda run: exa.ask(call_of(run)),
-        SourceName.SEC: lambda run: sec.ask(call_of(run)),
-        SourceName.CLAUDE: lambda run: claude.ask(call_of(run)),
+        SourceName.CONTACTOUT: contactout.ask,
+        SourceName.EXA: exa.ask,
+        SourceName.SEC: sec.ask,
+        SourceName.CLAUDE: claude.ask,
     }
 
 
-def _breakers(settings: Settings) -> dict[SourceName, SourceBreaker]:
+def _rates(settings: Settings) -> dict[SourceName, float]:
     return {
-        source: SourceBreaker(
-            source,
-            fail_max=settings.breaker_failures,
-            reset_seconds=settings.breaker_reset_seconds,
-            clock=utc_now,
-        )
-        for source in SourceName
+        SourceName.CONTACTOUT: settings.contactout_calls_per_second,
+        SourceName.EXA: settings.exa_calls_per_second,
+        SourceName.SEC: settings.sec_calls_per_second,
+        SourceName.CLAUDE: settings.claude_calls_per_second,
     }

@@ -1,12 +1,15 @@
-"""The worker: claims runs that wait and drives them, as many at once as the settings allow.
+"""The worker: claims runs that are due, by fair turn, and drives as many at once as it may.
 
-It looks once a second, and at once when this process has accepted a run. A run whose worker died is
-claimed again when its lease has run out; nobody has to notice the death.
+It looks once a second, and at once when told that there is something (a hint on NATS, or this
+process itself). A run whose worker died is claimed again when its lease has run out; nobody has to
+notice the death.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
@@ -16,7 +19,7 @@ from chassis.database import role_transaction, tenant_transaction
 from chassis.errors import AWAY
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
-from services.enrichment.store import Lease, LeaseLost
+from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
 CLAIMER = "enrichment_claimer"
@@ -27,35 +30,53 @@ class Worker:
     """Drives runs side by side."""
 
     def __init__(
-        self, tools: Tools, *, most_runs: int, lease_seconds: float, drain_seconds: float
+        self, tools: Tools, times: Times, *, most_runs: int, cap: int, drain_seconds: float
     ) -> None:
         self._tools = tools
+        self._times = times
         self._most_runs = most_runs
-        self._lease_seconds = lease_seconds
+        self._cap = cap
         self._drain_seconds = drain_seconds
+        self._token = new_id()
         self._wake = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._executions: dict[UUID, Execution] = {}
+        self._leases: dict[UUID, Lease] = {}
 
     def wake(self) -> None:
         """Look soon: a run was accepted, or has ended."""
         self._wake.set()
 
+    def cancel_run(self, run_id: UUID) -> None:
+        """Take a turn of a run now, where it is in hand: it is to be cancelled."""
+        execution = self._executions.get(run_id)
+        if execution:
+            execution.cancel_run()
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Claim and drive until told to stop; then let the calls that are out come back."""
+        renewing = asyncio.create_task(self._renew_forever())
         stop = asyncio.create_task(stopping.wait())
-        while not stopping.is_set():
-            self._wake.clear()
-            try:
-                await self._claim_waiting(stopping)
-            except AWAY as error:
-                _log.warning("worker waits", error=repr(error))
-            wake = asyncio.create_task(self._wake.wait())
-            await asyncio.wait(
-                [stop, wake], timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            wake.cancel()
-        stop.cancel()
-        await self._drain()
+        try:
+            while not stopping.is_set():
+                self._wake.clear()
+                more = await self._try_claim(stopping)
+                if more:
+                    await asyncio.sleep(0)
+                    continue
+                await self._sleep(stop)
+            for execution in self._executions.values():
+                execution.look()
+            await self._drain()
+        finally:
+            stop.cancel()
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _sleep(self, stop: asyncio.Task[bool]) -> None:
+        wake = asyncio.create_task(self._wake.wait())
+        await asyncio.wait([stop, wake], timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        wake.cancel()
 
     async def _drain(self) -> None:
         """Let calls that are out come back for the grace period, then hand their runs back."""
@@ -66,30 +87,84 @@ class Worker:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _claim_waiting(self, stopping: asyncio.Event) -> None:
+    async def _try_claim(self, stopping: asyncio.Event) -> bool:
+        """Claim what is due; return whether there may be more."""
+        try:
+            return await self._claim(stopping)
+        except AWAY as error:
+            _log.warning("worker waits", error=repr(error))
+            return False
+
+    async def _claim(self, stopping: asyncio.Event) -> bool:
         room = self._most_runs - len(self._running)
         if room <= 0:
-            return
-        async with role_transaction(self._tools.pool, CLAIMER) as connection:
-            waiting = await store.find_waiting(connection, room)
-        for tenant_id, run_id in waiting:
-            if run_id not in self._running and not stopping.is_set():
-                lease = Lease(tenant_id, run_id, new_id(), self._lease_seconds)
-                self._running[run_id] = asyncio.create_task(self._drive(lease, stopping))
+            return False
+        # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
+        async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
+            self._tools.desk.breakers.take_in(await store.read_sources(connection))
+            leases = await store.claim(connection, room, self._token, self._times, self._cap)
+        by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
+        for lease in leases:
+            by_tenant[lease.tenant_id].append(lease)
+        await asyncio.gather(
+            *(self._take_up(tenant_id, mine, stopping) for tenant_id, mine in by_tenant.items())
+        )
+        return bool(leases) and len(leases) == room
 
-    async def _drive(self, lease: Lease, stopping: asyncio.Event) -> None:
+    async def _take_up(
+        self, tenant_id: UUID, leases: Sequence[Lease], stopping: asyncio.Event
+    ) -> None:
+        now = self._tools.clock()
+        async with tenant_transaction(self._tools.pool, tenant_id, plans=store.GENERIC) as connection:
+            runs = await store.load_runs(connection, tenant_id, leases, self._times, now)
+        for run in runs:
+            run_id = run.lease.run_id
+            before = self._running.get(run_id)
+            if before:  # our own lease ran out while this process could not renew it
+                before.cancel()
+                await asyncio.gather(before, return_exceptions=True)
+            self._leases[run_id] = run.lease
+            self._executions[run_id] = execution = Execution(run, self._tools, stopping)
+            self._running[run_id] = asyncio.create_task(self._drive(run, execution))
+
+    async def _drive(self, run: ClaimedRun, execution: Execution) -> None:
         """Drive one run; whatever goes wrong, its lease runs out and it is taken up again."""
+        run_id = run.lease.run_id
         try:
-            async with tenant_transaction(self._tools.pool, lease.tenant_id) as connection:
-                run = await store.claim(connection, lease)
-            if run:
-                await Execution(run, self._tools, stopping).drive()
+            await execution.drive()
         except LeaseLost:
-            _log.info("lease lost", run=str(lease.run_id))
+            _log.info("lease lost", run=str(run_id))
         except AWAY as error:
-            _log.warning("run waits", run=str(lease.run_id), error=repr(error))
+            _log.warning("run waits", run=str(run_id), error=repr(error))
         except Exception:
-            _log.exception("run failed", run=str(lease.run_id))
+            _log.exception("run failed", run=str(run_id))
         finally:
-            del self._running[lease.run_id]
+            if self._leases.get(run_id) is run.lease:
+                del self._running[run_id], self._leases[run_id], self._executions[run_id]
             self.wake()
+
+    async def _renew_forever(self) -> None:
+        """Renew every lease well before it runs out; let go of those that are lost."""
+        while True:
+            await asyncio.sleep(self._times.lease.total_seconds() / 3)
+            leases = list(self._leases.values())
+            if not leases:
+                continue
+            try:
+                async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
+                    held = await store.renew(connection, self._token, self._times, leases)
+            except AWAY as error:
+                _log.warning("leases not renewed", error=repr(error))
+                continue
+            self._let_go(leases, held)
+
+    def _let_go(self, leases: Sequence[Lease], held: dict[UUID, bool]) -> None:
+        for lease in leases:
+            running = self._running.get(lease.run_id)
+            if self._leases.get(lease.run_id) is not lease or running is None:
+                continue  # ended, or claimed anew, meanwhile
+            if lease.run_id not in held:
+                _log.info("lease lost", run=str(lease.run_id))
+                running.cancel()
+            elif held[lease.run_id]:
+                self.cancel_run(lease.run_id)

@@ -14,15 +14,25 @@ from grpc_status import rpc_status
 from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
+from prospect.activity.v1 import events_pb2
 
+from chassis import messaging
+from chassis.messaging import OutgoingEvent
 from services.cli.catalogue import ServiceName
 from tests.activity.log import METADATA, record
-from tests.harness import Identity, Services, violations
+from tests.harness import Database, Identity, Services, violations
 
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 
 ANA, BEN = str(uuid.uuid4()), str(uuid.uuid4())
+# An entry that stands in the log and of which no event tells.
+UNTOLD = """
+insert into activity.activity_log (tenant_id, activity_id, user_id, action_type, created_at)
+values ($1, uuidv7(), $2, 'login', now())
+returning activity_id::text as activity_id,
+  (extract(epoch from created_at) * 1000000)::bigint as created_at
+"""
 Tail = grpc.aio.UnaryStreamCall[pb.TailActivitiesRequest, pb.TailActivitiesResponse]
 
 
@@ -67,6 +77,22 @@ async def test_entries_come_as_they_are_recorded_in_order(
     call, _ = await a_tail(activity, ours)
     sent = [await record(activity, ours, [an_entry(), an_entry()]) for _ in range(3)]
     assert await ids(call, 6) == [each for batch in sent for each in batch]
+
+
+async def test_an_entry_comes_when_its_event_does_and_no_one_looks_for_it(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database, nats: Client
+) -> None:
+    call, _ = await a_tail(activity, ours)
+    event = events_pb2.ActivitiesRecorded(tenant_id=str(ours.tenant_id), user_ids=[ANA])
+    for row in await database.fetch(UNTOLD, ours.tenant_id, ANA):
+        event.activity_ids.append(row["activity_id"])
+        event.created_at_micros.append(row["created_at"])
+        event.action_types.append(pb.ACTION_TYPE_LOGIN)
+    told_of = await record(activity, ours, [an_entry()])
+    assert await ids(call, 1) == told_of
+    subject = f"activity.recorded.{ours.tenant_id}"
+    await messaging.publish(nats, OutgoingEvent.of(subject, event, "test"))
+    assert await ids(call, 1) == event.activity_ids
 
 
 async def test_an_entry_comes_with_all_that_was_recorded(

@@ -8,10 +8,13 @@ import time
 import uvloop
 from rich.console import Console
 
-from tests.benchmarks import activity
+from tests.benchmarks import activity, enrichment
 from tests.benchmarks.report import Benchmark, Result, show, write
 
-BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {"activity": activity.BENCHMARKS}
+BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
+    "activity": activity.BENCHMARKS,
+    "enrichment": enrichment.BENCHMARKS,
+}
 
 
 async def run(console: Console, chosen: tuple[Benchmark, ...]) -> list[Result]:

@@ -1,4 +1,4 @@
-"""The limit of a call: an empty grpc.aio method in a process of its own."""
+"""The limit of a call: an empty method of a grpc.aio server without a gate, in its own process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def serve(port: int) -> None:
 
 
 @asynccontextmanager
-async def empty_server() -> AsyncIterator[Callable[[Message], Awaitable[bytes]]]:
+async def empty_server() -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
     """Yield a function that calls the empty method with a message."""
     port = embedded.free_port()
     process = subprocess.Popen(  # noqa: ASYNC220 -- before anything is measured

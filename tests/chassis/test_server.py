@@ -45,14 +45,14 @@ async def locked_log(database: Database) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def wait_until_a_call_waits(database: Database) -> None:
-    """Return when a statement of the service waits for the lock."""
+async def wait_until_a_call_waits(database: Database, *, waits: bool = True) -> None:
+    """Return when a statement of the service waits for the lock, or when none does."""
     waiting = (
         "select 1 from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'"
         " and application_name = 'prospect-activity'"
     )
     async with asyncio.timeout(10):
-        while not await database.fetch(waiting, database.name):  # noqa: ASYNC110 -- nothing tells
+        while bool(await database.fetch(waiting, database.name)) != waits:
             await asyncio.sleep(0.02)
 
 
@@ -65,6 +65,18 @@ async def test_a_call_without_a_deadline_gets_the_services(
     ):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await record(grpc_api.ActivityServiceStub(channel), ours)
+    assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_call_past_its_callers_deadline_holds_nothing_at_the_service(
+    services: Services, ours: Identity, database: Database
+) -> None:
+    async with services.running(ServiceName.ACTIVITY) as channel, locked_log(database):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await grpc_api.ActivityServiceStub(channel).ListActivities(
+                pb.ListActivitiesRequest(), metadata=ours.metadata(), timeout=0.3
+            )
+        await wait_until_a_call_waits(database, waits=False)
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 

@@ -1,129 +1,216 @@
-"""The breaker: opens on the source's faults only, and lets one probe through."""
+"""The state of a source: one for every replica, whatever each of them sees."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from nats.aio.client import Client
+from prospect.enrichment.v1 import events_pb2
 
-from services.enrichment.breakers import CircuitOpen, SourceBreaker
-from services.enrichment.findings import ErrorClass, SourceError, SourceName
+from chassis import embedded
+from chassis.clock import utc_now
+from services.enrichment.breakers import LARGEST_WAVE, Breakers
+from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
+from services.enrichment.run import Denial, StepStatus
+from tests.enrichment.engine import Engine, Sources, engine
+from tests.harness import Database
+
+EXA = SourceName.EXA
+GOOD = Answer(None)
 
 
 class Time:
     """A clock that the test moves."""
 
     def __init__(self) -> None:
-        self.now = datetime(2026, 11, 24, tzinfo=UTC)
+        self.ahead = timedelta()
 
     def __call__(self) -> datetime:
-        return self.now
+        return utc_now() + self.ahead
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+async def replicas(
+    database: Database, nats_server: embedded.Nats, nats: Client
+) -> AsyncIterator[tuple[Engine, Engine]]:
+    """Two replicas that share their servers; failures open a breaker at three, for 0.2 s."""
+    async with AsyncExitStack() as stack:
+        values: dict[str, Any] = {"fail_max": 3, "reset_seconds": 0.2, "working": False}
+        dsn = database.dsn("enrichment_app")
+        one, two = [
+            await stack.enter_async_context(engine(dsn, nats_server.url, Sources(), **values))
+            for _ in range(2)
+        ]
+        yield one, two
 
 
-@pytest.fixture
-def breaker(time: Time) -> SourceBreaker:
-    return SourceBreaker(SourceName.EXA, fail_max=3, reset_seconds=20, clock=time)
+def failed(error_class: ErrorClass = ErrorClass.TRANSIENT, **values: Any) -> SourceError:
+    return SourceError(error_class, "Exa answered 500", **values)
 
 
-async def good() -> str:
-    return "answer"
-
-
-def failing(error_class: ErrorClass = ErrorClass.TRANSIENT) -> SourceError:
-    return SourceError(error_class, "no")
-
-
-async def fail(breaker: SourceBreaker, times: int, error: SourceError) -> None:
-    async def ask() -> None:
-        raise error
-
+async def report(breakers: Breakers, outcome: Answer | SourceError, times: int = 1) -> None:
     for _ in range(times):
-        with pytest.raises((SourceError, CircuitOpen)):
-            await breaker.call(ask)
+        await breakers.report(EXA, breakers.state(EXA).epoch, outcome)
 
 
-async def test_it_opens_after_failures_in_a_row(breaker: SourceBreaker) -> None:
-    await fail(breaker, 3, failing())
-    with pytest.raises(CircuitOpen):
-        await breaker.call(good)
+async def opened(engine: Engine) -> Breakers:
+    """Open the breaker of Exa and return the replica's view."""
+    await report(engine.breakers, failed(), 3)
+    return engine.breakers
 
 
-async def test_a_good_answer_between_starts_the_count_anew(breaker: SourceBreaker) -> None:
-    await fail(breaker, 2, failing())
-    await breaker.call(good)
-    await fail(breaker, 2, failing())
-    assert breaker.open_until() is None
+async def due(*engines: Engine) -> None:
+    """Wait until the breaker is due to be tried."""
+    await asyncio.sleep(0.25)
+    for each in engines:
+        await each.breakers.refresh()
 
 
-async def test_throttling_and_our_own_bad_requests_do_not_open_it(breaker: SourceBreaker) -> None:
-    await fail(breaker, 5, failing(ErrorClass.THROTTLED))
-    await fail(breaker, 5, failing(ErrorClass.REFUSED_REQUEST))
-    assert breaker.open_until() is None
-
-
-async def test_a_cancelled_call_counts_as_nothing(breaker: SourceBreaker) -> None:
-    async def hang() -> None:
-        await asyncio.Event().wait()
-
-    for _ in range(5):
-        call = asyncio.create_task(breaker.call(hang))
-        await asyncio.sleep(0)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-    assert breaker.open_until() is None
-
-
-async def test_after_its_time_one_probe_goes_through_and_no_other(
-    breaker: SourceBreaker, time: Time
+async def test_failures_in_a_row_leave_the_source_alone_in_every_replica(
+    replicas: tuple[Engine, Engine],
 ) -> None:
-    await fail(breaker, 3, failing())
-    time.now += timedelta(seconds=21)
-    release = asyncio.Event()
-
-    async def slow() -> str:
-        await release.wait()
-        return "answer"
-
-    probe = asyncio.create_task(breaker.call(slow))
-    await asyncio.sleep(0)
-    with pytest.raises(CircuitOpen):
-        await breaker.call(good)
-    release.set()
-    assert await probe == "answer"
+    one, two = replicas
+    await opened(one)
+    await two.breakers.refresh()
+    for each in replicas:
+        denial = each.breakers.denial(EXA)
+        assert denial
+        assert denial.status is StepStatus.CIRCUIT_OPEN
+    assert two.breakers.denial(SourceName.SEC) is None
 
 
-async def test_a_good_probe_closes_it(breaker: SourceBreaker, time: Time) -> None:
-    await fail(breaker, 3, failing())
-    time.now += timedelta(seconds=21)
-    await breaker.call(good)
-    assert await breaker.call(good) == "answer"
+async def test_a_good_answer_between_starts_the_count_anew(replicas: tuple[Engine, Engine]) -> None:
+    breakers = replicas[0].breakers
+    await report(breakers, failed(), 2)
+    await report(breakers, GOOD)
+    await report(breakers, failed(), 2)
+    assert breakers.denial(EXA) is None
 
 
-async def test_a_bad_probe_opens_it_for_another_while(breaker: SourceBreaker, time: Time) -> None:
-    await fail(breaker, 3, failing())
-    time.now += timedelta(seconds=21)
-    await fail(breaker, 1, failing())
-    assert breaker.open_until() == time.now + timedelta(seconds=20)
-
-
-async def test_a_cancelled_probe_leaves_room_for_the_next(
-    breaker: SourceBreaker, time: Time
+@pytest.mark.parametrize(
+    "error_class", [ErrorClass.THROTTLED, ErrorClass.REFUSED_REQUEST], ids=lambda c: c.value
+)
+async def test_what_is_no_fault_of_the_source_counts_as_neither(
+    replicas: tuple[Engine, Engine], error_class: ErrorClass
 ) -> None:
-    await fail(breaker, 3, failing())
-    time.now += timedelta(seconds=21)
+    breakers = replicas[0].breakers
+    await report(breakers, failed(), 2)
+    await report(breakers, failed(error_class), 3)
+    assert breakers.denial(EXA) is None
+    await report(breakers, failed())
+    assert breakers.denial(EXA)
 
-    async def hang() -> None:
-        await asyncio.Event().wait()
 
-    probe = asyncio.create_task(breaker.call(hang))
-    await asyncio.sleep(0)
-    probe.cancel()
-    await asyncio.gather(probe, return_exceptions=True)
-    assert await breaker.call(good) == "answer"
+async def test_one_probe_goes_through_for_the_whole_fleet(replicas: tuple[Engine, Engine]) -> None:
+    await opened(replicas[0])
+    await due(*replicas)
+    admissions = await asyncio.gather(*(each.breakers.admit(EXA) for each in replicas * 5))
+    assert admissions.count(None) == 1
+
+
+async def test_probes_come_in_growing_waves_until_the_breaker_closes(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, two = replicas
+    await opened(one)
+    await due(one)
+    assert await one.breakers.admit(EXA) is None
+    waves = [1]
+    while one.breakers.state(EXA).state == "half_open":
+        await report(one.breakers, GOOD)
+        if one.breakers.state(EXA).state == "half_open":
+            await two.breakers.refresh()
+            admitted = [await two.breakers.admit(EXA) for _ in range(LARGEST_WAVE * 2)]
+            waves.append(admitted.count(None))
+    assert sum(waves) >= LARGEST_WAVE
+    assert waves == sorted(waves)
+    assert one.breakers.is_closed(EXA)
+
+
+async def test_a_probe_that_fails_opens_the_breaker_for_longer(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, two = replicas
+    await opened(one)
+    await due(two)
+    assert await two.breakers.admit(EXA) is None
+    await report(two.breakers, failed())
+    denial = two.breakers.denial(EXA)
+    assert denial
+    assert denial.until
+    assert denial.until - utc_now() > timedelta(seconds=0.3)
+
+
+async def test_a_call_that_began_before_the_breaker_opened_says_nothing_any_more(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, _ = replicas
+    epoch = one.breakers.state(EXA).epoch
+    await opened(one)
+    until = one.breakers.state(EXA).open_until
+    await one.breakers.report(EXA, epoch, failed())
+    await one.breakers.report(EXA, epoch, GOOD)
+    assert one.breakers.state(EXA).open_until == until
+
+
+async def test_a_probe_whose_process_died_does_not_keep_the_source_away_for_good(
+    replicas: tuple[Engine, Engine], database: Database
+) -> None:
+    one, two = replicas
+    await opened(one)
+    await due(one, two)
+    assert await one.breakers.admit(EXA) is None
+    await two.breakers.refresh()
+    assert isinstance(await two.breakers.admit(EXA), Denial)
+    await database.fetch("update enrichment.sources set open_until = now() where source = 'exa'")
+    assert await two.breakers.admit(EXA) is None
+
+
+async def test_retry_after_parks_the_source_for_every_replica(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, two = replicas
+    await report(one.breakers, failed(ErrorClass.THROTTLED, retry_after=30))
+    await two.breakers.refresh()
+    denial = two.breakers.denial(EXA)
+    assert denial
+    assert denial.status is StepStatus.PARKED
+    assert denial.until
+    assert timedelta(seconds=25) < denial.until - utc_now() < timedelta(seconds=31)
+
+
+async def test_a_paused_source_is_left_alone_until_it_is_resumed(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, two = replicas
+    await one.breakers.pause(EXA, paused=True, until=None, reason="the bill")
+    await two.breakers.refresh()
+    denial = two.breakers.denial(EXA)
+    assert denial
+    assert "the bill" in denial.reason
+    await two.breakers.pause(EXA, paused=False, until=None, reason="")
+    await one.breakers.refresh()
+    assert one.breakers.denial(EXA) is None
+
+
+async def test_each_change_is_told_once_as_an_event(
+    replicas: tuple[Engine, Engine], nats: Client
+) -> None:
+    one, two = replicas
+    subscription = await nats.jetstream().subscribe(
+        "prospect.source.changed", ordered_consumer=True
+    )
+    await opened(one)
+    await two.breakers.refresh()
+    await report(two.breakers, failed(), 3)
+    message = await subscription.next_msg(timeout=5)
+    told = events_pb2.SourceChanged.FromString(message.data)
+    assert (told.source, told.state) == ("exa", "open")
+    assert told.HasField("until")
+    with pytest.raises(TimeoutError):
+        await subscription.next_msg(timeout=0.8)

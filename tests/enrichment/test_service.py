@@ -35,6 +35,7 @@ def sandbox_settings(url: str) -> dict[str, Any]:
         "contactout_api_key": key,
         "exa_api_key": key,
         "anthropic_api_key": key,
+        "suppression_key": SecretStr("for tests, as long as it should be"),
         "sec_user_agent": "Prospect tests (tests@prospect.example)",
     }
 
@@ -212,7 +213,7 @@ async def _handled(nats: Client) -> None:
     """Wait until the work queue is empty."""
     jetstream = nats.jetstream()
     async with asyncio.timeout(10):
-        while (await jetstream.stream_info(topology.ENRICH_REQUESTED.stream)).state.messages:  # noqa: ASYNC110 -- the broker tells nobody that a queue is empty
+        while (await jetstream.stream_info(topology.ENRICH_REQUESTED.stream)).state.messages:
             await asyncio.sleep(0.02)
 
 

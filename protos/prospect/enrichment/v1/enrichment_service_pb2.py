@@ -23,10 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from prospect.enrichment.v1 import operations_pb2 as prospect_dot_enrichment_dot_v1_dot_operations__pb2
+from prospect.enrichment.v1 import policy_pb2 as prospect_dot_enrichment_dot_v1_dot_policy__pb2
 from prospect.enrichment.v1 import prospect_pb2 as prospect_dot_enrichment_dot_v1_dot_prospect__pb2
+from prospect.enrichment.v1 import runs_pb2 as prospect_dot_enrichment_dot_v1_dot_runs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/prospect/enrichment/v1/enrichment_service.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a%prospect/enrichment/v1/prospect.proto\"\xec\x02\n\x18RequestEnrichmentRequest\x12 \n\x0bprospect_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1b\n\x07\x63ompany\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x05title\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x05\x65mail\x18\x05 \x01(\tB\n\xbaH\x07r\x02`\x01\xd8\x01\x01\x12Y\n\x0clinkedin_url\x18\x06 \x01(\tBC\xbaH@r;\x18\xf4\x03\x32\x36^https://([a-z0-9-]+\\.)?linkedin\\.com/(in|pub)/[^\\s]+$\xd8\x01\x01\x12\x19\n\x11is_public_company\x18\x07 \x01(\x08\x12,\n\x0b\x63ompany_cik\x18\x08 \x01(\tB\x17\xbaH\x14r\x0f\x32\r^[0-9]{1,10}$\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"U\n\x19RequestEnrichmentResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\x12\x0e\n\x06joined\x18\x02 \x01(\x08\"3\n\x12GetProspectRequest\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"I\n\x13GetProspectResponse\x12\x32\n\x08prospect\x18\x01 \x01(\x0b\x32 .prospect.enrichment.v1.Prospect\"7\n\x16WatchEnrichmentRequest\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"\x89\x01\n\x17WatchEnrichmentResponse\x12/\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.RunH\x00\x12\x33\n\x06\x63hange\x18\x02 \x01(\x0b\x32!.prospect.enrichment.v1.RunChangeH\x00\x42\x08\n\x06update\"\x93\x01\n\tRunChange\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x38\n\x06status\x18\x02 \x01(\x0e\x32(.prospect.enrichment.v1.EnrichmentStatus\x12+\n\x05steps\x18\x03 \x03(\x0b\x32\x1c.prospect.enrichment.v1.Step\x12\x0f\n\x07missing\x18\x04 \x03(\t2\xeb\x02\n\x11\x45nrichmentService\x12x\n\x11RequestEnrichment\x12\x30.prospect.enrichment.v1.RequestEnrichmentRequest\x1a\x31.prospect.enrichment.v1.RequestEnrichmentResponse\x12\x66\n\x0bGetProspect\x12*.prospect.enrichment.v1.GetProspectRequest\x1a+.prospect.enrichment.v1.GetProspectResponse\x12t\n\x0fWatchEnrichment\x12..prospect.enrichment.v1.WatchEnrichmentRequest\x1a/.prospect.enrichment.v1.WatchEnrichmentResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/prospect/enrichment/v1/enrichment_service.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'prospect/enrichment/v1/operations.proto\x1a#prospect/enrichment/v1/policy.proto\x1a%prospect/enrichment/v1/prospect.proto\x1a!prospect/enrichment/v1/runs.proto\"\x98\x04\n\x18RequestEnrichmentRequest\x12 \n\x0bprospect_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1b\n\x07\x63ompany\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x05title\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x05\x65mail\x18\x05 \x01(\tB\n\xbaH\x07r\x02`\x01\xd8\x01\x01\x12Y\n\x0clinkedin_url\x18\x06 \x01(\tBC\xbaH@r;\x18\xf4\x03\x32\x36^https://([a-z0-9-]+\\.)?linkedin\\.com/(in|pub)/[^\\s]+$\xd8\x01\x01\x12\x19\n\x11is_public_company\x18\x07 \x01(\x08\x12,\n\x0b\x63ompany_cik\x18\x08 \x01(\tB\x17\xbaH\x14r\x0f\x32\r^[0-9]{1,10}$\xd8\x01\x01\x12\x1f\n\nrequest_id\x18\t \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\r\n\x05\x66orce\x18\n \x01(\x08\x12<\n\x08priority\x18\x0b \x01(\x0e\x32 .prospect.enrichment.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1e\n\rbudget_micros\x18\x0c \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12=\n\x07sources\x18\r \x03(\tB,\xbaH)\x92\x01&\x10\x04\x18\x01\" r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\"U\n\x19RequestEnrichmentResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\x12\x0e\n\x06joined\x18\x02 \x01(\x08\"3\n\x12GetProspectRequest\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"I\n\x13GetProspectResponse\x12\x32\n\x08prospect\x18\x01 \x01(\x0b\x32 .prospect.enrichment.v1.Prospect\"n\n\x16WatchEnrichmentRequest\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x15\n\runtil_settled\x18\x03 \x01(\x08\"\x9f\x01\n\x17WatchEnrichmentResponse\x12/\n\x08snapshot\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.RunH\x00\x12\x33\n\x06\x63hange\x18\x02 \x01(\x0b\x32!.prospect.enrichment.v1.RunChangeH\x00\x12\x14\n\x0cresume_token\x18\x03 \x01(\tB\x08\n\x06update\"\x93\x01\n\tRunChange\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x38\n\x06status\x18\x02 \x01(\x0e\x32(.prospect.enrichment.v1.EnrichmentStatus\x12+\n\x05steps\x18\x03 \x03(\x0b\x32\x1c.prospect.enrichment.v1.Step\x12\x0f\n\x07missing\x18\x04 \x03(\t\"\xac\x01\n\x1e\x42\x61tchRequestEnrichmentsRequest\x12\x1a\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12M\n\x08requests\x18\x02 \x03(\x0b\x32\x30.prospect.enrichment.v1.RequestEnrichmentRequestB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03\x12\x1f\n\x0b\x66irst_index\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x10\x90N(\x00\"\xa1\x01\n\x1f\x42\x61tchRequestEnrichmentsResponse\x12\x39\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32%.prospect.enrichment.v1.AcceptedChunkH\x00\x12\x39\n\x08progress\x18\x02 \x01(\x0b\x32%.prospect.enrichment.v1.BatchProgressH\x00\x42\x08\n\x06\x61nswer\"\x95\x01\n\rAcceptedChunk\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x05\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x05\x12\x0e\n\x06joined\x18\x03 \x01(\x05\x12\x37\n\x07refused\x18\x04 \x03(\x0b\x32&.prospect.enrichment.v1.RefusedRequest\x12\x14\n\x0cprospect_ids\x18\x05 \x03(\t\"M\n\x0eRefusedRequest\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xd0\x01\n\rBatchProgress\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\x05\x12\x0f\n\x07pending\x18\x03 \x01(\x05\x12\x13\n\x0bin_progress\x18\x04 \x01(\x05\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x05\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x05\x12\x11\n\tcancelled\x18\x07 \x01(\x05\x12\x13\n\x0b\x63ost_micros\x18\x08 \x01(\x03\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x11WatchBatchRequest\x12\x1a\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\"\x8f\x01\n\x12WatchBatchResponse\x12\x37\n\x08progress\x18\x01 \x01(\x0b\x32%.prospect.enrichment.v1.BatchProgress\x12*\n\x05\x65nded\x18\x02 \x03(\x0b\x32\x1b.prospect.enrichment.v1.Run\x12\x14\n\x0cresume_token\x18\x03 \x01(\t\"\xd1\x02\n\x14ListProspectsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12K\n\x08statuses\x18\x03 \x03(\x0e\x32(.prospect.enrichment.v1.EnrichmentStatusB\x0f\xbaH\x0c\x92\x01\t\x10\n\"\x05\x82\x01\x02\x10\x01\x12\x36\n\x06source\x18\x04 \x01(\tB&\xbaH#r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\xd8\x01\x01\x12\x45\n\rsource_status\x18\x05 \x01(\x0e\x32$.prospect.enrichment.v1.SourceStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x0cstale_before\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x15ListProspectsResponse\x12\x33\n\tprospects\x18\x01 \x03(\x0b\x32 .prospect.enrichment.v1.Prospect\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x14\x45raseProspectRequest\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08suppress\x18\x02 \x01(\x08\"\x80\x01\n\x15\x45raseProspectResponse\x12\x12\n\nreceipt_id\x18\x01 \x01(\t\x12-\n\terased_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04runs\x18\x03 \x01(\x05\x12\x16\n\x0epending_events\x18\x04 \x01(\x05\x32\x84\x10\n\x11\x45nrichmentService\x12x\n\x11RequestEnrichment\x12\x30.prospect.enrichment.v1.RequestEnrichmentRequest\x1a\x31.prospect.enrichment.v1.RequestEnrichmentResponse\x12\x66\n\x0bGetProspect\x12*.prospect.enrichment.v1.GetProspectRequest\x1a+.prospect.enrichment.v1.GetProspectResponse\x12t\n\x0fWatchEnrichment\x12..prospect.enrichment.v1.WatchEnrichmentRequest\x1a/.prospect.enrichment.v1.WatchEnrichmentResponse0\x01\x12\x8e\x01\n\x17\x42\x61tchRequestEnrichments\x12\x36.prospect.enrichment.v1.BatchRequestEnrichmentsRequest\x1a\x37.prospect.enrichment.v1.BatchRequestEnrichmentsResponse(\x01\x30\x01\x12\x65\n\nWatchBatch\x12).prospect.enrichment.v1.WatchBatchRequest\x1a*.prospect.enrichment.v1.WatchBatchResponse0\x01\x12l\n\rListProspects\x12,.prospect.enrichment.v1.ListProspectsRequest\x1a-.prospect.enrichment.v1.ListProspectsResponse\x12l\n\rEraseProspect\x12,.prospect.enrichment.v1.EraseProspectRequest\x1a-.prospect.enrichment.v1.EraseProspectResponse\x12W\n\x06GetRun\x12%.prospect.enrichment.v1.GetRunRequest\x1a&.prospect.enrichment.v1.GetRunResponse\x12]\n\x08ListRuns\x12\'.prospect.enrichment.v1.ListRunsRequest\x1a(.prospect.enrichment.v1.ListRunsResponse\x12\x66\n\x0bRetrySource\x12*.prospect.enrichment.v1.RetrySourceRequest\x1a+.prospect.enrichment.v1.RetrySourceResponse\x12`\n\tCancelRun\x12(.prospect.enrichment.v1.CancelRunRequest\x1a).prospect.enrichment.v1.CancelRunResponse\x12\x63\n\nReplayRuns\x12).prospect.enrichment.v1.ReplayRunsRequest\x1a*.prospect.enrichment.v1.ReplayRunsResponse\x12{\n\x12\x45stimateEnrichment\x12\x31.prospect.enrichment.v1.EstimateEnrichmentRequest\x1a\x32.prospect.enrichment.v1.EstimateEnrichmentResponse\x12\x66\n\x0bListSources\x12*.prospect.enrichment.v1.ListSourcesRequest\x1a+.prospect.enrichment.v1.ListSourcesResponse\x12\x66\n\x0bPauseSource\x12*.prospect.enrichment.v1.PauseSourceRequest\x1a+.prospect.enrichment.v1.PauseSourceResponse\x12`\n\tGetPolicy\x12(.prospect.enrichment.v1.GetPolicyRequest\x1a).prospect.enrichment.v1.GetPolicyResponse\x12i\n\x0cUpdatePolicy\x12+.prospect.enrichment.v1.UpdatePolicyRequest\x1a,.prospect.enrichment.v1.UpdatePolicyResponse\x12]\n\x08Suppress\x12\'.prospect.enrichment.v1.SuppressRequest\x1a(.prospect.enrichment.v1.SuppressResponse\x12\x63\n\nUnsuppress\x12).prospect.enrichment.v1.UnsuppressRequest\x1a*.prospect.enrichment.v1.UnsuppressResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,24 +53,76 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['company_cik']._serialized_options = b'\272H\024r\0172\r^[0-9]{1,10}$\330\001\001'
   _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['priority']._loaded_options = None
+  _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['budget_micros']._loaded_options = None
+  _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['budget_micros']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['sources']._loaded_options = None
+  _globals['_REQUESTENRICHMENTREQUEST'].fields_by_name['sources']._serialized_options = b'\272H)\222\001&\020\004\030\001\" r\036R\ncontactoutR\003exaR\003secR\006claude'
   _globals['_GETPROSPECTREQUEST'].fields_by_name['prospect_id']._loaded_options = None
   _globals['_GETPROSPECTREQUEST'].fields_by_name['prospect_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_WATCHENRICHMENTREQUEST'].fields_by_name['prospect_id']._loaded_options = None
   _globals['_WATCHENRICHMENTREQUEST'].fields_by_name['prospect_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_REQUESTENRICHMENTREQUEST']._serialized_start=144
-  _globals['_REQUESTENRICHMENTREQUEST']._serialized_end=508
-  _globals['_REQUESTENRICHMENTRESPONSE']._serialized_start=510
-  _globals['_REQUESTENRICHMENTRESPONSE']._serialized_end=595
-  _globals['_GETPROSPECTREQUEST']._serialized_start=597
-  _globals['_GETPROSPECTREQUEST']._serialized_end=648
-  _globals['_GETPROSPECTRESPONSE']._serialized_start=650
-  _globals['_GETPROSPECTRESPONSE']._serialized_end=723
-  _globals['_WATCHENRICHMENTREQUEST']._serialized_start=725
-  _globals['_WATCHENRICHMENTREQUEST']._serialized_end=780
-  _globals['_WATCHENRICHMENTRESPONSE']._serialized_start=783
-  _globals['_WATCHENRICHMENTRESPONSE']._serialized_end=920
-  _globals['_RUNCHANGE']._serialized_start=923
-  _globals['_RUNCHANGE']._serialized_end=1070
-  _globals['_ENRICHMENTSERVICE']._serialized_start=1073
-  _globals['_ENRICHMENTSERVICE']._serialized_end=1436
+  _globals['_WATCHENRICHMENTREQUEST'].fields_by_name['resume_token']._loaded_options = None
+  _globals['_WATCHENRICHMENTREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST'].fields_by_name['batch_id']._loaded_options = None
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST'].fields_by_name['batch_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST'].fields_by_name['requests']._loaded_options = None
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST'].fields_by_name['requests']._serialized_options = b'\272H\006\222\001\003\020\364\003'
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST'].fields_by_name['first_index']._loaded_options = None
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST'].fields_by_name['first_index']._serialized_options = b'\272H\007\032\005\020\220N(\000'
+  _globals['_WATCHBATCHREQUEST'].fields_by_name['batch_id']._loaded_options = None
+  _globals['_WATCHBATCHREQUEST'].fields_by_name['batch_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_WATCHBATCHREQUEST'].fields_by_name['resume_token']._loaded_options = None
+  _globals['_WATCHBATCHREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['statuses']._loaded_options = None
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['statuses']._serialized_options = b'\272H\014\222\001\t\020\n\"\005\202\001\002\020\001'
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['source']._loaded_options = None
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['source']._serialized_options = b'\272H#r\036R\ncontactoutR\003exaR\003secR\006claude\330\001\001'
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['source_status']._loaded_options = None
+  _globals['_LISTPROSPECTSREQUEST'].fields_by_name['source_status']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_ERASEPROSPECTREQUEST'].fields_by_name['prospect_id']._loaded_options = None
+  _globals['_ERASEPROSPECTREQUEST'].fields_by_name['prospect_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REQUESTENRICHMENTREQUEST']._serialized_start=290
+  _globals['_REQUESTENRICHMENTREQUEST']._serialized_end=826
+  _globals['_REQUESTENRICHMENTRESPONSE']._serialized_start=828
+  _globals['_REQUESTENRICHMENTRESPONSE']._serialized_end=913
+  _globals['_GETPROSPECTREQUEST']._serialized_start=915
+  _globals['_GETPROSPECTREQUEST']._serialized_end=966
+  _globals['_GETPROSPECTRESPONSE']._serialized_start=968
+  _globals['_GETPROSPECTRESPONSE']._serialized_end=1041
+  _globals['_WATCHENRICHMENTREQUEST']._serialized_start=1043
+  _globals['_WATCHENRICHMENTREQUEST']._serialized_end=1153
+  _globals['_WATCHENRICHMENTRESPONSE']._serialized_start=1156
+  _globals['_WATCHENRICHMENTRESPONSE']._serialized_end=1315
+  _globals['_RUNCHANGE']._serialized_start=1318
+  _globals['_RUNCHANGE']._serialized_end=1465
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST']._serialized_start=1468
+  _globals['_BATCHREQUESTENRICHMENTSREQUEST']._serialized_end=1640
+  _globals['_BATCHREQUESTENRICHMENTSRESPONSE']._serialized_start=1643
+  _globals['_BATCHREQUESTENRICHMENTSRESPONSE']._serialized_end=1804
+  _globals['_ACCEPTEDCHUNK']._serialized_start=1807
+  _globals['_ACCEPTEDCHUNK']._serialized_end=1956
+  _globals['_REFUSEDREQUEST']._serialized_start=1958
+  _globals['_REFUSEDREQUEST']._serialized_end=2035
+  _globals['_BATCHPROGRESS']._serialized_start=2038
+  _globals['_BATCHPROGRESS']._serialized_end=2246
+  _globals['_WATCHBATCHREQUEST']._serialized_start=2248
+  _globals['_WATCHBATCHREQUEST']._serialized_end=2327
+  _globals['_WATCHBATCHRESPONSE']._serialized_start=2330
+  _globals['_WATCHBATCHRESPONSE']._serialized_end=2473
+  _globals['_LISTPROSPECTSREQUEST']._serialized_start=2476
+  _globals['_LISTPROSPECTSREQUEST']._serialized_end=2813
+  _globals['_LISTPROSPECTSRESPONSE']._serialized_start=2815
+  _globals['_LISTPROSPECTSRESPONSE']._serialized_end=2916
+  _globals['_ERASEPROSPECTREQUEST']._serialized_start=2918
+  _globals['_ERASEPROSPECTREQUEST']._serialized_end=2989
+  _globals['_ERASEPROSPECTRESPONSE']._serialized_start=2992
+  _globals['_ERASEPROSPECTRESPONSE']._serialized_end=3120
+  _globals['_ENRICHMENTSERVICE']._serialized_start=3123
+  _globals['_ENRICHMENTSERVICE']._serialized_end=5175
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from prospect.enrichment.v1 import prospect_pb2 as _prospect_pb2
 import builtins as _builtins
@@ -34,6 +35,10 @@ class RequestEnrichmentRequest(_message.Message):
     IS_PUBLIC_COMPANY_FIELD_NUMBER: _builtins.int
     COMPANY_CIK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    BUDGET_MICROS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     prospect_id: _builtins.str
     """prospect_id is the prospect's UUID; absent means a new prospect."""
     name: _builtins.str
@@ -51,7 +56,21 @@ class RequestEnrichmentRequest(_message.Message):
     company_cik: _builtins.str
     """company_cik is the company's SEC number, 1 to 10 digits; absent means unknown, and skips the SEC."""
     request_id: _builtins.str
-    """request_id makes the request idempotent: the same UUID again gives the same run; absent means no such promise."""
+    """request_id makes the request idempotent: the same UUID again gives the same run, for as long as runs
+    are kept and a day at least; absent means no such promise.
+    """
+    force: _builtins.bool
+    """force asks the sources again even where their answers are fresh."""
+    priority: _prospect_pb2.Priority.ValueType
+    """priority is its place among the tenant's own requests."""
+    budget_micros: _builtins.int
+    """budget_micros is the most that the run may spend, in millionths of a US dollar; 0 means the
+    policy's own.
+    """
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sources are those to ask; empty means all that the policy allows."""
+
     def __init__(
         self,
         *,
@@ -64,10 +83,14 @@ class RequestEnrichmentRequest(_message.Message):
         is_public_company: _builtins.bool = ...,
         company_cik: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        priority: _prospect_pb2.Priority.ValueType = ...,
+        budget_micros: _builtins.int = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "company_cik", b"company_cik", "email", b"email", "is_public_company", b"is_public_company", "linkedin_url", b"linkedin_url", "name", b"name", "prospect_id", b"prospect_id", "request_id", b"request_id", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_micros", b"budget_micros", "company", b"company", "company_cik", b"company_cik", "email", b"email", "force", b"force", "is_public_company", b"is_public_company", "linkedin_url", b"linkedin_url", "name", b"name", "priority", b"priority", "prospect_id", b"prospect_id", "request_id", b"request_id", "sources", b"sources", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,16 +177,26 @@ class WatchEnrichmentRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROSPECT_ID_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    UNTIL_SETTLED_FIELD_NUMBER: _builtins.int
     prospect_id: _builtins.str
     """prospect_id is the prospect's UUID."""
+    resume_token: _builtins.str
+    """resume_token is the last message's: only what has changed since is sent. When the prospect has got
+    another run meanwhile, that run's snapshot comes first. Absent begins with the snapshot.
+    """
+    until_settled: _builtins.bool
+    """until_settled goes on after the run has ended while a late source may still add to it."""
     def __init__(
         self,
         *,
         prospect_id: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+        until_settled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id", "resume_token", b"resume_token", "until_settled", b"until_settled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,6 +210,9 @@ class WatchEnrichmentResponse(_message.Message):
 
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """resume_token goes into the next WatchEnrichmentRequest after a break."""
     @_builtins.property
     def snapshot(self) -> _prospect_pb2.Run:
         """snapshot is the whole run; always the first message."""
@@ -190,10 +226,11 @@ class WatchEnrichmentResponse(_message.Message):
         *,
         snapshot: _prospect_pb2.Run | None = ...,
         change: Global___RunChange | None = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "snapshot", b"snapshot", "update", b"update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "snapshot", b"snapshot", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "resume_token", b"resume_token", "snapshot", b"snapshot", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["snapshot", "change"]  # noqa: Y015
     _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
@@ -238,3 +275,397 @@ class RunChange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunChange: _TypeAlias = RunChange  # noqa: Y015
+
+@_typing.final
+class BatchRequestEnrichmentsRequest(_message.Message):
+    """BatchRequestEnrichmentsRequest is a chunk of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """batch_id is the batch's UUID, made by the caller; the same in every chunk. A batch sent again under
+    the same id is accepted once.
+    """
+    first_index: _builtins.int
+    """first_index is the place of the chunk's first request in the batch, from 0."""
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestEnrichmentRequest]:
+        """requests are the chunk's, at most 500. Their request_id may be absent: an index is known by its place."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        requests: _abc.Iterable[Global___RequestEnrichmentRequest] | None = ...,
+        first_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "first_index", b"first_index", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRequestEnrichmentsRequest: _TypeAlias = BatchRequestEnrichmentsRequest  # noqa: Y015
+
+@_typing.final
+class BatchRequestEnrichmentsResponse(_message.Message):
+    """BatchRequestEnrichmentsResponse answers a chunk, or tells of progress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def accepted(self) -> Global___AcceptedChunk:
+        """accepted answers a chunk, after COMMIT."""
+
+    @_builtins.property
+    def progress(self) -> Global___BatchProgress:
+        """progress follows after the caller has closed its side."""
+
+    def __init__(
+        self,
+        *,
+        accepted: Global___AcceptedChunk | None = ...,
+        progress: Global___BatchProgress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "answer", b"answer", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "answer", b"answer", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["accepted", "progress"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___BatchRequestEnrichmentsResponse: _TypeAlias = BatchRequestEnrichmentsResponse  # noqa: Y015
+
+@_typing.final
+class AcceptedChunk(_message.Message):
+    """AcceptedChunk says what became of a chunk's requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    JOINED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    PROSPECT_IDS_FIELD_NUMBER: _builtins.int
+    first_index: _builtins.int
+    """first_index is the chunk's."""
+    accepted: _builtins.int
+    """accepted is how many made a run or joined one."""
+    joined: _builtins.int
+    """joined is how many of those joined a run that was there before."""
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRequest]:
+        """refused are the requests that were not accepted."""
+
+    @_builtins.property
+    def prospect_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """prospect_ids are the prospects' UUIDs in the chunk's order; empty for a refused one."""
+
+    def __init__(
+        self,
+        *,
+        first_index: _builtins.int = ...,
+        accepted: _builtins.int = ...,
+        joined: _builtins.int = ...,
+        refused: _abc.Iterable[Global___RefusedRequest] | None = ...,
+        prospect_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "first_index", b"first_index", "joined", b"joined", "prospect_ids", b"prospect_ids", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptedChunk: _TypeAlias = AcceptedChunk  # noqa: Y015
+
+@_typing.final
+class RefusedRequest(_message.Message):
+    """RefusedRequest says why a request was not accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """index is its place in the batch, from 0."""
+    field: _builtins.str
+    """field is the field at fault."""
+    rule: _builtins.str
+    """rule is the rule that it breaks, such as string.min_len."""
+    message: _builtins.str
+    """message says it in words."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        field: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "index", b"index", "message", b"message", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedRequest: _TypeAlias = RefusedRequest  # noqa: Y015
+
+@_typing.final
+class BatchProgress(_message.Message):
+    """BatchProgress is how far a batch has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    IN_PROGRESS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """batch_id is the batch's UUID."""
+    total: _builtins.int
+    """total is how many requests were accepted."""
+    pending: _builtins.int
+    """pending is how many runs have not begun."""
+    in_progress: _builtins.int
+    """in_progress is how many are under way."""
+    complete: _builtins.int
+    """complete is how many ended with at least one answer."""
+    failed: _builtins.int
+    """failed is how many ended without."""
+    cancelled: _builtins.int
+    """cancelled is how many were cancelled."""
+    cost_micros: _builtins.int
+    """cost_micros is what the batch's runs have spent, in millionths of a US dollar."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """created_at is when the batch's first chunk was accepted."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        total: _builtins.int = ...,
+        pending: _builtins.int = ...,
+        in_progress: _builtins.int = ...,
+        complete: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "cancelled", b"cancelled", "complete", b"complete", "cost_micros", b"cost_micros", "created_at", b"created_at", "failed", b"failed", "in_progress", b"in_progress", "pending", b"pending", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchProgress: _TypeAlias = BatchProgress  # noqa: Y015
+
+@_typing.final
+class WatchBatchRequest(_message.Message):
+    """WatchBatchRequest names a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """batch_id is the batch's UUID."""
+    resume_token: _builtins.str
+    """resume_token is the last message's: runs that ended before are not told again. Absent tells all."""
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBatchRequest: _TypeAlias = WatchBatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchBatchResponse(_message.Message):
+    """WatchBatchResponse is a batch's progress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """resume_token goes into the next WatchBatchRequest after a break."""
+    @_builtins.property
+    def progress(self) -> Global___BatchProgress:
+        """progress is how far it has come."""
+
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Run]:
+        """ended are runs that have ended since the message before, at most 1,000 a message."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___BatchProgress | None = ...,
+        ended: _abc.Iterable[_prospect_pb2.Run] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "progress", b"progress", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBatchResponse: _TypeAlias = WatchBatchResponse  # noqa: Y015
+
+@_typing.final
+class ListProspectsRequest(_message.Message):
+    """ListProspectsRequest says which prospects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SOURCE_STATUS_FIELD_NUMBER: _builtins.int
+    STALE_BEFORE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """page_size is 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """page_token is the page before's next_page_token; absent means the first page."""
+    source: _builtins.str
+    """source narrows source_statuses to one source: contactout, exa, sec or claude."""
+    source_status: _prospect_pb2.SourceStatus.ValueType
+    """source_status is the status that `source` must have; absent means any."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[_prospect_pb2.EnrichmentStatus.ValueType]:
+        """statuses are those wanted; empty means any."""
+
+    @_builtins.property
+    def stale_before(self) -> _timestamp_pb2.Timestamp:
+        """stale_before wants prospects last enriched before then, or never; absent means all."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        statuses: _abc.Iterable[_prospect_pb2.EnrichmentStatus.ValueType] | None = ...,
+        source: _builtins.str = ...,
+        source_status: _prospect_pb2.SourceStatus.ValueType = ...,
+        stale_before: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stale_before", b"stale_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "source", b"source", "source_status", b"source_status", "stale_before", b"stale_before", "statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProspectsRequest: _TypeAlias = ListProspectsRequest  # noqa: Y015
+
+@_typing.final
+class ListProspectsResponse(_message.Message):
+    """ListProspectsResponse is a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROSPECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token asks for the next page; empty means that this was the last."""
+    @_builtins.property
+    def prospects(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Prospect]:
+        """prospects are the page's, without what was found (see GetProspect)."""
+
+    def __init__(
+        self,
+        *,
+        prospects: _abc.Iterable[_prospect_pb2.Prospect] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "prospects", b"prospects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProspectsResponse: _TypeAlias = ListProspectsResponse  # noqa: Y015
+
+@_typing.final
+class EraseProspectRequest(_message.Message):
+    """EraseProspectRequest names a prospect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROSPECT_ID_FIELD_NUMBER: _builtins.int
+    SUPPRESS_FIELD_NUMBER: _builtins.int
+    prospect_id: _builtins.str
+    """prospect_id is the prospect's UUID."""
+    suppress: _builtins.bool
+    """suppress also puts the person on the suppression list."""
+    def __init__(
+        self,
+        *,
+        prospect_id: _builtins.str = ...,
+        suppress: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id", "suppress", b"suppress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseProspectRequest: _TypeAlias = EraseProspectRequest  # noqa: Y015
+
+@_typing.final
+class EraseProspectResponse(_message.Message):
+    """EraseProspectResponse is the receipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    ERASED_AT_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    PENDING_EVENTS_FIELD_NUMBER: _builtins.int
+    receipt_id: _builtins.str
+    """receipt_id is the receipt's UUID."""
+    runs: _builtins.int
+    """runs is how many runs were removed."""
+    pending_events: _builtins.int
+    """pending_events is how many events were removed before they were published."""
+    @_builtins.property
+    def erased_at(self) -> _timestamp_pb2.Timestamp:
+        """erased_at is when."""
+
+    def __init__(
+        self,
+        *,
+        receipt_id: _builtins.str = ...,
+        erased_at: _timestamp_pb2.Timestamp | None = ...,
+        runs: _builtins.int = ...,
+        pending_events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at", "pending_events", b"pending_events", "receipt_id", b"receipt_id", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseProspectResponse: _TypeAlias = EraseProspectResponse  # noqa: Y015

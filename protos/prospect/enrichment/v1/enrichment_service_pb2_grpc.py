@@ -4,6 +4,9 @@ import grpc
 import warnings
 
 from prospect.enrichment.v1 import enrichment_service_pb2 as prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2
+from prospect.enrichment.v1 import operations_pb2 as prospect_dot_enrichment_dot_v1_dot_operations__pb2
+from prospect.enrichment.v1 import policy_pb2 as prospect_dot_enrichment_dot_v1_dot_policy__pb2
+from prospect.enrichment.v1 import runs_pb2 as prospect_dot_enrichment_dot_v1_dot_runs__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -51,6 +54,86 @@ class EnrichmentServiceStub(object):
                 request_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchEnrichmentRequest.SerializeToString,
                 response_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchEnrichmentResponse.FromString,
                 _registered_method=True)
+        self.BatchRequestEnrichments = channel.stream_stream(
+                '/prospect.enrichment.v1.EnrichmentService/BatchRequestEnrichments',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.BatchRequestEnrichmentsRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.BatchRequestEnrichmentsResponse.FromString,
+                _registered_method=True)
+        self.WatchBatch = channel.unary_stream(
+                '/prospect.enrichment.v1.EnrichmentService/WatchBatch',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchBatchRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchBatchResponse.FromString,
+                _registered_method=True)
+        self.ListProspects = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/ListProspects',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.ListProspectsRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.ListProspectsResponse.FromString,
+                _registered_method=True)
+        self.EraseProspect = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/EraseProspect',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.EraseProspectRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.EraseProspectResponse.FromString,
+                _registered_method=True)
+        self.GetRun = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/GetRun',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.GetRunRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.GetRunResponse.FromString,
+                _registered_method=True)
+        self.ListRuns = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/ListRuns',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ListRunsResponse.FromString,
+                _registered_method=True)
+        self.RetrySource = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/RetrySource',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.RetrySourceRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.RetrySourceResponse.FromString,
+                _registered_method=True)
+        self.CancelRun = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/CancelRun',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.CancelRunRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.CancelRunResponse.FromString,
+                _registered_method=True)
+        self.ReplayRuns = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/ReplayRuns',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ReplayRunsRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ReplayRunsResponse.FromString,
+                _registered_method=True)
+        self.EstimateEnrichment = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/EstimateEnrichment',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.EstimateEnrichmentRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.EstimateEnrichmentResponse.FromString,
+                _registered_method=True)
+        self.ListSources = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/ListSources',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.ListSourcesRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.ListSourcesResponse.FromString,
+                _registered_method=True)
+        self.PauseSource = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/PauseSource',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.PauseSourceRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.PauseSourceResponse.FromString,
+                _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/GetPolicy',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.UpdatePolicy = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/UpdatePolicy',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UpdatePolicyRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UpdatePolicyResponse.FromString,
+                _registered_method=True)
+        self.Suppress = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/Suppress',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.SuppressRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.SuppressResponse.FromString,
+                _registered_method=True)
+        self.Unsuppress = channel.unary_unary(
+                '/prospect.enrichment.v1.EnrichmentService/Unsuppress',
+                request_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UnsuppressRequest.SerializeToString,
+                response_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UnsuppressResponse.FromString,
+                _registered_method=True)
 
 
 class EnrichmentServiceServicer(object):
@@ -82,6 +165,128 @@ class EnrichmentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchRequestEnrichments(self, request_iterator, context):
+        """BatchRequestEnrichments takes up to 10,000 requests in chunks and answers each chunk after COMMIT
+        with what was refused, by index, field and rule; the others are accepted. When the caller has
+        closed its side, the answers go on with the batch's progress until its last run has ended. The
+        caller may leave at any time: the batch goes on, and WatchBatch follows it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchBatch(self, request, context):
+        """WatchBatch follows a batch: its progress at most twice a second, with the runs that have ended since
+        the message before, and closes after the last has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProspects(self, request, context):
+        """ListProspects lists prospects, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseProspect(self, request, context):
+        """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
+        a receipt. What was spent stays on the ledger, without the person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRun(self, request, context):
+        """GetRun gives a run with its timeline: every call to a source, with what it waited for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRuns(self, request, context):
+        """ListRuns lists runs, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetrySource(self, request, context):
+        """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
+        way, otherwise in a new run that takes the other sources' answers over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelRun(self, request, context):
+        """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
+        A run that has ended already stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayRuns(self, request, context):
+        """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
+        new run that takes the others' answers over. With dry_run it says what it would do and spend.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateEnrichment(self, request, context):
+        """EstimateEnrichment says, before anything is spent, what a request would call, take over or be denied,
+        and what it would cost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSources(self, request, context):
+        """ListSources gives each source's health for the deployment and its spending for the tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSource(self, request, context):
+        """PauseSource keeps every replica from asking a source, or lets them ask again; steps wait meanwhile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicy(self, request, context):
+        """GetPolicy gives the tenant's policy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePolicy(self, request, context):
+        """UpdatePolicy changes the fields of the tenant's policy that the mask names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Suppress(self, request, context):
+        """Suppress puts people on the tenant's suppression list, as keyed hashes: they are never asked about,
+        and what a source brings of them is dropped. Erasing a prospect leaves the list as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unsuppress(self, request, context):
+        """Unsuppress takes people off the list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EnrichmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -99,6 +304,86 @@ def add_EnrichmentServiceServicer_to_server(servicer, server):
                     servicer.WatchEnrichment,
                     request_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchEnrichmentRequest.FromString,
                     response_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchEnrichmentResponse.SerializeToString,
+            ),
+            'BatchRequestEnrichments': grpc.stream_stream_rpc_method_handler(
+                    servicer.BatchRequestEnrichments,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.BatchRequestEnrichmentsRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.BatchRequestEnrichmentsResponse.SerializeToString,
+            ),
+            'WatchBatch': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchBatch,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchBatchRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchBatchResponse.SerializeToString,
+            ),
+            'ListProspects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProspects,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.ListProspectsRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.ListProspectsResponse.SerializeToString,
+            ),
+            'EraseProspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseProspect,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.EraseProspectRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.EraseProspectResponse.SerializeToString,
+            ),
+            'GetRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRun,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.GetRunRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.GetRunResponse.SerializeToString,
+            ),
+            'ListRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRuns,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ListRunsRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'RetrySource': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetrySource,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.RetrySourceRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.RetrySourceResponse.SerializeToString,
+            ),
+            'CancelRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRun,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.CancelRunRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'ReplayRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayRuns,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ReplayRunsRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_runs__pb2.ReplayRunsResponse.SerializeToString,
+            ),
+            'EstimateEnrichment': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateEnrichment,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.EstimateEnrichmentRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.EstimateEnrichmentResponse.SerializeToString,
+            ),
+            'ListSources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSources,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.ListSourcesRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.ListSourcesResponse.SerializeToString,
+            ),
+            'PauseSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSource,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.PauseSourceRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_operations__pb2.PauseSourceResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.GetPolicyRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'UpdatePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePolicy,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UpdatePolicyRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UpdatePolicyResponse.SerializeToString,
+            ),
+            'Suppress': grpc.unary_unary_rpc_method_handler(
+                    servicer.Suppress,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.SuppressRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.SuppressResponse.SerializeToString,
+            ),
+            'Unsuppress': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unsuppress,
+                    request_deserializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UnsuppressRequest.FromString,
+                    response_serializer=prospect_dot_enrichment_dot_v1_dot_policy__pb2.UnsuppressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +469,438 @@ class EnrichmentService(object):
             '/prospect.enrichment.v1.EnrichmentService/WatchEnrichment',
             prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchEnrichmentRequest.SerializeToString,
             prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchEnrichmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRequestEnrichments(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/BatchRequestEnrichments',
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.BatchRequestEnrichmentsRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.BatchRequestEnrichmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/WatchBatch',
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchBatchRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.WatchBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProspects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/ListProspects',
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.ListProspectsRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.ListProspectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseProspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/EraseProspect',
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.EraseProspectRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_enrichment__service__pb2.EraseProspectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/GetRun',
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.GetRunRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.GetRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/ListRuns',
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.ListRunsRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrySource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/RetrySource',
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.RetrySourceRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.RetrySourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/CancelRun',
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.CancelRunRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/ReplayRuns',
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.ReplayRunsRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_runs__pb2.ReplayRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateEnrichment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/EstimateEnrichment',
+            prospect_dot_enrichment_dot_v1_dot_operations__pb2.EstimateEnrichmentRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_operations__pb2.EstimateEnrichmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/ListSources',
+            prospect_dot_enrichment_dot_v1_dot_operations__pb2.ListSourcesRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_operations__pb2.ListSourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/PauseSource',
+            prospect_dot_enrichment_dot_v1_dot_operations__pb2.PauseSourceRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_operations__pb2.PauseSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/GetPolicy',
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.GetPolicyRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdatePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/UpdatePolicy',
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.UpdatePolicyRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.UpdatePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Suppress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/Suppress',
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.SuppressRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.SuppressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unsuppress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.enrichment.v1.EnrichmentService/Unsuppress',
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.UnsuppressRequest.SerializeToString,
+            prospect_dot_enrichment_dot_v1_dot_policy__pb2.UnsuppressResponse.FromString,
             options,
             channel_credentials,
             insecure,

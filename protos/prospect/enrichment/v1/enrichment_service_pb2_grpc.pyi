@@ -6,6 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from prospect.enrichment.v1 import enrichment_service_pb2 as _enrichment_service_pb2
+from prospect.enrichment.v1 import operations_pb2 as _operations_pb2
+from prospect.enrichment.v1 import policy_pb2 as _policy_pb2
+from prospect.enrichment.v1 import runs_pb2 as _runs_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -46,6 +49,56 @@ class EnrichmentServiceStub:
     of a step or of the run, and closes after the run has ended. Changes that come together are sent in
     one message; none is lost. Calling it again after a break is safe.
     """
+    BatchRequestEnrichments: _grpc.StreamStreamMultiCallable[_enrichment_service_pb2.BatchRequestEnrichmentsRequest, _enrichment_service_pb2.BatchRequestEnrichmentsResponse]
+    """BatchRequestEnrichments takes up to 10,000 requests in chunks and answers each chunk after COMMIT
+    with what was refused, by index, field and rule; the others are accepted. When the caller has
+    closed its side, the answers go on with the batch's progress until its last run has ended. The
+    caller may leave at any time: the batch goes on, and WatchBatch follows it.
+    """
+    WatchBatch: _grpc.UnaryStreamMultiCallable[_enrichment_service_pb2.WatchBatchRequest, _enrichment_service_pb2.WatchBatchResponse]
+    """WatchBatch follows a batch: its progress at most twice a second, with the runs that have ended since
+    the message before, and closes after the last has ended.
+    """
+    ListProspects: _grpc.UnaryUnaryMultiCallable[_enrichment_service_pb2.ListProspectsRequest, _enrichment_service_pb2.ListProspectsResponse]
+    """ListProspects lists prospects, newest first."""
+    EraseProspect: _grpc.UnaryUnaryMultiCallable[_enrichment_service_pb2.EraseProspectRequest, _enrichment_service_pb2.EraseProspectResponse]
+    """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
+    a receipt. What was spent stays on the ledger, without the person.
+    """
+    GetRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]
+    """GetRun gives a run with its timeline: every call to a source, with what it waited for."""
+    ListRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ListRunsRequest, _runs_pb2.ListRunsResponse]
+    """ListRuns lists runs, newest first."""
+    RetrySource: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RetrySourceRequest, _runs_pb2.RetrySourceResponse]
+    """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
+    way, otherwise in a new run that takes the other sources' answers over.
+    """
+    CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]
+    """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
+    A run that has ended already stays as it is.
+    """
+    ReplayRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ReplayRunsRequest, _runs_pb2.ReplayRunsResponse]
+    """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
+    new run that takes the others' answers over. With dry_run it says what it would do and spend.
+    """
+    EstimateEnrichment: _grpc.UnaryUnaryMultiCallable[_operations_pb2.EstimateEnrichmentRequest, _operations_pb2.EstimateEnrichmentResponse]
+    """EstimateEnrichment says, before anything is spent, what a request would call, take over or be denied,
+    and what it would cost.
+    """
+    ListSources: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListSourcesRequest, _operations_pb2.ListSourcesResponse]
+    """ListSources gives each source's health for the deployment and its spending for the tenant."""
+    PauseSource: _grpc.UnaryUnaryMultiCallable[_operations_pb2.PauseSourceRequest, _operations_pb2.PauseSourceResponse]
+    """PauseSource keeps every replica from asking a source, or lets them ask again; steps wait meanwhile."""
+    GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.GetPolicyResponse]
+    """GetPolicy gives the tenant's policy."""
+    UpdatePolicy: _grpc.UnaryUnaryMultiCallable[_policy_pb2.UpdatePolicyRequest, _policy_pb2.UpdatePolicyResponse]
+    """UpdatePolicy changes the fields of the tenant's policy that the mask names."""
+    Suppress: _grpc.UnaryUnaryMultiCallable[_policy_pb2.SuppressRequest, _policy_pb2.SuppressResponse]
+    """Suppress puts people on the tenant's suppression list, as keyed hashes: they are never asked about,
+    and what a source brings of them is dropped. Erasing a prospect leaves the list as it is.
+    """
+    Unsuppress: _grpc.UnaryUnaryMultiCallable[_policy_pb2.UnsuppressRequest, _policy_pb2.UnsuppressResponse]
+    """Unsuppress takes people off the list."""
 
 @_typing.type_check_only
 class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
@@ -65,6 +118,56 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     of a step or of the run, and closes after the run has ended. Changes that come together are sent in
     one message; none is lost. Calling it again after a break is safe.
     """
+    BatchRequestEnrichments: _aio.StreamStreamMultiCallable[_enrichment_service_pb2.BatchRequestEnrichmentsRequest, _enrichment_service_pb2.BatchRequestEnrichmentsResponse]  # type: ignore[assignment]
+    """BatchRequestEnrichments takes up to 10,000 requests in chunks and answers each chunk after COMMIT
+    with what was refused, by index, field and rule; the others are accepted. When the caller has
+    closed its side, the answers go on with the batch's progress until its last run has ended. The
+    caller may leave at any time: the batch goes on, and WatchBatch follows it.
+    """
+    WatchBatch: _aio.UnaryStreamMultiCallable[_enrichment_service_pb2.WatchBatchRequest, _enrichment_service_pb2.WatchBatchResponse]  # type: ignore[assignment]
+    """WatchBatch follows a batch: its progress at most twice a second, with the runs that have ended since
+    the message before, and closes after the last has ended.
+    """
+    ListProspects: _aio.UnaryUnaryMultiCallable[_enrichment_service_pb2.ListProspectsRequest, _enrichment_service_pb2.ListProspectsResponse]  # type: ignore[assignment]
+    """ListProspects lists prospects, newest first."""
+    EraseProspect: _aio.UnaryUnaryMultiCallable[_enrichment_service_pb2.EraseProspectRequest, _enrichment_service_pb2.EraseProspectResponse]  # type: ignore[assignment]
+    """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
+    a receipt. What was spent stays on the ledger, without the person.
+    """
+    GetRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]  # type: ignore[assignment]
+    """GetRun gives a run with its timeline: every call to a source, with what it waited for."""
+    ListRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.ListRunsRequest, _runs_pb2.ListRunsResponse]  # type: ignore[assignment]
+    """ListRuns lists runs, newest first."""
+    RetrySource: _aio.UnaryUnaryMultiCallable[_runs_pb2.RetrySourceRequest, _runs_pb2.RetrySourceResponse]  # type: ignore[assignment]
+    """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
+    way, otherwise in a new run that takes the other sources' answers over.
+    """
+    CancelRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]  # type: ignore[assignment]
+    """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
+    A run that has ended already stays as it is.
+    """
+    ReplayRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.ReplayRunsRequest, _runs_pb2.ReplayRunsResponse]  # type: ignore[assignment]
+    """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
+    new run that takes the others' answers over. With dry_run it says what it would do and spend.
+    """
+    EstimateEnrichment: _aio.UnaryUnaryMultiCallable[_operations_pb2.EstimateEnrichmentRequest, _operations_pb2.EstimateEnrichmentResponse]  # type: ignore[assignment]
+    """EstimateEnrichment says, before anything is spent, what a request would call, take over or be denied,
+    and what it would cost.
+    """
+    ListSources: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListSourcesRequest, _operations_pb2.ListSourcesResponse]  # type: ignore[assignment]
+    """ListSources gives each source's health for the deployment and its spending for the tenant."""
+    PauseSource: _aio.UnaryUnaryMultiCallable[_operations_pb2.PauseSourceRequest, _operations_pb2.PauseSourceResponse]  # type: ignore[assignment]
+    """PauseSource keeps every replica from asking a source, or lets them ask again; steps wait meanwhile."""
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.GetPolicyRequest, _policy_pb2.GetPolicyResponse]  # type: ignore[assignment]
+    """GetPolicy gives the tenant's policy."""
+    UpdatePolicy: _aio.UnaryUnaryMultiCallable[_policy_pb2.UpdatePolicyRequest, _policy_pb2.UpdatePolicyResponse]  # type: ignore[assignment]
+    """UpdatePolicy changes the fields of the tenant's policy that the mask names."""
+    Suppress: _aio.UnaryUnaryMultiCallable[_policy_pb2.SuppressRequest, _policy_pb2.SuppressResponse]  # type: ignore[assignment]
+    """Suppress puts people on the tenant's suppression list, as keyed hashes: they are never asked about,
+    and what a source brings of them is dropped. Erasing a prospect leaves the list as it is.
+    """
+    Unsuppress: _aio.UnaryUnaryMultiCallable[_policy_pb2.UnsuppressRequest, _policy_pb2.UnsuppressResponse]  # type: ignore[assignment]
+    """Unsuppress takes people off the list."""
 
 class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """EnrichmentService turns a name and a company into a researched prospect.
@@ -99,5 +202,151 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         of a step or of the run, and closes after the run has ended. Changes that come together are sent in
         one message; none is lost. Calling it again after a break is safe.
         """
+
+    @_abc_1.abstractmethod
+    def BatchRequestEnrichments(
+        self,
+        request_iterator: _MaybeAsyncIterator[_enrichment_service_pb2.BatchRequestEnrichmentsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_enrichment_service_pb2.BatchRequestEnrichmentsResponse], _abc.AsyncIterator[_enrichment_service_pb2.BatchRequestEnrichmentsResponse]]:
+        """BatchRequestEnrichments takes up to 10,000 requests in chunks and answers each chunk after COMMIT
+        with what was refused, by index, field and rule; the others are accepted. When the caller has
+        closed its side, the answers go on with the batch's progress until its last run has ended. The
+        caller may leave at any time: the batch goes on, and WatchBatch follows it.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchBatch(
+        self,
+        request: _enrichment_service_pb2.WatchBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_enrichment_service_pb2.WatchBatchResponse], _abc.AsyncIterator[_enrichment_service_pb2.WatchBatchResponse]]:
+        """WatchBatch follows a batch: its progress at most twice a second, with the runs that have ended since
+        the message before, and closes after the last has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProspects(
+        self,
+        request: _enrichment_service_pb2.ListProspectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrichment_service_pb2.ListProspectsResponse, _abc.Awaitable[_enrichment_service_pb2.ListProspectsResponse]]:
+        """ListProspects lists prospects, newest first."""
+
+    @_abc_1.abstractmethod
+    def EraseProspect(
+        self,
+        request: _enrichment_service_pb2.EraseProspectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_enrichment_service_pb2.EraseProspectResponse, _abc.Awaitable[_enrichment_service_pb2.EraseProspectResponse]]:
+        """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
+        a receipt. What was spent stays on the ledger, without the person.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRun(
+        self,
+        request: _runs_pb2.GetRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.GetRunResponse, _abc.Awaitable[_runs_pb2.GetRunResponse]]:
+        """GetRun gives a run with its timeline: every call to a source, with what it waited for."""
+
+    @_abc_1.abstractmethod
+    def ListRuns(
+        self,
+        request: _runs_pb2.ListRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.ListRunsResponse, _abc.Awaitable[_runs_pb2.ListRunsResponse]]:
+        """ListRuns lists runs, newest first."""
+
+    @_abc_1.abstractmethod
+    def RetrySource(
+        self,
+        request: _runs_pb2.RetrySourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.RetrySourceResponse, _abc.Awaitable[_runs_pb2.RetrySourceResponse]]:
+        """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
+        way, otherwise in a new run that takes the other sources' answers over.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelRun(
+        self,
+        request: _runs_pb2.CancelRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.CancelRunResponse, _abc.Awaitable[_runs_pb2.CancelRunResponse]]:
+        """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
+        A run that has ended already stays as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayRuns(
+        self,
+        request: _runs_pb2.ReplayRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.ReplayRunsResponse, _abc.Awaitable[_runs_pb2.ReplayRunsResponse]]:
+        """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
+        new run that takes the others' answers over. With dry_run it says what it would do and spend.
+        """
+
+    @_abc_1.abstractmethod
+    def EstimateEnrichment(
+        self,
+        request: _operations_pb2.EstimateEnrichmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.EstimateEnrichmentResponse, _abc.Awaitable[_operations_pb2.EstimateEnrichmentResponse]]:
+        """EstimateEnrichment says, before anything is spent, what a request would call, take over or be denied,
+        and what it would cost.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSources(
+        self,
+        request: _operations_pb2.ListSourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.ListSourcesResponse, _abc.Awaitable[_operations_pb2.ListSourcesResponse]]:
+        """ListSources gives each source's health for the deployment and its spending for the tenant."""
+
+    @_abc_1.abstractmethod
+    def PauseSource(
+        self,
+        request: _operations_pb2.PauseSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operations_pb2.PauseSourceResponse, _abc.Awaitable[_operations_pb2.PauseSourceResponse]]:
+        """PauseSource keeps every replica from asking a source, or lets them ask again; steps wait meanwhile."""
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _policy_pb2.GetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.GetPolicyResponse, _abc.Awaitable[_policy_pb2.GetPolicyResponse]]:
+        """GetPolicy gives the tenant's policy."""
+
+    @_abc_1.abstractmethod
+    def UpdatePolicy(
+        self,
+        request: _policy_pb2.UpdatePolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.UpdatePolicyResponse, _abc.Awaitable[_policy_pb2.UpdatePolicyResponse]]:
+        """UpdatePolicy changes the fields of the tenant's policy that the mask names."""
+
+    @_abc_1.abstractmethod
+    def Suppress(
+        self,
+        request: _policy_pb2.SuppressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.SuppressResponse, _abc.Awaitable[_policy_pb2.SuppressResponse]]:
+        """Suppress puts people on the tenant's suppression list, as keyed hashes: they are never asked about,
+        and what a source brings of them is dropped. Erasing a prospect leaves the list as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def Unsuppress(
+        self,
+        request: _policy_pb2.UnsuppressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.UnsuppressResponse, _abc.Awaitable[_policy_pb2.UnsuppressResponse]]:
+        """Unsuppress takes people off the list."""
 
 def add_EnrichmentServiceServicer_to_server(servicer: EnrichmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

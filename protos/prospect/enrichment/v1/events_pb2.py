@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from prospect.enrichment.v1 import prospect_pb2 as prospect_dot_enrichment_dot_v1_dot_prospect__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#prospect/enrichment/v1/events.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%prospect/enrichment/v1/prospect.proto\"\xfb\x02\n\x13\x45nrichmentRequested\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\ttenant_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x05\x65mail\x18\x04 \x01(\tB\n\xbaH\x07r\x02`\x01\xd8\x01\x01\x12Y\n\x0clinkedin_url\x18\x05 \x01(\tBC\xbaH@r;\x18\xf4\x03\x32\x36^https://([a-z0-9-]+\\.)?linkedin\\.com/(in|pub)/[^\\s]+$\xd8\x01\x01\x12\x18\n\x04name\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1b\n\x07\x63ompany\x18\x07 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x05title\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x11is_public_company\x18\t \x01(\x08\x12,\n\x0b\x63ompany_cik\x18\n \x01(\tB\x17\xbaH\x14r\x0f\x32\r^[0-9]{1,10}$\xd8\x01\x01\"\xa0\x01\n\x14\x45nrichmentProgressed\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0bprospect_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x32\n\x04step\x18\x04 \x01(\x0b\x32\x1c.prospect.enrichment.v1.StepB\x06\xbaH\x03\xc8\x01\x01\"\xbd\x02\n\x13\x45nrichmentCompleted\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0bprospect_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12>\n\x08\x63omplete\x18\x05 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\x04\" r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\x12;\n\x07missing\x18\x06 \x03(\tB*\xbaH\'\x92\x01$\x10\x04\" r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\x12\x38\n\x0c\x63ompleted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\xf3\x01\n\x10\x45nrichmentFailed\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0bprospect_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x05steps\x18\x05 \x03(\x0b\x32\x1c.prospect.enrichment.v1.StepB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04\x12\x35\n\tfailed_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#prospect/enrichment/v1/events.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%prospect/enrichment/v1/prospect.proto\"\xa7\x04\n\x13\x45nrichmentRequested\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\ttenant_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x05\x65mail\x18\x04 \x01(\tB\n\xbaH\x07r\x02`\x01\xd8\x01\x01\x12Y\n\x0clinkedin_url\x18\x05 \x01(\tBC\xbaH@r;\x18\xf4\x03\x32\x36^https://([a-z0-9-]+\\.)?linkedin\\.com/(in|pub)/[^\\s]+$\xd8\x01\x01\x12\x18\n\x04name\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1b\n\x07\x63ompany\x18\x07 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x05title\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x11is_public_company\x18\t \x01(\x08\x12,\n\x0b\x63ompany_cik\x18\n \x01(\tB\x17\xbaH\x14r\x0f\x32\r^[0-9]{1,10}$\xd8\x01\x01\x12\r\n\x05\x66orce\x18\x0b \x01(\x08\x12<\n\x08priority\x18\x0c \x01(\x0e\x32 .prospect.enrichment.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1e\n\rbudget_micros\x18\r \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12=\n\x07sources\x18\x0e \x03(\tB,\xbaH)\x92\x01&\x10\x04\x18\x01\" r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\"\xd7\x01\n\x14\x45nrichmentProgressed\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0bprospect_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x32\n\x04step\x18\x04 \x01(\x0b\x32\x1c.prospect.enrichment.v1.StepB\x06\xbaH\x03\xc8\x01\x01\x12\x35\n\x05steps\x18\x05 \x03(\x0b\x32\x1c.prospect.enrichment.v1.StepB\x08\xbaH\x05\x92\x01\x02\x10\x04\"\xbd\x02\n\x13\x45nrichmentCompleted\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0bprospect_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12>\n\x08\x63omplete\x18\x05 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\x04\" r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\x12;\n\x07missing\x18\x06 \x03(\tB*\xbaH\'\x92\x01$\x10\x04\" r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\x12\x38\n\x0c\x63ompleted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x86\x02\n\x10\x45nrichmentFailed\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0bprospect_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x37\n\x05steps\x18\x05 \x03(\x0b\x32\x1c.prospect.enrichment.v1.StepB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x04\x12\x35\n\tfailed_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12\x11\n\tcancelled\x18\x07 \x01(\x08\"\xf0\x01\n\x11\x45nrichmentAmended\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06run_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0bprospect_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x32\n\x04step\x18\x05 \x01(\x0b\x32\x1c.prospect.enrichment.v1.StepB\x06\xbaH\x03\xc8\x01\x01\x12\x36\n\namended_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\xb3\x01\n\rSourceChanged\x12\x17\n\x06source\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x16\n\x05state\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\nchanged_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\"\x96\x01\n\nBatchEnded\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x34\n\x08\x65nded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENRICHMENTREQUESTED'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_ENRICHMENTREQUESTED'].fields_by_name['company_cik']._loaded_options = None
   _globals['_ENRICHMENTREQUESTED'].fields_by_name['company_cik']._serialized_options = b'\272H\024r\0172\r^[0-9]{1,10}$\330\001\001'
+  _globals['_ENRICHMENTREQUESTED'].fields_by_name['priority']._loaded_options = None
+  _globals['_ENRICHMENTREQUESTED'].fields_by_name['priority']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_ENRICHMENTREQUESTED'].fields_by_name['budget_micros']._loaded_options = None
+  _globals['_ENRICHMENTREQUESTED'].fields_by_name['budget_micros']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_ENRICHMENTREQUESTED'].fields_by_name['sources']._loaded_options = None
+  _globals['_ENRICHMENTREQUESTED'].fields_by_name['sources']._serialized_options = b'\272H)\222\001&\020\004\030\001\" r\036R\ncontactoutR\003exaR\003secR\006claude'
   _globals['_ENRICHMENTPROGRESSED'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_ENRICHMENTPROGRESSED'].fields_by_name['tenant_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ENRICHMENTPROGRESSED'].fields_by_name['run_id']._loaded_options = None
@@ -60,6 +66,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENRICHMENTPROGRESSED'].fields_by_name['prospect_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ENRICHMENTPROGRESSED'].fields_by_name['step']._loaded_options = None
   _globals['_ENRICHMENTPROGRESSED'].fields_by_name['step']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ENRICHMENTPROGRESSED'].fields_by_name['steps']._loaded_options = None
+  _globals['_ENRICHMENTPROGRESSED'].fields_by_name['steps']._serialized_options = b'\272H\005\222\001\002\020\004'
   _globals['_ENRICHMENTCOMPLETED'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_ENRICHMENTCOMPLETED'].fields_by_name['tenant_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ENRICHMENTCOMPLETED'].fields_by_name['run_id']._loaded_options = None
@@ -86,12 +94,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENRICHMENTFAILED'].fields_by_name['steps']._serialized_options = b'\272H\007\222\001\004\010\001\020\004'
   _globals['_ENRICHMENTFAILED'].fields_by_name['failed_at']._loaded_options = None
   _globals['_ENRICHMENTFAILED'].fields_by_name['failed_at']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['tenant_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['run_id']._loaded_options = None
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['run_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['prospect_id']._loaded_options = None
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['prospect_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['step']._loaded_options = None
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['step']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['amended_at']._loaded_options = None
+  _globals['_ENRICHMENTAMENDED'].fields_by_name['amended_at']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SOURCECHANGED'].fields_by_name['source']._loaded_options = None
+  _globals['_SOURCECHANGED'].fields_by_name['source']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_SOURCECHANGED'].fields_by_name['state']._loaded_options = None
+  _globals['_SOURCECHANGED'].fields_by_name['state']._serialized_options = b'\272H\004r\002\020\001'
+  _globals['_SOURCECHANGED'].fields_by_name['changed_at']._loaded_options = None
+  _globals['_SOURCECHANGED'].fields_by_name['changed_at']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_BATCHENDED'].fields_by_name['tenant_id']._loaded_options = None
+  _globals['_BATCHENDED'].fields_by_name['tenant_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHENDED'].fields_by_name['batch_id']._loaded_options = None
+  _globals['_BATCHENDED'].fields_by_name['batch_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHENDED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_BATCHENDED'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_BATCHENDED'].fields_by_name['ended_at']._loaded_options = None
+  _globals['_BATCHENDED'].fields_by_name['ended_at']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ENRICHMENTREQUESTED']._serialized_start=165
-  _globals['_ENRICHMENTREQUESTED']._serialized_end=544
-  _globals['_ENRICHMENTPROGRESSED']._serialized_start=547
-  _globals['_ENRICHMENTPROGRESSED']._serialized_end=707
-  _globals['_ENRICHMENTCOMPLETED']._serialized_start=710
-  _globals['_ENRICHMENTCOMPLETED']._serialized_end=1027
-  _globals['_ENRICHMENTFAILED']._serialized_start=1030
-  _globals['_ENRICHMENTFAILED']._serialized_end=1273
+  _globals['_ENRICHMENTREQUESTED']._serialized_end=716
+  _globals['_ENRICHMENTPROGRESSED']._serialized_start=719
+  _globals['_ENRICHMENTPROGRESSED']._serialized_end=934
+  _globals['_ENRICHMENTCOMPLETED']._serialized_start=937
+  _globals['_ENRICHMENTCOMPLETED']._serialized_end=1254
+  _globals['_ENRICHMENTFAILED']._serialized_start=1257
+  _globals['_ENRICHMENTFAILED']._serialized_end=1519
+  _globals['_ENRICHMENTAMENDED']._serialized_start=1522
+  _globals['_ENRICHMENTAMENDED']._serialized_end=1762
+  _globals['_SOURCECHANGED']._serialized_start=1765
+  _globals['_SOURCECHANGED']._serialized_end=1944
+  _globals['_BATCHENDED']._serialized_start=1947
+  _globals['_BATCHENDED']._serialized_end=2097
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,10 @@ class EnrichmentRequested(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     IS_PUBLIC_COMPANY_FIELD_NUMBER: _builtins.int
     COMPANY_CIK_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    BUDGET_MICROS_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     prospect_id: _builtins.str
     """prospect_id is the prospect's UUID."""
     tenant_id: _builtins.str
@@ -58,6 +62,18 @@ class EnrichmentRequested(_message.Message):
     """is_public_company says whether the company files with the SEC; false skips the SEC."""
     company_cik: _builtins.str
     """company_cik is the company's SEC number, 1 to 10 digits; absent means unknown, and skips the SEC."""
+    force: _builtins.bool
+    """force asks the sources again even where their answers are fresh."""
+    priority: _prospect_pb2.Priority.ValueType
+    """priority is its place among the tenant's own requests."""
+    budget_micros: _builtins.int
+    """budget_micros is the most that the run may spend, in millionths of a US dollar; 0 means the
+    policy's own.
+    """
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sources are those to ask; empty means all that the policy allows."""
+
     def __init__(
         self,
         *,
@@ -71,10 +87,14 @@ class EnrichmentRequested(_message.Message):
         title: _builtins.str = ...,
         is_public_company: _builtins.bool = ...,
         company_cik: _builtins.str = ...,
+        force: _builtins.bool = ...,
+        priority: _prospect_pb2.Priority.ValueType = ...,
+        budget_micros: _builtins.int = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "company_cik", b"company_cik", "email", b"email", "is_public_company", b"is_public_company", "linkedin_url", b"linkedin_url", "name", b"name", "prospect_id", b"prospect_id", "tenant_id", b"tenant_id", "title", b"title", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_micros", b"budget_micros", "company", b"company", "company_cik", b"company_cik", "email", b"email", "force", b"force", "is_public_company", b"is_public_company", "linkedin_url", b"linkedin_url", "name", b"name", "priority", b"priority", "prospect_id", b"prospect_id", "sources", b"sources", "tenant_id", b"tenant_id", "title", b"title", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -82,7 +102,7 @@ Global___EnrichmentRequested: _TypeAlias = EnrichmentRequested  # noqa: Y015
 
 @_typing.final
 class EnrichmentProgressed(_message.Message):
-    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that a step of a run has changed."""
+    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that steps of a run have changed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -90,6 +110,7 @@ class EnrichmentProgressed(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     PROSPECT_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID, equal to the subject's last token."""
     run_id: _builtins.str
@@ -98,7 +119,11 @@ class EnrichmentProgressed(_message.Message):
     """prospect_id is the prospect's UUID."""
     @_builtins.property
     def step(self) -> _prospect_pb2.Step:
-        """step is the step as it stands after the change."""
+        """step is the last of `steps`."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Step]:
+        """steps are all that changed at that moment, as they stand after the change."""
 
     def __init__(
         self,
@@ -107,10 +132,11 @@ class EnrichmentProgressed(_message.Message):
         run_id: _builtins.str = ...,
         prospect_id: _builtins.str = ...,
         step: _prospect_pb2.Step | None = ...,
+        steps: _abc.Iterable[_prospect_pb2.Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id", "run_id", b"run_id", "step", b"step", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id", "run_id", b"run_id", "step", b"step", "steps", b"steps", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,7 +196,9 @@ Global___EnrichmentCompleted: _TypeAlias = EnrichmentCompleted  # noqa: Y015
 
 @_typing.final
 class EnrichmentFailed(_message.Message):
-    """EnrichmentFailed on prospect.enrich.failed.<tenant> tells that a run ended without any source's answer."""
+    """EnrichmentFailed on prospect.enrich.failed.<tenant> tells that a run ended without any source's answer,
+    or was cancelled.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -180,6 +208,7 @@ class EnrichmentFailed(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     FAILED_AT_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID, equal to the subject's last token."""
     run_id: _builtins.str
@@ -188,6 +217,8 @@ class EnrichmentFailed(_message.Message):
     """prospect_id is the prospect's UUID."""
     user_id: _builtins.str
     """user_id is the UUID of the user who asked."""
+    cancelled: _builtins.bool
+    """cancelled is true when CancelRun ended it; a source may have answered by then."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Step]:
         """steps say what became of each source."""
@@ -205,11 +236,140 @@ class EnrichmentFailed(_message.Message):
         user_id: _builtins.str = ...,
         steps: _abc.Iterable[_prospect_pb2.Step] | None = ...,
         failed_at: _timestamp_pb2.Timestamp | None = ...,
+        cancelled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_at", b"failed_at", "prospect_id", b"prospect_id", "run_id", b"run_id", "steps", b"steps", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "failed_at", b"failed_at", "prospect_id", b"prospect_id", "run_id", b"run_id", "steps", b"steps", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnrichmentFailed: _TypeAlias = EnrichmentFailed  # noqa: Y015
+
+@_typing.final
+class EnrichmentAmended(_message.Message):
+    """EnrichmentAmended on prospect.enrich.amended.<tenant> tells that a source answered after its run
+    had ended: the prospect has what it brought, and a new summary follows as an amendment of claude.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PROSPECT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    AMENDED_AT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """tenant_id is the tenant's UUID, equal to the subject's last token."""
+    run_id: _builtins.str
+    """run_id is the run's UUID."""
+    prospect_id: _builtins.str
+    """prospect_id is the prospect's UUID."""
+    user_id: _builtins.str
+    """user_id is the UUID of the user who asked."""
+    @_builtins.property
+    def step(self) -> _prospect_pb2.Step:
+        """step is the late step as it stands."""
+
+    @_builtins.property
+    def amended_at(self) -> _timestamp_pb2.Timestamp:
+        """amended_at is when."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        prospect_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        step: _prospect_pb2.Step | None = ...,
+        amended_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amended_at", b"amended_at", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amended_at", b"amended_at", "prospect_id", b"prospect_id", "run_id", b"run_id", "step", b"step", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnrichmentAmended: _TypeAlias = EnrichmentAmended  # noqa: Y015
+
+@_typing.final
+class SourceChanged(_message.Message):
+    """SourceChanged on prospect.source.changed tells that a source is to be left alone, or may be asked
+    again; it holds for the whole deployment.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """source is contactout, exa, sec or claude."""
+    state: _builtins.str
+    """state is closed, open, half_open, parked or paused."""
+    reason: _builtins.str
+    """reason says why."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """until is when it is asked again; absent means not before somebody says so, or at once."""
+
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp:
+        """changed_at is when."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        state: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "reason", b"reason", "source", b"source", "state", b"state", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceChanged: _TypeAlias = SourceChanged  # noqa: Y015
+
+@_typing.final
+class BatchEnded(_message.Message):
+    """BatchEnded on prospect.enrich.batch.<tenant> tells that every run of a batch has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """tenant_id is the tenant's UUID, equal to the subject's last token."""
+    batch_id: _builtins.str
+    """batch_id is the batch's UUID."""
+    user_id: _builtins.str
+    """user_id is the UUID of the user who asked."""
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """ended_at is when its last run ended."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "ended_at", b"ended_at", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchEnded: _TypeAlias = BatchEnded  # noqa: Y015

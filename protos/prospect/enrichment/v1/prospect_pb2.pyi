@@ -36,6 +36,8 @@ class _EnrichmentStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Enri
     """ENRICHMENT_STATUS_COMPLETE is done, with at least one source's answer."""
     ENRICHMENT_STATUS_FAILED: _EnrichmentStatus.ValueType  # 4
     """ENRICHMENT_STATUS_FAILED is done, without any."""
+    ENRICHMENT_STATUS_CANCELLED: _EnrichmentStatus.ValueType  # 5
+    """ENRICHMENT_STATUS_CANCELLED is ended by CancelRun; what had come by then is kept. Runs only."""
 
 class EnrichmentStatus(_EnrichmentStatus, metaclass=_EnrichmentStatusEnumTypeWrapper):
     """EnrichmentStatus is how far a prospect or a run has come."""
@@ -50,7 +52,37 @@ ENRICHMENT_STATUS_COMPLETE: EnrichmentStatus.ValueType  # 3
 """ENRICHMENT_STATUS_COMPLETE is done, with at least one source's answer."""
 ENRICHMENT_STATUS_FAILED: EnrichmentStatus.ValueType  # 4
 """ENRICHMENT_STATUS_FAILED is done, without any."""
+ENRICHMENT_STATUS_CANCELLED: EnrichmentStatus.ValueType  # 5
+"""ENRICHMENT_STATUS_CANCELLED is ended by CancelRun; what had come by then is kept. Runs only."""
 Global___EnrichmentStatus: _TypeAlias = EnrichmentStatus  # noqa: Y015
+
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """PRIORITY_UNSPECIFIED is PRIORITY_NORMAL, in a batch PRIORITY_LOW."""
+    PRIORITY_LOW: _Priority.ValueType  # 1
+    """PRIORITY_LOW is for work that nobody waits for."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """PRIORITY_NORMAL is for a request as it comes."""
+    PRIORITY_HIGH: _Priority.ValueType  # 3
+    """PRIORITY_HIGH is for a person who looks at the screen."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Priority says which of a tenant's own requests go first; it takes nothing from other tenants."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""PRIORITY_UNSPECIFIED is PRIORITY_NORMAL, in a batch PRIORITY_LOW."""
+PRIORITY_LOW: Priority.ValueType  # 1
+"""PRIORITY_LOW is for work that nobody waits for."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""PRIORITY_NORMAL is for a request as it comes."""
+PRIORITY_HIGH: Priority.ValueType  # 3
+"""PRIORITY_HIGH is for a person who looks at the screen."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 class _SourceStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -74,6 +106,16 @@ class _SourceStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceSt
     """SOURCE_STATUS_CIRCUIT_OPEN waits until the source, which has been failing, is tried again."""
     SOURCE_STATUS_NOT_FOUND: _SourceStatus.ValueType  # 7
     """SOURCE_STATUS_NOT_FOUND answered that it knows nothing of this person."""
+    SOURCE_STATUS_SUPPRESSED: _SourceStatus.ValueType  # 8
+    """SOURCE_STATUS_SUPPRESSED was not asked, or its answer was dropped: the person is on the
+    tenant's suppression list.
+    """
+    SOURCE_STATUS_BUDGET_DENIED: _SourceStatus.ValueType  # 9
+    """SOURCE_STATUS_BUDGET_DENIED was not asked: a budget would have been exceeded; reason names it."""
+    SOURCE_STATUS_PARKED: _SourceStatus.ValueType  # 10
+    """SOURCE_STATUS_PARKED waits until next_attempt_at, without an attempt being spent: the source
+    asked to be left alone, is paused, or has no room at its rate; reason says which.
+    """
 
 class SourceStatus(_SourceStatus, metaclass=_SourceStatusEnumTypeWrapper):
     """SourceStatus is how far one source has come."""
@@ -94,6 +136,16 @@ SOURCE_STATUS_CIRCUIT_OPEN: SourceStatus.ValueType  # 6
 """SOURCE_STATUS_CIRCUIT_OPEN waits until the source, which has been failing, is tried again."""
 SOURCE_STATUS_NOT_FOUND: SourceStatus.ValueType  # 7
 """SOURCE_STATUS_NOT_FOUND answered that it knows nothing of this person."""
+SOURCE_STATUS_SUPPRESSED: SourceStatus.ValueType  # 8
+"""SOURCE_STATUS_SUPPRESSED was not asked, or its answer was dropped: the person is on the
+tenant's suppression list.
+"""
+SOURCE_STATUS_BUDGET_DENIED: SourceStatus.ValueType  # 9
+"""SOURCE_STATUS_BUDGET_DENIED was not asked: a budget would have been exceeded; reason names it."""
+SOURCE_STATUS_PARKED: SourceStatus.ValueType  # 10
+"""SOURCE_STATUS_PARKED waits until next_attempt_at, without an attempt being spent: the source
+asked to be left alone, is paused, or has no room at its rate; reason says which.
+"""
 Global___SourceStatus: _TypeAlias = SourceStatus  # noqa: Y015
 
 @_typing.final
@@ -204,6 +256,13 @@ class Run(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     COST_MICROS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    DEADLINE_AT_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    AMENDED_AT_FIELD_NUMBER: _builtins.int
+    BUDGET_MICROS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """run_id is the run's UUID."""
     prospect_id: _builtins.str
@@ -212,6 +271,16 @@ class Run(_message.Message):
     """status is how far the run has come."""
     cost_micros: _builtins.int
     """cost_micros is what the run has spent, in millionths of a US dollar."""
+    priority: Global___Priority.ValueType
+    """priority is the request's."""
+    batch_id: _builtins.str
+    """batch_id is the batch that asked for it; empty means none."""
+    version: _builtins.int
+    """version grows with each change of the run or of a step."""
+    user_id: _builtins.str
+    """user_id is the UUID of the user who asked."""
+    budget_micros: _builtins.int
+    """budget_micros is the most that the run may spend; 0 means that it has no budget of its own."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """steps has a row for each source."""
@@ -228,6 +297,14 @@ class Run(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """ended_at is when it ended; absent means not yet."""
 
+    @_builtins.property
+    def deadline_at(self) -> _timestamp_pb2.Timestamp:
+        """deadline_at is when the run ends at the latest, with what is there."""
+
+    @_builtins.property
+    def amended_at(self) -> _timestamp_pb2.Timestamp:
+        """amended_at is when a source that was late last added to the ended run; absent means never."""
+
     def __init__(
         self,
         *,
@@ -239,10 +316,17 @@ class Run(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         cost_micros: _builtins.int = ...,
+        priority: Global___Priority.ValueType = ...,
+        deadline_at: _timestamp_pb2.Timestamp | None = ...,
+        batch_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        user_id: _builtins.str = ...,
+        amended_at: _timestamp_pb2.Timestamp | None = ...,
+        budget_micros: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amended_at", b"amended_at", "created_at", b"created_at", "deadline_at", b"deadline_at", "ended_at", b"ended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_micros", b"cost_micros", "created_at", b"created_at", "ended_at", b"ended_at", "missing", b"missing", "prospect_id", b"prospect_id", "run_id", b"run_id", "status", b"status", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amended_at", b"amended_at", "batch_id", b"batch_id", "budget_micros", b"budget_micros", "cost_micros", b"cost_micros", "created_at", b"created_at", "deadline_at", b"deadline_at", "ended_at", b"ended_at", "missing", b"missing", "priority", b"priority", "prospect_id", b"prospect_id", "run_id", b"run_id", "status", b"status", "steps", b"steps", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,6 +348,8 @@ class Step(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    IS_REUSED_FIELD_NUMBER: _builtins.int
+    LOOKUP_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """source is contactout, exa, sec or claude."""
     status: Global___SourceStatus.ValueType
@@ -278,6 +364,10 @@ class Step(_message.Message):
     """uncertain_attempts is how many of them lost their reply in a crash: they may have been paid for."""
     cost_micros: _builtins.int
     """cost_micros is what it has spent, in millionths of a US dollar."""
+    is_reused: _builtins.bool
+    """is_reused is true when an answer that is still fresh was taken over, without a call."""
+    lookup: _builtins.str
+    """lookup is the way of asking that it is at, such as linkedin_url; empty where there is one only."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """started_at is when its first call began; absent means not yet."""
@@ -303,10 +393,12 @@ class Step(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+        is_reused: _builtins.bool = ...,
+        lookup: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "next_attempt_at", b"next_attempt_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost_micros", b"cost_micros", "ended_at", b"ended_at", "error_class", b"error_class", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "source", b"source", "started_at", b"started_at", "status", b"status", "uncertain_attempts", b"uncertain_attempts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost_micros", b"cost_micros", "ended_at", b"ended_at", "error_class", b"error_class", "is_reused", b"is_reused", "lookup", b"lookup", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "source", b"source", "started_at", b"started_at", "status", b"status", "uncertain_attempts", b"uncertain_attempts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,115 @@
+"""What policy, money, suppression and the sources' state say of a run, in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.enrichment.breakers import Breakers
+from services.enrichment.findings import Finding, SourceName
+from services.enrichment.limits import Limits
+from services.enrichment.money import Permit, Purse
+from services.enrichment.policy import Policy
+from services.enrichment.profiles import PROFILES
+from services.enrichment.run import Denial, Findings, Step, StepStatus
+from services.enrichment.store import ClaimedRun
+from services.enrichment.suppression import Hasher, Key
+
+STOPPED_LOOK = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantGate:
+    """A tenant's policy, purse, and those keys asked about that are on its suppression list."""
+
+    policy: Policy
+    purse: Purse
+    suppressed: Collection[bytes]
+
+    def suppresses(self, keys: Collection[Key]) -> bool:
+        """Whether one of the keys is on the list."""
+        return any(key.digest in self.suppressed for key in keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the rules of every run need of this replica."""
+
+    breakers: Breakers
+    limits: Limits
+    hasher: Hasher
+    memo_key: Callable[[Mapping[SourceName, Finding]], str]
+    template: Callable[[Mapping[SourceName, Finding]], Finding]
+
+
+class RunRules:
+    """The rules for one run (see `run.Rules`); `admitted` holds the admissions that it has."""
+
+    def __init__(
+        self,
+        run: ClaimedRun,
+        gate: TenantGate,
+        desk: Desk,
+        admitted: MutableMapping[SourceName, float],
+        now: datetime,
+    ) -> None:
+        self._run = run
+        self._gate = gate
+        self._desk = desk
+        self._admitted = admitted
+        self._now = now
+        self._reserved = 0
+
+    @property
+    def ask_paid_again(self) -> bool:
+        """Whether a paid source is asked once more when a crash lost its reply."""
+        return self._gate.policy.ask_paid_again
+
+    def denial(self, step: Step) -> Denial | None:
+        """Say why a call may not leave: policy first, then the source's state, then money."""
+        policy, source = self._gate.policy, step.source
+        if policy.is_stopped:
+            until = self._now + STOPPED_LOOK
+            return Denial(StepStatus.PARKED, "the tenant's kill switch is on", until)
+        if not policy.source(source).is_enabled:
+            return Denial(StepStatus.SKIPPED, "the tenant's policy does not allow it")
+        if self._run.state.lookups.get(source) == ():
+            return Denial(StepStatus.SKIPPED, "the tenant's policy leaves no way to ask it")
+        if self._gate.suppresses(self._run.keys(self._desk.hasher)):
+            reason = "the person is on the suppression list"
+            return Denial(StepStatus.SUPPRESSED, reason)
+        held = None if source in self._admitted else self._desk.breakers.denial(source)
+        if held:
+            return held
+        spent = self._run.committed_micros + self._reserved
+        over = self._gate.purse.denial(source, spent, self._run.budget_micros)
+        return Denial(StepStatus.BUDGET_DENIED, over) if over else None
+
+    def admit(self, source: SourceName) -> float | None:
+        """Take the admission that was waited for; a source without limits needs none."""
+        if source in self._admitted:
+            return self._admitted.pop(source)
+        free = self._desk.limits.is_free(source) and self._desk.breakers.is_closed(source)
+        return 0.0 if free else None
+
+    def reserve(self, source: SourceName) -> Permit:
+        """Reserve what the call may cost."""
+        self._reserved += PROFILES[source].most_cost_micros
+        return self._gate.purse.reserve(source)
+
+    def suppresses(self, finding: Finding) -> bool:
+        """Whether what a source brought is of somebody on the suppression list."""
+        keys = self._desk.hasher.of_finding(self._run.lease.tenant_id, finding)
+        return self._gate.suppresses(keys)
+
+    def recall(self, brought: Findings) -> Finding | None:
+        """Return the summary that the prospect has, where it rests on just this evidence."""
+        known = self._run.remembered
+        if known and known.memo == self._desk.memo_key(self._run.evidence(brought)):
+            return known.summary
+        return None
+
+    def fallback(self, brought: Findings) -> Finding:
+        """Return a plain summary of what was found."""
+        return self._desk.template(self._run.evidence(brought))

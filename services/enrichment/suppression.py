@@ -1,0 +1,77 @@
+"""Whom a tenant never asks about: keyed hashes of what is known of a person.
+
+The list holds no personal data and outlives an erasure. A key is HMAC-SHA256 (RFC 2104) under the
+deployment's secret, over tenant, kind and the normalised value, so that neither another tenant's
+list nor a stolen table can be compared with known addresses.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import unicodedata
+from dataclasses import dataclass
+from uuid import UUID
+
+from services.enrichment.findings import Contact, Finding, Subject
+
+_LEGAL = re.compile(
+    r"\b(inc|incorporated|corp|corporation|co|company|ltd|limited|llc|plc|gmbh|ag|sa|bv)\b"
+)
+_LINKEDIN = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#\s]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One thing that identifies a person: `email`, `linkedin_url` or `name_and_company`."""
+
+    kind: str
+    digest: bytes
+
+
+class Hasher:
+    """Makes keys under the deployment's secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def of_subject(self, tenant_id: UUID, subject: Subject) -> list[Key]:
+        """Return the keys of whom a request is about."""
+        return self.keys(
+            tenant_id, [subject.email], [subject.linkedin_url], subject.name, subject.company
+        )
+
+    def of_finding(self, tenant_id: UUID, finding: Finding) -> list[Key]:
+        """Return the keys of whom a source brought; a web page or a filing names nobody by key."""
+        if not isinstance(finding, Contact):
+            return []
+        emails = [*finding.work_emails, *finding.personal_emails]
+        return self.keys(
+            tenant_id, emails, [finding.linkedin_url], finding.full_name, finding.company
+        )
+
+    def keys(
+        self, tenant_id: UUID, emails: list[str], profiles: list[str], name: str, company: str
+    ) -> list[Key]:
+        """Return a key for each value that is given; name and company count together only."""
+        values = [("email", email.strip().lower()) for email in emails]
+        values += [("linkedin_url", _slug(profile)) for profile in profiles]
+        folded, firm = _fold(name), _LEGAL.sub("", _fold(company)).strip()
+        if folded and firm:
+            values.append(("name_and_company", f"{folded}\n{' '.join(firm.split())}"))
+        return [Key(kind, self._digest(tenant_id, kind, v)) for kind, v in values if v]
+
+    def _digest(self, tenant_id: UUID, kind: str, value: str) -> bytes:
+        return hmac.digest(self._secret, f"{tenant_id}\n{kind}\n{value}".encode(), "sha256")
+
+
+def _slug(profile: str) -> str:
+    found = _LINKEDIN.search(profile)
+    return found.group(1).lower() if found else ""
+
+
+def _fold(text: str) -> str:
+    """Return lower-case words without accents and punctuation."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
+    return " ".join(letters.split())

@@ -1,0 +1,344 @@
+"""A turn of a run: from what happened to what changes. Pure; run.py has picture and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from services.enrichment.findings import Answer, ErrorClass, Finding, SourceError, SourceName
+from services.enrichment.profiles import PROFILES
+from services.enrichment.run import (
+    CLAUDE,
+    RESEARCH,
+    RUN_ENDED,
+    WAITING,
+    Begun,
+    Denial,
+    Finish,
+    Happening,
+    Held,
+    Lost,
+    Returned,
+    Rules,
+    RunState,
+    RunStatus,
+    Settled,
+    Step,
+    StepStatus,
+    Turn,
+)
+
+MOST_FAILURES: Mapping[ErrorClass, int] = {
+    ErrorClass.TRANSIENT: 4,
+    ErrorClass.THROTTLED: 6,
+    ErrorClass.INVALID_ANSWER: 2,
+}
+"""How often a step may fail, by the class of the last error; a class not named is not retried."""
+MOST_ELAPSED = timedelta(hours=1)
+BACKOFF_SECONDS = 0.5
+MOST_BACKOFF_SECONDS = 30.0
+SHORTEST_HOLD = timedelta(milliseconds=100)
+
+
+def take_turn(
+    state: RunState,
+    happened: Sequence[Happening],
+    rules: Rules,
+    now: datetime,
+    jitter: Callable[[], float],
+) -> Turn:
+    """Return what changes; `jitter` gives numbers in [0, 1) that spread retries (full jitter)."""
+    return _Taker(state, rules, now, jitter).take(happened)
+
+
+class _Taker:
+    def __init__(
+        self, state: RunState, rules: Rules, now: datetime, jitter: Callable[[], float]
+    ) -> None:
+        self._state = state
+        self._rules = rules
+        self._now = now
+        self._jitter = jitter
+        self._turn = Turn(dict(state.steps))
+        self._ended = state.status in RUN_ENDED
+
+    def take(self, happened: Sequence[Happening]) -> Turn:
+        for each in happened:
+            match each:
+                case Returned(source, outcome):
+                    self._return(self._turn.steps[source], outcome)
+                case Lost(source):
+                    self._lose(self._turn.steps[source])
+                case Held(source, denial):
+                    self._deny(self._turn.steps[source], denial)
+        self._go_on()
+        return self._turn
+
+    # -- what happened -------------------------------------------------------------------------
+
+    def _return(self, step: Step, outcome: Answer | SourceError) -> None:
+        self._turn.settled.append(_settled(step, outcome))
+        step = replace(step, cost_micros=step.cost_micros + outcome.cost_micros)
+        if isinstance(outcome, SourceError):
+            self._fail(step, outcome)
+        elif outcome.finding is None:
+            self._find_nothing(step)
+        elif self._rules.suppresses(outcome.finding):
+            reason = "what it brought is of somebody on the suppression list"
+            self._end(step, StepStatus.SUPPRESSED, reason)
+        else:
+            self._complete(step, outcome.finding)
+
+    def _complete(self, step: Step, finding: Finding, *, reused: bool = False) -> None:
+        self._turn.findings[step.source] = finding
+        if self._ended:
+            self._turn.amended.append(step.source)
+        self._end(replace(step, reused=reused), StepStatus.COMPLETE)
+
+    def _find_nothing(self, step: Step) -> None:
+        lookups = self._state.lookups.get(step.source, ("",))
+        later = lookups[lookups.index(step.lookup) + 1 :] if step.lookup in lookups else ()
+        if later and not self._state.cancel_requested:
+            waits = replace(step, lookup=later[0], failures=0, ready_at=self._now, reason="")
+            self._put(replace(waits, status=StepStatus.PENDING))
+        else:
+            self._turn.findings[step.source] = None
+            self._end(step, StepStatus.NOT_FOUND, "the source knows nothing of this person")
+
+    def _fail(self, step: Step, error: SourceError) -> None:
+        failed = replace(
+            step,
+            failures=step.failures + 1,
+            reason=error.message,
+            error_class=error.error_class.value,
+        )
+        again_at = self._now + timedelta(seconds=self._delay(error, failed.failures))
+        if failed.failures < MOST_FAILURES.get(error.error_class, 1) and self._in_time(
+            failed, again_at
+        ):
+            parked = error.error_class is ErrorClass.THROTTLED and error.retry_after is not None
+            status = StepStatus.PARKED if parked else StepStatus.PENDING
+            self._put(replace(failed, status=status, next_attempt_at=again_at, ready_at=again_at))
+        elif step.source is CLAUDE and error.error_class is ErrorClass.INVALID_ANSWER:
+            self._turn.findings[CLAUDE] = self._rules.fallback(self._turn.findings)
+            if self._ended:
+                self._turn.amended.append(CLAUDE)
+            reason = f"a plain summary stands in for the model's: {error.message}"
+            self._end(failed, StepStatus.COMPLETE, reason)
+        else:
+            self._end(failed, StepStatus.FAILED, error.message)
+
+    def _delay(self, error: SourceError, failures: int) -> float:
+        if error.error_class is ErrorClass.THROTTLED and error.retry_after is not None:
+            return error.retry_after
+        return min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0**failures) * self._jitter()
+
+    def _in_time(self, step: Step, again_at: datetime) -> bool:
+        started_at = step.started_at or self._now
+        return again_at < self._state.late_until and again_at - started_at < MOST_ELAPSED
+
+    def _lose(self, step: Step) -> None:
+        """A free source is asked again; a paid one where the policy allows it, and only once."""
+        self._turn.settled.append(_settled(step, None))
+        most = PROFILES[step.source].most_cost_micros
+        lost = replace(
+            step,
+            uncertain_attempts=step.uncertain_attempts + 1,
+            error_class="uncertain",
+            cost_micros=step.cost_micros + most,
+        )
+        if most and (not self._rules.ask_paid_again or lost.uncertain_attempts > 1):
+            reason = "the reply was lost in a crash; not asked again, so as not to pay twice"
+            self._end(lost, StepStatus.FAILED, reason)
+        else:
+            reason = "the reply was lost in a crash; asked again"
+            self._put(replace(lost, status=StepStatus.PENDING, reason=reason, ready_at=self._now))
+
+    # -- what follows --------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        self._close()
+        called = True
+        while called:  # a call that is denied or needless may open the way for the summary
+            called = False
+            for step in list(self._callable()):
+                called |= not self._call(step)
+            self._close()
+        self._look_again()
+
+    def _close(self) -> None:
+        """End what will not be called any more, and then the run."""
+        now, state = self._now, self._state
+        for step in list(self._turn.steps.values()):
+            if step.status not in WAITING:
+                continue
+            if state.cancel_requested:
+                self._end(step, StepStatus.SKIPPED, "the run was cancelled")
+            elif now >= state.late_until:
+                self._miss(step)
+        self._end_summary()
+        self._make_anew()
+        self._finish()
+
+    def _end_summary(self) -> None:
+        claude = self._turn.steps[CLAUDE]
+        research_ended = all(self._turn.steps[source].ended for source in RESEARCH)
+        if claude.status in WAITING and research_ended and not self._found():
+            self._end(claude, StepStatus.SKIPPED, "there is nothing to summarise")
+
+    def _finish(self) -> None:
+        if self._ended:
+            return
+        if self._turn.open and self._now < self._state.deadline_at:
+            return
+        if self._state.cancel_requested and self._turn.open:
+            return  # a call is out, and paid for: what it brings is kept
+        brought = {StepStatus.COMPLETE, StepStatus.SKIPPED}
+        missing = tuple(s for s in SourceName if self._turn.steps[s].status not in brought)
+        status = RunStatus.COMPLETE if self._found() else RunStatus.FAILED
+        if self._state.cancel_requested:
+            status = RunStatus.CANCELLED
+        self._turn.finish = Finish(status, missing)
+        self._ended = True
+
+    def _make_anew(self) -> None:
+        """Open the summary again when a source has answered since its call left."""
+        claude, research = self._turn.steps[CLAUDE], [self._turn.steps[s] for s in RESEARCH]
+        made_at = claude.ready_at
+        if claude.status not in (StepStatus.COMPLETE, StepStatus.FAILED) or made_at is None:
+            return
+        later = (step.ended_at and step.ended_at > made_at for step in _complete(research))
+        if any(later) and not self._state.cancel_requested and self._now < self._state.late_until:
+            again = replace(claude, status=StepStatus.PENDING, failures=0, ended_at=None)
+            reason = "made anew: a source answered late"
+            self._put(replace(again, reason=reason, error_class="", ready_at=self._now))
+
+    def _callable(self) -> Iterator[Step]:
+        if self._state.cancel_requested:
+            return
+        steps = self._turn.steps
+        wanted = [steps[source] for source in RESEARCH]
+        busy = any(step.status is StepStatus.IN_PROGRESS for step in wanted)
+        joined = self._ended or self._now >= self._state.join_at
+        # Once the run has ended nobody waits: a late answer that is on its way comes first.
+        if all(step.ended for step in wanted) or (
+            joined and self._found() and not (self._ended and busy)
+        ):
+            wanted.append(steps[CLAUDE])
+        for step in wanted:
+            due = step.next_attempt_at is None or step.next_attempt_at <= self._now
+            if step.status in WAITING and due and step.source not in self._turn.wanted:
+                yield step
+
+    def _call(self, step: Step) -> bool:
+        """Let a call leave, or wait for its admission; False where none is to leave."""
+        if step.source is CLAUDE:
+            recalled = self._rules.recall(self._turn.findings)
+            if recalled:
+                self._complete(replace(step, ready_at=self._now), recalled, reused=True)
+                return False
+        denial = self._rules.denial(step)
+        if denial:
+            self._deny(step, denial)
+            return False
+        limiter_wait = self._rules.admit(step.source)
+        if limiter_wait is None:
+            self._turn.wanted.append(step.source)
+        else:
+            self._begin(step, limiter_wait)
+        return True
+
+    def _begin(self, step: Step, limiter_wait: float) -> None:
+        now = self._now
+        lookup = step.lookup or next(iter(self._state.lookups.get(step.source, ())), "")
+        parked = 0.0
+        if step.parked_at:
+            parked = (min(now, step.next_attempt_at or now) - step.parked_at).total_seconds()
+        waited = (now - min(step.parked_at or now, step.ready_at or now)).total_seconds()
+        queue_wait = max(waited - parked - limiter_wait, 0.0)
+        begun = replace(
+            step,
+            status=StepStatus.IN_PROGRESS,
+            attempts=step.attempts + 1,
+            lookup=lookup,
+            started_at=step.started_at or now,
+            next_attempt_at=None,
+            ready_at=now,
+            parked_at=None,
+            reason="",
+        )
+        self._put(begun)
+        waits = (queue_wait, max(parked, 0.0), limiter_wait)
+        permit = self._rules.reserve(step.source)
+        self._turn.begun.append(Begun(step.source, begun.attempts, lookup, permit, *waits))
+
+    def _deny(self, step: Step, denial: Denial) -> None:
+        if denial.until is None:
+            self._end(step, denial.status, denial.reason)
+            return
+        self._put(
+            replace(
+                step,
+                status=denial.status,
+                reason=denial.reason,
+                next_attempt_at=max(denial.until, self._now + SHORTEST_HOLD),
+                parked_at=step.parked_at or self._now,
+            )
+        )
+
+    def _miss(self, step: Step) -> None:
+        late = "the run's deadline passed"
+        reason = f"{late}; {step.reason}" if step.reason else late
+        missed = replace(step, error_class=step.error_class or "deadline")
+        self._end(missed, StepStatus.FAILED, reason)
+
+    def _look_again(self) -> None:
+        state = self._state
+        times = [state.late_until] if self._ended else [state.deadline_at, state.late_until]
+        if not self._ended and self._now < state.join_at:
+            times.append(state.join_at)
+        times += [
+            step.next_attempt_at
+            for step in self._turn.steps.values()
+            if step.status in WAITING and step.next_attempt_at
+        ]
+        self._turn.look_again_at = min(times) if self._turn.open else None
+
+    def _found(self) -> bool:
+        return any(_complete([self._turn.steps[source] for source in RESEARCH]))
+
+    def _end(self, step: Step, status: StepStatus, reason: str = "") -> None:
+        clear = "" if status in (StepStatus.COMPLETE, StepStatus.NOT_FOUND) else step.error_class
+        self._put(
+            replace(
+                step,
+                status=status,
+                reason=reason,
+                error_class=clear,
+                ended_at=self._now,
+                next_attempt_at=None,
+                parked_at=None,
+            )
+        )
+
+    def _put(self, step: Step) -> None:
+        self._turn.steps[step.source] = step
+        self._turn.changed.add(step.source)
+
+
+def _complete(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step.status is StepStatus.COMPLETE]
+
+
+def _settled(step: Step, outcome: Answer | SourceError | None) -> Settled:
+    match outcome:
+        case None:
+            status = "uncertain"
+        case SourceError():
+            status = "failed"
+        case Answer(finding=None):
+            status = "not_found"
+        case _:
+            status = "complete"
+    return Settled(step.source, step.attempts, status, outcome)

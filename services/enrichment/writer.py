@@ -1,0 +1,169 @@
+"""Taking turns and writing them down: a tenant's that come together, in one transaction."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from chassis import outbox
+from chassis.clock import Clock
+from chassis.database import Connection, Pool, tenant_transaction
+from chassis.outbox import Relay
+from services.enrichment import messages, store
+from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
+from services.enrichment.gate import Desk, RunRules, TenantGate
+from services.enrichment.groups import Groups
+from services.enrichment.money import Purse
+from services.enrichment.policy import Policy
+from services.enrichment.rows import Rows
+from services.enrichment.run import Happening, Returned, RunStatus, Turn
+from services.enrichment.store import ClaimedRun, LeaseLost, Times
+from services.enrichment.turn import take_turn
+
+MOST_TOGETHER = 64
+
+
+@dataclass(slots=True)
+class Move:
+    """A run whose turn it is: what happened, and the admissions that it has."""
+
+    run: ClaimedRun
+    happened: Sequence[Happening]
+    admitted: MutableMapping[SourceName, float]
+
+
+class Writer:
+    """Takes runs' turns, and returns when they are committed."""
+
+    def __init__(
+        self, pool: Pool, relay: Relay, desk: Desk, times: Times, default: Policy, clock: Clock
+    ) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._desk = desk
+        self._times = times
+        self._default = default
+        self._clock = clock
+        self._groups: Groups[Move, Turn] = Groups(self._commit, MOST_TOGETHER)
+
+    async def take_turn(
+        self,
+        run: ClaimedRun,
+        happened: Sequence[Happening],
+        admitted: MutableMapping[SourceName, float],
+    ) -> Turn:
+        """Take a run's turn; raise LeaseLost where it is another worker's now."""
+        return await self._groups.do(run.lease.tenant_id, Move(run, happened, admitted))
+
+    async def _commit(self, tenant_id: UUID, group: Sequence[Move]) -> list[Turn | Exception]:
+        """Commit a group's turns; where Postgres does not take an answer, one by one."""
+        try:
+            return await self._commit_together(tenant_id, group)
+        except asyncpg.DataError:
+            if len(group) == 1:
+                return await self._commit_together(tenant_id, [_refused(group[0])])
+            return [(await self._commit(tenant_id, [move]))[0] for move in group]
+
+    async def _commit_together(
+        self, tenant_id: UUID, group: Sequence[Move]
+    ) -> list[Turn | Exception]:
+        now = self._clock()
+        async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
+            gate = await self._open_gate(connection, tenant_id, group, now)
+            turns = [(move, self._take(move, gate, now)) for move in group]
+            held = await self._write(connection, tenant_id, turns, now)
+        self._relay.wake()
+        results: list[Turn | Exception] = []
+        for move, turn in turns:
+            if turn.is_empty or move.run.lease.run_id in held:
+                _apply(move.run, turn, now, held)
+                results.append(turn)
+            else:
+                results.append(LeaseLost())
+        return results
+
+    async def _open_gate(
+        self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
+    ) -> TenantGate:
+        hasher = self._desk.hasher
+        keys = [key for move in group for key in move.run.keys(hasher)]
+        for move in group:
+            for each in move.happened:
+                if isinstance(each, Returned) and isinstance(each.outcome, Answer):
+                    found = each.outcome.finding
+                    keys += hasher.of_finding(tenant_id, found) if found else []
+        policy, committed, suppressed = await store.open_gate(
+            connection, tenant_id, now.date(), keys, self._default
+        )
+        return TenantGate(policy, Purse(policy, committed), suppressed)
+
+    def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn:
+        rules = RunRules(move.run, gate, self._desk, move.admitted, now)
+        return take_turn(move.run.state, move.happened, rules, now, random.random)
+
+    async def _write(
+        self,
+        connection: Connection,
+        tenant_id: UUID,
+        turns: Sequence[tuple[Move, Turn]],
+        now: datetime,
+    ) -> Mapping[UUID, asyncpg.Record]:
+        rows = Rows(now)
+        written = [(move.run, turn) for move, turn in turns if not turn.is_empty]
+        for run, turn in written:
+            rows.add(run, turn)
+        if not written:
+            return {}
+        token = written[0][0].lease.token
+        held = await store.save_turns(
+            connection, tenant_id, json.dumps(rows.lists), token, self._times
+        )
+        ended = [run_id for run_id, row in held.items() if row["ended_in_batch"]]
+        if ended:
+            for batch_id, user_id in await store.end_batches(connection, tenant_id, ended, now):
+                event = messages.batch_ended(tenant_id, batch_id, user_id, now)
+                await outbox.enqueue(connection, tenant_id, [event])
+        return held
+
+
+def _apply(run: ClaimedRun, turn: Turn, now: datetime, held: Mapping[UUID, asyncpg.Record]) -> None:
+    """Bring what is in hand up to what is written."""
+    for settled in turn.settled:
+        run.reserved.pop(settled.source, None)
+    for begun in turn.begun:
+        run.reserved[begun.source] = (begun.permit.reserved_micros, now.date())
+    for source, finding in turn.findings.items():
+        if finding is None:
+            run.findings.pop(source, None)
+        else:
+            run.findings[source] = finding
+    row = held.get(run.lease.run_id)
+    status = run.state.status
+    if turn.finish:
+        status = turn.finish.status
+    elif row and status is RunStatus.PENDING:
+        status = RunStatus.IN_PROGRESS
+    cancel = run.state.cancel_requested or bool(row and row["cancel_requested"])
+    run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
+
+
+def _refused(move: Move) -> Move:
+    """Return a move without the answer that cannot be stored."""
+    refused = [
+        replace(each, outcome=_unstorable(each.outcome))
+        if isinstance(each, Returned) and isinstance(each.outcome, Answer)
+        else each
+        for each in move.happened
+    ]
+    return replace(move, happened=refused)
+
+
+def _unstorable(answer: Answer) -> SourceError:
+    text = "the answer cannot be stored"
+    return SourceError(ErrorClass.INVALID_ANSWER, text, cost_micros=answer.cost_micros)

@@ -1,0 +1,198 @@
+"""How fast runs are driven, against DBOS, plain SQL and the sources themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import asyncpg
+import psutil
+
+from chassis import embedded
+from chassis.migrate import migrate
+from services.dev import ROOT
+from services.enrichment.findings import Answer, SourceCall, SourceName
+from services.enrichment.policy import Policy
+from services.enrichment.run import Turn
+from services.enrichment.store import ClaimedRun
+from tests.benchmarks.plain_runs import plain_runs_per_second
+from tests.benchmarks.report import Benchmark, Result, ratio_of
+from tests.enrichment.engine import COST, Engine, Sources, engine, finding
+
+ROUNDS = 3
+RUNS = 2_000
+DBOS_RUNS = 300
+IN_FLIGHT = 32
+SLOW_SECONDS = 0.2
+DBOS = ROOT / "build" / "dbos" / "bin" / "python"
+
+
+@dataclass
+class Bench:
+    """An engine on durable servers of its own, and who waits for its runs."""
+
+    dsn: str
+    engine: Engine
+    sources: Sources
+    ends: dict[uuid.UUID, asyncio.Future[None]]
+
+    async def run(self) -> float:
+        """Take a request in and wait until its run's end is committed; return the seconds."""
+        started = time.perf_counter()
+        accepted = await self.engine.accept()
+        await self.ends.setdefault(accepted.run_id, asyncio.Future())
+        del self.ends[accepted.run_id]
+        return time.perf_counter() - started
+
+    async def runs(self, number: int, in_flight: int) -> float:
+        """Return the runs a second, with so many in flight."""
+        room = asyncio.Semaphore(in_flight)
+
+        async def one() -> None:
+            async with room:
+                await self.run()
+
+        started = time.perf_counter()
+        await asyncio.gather(*(one() for _ in range(number)))
+        return number / (time.perf_counter() - started)
+
+
+@asynccontextmanager
+async def bench() -> AsyncIterator[Bench]:
+    """Yield an engine whose sources answer at once; PostgreSQL waits for the disk."""
+    with (
+        tempfile.TemporaryDirectory(prefix="prospect-bench-") as folder,
+        embedded.postgres(Path(folder) / "postgres") as postgres,
+        embedded.nats_server(Path(folder) / "nats") as server,
+    ):
+        await migrate(postgres.dsn(), "enrichment", ROOT / "services" / "enrichment")
+        sources, policy = Sources(), Policy(most_runs_at_once=1_000)
+        async with engine(
+            postgres.dsn("enrichment_app"), server.url, sources, policy=policy, most_runs=1_000
+        ) as running:
+            ours = Bench(postgres.dsn(), running, sources, {})
+            _follow(running, ours.ends)
+            await ours.runs(300, IN_FLIGHT)
+            await _analyze(postgres.dsn())
+            yield ours
+
+
+async def _analyze(dsn: str) -> None:
+    """Do what autovacuum does within a minute: without statistics any index looks as good."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("analyze")
+    await connection.close()
+
+
+def _follow(running: Engine, ends: dict[uuid.UUID, asyncio.Future[None]]) -> None:
+    """Learn of each run's end when it is committed, as DBOS tells its own process."""
+    take_turn = running.writer.take_turn
+
+    async def follow(run: ClaimedRun, *values: Any) -> Turn:
+        turn = await take_turn(run, *values)
+        if turn.finish:
+            ends.setdefault(run.lease.run_id, asyncio.Future()).set_result(None)
+        return turn
+
+    running.writer.take_turn = follow  # type: ignore[method-assign, assignment]
+
+
+async def against_dbos() -> AsyncIterator[Result]:
+    """Runs whose sources answer at once, in turns with DBOS on the same PostgreSQL."""
+    runs, latencies = [], []
+    async with bench() as ours:
+        for _ in range(ROUNDS):
+            theirs = await _dbos(ours.dsn)
+            mine = await ours.runs(RUNS, IN_FLIGHT)
+            alone = median([await ours.run() for _ in range(50)]) * 1000
+            runs.append((mine, theirs["runs_per_second"]))
+            latencies.append((alone, theirs["latency_ms"]))
+    yield ratio_of("enrichment.runs_vs_dbos", "runs/s", "7 or more, aim 10", runs)
+    yield ratio_of("enrichment.latency_vs_dbos", "ms", "0.6 or less", latencies)
+
+
+async def _dbos(dsn: str) -> dict[str, float]:
+    script = str(Path(__file__).with_name("dbos_runs.py"))
+    process = await asyncio.create_subprocess_exec(
+        str(DBOS), script, dsn, str(DBOS_RUNS), str(IN_FLIGHT), stdout=subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    answer: dict[str, float] = json.loads(out)
+    return answer
+
+
+async def against_plain_sql() -> AsyncIterator[Result]:
+    """The same rows written by a bare asyncpg loop, with as many in flight and as many commits."""
+    rounds = []
+    async with bench() as ours:
+        for _ in range(ROUNDS):
+            plain = await plain_runs_per_second(ours.dsn, RUNS, IN_FLIGHT)
+            rounds.append((await ours.runs(RUNS, IN_FLIGHT), plain))
+    yield ratio_of("enrichment.runs_vs_plain_sql", "runs/s", "0.4 or more", rounds)
+
+
+async def against_slowest_source() -> AsyncIterator[Result]:
+    """Wall time of a run, against the slowest source plus the summary (200 ms each)."""
+    rounds = []
+    async with bench() as ours:
+        _slow_down(ours.sources)
+        for _ in range(ROUNDS):
+            times = [await ours.run() for _ in range(10)]
+            rounds.append((median(times) * 1000, 2 * SLOW_SECONDS * 1000))
+    yield ratio_of("enrichment.wall_vs_slowest", "ms", "1.15 or less", rounds)
+
+
+async def memory_of_many() -> AsyncIterator[Result]:
+    """What 1,000 runs in flight in one process take."""
+    process, held = psutil.Process(), asyncio.Event()
+
+    async def hold(call: SourceCall) -> Answer:
+        await held.wait()
+        return Answer(finding(SourceName.EXA), COST)
+
+    async with bench() as ours:
+        before = process.memory_info().rss
+        ours.sources.answers[SourceName.EXA] = hold
+        waiting = asyncio.gather(*(ours.run() for _ in range(1_000)))
+        while ours.sources.calls[SourceName.EXA] < 1_300:
+            await asyncio.sleep(0.1)
+        megabytes = process.memory_info().rss / 1e6
+        held.set()
+        await waiting
+    yield Result(
+        "enrichment.memory_1000_runs_mb",
+        round(megabytes, 1),
+        "MB",
+        round(before / 1e6, 1),
+        round(megabytes / (before / 1e6), 3),
+        "value below 400 MB",
+    )
+
+
+def _slow_down(sources: Sources) -> None:
+    def slow(source: SourceName) -> Any:
+        async def answer(call: SourceCall) -> Answer:
+            await asyncio.sleep(SLOW_SECONDS)
+            return Answer(finding(source), COST)
+
+        return answer
+
+    sources.answers.update({source: slow(source) for source in SourceName})
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    against_dbos,
+    against_plain_sql,
+    against_slowest_source,
+    memory_of_many,
+)

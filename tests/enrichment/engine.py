@@ -1,0 +1,231 @@
+"""The engine without its RPCs: intake, worker, writer and relay on real servers, any sources."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from chassis import messaging
+from chassis.clock import Clock, new_id, utc_now
+from chassis.database import Pool, open_pool, tenant_transaction
+from chassis.outbox import Relay
+from services import topology
+from services.enrichment import history
+from services.enrichment.breakers import Breakers
+from services.enrichment.execution import Ask, Tools
+from services.enrichment.findings import (
+    Answer,
+    Contact,
+    Finding,
+    InsiderTrades,
+    Provenance,
+    SourceCall,
+    SourceError,
+    SourceName,
+    Subject,
+    Summary,
+    WebFindings,
+)
+from services.enrichment.gate import Desk
+from services.enrichment.intake import Accepted, Intake
+from services.enrichment.limits import Limits
+from services.enrichment.policy import Policy
+from services.enrichment.request import Request
+from services.enrichment.store import Times
+from services.enrichment.suppression import Hasher
+from services.enrichment.worker import Worker
+from services.enrichment.writer import Writer
+
+ADA = Subject("Ada Lovelace", "Analytical Engines", is_public_company=True, company_cik=320193)
+_AT = datetime(2026, 11, 24, tzinfo=UTC)
+COST = 1_000
+
+
+def provenance(source: SourceName) -> Provenance:
+    """Return where a made-up finding comes from."""
+    return Provenance(source, "https://source.example", "request-1", _AT)
+
+
+def finding(source: SourceName) -> Finding:
+    """Return a plausible finding of a source."""
+    where = provenance(source)
+    match source:
+        case SourceName.CONTACTOUT:
+            emails = ("ada@engines.example",)
+            return Contact("Ada Lovelace", "", "Analytical Engines", "", emails, (), (), where)
+        case SourceName.EXA:
+            return WebFindings((), where)
+        case SourceName.SEC:
+            return InsiderTrades(320193, "Analytical Engines", 0, (), where)
+        case SourceName.CLAUDE:
+            return Summary((), (), "model", where)
+
+
+@dataclass
+class Sources:
+    """Sources in this process, which count their calls; each answers at once, unless told else."""
+
+    calls: dict[SourceName, int] = field(default_factory=lambda: dict.fromkeys(SourceName, 0))
+    answers: dict[SourceName, Answer | SourceError | Ask] = field(default_factory=dict)
+    asked: list[SourceCall] = field(default_factory=list)
+
+    def asks(self) -> Mapping[SourceName, Ask]:
+        """Return the sources as the engine takes them."""
+        return {source: self._ask(source) for source in SourceName}
+
+    def _ask(self, source: SourceName) -> Ask:
+        async def ask(call: SourceCall) -> Answer:
+            self.calls[source] += 1
+            self.asked.append(call)
+            answer = self.answers.get(source) or Answer(finding(source), COST, "request-1")
+            if isinstance(answer, SourceError):
+                raise answer
+            return answer if isinstance(answer, Answer) else await answer(call)
+
+        return ask
+
+
+@dataclass
+class Engine:
+    """What a test drives."""
+
+    pool: Pool
+    intake: Intake
+    worker: Worker
+    breakers: Breakers
+    limits: Limits
+    hasher: Hasher
+    relay: Relay
+    writer: Writer
+    is_dead: Callable[[], bool]
+    tenant_id: uuid.UUID
+    user_id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+    def request(self, subject: Subject = ADA, **values: Any) -> Request:
+        """Return a request of the engine's tenant."""
+        given = {"tenant_id": self.tenant_id, "user_id": self.user_id, "prospect_id": new_id()}
+        return Request(**{**given, "subject": subject, **values})
+
+    async def accept(self, subject: Subject = ADA, **values: Any) -> Accepted:
+        """Take a request in."""
+        return await self.intake.accept(self.request(subject, **values))
+
+    async def run(self, run_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> history.RunRow:
+        """Return a run as it stands."""
+        tenant_id = tenant_id or self.tenant_id
+        async with tenant_transaction(self.pool, tenant_id) as connection:
+            row = await history.get_run(connection, tenant_id, run_id)
+        assert row is not None
+        return row
+
+    async def ended(self, run_id: uuid.UUID, seconds: float = 20) -> history.RunRow:
+        """Wait for a run's end."""
+        return await self.until(run_id, lambda row: row["ended_at"] is not None, seconds)
+
+    async def settled(self, run_id: uuid.UUID, seconds: float = 20) -> history.RunRow:
+        """Wait until nothing more happens to a run."""
+        return await self.until(run_id, lambda row: not row["open"], seconds)
+
+    async def until(self, run_id: uuid.UUID, holds: Any, seconds: float = 20) -> history.RunRow:
+        """Wait until something holds of a run."""
+        async with asyncio.timeout(seconds):
+            while not holds((row := await self.run(run_id))[0]):
+                await asyncio.sleep(0.01)
+        return row
+
+    async def enriched(self, subject: Subject = ADA, **values: Any) -> history.RunRow:
+        """Take a request in and wait for its run's end."""
+        return await self.ended((await self.accept(subject, **values)).run_id)
+
+
+TIMES = Times(
+    lease=timedelta(seconds=1.5), deadline=timedelta(seconds=60), late=timedelta(seconds=60)
+)
+
+
+@asynccontextmanager
+async def engine(
+    dsn: str,
+    nats_url: str,
+    sources: Sources,
+    *,
+    times: Times = TIMES,
+    rates: Mapping[SourceName, float] | None = None,
+    clock: Clock = utc_now,
+    policy: Policy | None = None,
+    most_runs: int = 64,
+    fail_max: int = 5,
+    reset_seconds: float = 0.3,
+    working: bool = True,
+    call_seconds: float = 10,
+    tenant_id: uuid.UUID | None = None,
+    pool_of: Callable[[Pool], Any] = lambda pool: pool,
+) -> AsyncIterator[Engine]:
+    """Run an engine as the app's role until the block ends; `pool_of` may make its pool die."""
+    real_pool = await open_pool(dsn, schema="enrichment", size=10)
+    pool = pool_of(real_pool)
+    client = await messaging.connect(nats_url, "engine")
+    await messaging.ensure(client, topology.STREAMS)
+    relay = Relay(pool, client, "enrichment_relay")
+    breakers = Breakers(pool, relay, fail_max=fail_max, reset_seconds=reset_seconds, clock=clock)
+    limits = Limits(pool, {source: (rates or {}).get(source, 0.0) for source in SourceName})
+    desk = Desk(
+        breakers,
+        limits,
+        Hasher(b"secret of the tests"),
+        memo_key=lambda findings: repr(sorted(findings)),
+        template=lambda findings: finding(SourceName.CLAUDE),
+    )
+    default = policy or Policy()
+    writer = Writer(pool, relay, desk, times, default, clock)
+    tools = Tools(pool, clock, desk, writer, sources.asks(), call_seconds)
+    worker = Worker(
+        tools, times, most_runs=most_runs, cap=default.most_runs_at_once, drain_seconds=2
+    )
+
+    async def wake() -> None:
+        worker.wake()
+
+    intake = Intake(pool, clock, default, wake)
+    stopping, drained = asyncio.Event(), asyncio.Event()
+    loops = [asyncio.create_task(relay.run(drained))]
+    if working:
+        loops.append(asyncio.create_task(worker.run(stopping)))
+    try:
+        yield Engine(
+            pool,
+            intake,
+            worker,
+            breakers,
+            limits,
+            desk.hasher,
+            relay,
+            writer,
+            lambda: bool(getattr(pool, "dead", False)),
+            tenant_id or uuid.uuid4(),
+        )
+    finally:
+        stopping.set()
+        if working:
+            await loops[1]
+        drained.set()
+        await loops[0]
+        await client.close()
+        await real_pool.close()
+
+
+async def ledger(dsn: str, run_id: uuid.UUID) -> list[asyncpg.Record]:
+    """Return a run's movements of money, past row level security."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        sql = "select * from enrichment.ledger where run_id = $1 order by source, attempt, kind"
+        return list(await connection.fetch(sql, run_id))
+    finally:
+        await connection.close()

@@ -1,0 +1,180 @@
+"""Who goes first: fair turns between tenants, priorities within one, caps, joining and debounce."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from chassis import embedded
+from chassis.clock import new_id
+from services.enrichment.findings import Answer, SourceCall, SourceName
+from services.enrichment.policy import Policy
+from services.enrichment.request import Priority
+from tests.enrichment.engine import ADA, Sources, engine, finding
+from tests.harness import Database
+
+
+@pytest.fixture
+def dsn(database: Database) -> str:
+    return database.dsn("enrichment_app")
+
+
+async def order_of_ends(database: Database) -> list[uuid.UUID]:
+    """Return the runs in the order in which they were begun."""
+    rows = await database.fetch("select run_id from enrichment.runs order by began_at, turn")
+    return [row["run_id"] for row in rows]
+
+
+async def all_ended(database: Database) -> None:
+    async with asyncio.timeout(60):
+        sql = "select count(*) as n from enrichment.runs where ended_at is null"
+        while (await database.fetch(sql))[0]["n"]:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_tenant_that_asks_for_much_does_not_delay_one_that_asks_for_one(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    small = uuid.uuid4()
+    async with engine(dsn, nats_server.url, Sources(), most_runs=4) as one:
+        much = [one.request() for _ in range(2_000)]
+        batch_id = uuid.uuid4()
+        for start in range(0, len(much), 500):
+            chunk = dict(enumerate(much[start : start + 500], start))
+            await one.intake.accept_batch(batch_id, chunk)
+        mine = await one.accept(tenant_id=small)
+        async with asyncio.timeout(10):
+            while (await one.run(mine.run_id, small))[0]["ended_at"] is None:
+                await asyncio.sleep(0.005)
+        sql = "select count(*) as n from enrichment.runs where ended_at is not null"
+        ended = (await database.fetch(sql))[0]["n"]
+    # Two hundred had their turn before it at most: far from all that came first.
+    assert ended < len(much) / 2
+
+
+async def test_tenants_take_turns_by_their_weight(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    light, heavy = uuid.uuid4(), uuid.uuid4()
+    await database.fetch(
+        "insert into enrichment.policies (tenant_id, weight) values ($1, 1), ($2, 3)", light, heavy
+    )
+    async with engine(dsn, nats_server.url, Sources(), most_runs=1, working=False) as one:
+        for _ in range(40):
+            await one.accept(tenant_id=light)
+            await one.accept(tenant_id=heavy)
+    async with engine(dsn, nats_server.url, Sources(), most_runs=1):
+        await all_ended(database)
+    rows = await database.fetch("select tenant_id from enrichment.runs order by began_at limit 40")
+    first = [row["tenant_id"] for row in rows]
+    assert 28 <= first.count(heavy) <= 32
+
+
+async def test_an_urgent_request_overtakes_its_tenants_own_batch(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    async with engine(dsn, nats_server.url, Sources(), most_runs=1, working=False) as one:
+        for _ in range(50):
+            await one.accept(priority=Priority.LOW)
+        urgent = await one.accept(priority=Priority.HIGH)
+    async with engine(dsn, nats_server.url, Sources(), most_runs=1):
+        await all_ended(database)
+    assert (await order_of_ends(database)).index(urgent.run_id) <= 1
+
+
+async def test_a_tenant_has_no_more_runs_in_hand_than_its_policy_says(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    sources, at_once, most = Sources(), 0, 0
+
+    async def count(call: SourceCall) -> Answer:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.02)
+        at_once -= 1
+        return Answer(finding(SourceName.EXA))
+
+    sources.answers[SourceName.EXA] = count
+    tenant_id = uuid.uuid4()
+    await database.fetch(
+        "insert into enrichment.policies (tenant_id, most_runs_at_once) values ($1, 3)", tenant_id
+    )
+    async with (
+        engine(dsn, nats_server.url, sources, tenant_id=tenant_id) as one,
+        engine(dsn, nats_server.url, sources, tenant_id=tenant_id),
+    ):
+        for _ in range(30):
+            await one.accept()
+        await all_ended(database)
+    assert most == 3
+
+
+async def test_a_request_for_a_prospect_in_flight_joins_its_run(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    prospect_id = new_id()
+    async with engine(dsn, nats_server.url, Sources(), working=False) as one:
+        requests = [one.intake.accept(one.request(prospect_id=prospect_id)) for _ in range(20)]
+        accepted = await asyncio.gather(*requests)
+    assert len({each.run_id for each in accepted}) == 1
+    assert [each.joined for each in accepted].count(False) == 1
+
+
+async def test_a_request_id_finds_the_run_that_it_joined_even_after_its_end(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    prospect_id, request_id = new_id(), uuid.uuid4()
+    async with engine(dsn, nats_server.url, Sources(), working=False, most_runs=1) as one:
+        first = await one.accept(prospect_id=prospect_id)
+        joined = await one.accept(prospect_id=prospect_id, request_id=request_id)
+        async with engine(dsn, nats_server.url, Sources(), tenant_id=one.tenant_id):
+            await one.ended(first.run_id)
+        again = await one.accept(prospect_id=prospect_id, request_id=request_id)
+    assert joined.run_id == again.run_id == first.run_id
+
+
+async def test_the_same_request_id_at_once_makes_one_run(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    request_id = uuid.uuid4()
+    async with (
+        engine(dsn, nats_server.url, Sources(), working=False) as one,
+        engine(dsn, nats_server.url, Sources(), working=False, tenant_id=one.tenant_id) as two,
+    ):
+        accepted = await asyncio.gather(
+            *(each.accept(request_id=request_id) for each in (one, two) * 10)
+        )
+    assert len({each.run_id for each in accepted}) == 1
+    assert len(await database.fetch("select from enrichment.prospects")) == 1
+
+
+async def test_debounce_holds_a_run_back_and_takes_the_newest_words(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    sources, prospect_id = Sources(), new_id()
+    policy = Policy(debounce_seconds=1)
+    async with engine(dsn, nats_server.url, sources, policy=policy) as one:
+        accepted = await one.accept(prospect_id=prospect_id)
+        for title in ("Analyst", "Chief Analyst"):
+            await asyncio.sleep(0.3)
+            await one.accept(replace(ADA, title=title), prospect_id=prospect_id)
+        assert (await one.run(accepted.run_id))[0]["status"] == "pending"
+        await one.ended(accepted.run_id)
+    assert {call.subject.title for call in sources.asked} == {"Chief Analyst"}
+    assert sources.calls == dict.fromkeys(SourceName, 1)
+
+
+async def test_a_batch_sent_again_is_accepted_once(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    batch_id = uuid.uuid4()
+    async with engine(dsn, nats_server.url, Sources(), working=False) as one:
+        chunk = {place: one.request() for place in range(5)}
+        first = await one.intake.accept_batch(batch_id, chunk)
+        again = await one.intake.accept_batch(batch_id, chunk)
+    assert {each.run_id for each in first.values()} == {each.run_id for each in again.values()}
+    assert len(await database.fetch("select from enrichment.runs")) == 5

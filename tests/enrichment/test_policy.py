@@ -1,0 +1,344 @@
+"""What a tenant allows: money, freshness, suppression, its kill switch; and what comes late."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from chassis import embedded
+from chassis.clock import new_id
+from services.enrichment.findings import (
+    Answer,
+    Contact,
+    ErrorClass,
+    SourceCall,
+    SourceError,
+    SourceName,
+)
+from services.enrichment.history import RunRow
+from services.enrichment.profiles import PROFILES
+from services.enrichment.run import StepStatus
+from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding, ledger
+from tests.harness import Database
+
+CONTACTOUT, EXA, SEC, CLAUDE = SourceName
+
+
+@pytest.fixture
+def dsn(database: Database) -> str:
+    return database.dsn("enrichment_app")
+
+
+@pytest.fixture
+def sources() -> Sources:
+    return Sources()
+
+
+@pytest.fixture
+async def one(dsn: str, nats_server: embedded.Nats, sources: Sources) -> AsyncIterator[Engine]:
+    async with engine(dsn, nats_server.url, sources) as running:
+        yield running
+
+
+async def allow(database: Database, tenant_id: uuid.UUID, **columns: Any) -> None:
+    """Write a tenant's policy."""
+    names = ", ".join(columns)
+    places = ", ".join(f"${n}" for n in range(2, len(columns) + 2))
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    await database.fetch(
+        f"insert into enrichment.policies (tenant_id, {names}) values ($1, {places})"
+        f" on conflict (tenant_id) do update set {updates}",
+        tenant_id,
+        *columns.values(),
+    )
+
+
+async def suppress(database: Database, one: Engine, **values: str) -> None:
+    """Put a person on the tenant's suppression list."""
+    person = {"name": "", "company": "", "email": "", "linkedin_url": ""} | values
+    subject = replace(ADA, **person)  # type: ignore[arg-type]
+    for key in one.hasher.of_subject(one.tenant_id, subject):
+        await database.fetch(
+            "insert into enrichment.suppressions (tenant_id, digest, kind) values ($1, $2, $3)",
+            one.tenant_id,
+            key.digest,
+            key.kind,
+        )
+
+
+def statuses(row: RunRow) -> dict[str, str]:
+    return {source.value: step.status.value for source, step in row[1].items()}
+
+
+# -- money -----------------------------------------------------------------------------------------
+
+
+async def test_each_paid_call_is_reserved_settled_and_refunded(
+    one: Engine, database: Database
+) -> None:
+    run, _ = await one.enriched()
+    entries = {(e["source"], e["kind"]): e["amount_micros"] for e in await ledger(
+        database.dsn(), run["run_id"]
+    )}  # fmt: skip
+    for source in SourceName:
+        most = PROFILES[source].most_cost_micros
+        if most:
+            assert entries[source.value, "reserve"] == most
+            assert entries[source.value, "settle"] == COST
+            assert entries[source.value, "refund"] == most - COST
+    assert run["cost_micros"] == 4 * COST
+
+
+async def test_a_run_budget_denies_the_call_that_may_exceed_it(
+    one: Engine, sources: Sources
+) -> None:
+    row = await one.enriched(budget_micros=PROFILES[CONTACTOUT].most_cost_micros)
+    assert statuses(row)["contactout"] == "complete"
+    assert statuses(row)["exa"] == "budget_denied"
+    assert sources.calls[EXA] == 0
+    assert "budget for the run" in row[1][EXA].reason
+    assert row[0]["status"] == "complete"
+
+
+@pytest.mark.parametrize("scope", ["day", "source"])
+async def test_a_day_budget_holds_however_many_ask_at_once(
+    one: Engine, dsn: str, nats_server: embedded.Nats, database: Database, sources: Sources,
+    scope: str,
+) -> None:  # fmt: skip
+    limit = 10 * PROFILES[EXA].most_cost_micros
+    await allow(database, one.tenant_id, contact_lookups=[])
+    if scope == "day":
+        await allow(database, one.tenant_id, day_budget_micros=limit)
+    else:
+        exa = {"is_enabled": True, "fresh_for_seconds": 0, "day_budget_micros": limit}
+        rows = json.dumps({"exa": exa})
+        await allow(database, one.tenant_id, sources=rows)
+    # It costs what was reserved, so that nothing is refunded.
+    sources.answers[EXA] = Answer(finding(EXA), PROFILES[EXA].most_cost_micros)
+    asked = [EXA]
+    async with engine(dsn, nats_server.url, sources, tenant_id=one.tenant_id) as two:
+        runs = [await each.accept(sources=tuple(asked)) for each in (one, two) * 15]
+        ended = [await one.ended(run.run_id) for run in runs]
+    assert sources.calls[EXA] == 10
+    assert [statuses(row)["exa"] for row in ended].count("budget_denied") == 20
+    (spent,) = await database.fetch(
+        "select committed_micros from enrichment.spending where source = 'all'"
+    )
+    assert spent["committed_micros"] == limit
+
+
+async def test_no_call_is_made_past_the_budget_gate(one: Engine, sources: Sources) -> None:
+    """Whatever a run does, what left was reserved before."""
+    sources.answers[EXA] = SourceError(ErrorClass.TRANSIENT, "no", cost_micros=3)
+    row = await one.enriched()
+    assert row[1][EXA].cost_micros == 3 * row[1][EXA].attempts
+    assert sources.calls[EXA] == row[1][EXA].attempts == 4
+
+
+# -- freshness -------------------------------------------------------------------------------------
+
+
+async def test_fresh_answers_are_not_bought_again(one: Engine, sources: Sources) -> None:
+    prospect_id = new_id()
+    await one.enriched(prospect_id=prospect_id)
+    row = await one.enriched(prospect_id=prospect_id)
+    assert sources.calls == dict.fromkeys(SourceName, 1)
+    assert all(step.reused for step in row[1].values())
+    assert row[0]["cost_micros"] == 0
+    assert row[0]["status"] == "complete"
+
+
+async def test_not_found_is_an_answer_that_stands_as_well(one: Engine, sources: Sources) -> None:
+    prospect_id = new_id()
+    sources.answers[EXA] = Answer(None)
+    await one.enriched(prospect_id=prospect_id)
+    row = await one.enriched(prospect_id=prospect_id)
+    assert (statuses(row)["exa"], sources.calls[EXA]) == ("not_found", 1)
+
+
+async def test_a_stale_answer_is_bought_again(
+    one: Engine, database: Database, sources: Sources
+) -> None:
+    prospect_id = new_id()
+    await one.enriched(prospect_id=prospect_id)
+    rows = '{"exa": {"is_enabled": true, "fresh_for_seconds": 1, "day_budget_micros": 0}}'
+    await allow(database, one.tenant_id, sources=rows)
+    await asyncio.sleep(1)
+    await one.enriched(prospect_id=prospect_id)
+    assert (sources.calls[EXA], sources.calls[CONTACTOUT]) == (2, 1)
+
+
+@pytest.mark.parametrize("changed", [{"force": True}, {"company": "Another Company"}])
+async def test_force_and_another_person_ask_again(
+    one: Engine, sources: Sources, changed: dict[str, Any]
+) -> None:
+    prospect_id = new_id()
+    await one.enriched(prospect_id=prospect_id)
+    subject = replace(ADA, company=changed.pop("company", ADA.company))
+    await one.enriched(subject, prospect_id=prospect_id, **changed)
+    assert all(sources.calls[source] == 2 for source in (CONTACTOUT, EXA, SEC))
+
+
+async def test_asking_one_source_takes_the_others_answers_over(
+    one: Engine, sources: Sources
+) -> None:
+    prospect_id = new_id()
+    await one.enriched(prospect_id=prospect_id)
+    row = await one.enriched(prospect_id=prospect_id, sources=(EXA, CLAUDE))
+    assert sources.calls[EXA] == 2
+    assert (sources.calls[CONTACTOUT], sources.calls[SEC]) == (1, 1)
+    assert statuses(row) == dict.fromkeys(("contactout", "exa", "sec", "claude"), "complete")
+
+
+async def test_the_contact_lookups_stop_at_the_first_that_finds_somebody(
+    one: Engine, sources: Sources
+) -> None:
+    async def only_by_name(call: SourceCall) -> Answer:
+        found = call.lookup == "name_and_company"
+        return Answer(finding(CONTACTOUT) if found else None)
+
+    sources.answers[CONTACTOUT] = only_by_name
+    known = replace(ADA, email="ada@engines.example", linkedin_url="https://linkedin.com/in/ada")
+    row = await one.enriched(known)
+    assert [c.lookup for c in sources.asked if c.lookup] == [
+        "linkedin_url", "email", "name_and_company",
+    ]  # fmt: skip
+    assert statuses(row)["contactout"] == "complete"
+
+
+# -- the suppression list and the kill switch ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "ADA  Lovelace", "company": "Analytical Engines, Inc."},
+        {"email": "Ada@Engines.example"},
+        {"linkedin_url": "http://www.linkedin.com/in/Ada/"},
+    ],
+    ids=["name", "email", "linkedin"],
+)
+async def test_nobody_on_the_suppression_list_is_asked_about(
+    one: Engine, database: Database, sources: Sources, values: dict[str, str]
+) -> None:
+    await suppress(database, one, **values)
+    known = replace(
+        ADA, email="ada@engines.example", linkedin_url="https://linkedin.com/in/ada?x=1"
+    )
+    row = await one.enriched(known)
+    assert sources.calls == dict.fromkeys(SourceName, 0)
+    assert row[0]["status"] == "failed"
+    assert statuses(row)["exa"] == "suppressed"
+
+
+async def test_what_a_source_brings_of_a_suppressed_person_is_dropped(
+    one: Engine, database: Database
+) -> None:
+    await suppress(database, one, email="ada@engines.example")
+    row = await one.enriched()
+    assert statuses(row)["contactout"] == "suppressed"
+    (prospect,) = await database.fetch("select contact_data, web_data from enrichment.prospects")
+    assert prospect["contact_data"] is None
+    assert prospect["web_data"] is not None
+
+
+async def test_the_list_of_one_tenant_says_nothing_of_another(
+    one: Engine, dsn: str, nats_server: embedded.Nats, database: Database, sources: Sources
+) -> None:
+    await suppress(database, one, name=ADA.name, company=ADA.company)
+    async with engine(dsn, nats_server.url, sources) as two:
+        row = await two.enriched()
+    assert row[0]["status"] == "complete"
+
+
+async def test_the_kill_switch_holds_every_call_and_lets_go(
+    one: Engine, database: Database, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.enrichment.gate.STOPPED_LOOK", timedelta(seconds=0.3))
+    await allow(database, one.tenant_id, is_stopped=True)
+    accepted = await one.accept()
+    await asyncio.sleep(0.5)
+    _, steps = await one.run(accepted.run_id)
+    assert {steps[s].status for s in (CONTACTOUT, EXA, SEC)} == {StepStatus.PARKED}
+    assert sources.calls == dict.fromkeys(SourceName, 0)
+    await allow(database, one.tenant_id, is_stopped=False)
+    row, _ = await one.ended(accepted.run_id)
+    assert row["status"] == "complete"
+
+
+async def test_a_source_that_the_policy_does_not_allow_is_not_asked(
+    one: Engine, database: Database, sources: Sources
+) -> None:
+    rows = '{"exa": {"is_enabled": false, "fresh_for_seconds": 0, "day_budget_micros": 0}}'
+    await allow(database, one.tenant_id, sources=rows)
+    row = await one.enriched()
+    assert (statuses(row)["exa"], sources.calls[EXA]) == ("skipped", 0)
+
+
+# -- late, cancelled, unstorable -------------------------------------------------------------------
+
+
+async def test_a_late_answer_amends_the_prospect_and_its_summary(
+    dsn: str, nats_server: embedded.Nats, database: Database
+) -> None:
+    sources = Sources()
+
+    async def after_the_end(call: SourceCall) -> Answer:
+        await asyncio.sleep(1.0)
+        return Answer(finding(EXA))
+
+    sources.answers[EXA] = after_the_end
+    quick = replace(TIMES, deadline=timedelta(seconds=0.6))
+    async with engine(dsn, nats_server.url, sources, times=quick) as one:
+        accepted = await one.accept()
+        run, steps = await one.ended(accepted.run_id)
+        assert (run["status"], run["missing"]) == ("complete", ["exa"])
+        assert steps[EXA].status is StepStatus.IN_PROGRESS
+        run, steps = await one.settled(accepted.run_id)
+    assert run["amended_at"] > run["ended_at"]
+    assert {step.status for step in steps.values()} == {StepStatus.COMPLETE}
+    assert sources.calls[CLAUDE] == 2
+    (prospect,) = await database.fetch("select web_data from enrichment.prospects")
+    assert prospect["web_data"]
+
+
+async def test_a_cancelled_run_ends_when_what_is_out_has_come_back(
+    one: Engine, sources: Sources, database: Database
+) -> None:
+    out, back = asyncio.Event(), asyncio.Event()
+
+    async def answer(call: SourceCall) -> Answer:
+        out.set()
+        await back.wait()
+        return Answer(finding(EXA), COST)
+
+    sources.answers[EXA] = answer
+    accepted = await one.accept()
+    await out.wait()
+    await database.fetch("update enrichment.runs set cancel_requested_at = now()")
+    one.worker.cancel_run(accepted.run_id)
+    await asyncio.sleep(0.1)
+    assert (await one.run(accepted.run_id))[0]["ended_at"] is None
+    back.set()
+    row = await one.ended(accepted.run_id)
+    assert row[0]["status"] == "cancelled"
+    assert statuses(row)["exa"] == "complete"
+    assert statuses(row)["claude"] == "skipped"
+
+
+async def test_an_answer_that_postgres_does_not_take_fails_its_step_alone(
+    one: Engine, sources: Sources
+) -> None:
+    contact = finding(CONTACTOUT)
+    assert isinstance(contact, Contact)
+    sources.answers[CONTACTOUT] = Answer(replace(contact, headline="half a \ud800 character"))
+    runs = [await one.accept() for _ in range(5)]
+    rows = [await one.ended(run.run_id) for run in runs]
+    assert {row[0]["status"] for row in rows} == {"complete"}

@@ -1,0 +1,470 @@
+"""The run's state machine: what is called when, what an outcome means, and that it always ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from services.enrichment.findings import Answer, ErrorClass, Finding, SourceError, SourceName
+from services.enrichment.money import Permit
+from services.enrichment.profiles import PROFILES
+from services.enrichment.run import (
+    CLAUDE,
+    RESEARCH,
+    RUN_ENDED,
+    Denial,
+    Findings,
+    Happening,
+    Held,
+    Lost,
+    Returned,
+    RunState,
+    RunStatus,
+    Step,
+    StepStatus,
+    Turn,
+)
+from services.enrichment.turn import take_turn
+from tests.enrichment.engine import finding
+
+CONTACTOUT, EXA, SEC = RESEARCH
+PAID = tuple(source for source in SourceName if PROFILES[source].paid)
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+JOIN, DEADLINE = NOW + timedelta(seconds=90), NOW + timedelta(seconds=120)
+LATE = DEADLINE + timedelta(seconds=900)
+LOOKUPS = {CONTACTOUT: ("linkedin_url", "name_and_company")}
+NOTHING = Answer(None)
+
+
+def found(source: SourceName, cost: int = 5) -> Answer:
+    """Return an answer of a source."""
+    return Answer(finding(source), cost)
+
+
+def error(error_class: ErrorClass, **values: Any) -> SourceError:
+    """Return a failed call."""
+    return SourceError(error_class, "no", **values)
+
+
+@dataclass
+class Open:
+    """Rules that allow everything, unless told otherwise."""
+
+    ask_paid_again: bool = False
+    denials: dict[SourceName, Denial] = field(default_factory=dict)
+    unready: set[SourceName] = field(default_factory=set)
+    suppressed: bool = False
+    known: Finding | None = None
+
+    def denial(self, step: Step) -> Denial | None:
+        return self.denials.get(step.source)
+
+    def admit(self, source: SourceName) -> float | None:
+        return None if source in self.unready else 0.0
+
+    def reserve(self, source: SourceName) -> Permit:
+        return Permit(source, PROFILES[source].most_cost_micros)
+
+    def suppresses(self, finding: Finding) -> bool:
+        return self.suppressed
+
+    def recall(self, brought: Findings) -> Finding | None:
+        return self.known
+
+    def fallback(self, brought: Findings) -> Finding:
+        return finding(CLAUDE)
+
+
+def state(**statuses: StepStatus) -> RunState:
+    """Return a run with some of its steps in another status than pending."""
+    given = {SourceName(name): status for name, status in statuses.items()}
+    steps = {s: Step(s, given.get(s, StepStatus.PENDING)) for s in SourceName}
+    return RunState(RunStatus.PENDING, steps, JOIN, DEADLINE, LATE, LOOKUPS)
+
+
+def turn(
+    run: RunState, *happened: Happening, rules: Open | None = None, now: datetime = NOW
+) -> Turn:
+    """Take a turn."""
+    return take_turn(run, happened, rules or Open(), now, lambda: 0.5)
+
+
+def after(run: RunState, made: Turn) -> RunState:
+    """Return the run after a turn."""
+    status = made.finish.status if made.finish else run.status
+    return replace(run, status=status, steps=made.steps)
+
+
+def calling(*sources: SourceName, **statuses: StepStatus) -> RunState:
+    """Return a run whose given sources are being asked, for the first time."""
+    run = state(**statuses)
+    asked = {
+        s: replace(
+            run.steps[s],
+            status=StepStatus.IN_PROGRESS,
+            attempts=1,
+            started_at=NOW,
+            ready_at=NOW,
+            lookup=LOOKUPS.get(s, ("",))[0],
+        )
+        for s in sources
+    }
+    return replace(run, status=RunStatus.IN_PROGRESS, steps={**run.steps, **asked})
+
+
+def begun(made: Turn) -> set[SourceName]:
+    """Return the sources whose calls leave."""
+    return {each.source for each in made.begun}
+
+
+ENDED = {"contactout": StepStatus.COMPLETE, "exa": StepStatus.FAILED, "sec": StepStatus.SKIPPED}
+
+
+def test_the_three_research_sources_are_asked_side_by_side() -> None:
+    assert begun(turn(state())) == set(RESEARCH)
+
+
+def test_claude_is_asked_when_the_others_have_ended_and_one_found_something() -> None:
+    assert begun(turn(state(**ENDED))) == {CLAUDE}
+
+
+def test_claude_waits_for_the_last_of_the_others() -> None:
+    run = calling(EXA, contactout=StepStatus.COMPLETE, sec=StepStatus.COMPLETE)
+    assert begun(turn(run)) == set()
+
+
+def test_claude_joins_what_is_there_when_the_time_for_research_is_over() -> None:
+    run = calling(EXA, contactout=StepStatus.COMPLETE, sec=StepStatus.NOT_FOUND)
+    assert begun(turn(run, now=JOIN)) == {CLAUDE}
+
+
+def test_the_last_answer_and_the_call_to_claude_are_one_turn() -> None:
+    run = calling(EXA, contactout=StepStatus.COMPLETE, sec=StepStatus.COMPLETE)
+    assert begun(turn(run, Returned(EXA, found(EXA)))) == {CLAUDE}
+
+
+def test_without_findings_there_is_nothing_to_summarise_and_the_run_fails() -> None:
+    run = state(contactout=StepStatus.NOT_FOUND, exa=StepStatus.FAILED, sec=StepStatus.NOT_FOUND)
+    made = turn(run)
+    assert made.steps[CLAUDE].status is StepStatus.SKIPPED
+    assert made.finish
+    assert made.finish.status is RunStatus.FAILED
+
+
+def test_a_run_with_one_answer_completes_and_names_what_is_missing() -> None:
+    made = turn(state(**ENDED, claude=StepStatus.COMPLETE))
+    assert made.finish
+    assert (made.finish.status, made.finish.missing) == (RunStatus.COMPLETE, (EXA,))
+
+
+def test_the_same_evidence_needs_no_new_summary() -> None:
+    made = turn(state(**ENDED), rules=Open(known=finding(CLAUDE)))
+    assert (begun(made), made.steps[CLAUDE].status) == (set(), StepStatus.COMPLETE)
+    assert made.steps[CLAUDE].reused
+    assert made.finish
+
+
+def test_an_answer_completes_a_step_and_counts_its_cost() -> None:
+    made = turn(calling(EXA), Returned(EXA, found(EXA)))
+    assert (made.steps[EXA].status, made.steps[EXA].cost_micros) == (StepStatus.COMPLETE, 5)
+    assert made.findings[EXA] == finding(EXA)
+
+
+def test_a_failed_call_counts_what_it_cost() -> None:
+    failed = error(ErrorClass.INVALID_ANSWER, cost_micros=7)
+    assert turn(calling(CLAUDE), Returned(CLAUDE, failed)).steps[CLAUDE].cost_micros == 7
+
+
+def test_knowing_nothing_is_an_answer() -> None:
+    made = turn(calling(EXA), Returned(EXA, NOTHING))
+    assert made.steps[EXA].status is StepStatus.NOT_FOUND
+    assert made.findings == {EXA: None}
+
+
+def test_the_next_way_of_asking_follows_where_one_found_nobody() -> None:
+    made = turn(calling(CONTACTOUT), Returned(CONTACTOUT, NOTHING))
+    (call,) = [each for each in made.begun if each.source is CONTACTOUT]
+    assert (call.lookup, call.attempt) == ("name_and_company", 2)
+
+
+def test_the_ways_of_asking_stop_at_the_first_that_finds_somebody() -> None:
+    made = turn(calling(CONTACTOUT), Returned(CONTACTOUT, found(CONTACTOUT)))
+    assert made.steps[CONTACTOUT].status is StepStatus.COMPLETE
+
+
+def test_a_transient_error_is_tried_again_later() -> None:
+    step = turn(calling(EXA), Returned(EXA, error(ErrorClass.TRANSIENT))).steps[EXA]
+    assert step.status is StepStatus.PENDING
+    assert step.next_attempt_at
+    assert step.next_attempt_at > NOW
+
+
+def test_a_throttled_call_waits_as_long_as_the_source_says() -> None:
+    throttled = error(ErrorClass.THROTTLED, retry_after=17)
+    step = turn(calling(EXA), Returned(EXA, throttled)).steps[EXA]
+    assert (step.status, step.next_attempt_at) == (StepStatus.PARKED, NOW + timedelta(seconds=17))
+
+
+@pytest.mark.parametrize(
+    ("error_class", "calls"),
+    [
+        (ErrorClass.TRANSIENT, 4),
+        (ErrorClass.THROTTLED, 6),
+        (ErrorClass.INVALID_ANSWER, 2),
+        (ErrorClass.AUTH, 1),
+        (ErrorClass.QUOTA, 1),
+        (ErrorClass.REFUSED_REQUEST, 1),
+    ],
+)
+def test_each_class_of_error_has_its_number_of_calls(error_class: ErrorClass, calls: int) -> None:
+    run, now = calling(EXA), NOW
+    while not run.steps[EXA].ended:
+        made = turn(run, Returned(EXA, error(error_class)), now=now)
+        run, now = after(run, made), now + timedelta(seconds=40)
+        run = after(run, turn(run, now=now))
+    assert (run.steps[EXA].status, run.steps[EXA].attempts) == (StepStatus.FAILED, calls)
+
+
+def test_a_summary_that_fails_its_check_twice_is_replaced_by_a_plain_one() -> None:
+    run = calling(CLAUDE, **ENDED)
+    bad = Returned(CLAUDE, error(ErrorClass.INVALID_ANSWER))
+    again = after(run, turn(run, bad))
+    again = after(again, turn(again, now=NOW + timedelta(seconds=40)))
+    made = turn(again, bad, now=NOW + timedelta(seconds=41))
+    assert made.steps[CLAUDE].status is StepStatus.COMPLETE
+    assert made.steps[CLAUDE].reason.startswith("a plain summary stands in")
+    assert made.findings[CLAUDE] == finding(CLAUDE)
+
+
+def test_a_refusal_ends_the_step_and_not_the_run() -> None:
+    refused = Returned(CLAUDE, error(ErrorClass.REFUSED_REQUEST))
+    made = turn(calling(CLAUDE, **ENDED), refused)
+    assert made.steps[CLAUDE].status is StepStatus.FAILED
+    assert made.finish
+    assert made.finish.status is RunStatus.COMPLETE
+
+
+def test_a_source_left_alone_spends_no_attempt() -> None:
+    until = NOW + timedelta(seconds=20)
+    held = Held(EXA, Denial(StepStatus.CIRCUIT_OPEN, "failing", until))
+    step = turn(state(), held).steps[EXA]
+    assert (step.status, step.attempts) == (StepStatus.CIRCUIT_OPEN, 0)
+    assert step.next_attempt_at == until
+
+
+def test_the_wait_for_a_breaker_is_told_of_the_call_that_follows() -> None:
+    until = NOW + timedelta(seconds=20)
+    run = state()
+    run = after(run, turn(run, Held(EXA, Denial(StepStatus.CIRCUIT_OPEN, "failing", until))))
+    later = turn(run, now=NOW + timedelta(seconds=21))
+    (call,) = [each for each in later.begun if each.source is EXA]
+    assert (call.breaker_wait, call.queue_wait) == (20.0, 1.0)
+
+
+def test_a_call_without_admission_does_not_leave() -> None:
+    made = turn(state(), rules=Open(unready={EXA}))
+    assert (begun(made), made.wanted) == ({CONTACTOUT, SEC}, [EXA])
+    assert made.steps[EXA].status is StepStatus.PENDING
+
+
+@pytest.mark.parametrize(
+    "status", [StepStatus.SUPPRESSED, StepStatus.BUDGET_DENIED, StepStatus.SKIPPED]
+)
+def test_a_call_that_is_denied_ends_its_step_with_the_reason(status: StepStatus) -> None:
+    made = turn(state(), rules=Open(denials={EXA: Denial(status, "because")}))
+    assert (made.steps[EXA].status, made.steps[EXA].reason) == (status, "because")
+    assert EXA not in begun(made)
+
+
+def test_what_is_brought_of_a_suppressed_person_is_dropped() -> None:
+    made = turn(calling(EXA), Returned(EXA, found(EXA)), rules=Open(suppressed=True))
+    assert made.steps[EXA].status is StepStatus.SUPPRESSED
+    assert made.findings == {}
+    assert made.steps[EXA].cost_micros == 5
+
+
+@pytest.mark.parametrize("source", PAID)
+def test_a_lost_reply_of_a_paid_source_is_not_bought_again(source: SourceName) -> None:
+    step = turn(calling(source), Lost(source)).steps[source]
+    assert (step.status, step.uncertain_attempts) == (StepStatus.FAILED, 1)
+    assert step.cost_micros == PROFILES[source].most_cost_micros
+
+
+def test_a_lost_reply_of_a_paid_source_is_bought_once_more_where_that_is_allowed() -> None:
+    rules = Open(ask_paid_again=True)
+    run = calling(EXA)
+    again = turn(run, Lost(EXA), rules=rules)
+    assert EXA in begun(again)
+    once_more = turn(after(run, again), Lost(EXA), rules=rules)
+    assert once_more.steps[EXA].status is StepStatus.FAILED
+
+
+def test_a_lost_reply_of_a_free_source_is_asked_again() -> None:
+    assert SEC in begun(turn(calling(SEC), Lost(SEC)))
+
+
+def test_the_deadline_ends_the_run_with_what_is_there() -> None:
+    run = calling(EXA, contactout=StepStatus.COMPLETE, sec=StepStatus.SKIPPED)
+    made = turn(run, rules=Open(unready={CLAUDE}), now=DEADLINE)
+    assert made.finish
+    assert (made.finish.status, made.finish.missing) == (RunStatus.COMPLETE, (EXA, CLAUDE))
+    assert made.open
+
+
+def test_a_late_answer_amends_the_prospect_and_the_summary_is_made_anew() -> None:
+    run = calling(EXA, contactout=StepStatus.COMPLETE, sec=StepStatus.SKIPPED)
+    claude = replace(run.steps[CLAUDE], status=StepStatus.COMPLETE, ready_at=JOIN, attempts=1)
+    ended = replace(run, status=RunStatus.COMPLETE, steps={**run.steps, CLAUDE: claude})
+    late = DEADLINE + timedelta(seconds=5)
+    made = turn(ended, Returned(EXA, found(EXA)), now=late)
+    assert made.amended == [EXA]
+    assert begun(made) == {CLAUDE}
+    anew = turn(after(ended, made), Returned(CLAUDE, found(CLAUDE)), now=late)
+    assert (anew.amended, anew.open) == ([CLAUDE], False)
+
+
+def test_an_answer_that_came_while_the_summary_was_made_has_it_made_anew() -> None:
+    run = calling(EXA, CLAUDE, contactout=StepStatus.COMPLETE, sec=StepStatus.SKIPPED)
+    soon = NOW + timedelta(seconds=1)
+    run = after(run, turn(run, Returned(EXA, found(EXA)), now=soon))
+    made = turn(run, Returned(CLAUDE, found(CLAUDE)), now=soon)
+    assert (begun(made), made.finish) == ({CLAUDE}, None)
+
+
+def test_a_step_that_is_late_for_too_long_fails() -> None:
+    run = state(contactout=StepStatus.COMPLETE, exa=StepStatus.PARKED, sec=StepStatus.SKIPPED)
+    made = turn(replace(run, status=RunStatus.COMPLETE), now=LATE)
+    assert made.steps[EXA].status is StepStatus.FAILED
+    assert made.steps[EXA].error_class == "deadline"
+
+
+def test_a_cancelled_run_calls_no_more_and_keeps_what_is_paid_for() -> None:
+    run = replace(calling(EXA), cancel_requested=True)
+    made = turn(run)
+    assert (begun(made), made.finish) == (set(), None)
+    assert made.steps[CONTACTOUT].reason == "the run was cancelled"
+    ended = turn(after(run, made), Returned(EXA, found(EXA)))
+    assert ended.findings == {EXA: finding(EXA)}
+    assert ended.finish
+    assert ended.finish.status is RunStatus.CANCELLED
+
+
+OUTCOMES = st.one_of(
+    st.just("found"),
+    st.just(NOTHING),
+    st.builds(
+        SourceError,
+        st.sampled_from(ErrorClass),
+        st.just("no"),
+        retry_after=st.none() | st.floats(0, 2000),
+        cost_micros=st.integers(0, 1000),
+    ),
+)
+
+
+class AnyRun(RuleBasedStateMachine):
+    """Answers, losses, denials, missing room, cancels and waits, in any order."""
+
+    @initialize(again=st.booleans(), late=st.integers(0, 900))
+    def begin(self, again: bool, late: int) -> None:
+        self.allowed = Open(ask_paid_again=again)
+        self.run = replace(state(), late_until=DEADLINE + timedelta(seconds=late))
+        self.now = NOW
+        self.calls: dict[SourceName, list[int]] = {source: [] for source in SourceName}
+        self.look_again_at: datetime | None = NOW
+        self.finishes = 0
+        self.take()
+
+    def take(self, *happened: Happening) -> None:
+        before = self.run.steps
+        made = turn(self.run, *happened, rules=self.allowed, now=self.now)
+        told = {each.source for each in happened}
+        for call in made.begun:
+            # A finished step is never called again; only the summary is ever made anew.
+            ended = before[call.source].ended and call.source not in told
+            assert not ended or call.source is CLAUDE
+            assert call.permit.reserved_micros == PROFILES[call.source].most_cost_micros
+            self.calls[call.source].append(call.attempt)
+        self.finishes += made.finish is not None
+        self.look_again_at = made.look_again_at
+        self.run = after(self.run, made)
+
+    def out(self) -> list[SourceName]:
+        return [s for s, step in self.run.steps.items() if step.status is StepStatus.IN_PROGRESS]
+
+    @precondition(lambda self: self.out())
+    @rule(data=st.data(), outcome=OUTCOMES)
+    def answer(self, data: st.DataObject, outcome: Any) -> None:
+        source = data.draw(st.sampled_from(self.out()))
+        told = found(source) if outcome == "found" else outcome
+        if source is CLAUDE and outcome is NOTHING:
+            return
+        self.take(Returned(source, told))
+
+    @precondition(lambda self: self.out())
+    @rule()
+    def crash(self) -> None:
+        self.take(*(Lost(source) for source in self.out()))
+
+    @rule(source=st.sampled_from(SourceName), seconds=st.integers(1, 100))
+    def open_breaker(self, source: SourceName, seconds: int) -> None:
+        until = self.now + timedelta(seconds=seconds)
+        if self.run.steps[source].status is StepStatus.PENDING:
+            self.take(Held(source, Denial(StepStatus.CIRCUIT_OPEN, "failing", until)))
+
+    @rule(source=st.sampled_from(SourceName), ready=st.booleans())
+    def change_room(self, source: SourceName, ready: bool) -> None:
+        (self.allowed.unready.discard if ready else self.allowed.unready.add)(source)
+        self.take()
+
+    @rule(
+        source=st.sampled_from(SourceName),
+        status=st.sampled_from([StepStatus.SUPPRESSED, StepStatus.BUDGET_DENIED]),
+    )
+    def deny(self, source: SourceName, status: StepStatus) -> None:
+        self.allowed.denials[source] = Denial(status, "because")
+        self.take()
+
+    @rule()
+    def cancel(self) -> None:
+        self.run = replace(self.run, cancel_requested=True)
+        self.take()
+
+    @rule()
+    def wait(self) -> None:
+        if self.look_again_at:
+            self.now = max(self.now, self.look_again_at)
+        self.take()
+
+    @invariant()
+    def holds(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        for source, attempts in self.calls.items():
+            assert attempts == list(range(1, len(attempts) + 1))
+            assert self.run.steps[source].attempts == len(attempts)
+        assert self.finishes == (self.run.status in RUN_ENDED)
+        if self.now >= DEADLINE and not self.run.cancel_requested:
+            assert self.run.status in RUN_ENDED
+
+    def teardown(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        self.allowed.unready.clear()
+        for _ in range(100):
+            if all(step.ended for step in self.run.steps.values()):
+                break
+            self.take(*(Returned(source, error(ErrorClass.AUTH)) for source in self.out()))
+            self.wait()
+        assert all(step.ended for step in self.run.steps.values())
+        assert self.run.status in RUN_ENDED
+
+
+AnyRun.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+TestAnyRun = AnyRun.TestCase
