@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum, StrEnum
@@ -42,7 +42,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a finding comes from, so that a reader can check it."""
+    """Where each field of a finding comes from, so that a reader can check it."""
 
     source: SourceName
     url: str
@@ -70,7 +70,7 @@ class WebPage:
 
     title: str
     url: str
-    published_on: date | None
+    published_on: date | None = field(default=None, kw_only=True)
     author: str
     excerpt: str
 
@@ -100,27 +100,45 @@ class InsiderTrade:
     owner_cik: int
     owner_role: str
     security_title: str
-    transaction_date: date | None
+    transaction_date: date | None = field(default=None, kw_only=True)
     transaction_code: str
     transaction_kind: str
     is_market_trade: bool
     acquired_disposed: str
-    shares: Decimal | None
-    price_per_share: Decimal | None
-    shares_owned_after: Decimal | None
+    shares: Decimal | None = field(default=None, kw_only=True)
+    price_per_share: Decimal | None = field(default=None, kw_only=True)
+    shares_owned_after: Decimal | None = field(default=None, kw_only=True)
     under_10b5_1_plan: bool
     footnotes: tuple[str, ...]
+    fetched_at: datetime | None = None
+    superseded_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerMatch:
+    """Why a reporting owner is taken for the person; `confidence` is from 0 to 1."""
+
+    owner_cik: int
+    owner_name: str
+    confidence: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class InsiderTrades:
-    """The person's own trades in the company's securities, newest first."""
+    """The person's own trades in the company's securities, newest first.
+
+    `superseded` keeps the rows that an amendment restated, each with the accession number of the
+    amendment in `superseded_by`: they are history and count in no total.
+    """
 
     issuer_cik: int
     issuer_name: str
     filings_read: int
     trades: tuple[InsiderTrade, ...]
     provenance: Provenance
+    superseded: tuple[InsiderTrade, ...] = ()
+    owner_matches: tuple[OwnerMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +148,11 @@ class Fact:
     id: str
     text: str
     url: str
+    provenance: Provenance | None = None
+
+
+MODEL = "model"
+TEMPLATE = "template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +165,17 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A short text in which every sentence cites facts."""
+    """A short text in which every sentence cites facts.
+
+    `kind` is MODEL where a language model wrote it, TEMPLATE where it was put together from the
+    facts because no model's text passed the checks.
+    """
 
     sentences: tuple[Sentence, ...]
     facts: tuple[Fact, ...]
     model: str
     provenance: Provenance
+    kind: str = MODEL
 
 
 Finding = Contact | WebFindings | InsiderTrades | Summary
@@ -175,12 +203,23 @@ _ADAPTERS: dict[SourceName, TypeAdapter[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens that a language model counted; those of the cache have prices of their own."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What one call brought: `finding` is None when the source answered that it knows nothing."""
 
     finding: Finding | None
     cost_micros: int = 0
     request_id: str = ""
+    usage: Usage | None = None
 
 
 class ErrorClass(StrEnum):
@@ -198,7 +237,8 @@ class SourceError(Exception):
     """A call that brought nothing usable.
 
     `message` names status and reason and carries no personal data; `retry_after` is in seconds,
-    set when the source says how long to stay away; `cost_micros` is what the call cost even so.
+    set when the source says how long to stay away; `cost_micros` is what the call cost even so;
+    `uncertain` says that the request left and its answer was lost: it may have been paid for.
     """
 
     def __init__(
@@ -209,6 +249,7 @@ class SourceError(Exception):
         retry_after: float | None = None,
         cost_micros: int = 0,
         request_id: str = "",
+        uncertain: bool = False,
     ) -> None:
         super().__init__(message)
         self.error_class = error_class
@@ -216,10 +257,28 @@ class SourceError(Exception):
         self.retry_after = retry_after
         self.cost_micros = cost_micros
         self.request_id = request_id
+        self.uncertain = uncertain
+
+
+# Fields that the messages do not have yet, and so are neither stored nor sent: this set is emptied
+# by the change that adds them there.
+NOT_IN_MESSAGES = frozenset(
+    {
+        "Fact.provenance",
+        "InsiderTrade.fetched_at",
+        "InsiderTrade.superseded_by",
+        "InsiderTrades.superseded",
+        "InsiderTrades.owner_matches",
+        "Summary.kind",
+    }
+)
 
 
 def to_json(value: Any) -> Any:
-    """Turn a finding into what `json.dumps` and protobuf's `ParseDict` take."""
+    """Turn a finding into what `json.dumps` and protobuf's `ParseDict` take.
+
+    A field that is None is left out, so every field that may be None has that as its default.
+    """
     match value:
         case None | bool() | int() | float() | str() if not isinstance(value, Enum):
             return value
@@ -231,8 +290,12 @@ def to_json(value: Any) -> Any:
             return value.isoformat()
         case tuple() | list():
             return [to_json(item) for item in value]
-    fields = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
-    return {name: to_json(item) for name, item in fields if item is not None}
+    kind = type(value).__name__
+    names = (each.name for each in dataclasses.fields(value))
+    fields = {
+        name: getattr(value, name) for name in names if f"{kind}.{name}" not in NOT_IN_MESSAGES
+    }
+    return {name: to_json(item) for name, item in fields.items() if item is not None}
 
 
 def from_json(source: SourceName, value: Any) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from datetime import timedelta
 
 import httpx
@@ -25,10 +24,11 @@ from services.enrichment.intake import Intake
 from services.enrichment.limits import Limits
 from services.enrichment.policy import Policy
 from services.enrichment.settings import Settings
-from services.enrichment.sources.claude import Claude
+from services.enrichment.sources.claude import Claude, memo_key
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.sec_edgar import SecEdgar
+from services.enrichment.sources.summary_template import templated
 from services.enrichment.store import Times
 from services.enrichment.suppression import Hasher
 from services.enrichment.tools import Tools
@@ -105,8 +105,8 @@ def _desk(foundation: Foundation, settings: Settings) -> Desk:
         ),
         limits=Limits(foundation.pool, _rates(settings)),
         hasher=Hasher(settings.suppression_key.get_secret_value().encode()),
-        memo_key=lambda findings: hashlib.sha256(repr(findings).encode()).hexdigest(),
-        template=None,  # type: ignore[arg-type]
+        memo_key=lambda findings: memo_key(findings, settings.claude_model),
+        template=lambda findings: templated(findings, utc_now()),
     )
 
 
@@ -149,12 +149,17 @@ def _sources(
         clock=utc_now,
     )
     exa = Exa(http, settings.exa_url, settings.exa_api_key.get_secret_value(), clock=utc_now)
+
+    async def pace() -> None:
+        await limits.wait(SourceName.SEC)
+
     sec = SecEdgar(
         http,
         settings.sec_data_url,
         settings.sec_archives_url,
         user_agent=settings.sec_user_agent,
         clock=utc_now,
+        pace=pace,
     )
     return {
         SourceName.CONTACTOUT: contactout.ask,

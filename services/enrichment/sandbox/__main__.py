@@ -8,6 +8,7 @@ from pathlib import Path
 import uvicorn
 
 from services.enrichment.sandbox.app import create_app
+from services.enrichment.sandbox.edgar import REQUESTS_A_SECOND
 
 
 def main() -> None:
@@ -16,8 +17,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8400, help="port on 127.0.0.1")
     parser.add_argument("--data", type=Path, default=Path("tests/data"), help="folder of filings")
     parser.add_argument("--latency", type=int, default=0, help="milliseconds before each answer")
+    parser.add_argument(
+        "--sec-rate", type=int, default=REQUESTS_A_SECOND, help="requests a second EDGAR allows"
+    )
     chosen = parser.parse_args()
-    app = create_app(chosen.data, chosen.latency / 1000)
+    app = create_app(chosen.data, chosen.latency / 1000, chosen.sec_rate)
     uvicorn.run(app, port=chosen.port, log_level="warning", timeout_graceful_shutdown=1)
 
 

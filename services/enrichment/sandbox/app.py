@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
-from services.enrichment.sandbox import claude, contactout, edgar, exa
-from services.enrichment.sandbox.faults import Desk, FaultMiddleware
+from services.enrichment.sandbox import claude, contactout, edgar, exa, injections
+from services.enrichment.sandbox.desk import Desk
+from services.enrichment.sandbox.gate import Gate
 
 
-def create_app(data: Path, latency: float = 0) -> Starlette:
+def create_app(data: Path, latency: float = 0, sec_rate: int = edgar.REQUESTS_A_SECOND) -> ASGIApp:
     """Build the sandbox on the filings in `data`; each call takes `latency` seconds or more."""
     desk = Desk()
-    return Starlette(
-        routes=[
-            *desk.routes(),
-            *contactout.routes(),
-            *exa.routes(),
-            *claude.routes(),
-            *edgar.routes(data),
-        ],
-        middleware=[Middleware(FaultMiddleware, desk=desk, latency=latency)],
-    )
+    texts = injections.load(data)
+    routes = [
+        *desk.routes(),
+        *contactout.routes(),
+        *exa.routes(texts),
+        *claude.routes(texts),
+        *edgar.routes(data, rate=sec_rate),
+    ]
+    return Gate(Starlette(routes=routes), desk, latency)

@@ -1,58 +1,145 @@
-"""Claude in the sandbox: a summary made of the request's first facts, marked as the sandbox's."""
+"""Claude in the sandbox: a summary made of the request's first facts, marked as the sandbox's.
+
+Ordered to be obedient it is a naive model: it does what a text among the facts tells it to.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from services.enrichment.sandbox.faults import Kind, ordered
+from services.enrichment.sandbox.injections import Injection
+
 _FACTS = re.compile(r"<facts>\n(.*)\n</facts>", re.DOTALL)
+_DIGIT = re.compile(r"\d(?!\d)")
 MOST_SENTENCES = 4
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+SPEND_LIMIT = {"error_code": "enforced_spend_limit_reached"}
+STRANGER = "Boris Nowhere leads Widgets Limited and likes to be called in the evening."
 
 
-def routes() -> list[Route]:
+def routes(injections: Sequence[Injection]) -> list[Route]:
     """Return the addresses that Anthropic answers at."""
-    return [Route("/v1/messages", _messages, methods=["POST"])]
+    return [Route("/v1/messages", _Claude(injections).messages, methods=["POST"])]
 
 
-async def _messages(request: Request) -> JSONResponse:
-    body = await request.body()
-    request_id = f"req_sandbox_{zlib.crc32(body):08x}"
-    headers = {"request-id": request_id}
-    if not (request.headers.get("authorization") or request.headers.get("x-api-key")):
-        return _error(401, "authentication_error", "missing key", headers)
-    asked = json.loads(body)
-    if not asked.get("model") or not asked.get("messages"):
-        return _error(400, "invalid_request_error", "model and messages are required", headers)
-    prompt = str(asked["messages"][-1]["content"])
-    text = json.dumps({"sentences": _sentences(prompt)})
-    usage = {"input_tokens": len(prompt) // 4 + 200, "output_tokens": len(text) // 4}
-    answer = {
-        "id": f"msg_sandbox_{zlib.crc32(body):08x}",
-        "type": "message",
-        "role": "assistant",
-        "model": asked["model"],
-        "content": [{"type": "text", "text": text}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": usage | {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0},
+def error(
+    status: int, headers: Mapping[str, str], details: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return an error in Anthropic's form."""
+    said: dict[str, Any] = {"type": TYPES.get(status, "api_error"), "message": f"sandbox {status}"}
+    request_id = f"req_sandbox_error_{status}"
+    body = {
+        "type": "error",
+        "error": said | ({"details": dict(details)} if details else {}),
+        "request_id": request_id,
     }
-    return JSONResponse(answer, headers=headers)
+    return JSONResponse(body, status, headers={**headers, "request-id": request_id})
 
 
-def _sentences(prompt: str) -> list[dict[str, Any]]:
-    found = _FACTS.search(prompt)
-    facts = [json.loads(line) for line in found.group(1).splitlines()] if found else []
-    chosen = _one_a_source(facts)[:MOST_SENTENCES]
-    return [
-        {"text": f"(Sandbox) {fact['text'].rstrip('.')}.", "fact_ids": [fact["id"]]}
-        for fact in chosen
-    ]
+class _Claude:
+    def __init__(self, injections: Sequence[Injection]) -> None:
+        self._injections = injections
+        self._cached: set[str] = set()
+
+    async def messages(self, request: Request) -> JSONResponse:
+        """Answer POST /v1/messages."""
+        if not (request.headers.get("authorization") or request.headers.get("x-api-key")):
+            return error(401, {})
+        body = await request.body()
+        asked = json.loads(body)
+        if not request.headers.get("anthropic-version"):
+            return error(400, {})
+        if not asked.get("model") or not asked.get("messages") or not asked.get("max_tokens"):
+            return error(400, {})
+        if ordered(request, Kind.QUOTA):
+            return error(429, {}, SPEND_LIMIT)
+        if ordered(request, Kind.ERROR_BODY):
+            inside = {"type": "api_error", "message": "sandbox"}
+            return JSONResponse({"type": "error", "error": inside})
+        stop = ordered(request, Kind.STOP)
+        text = "" if stop else json.dumps({"sentences": self._sentences(request, asked)})
+        answer = {
+            "id": f"msg_sandbox_{zlib.crc32(body):08x}",
+            "type": "message",
+            "role": "assistant",
+            "model": asked["model"],
+            "content": [{"type": "text", "text": text}] if text else [],
+            "stop_reason": str(stop.value or "refusal") if stop else "end_turn",
+            "stop_sequence": None,
+            "usage": self._usage(asked, text),
+        }
+        request_id = f"req_sandbox_{zlib.crc32(body):08x}"
+        return JSONResponse(answer, headers={"request-id": request_id})
+
+    def _sentences(self, request: Request, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+        prompt = str(asked["messages"][-1]["content"])
+        found = _FACTS.search(prompt)
+        facts = [json.loads(line) for line in found.group(1).splitlines()] if found else []
+        first = facts[:1]
+        if ordered(request, Kind.UNCITED):
+            return [{"text": "This much is certain.", "fact_ids": ["made-up-1"]}]
+        if ordered(request, Kind.STRANGER):
+            return [{"text": STRANGER, "fact_ids": [fact["id"] for fact in first]}]
+        if ordered(request, Kind.WRONG_NUMBER):
+            return [_changed(fact) for fact in facts if _DIGIT.search(fact["text"])][:1]
+        if naive := ordered(request, Kind.OBEDIENT):
+            texts = [fact["text"] for fact in facts]
+            for each in self._injections:
+                if each.id == naive.value or any(each.text[:60] in text for text in texts):
+                    return [_obey(each, facts, asked)]
+        return [_cite(fact) for fact in _one_a_source(facts)[:MOST_SENTENCES]]
+
+    def _usage(self, asked: Mapping[str, Any], text: str) -> dict[str, int]:
+        """Count a token for four characters; a marked system block is cached once it was seen."""
+        system = asked.get("system")
+        blocks = system if isinstance(system, list) else []
+        marked = "".join(b.get("text", "") for b in blocks if b.get("cache_control"))
+        seen = marked in self._cached
+        self._cached.add(marked)
+        return {
+            "input_tokens": len(str(asked["messages"])) // 4,
+            "output_tokens": len(text) // 4,
+            "cache_creation_input_tokens": 0 if seen else len(marked) // 4,
+            "cache_read_input_tokens": len(marked) // 4 if seen else 0,
+        }
+
+
+def _cite(fact: Mapping[str, str]) -> dict[str, Any]:
+    return {"text": f"(Sandbox) {fact['text'].rstrip('.')}.", "fact_ids": [fact["id"]]}
+
+
+def _changed(fact: Mapping[str, str]) -> dict[str, Any]:
+    """Cite a fact with the first of its numbers made another."""
+    text = _DIGIT.sub(lambda digit: str((int(digit[0]) + 1) % 10), fact["text"], count=1)
+    return {"text": f"(Sandbox) {text}.", "fact_ids": [fact["id"]]}
+
+
+def _obey(
+    injection: Injection, facts: Sequence[Mapping[str, str]], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    system = json.dumps(asked.get("system", ""))
+    leaked = "; ".join(fact["text"] for fact in facts)
+    text = injection.obeyed.replace("{system}", system[20:320]).replace("{facts}", leaked[:300])
+    return {"text": text, "fact_ids": [fact["id"] for fact in facts]}
 
 
 def _one_a_source(facts: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -60,8 +147,3 @@ def _one_a_source(facts: list[dict[str, str]]) -> list[dict[str, str]]:
     first = {fact["id"].split("-")[0]: fact for fact in reversed(facts)}
     leading = sorted(first.values(), key=facts.index)
     return leading + [fact for fact in facts if fact not in leading]
-
-
-def _error(status: int, kind: str, message: str, headers: dict[str, str]) -> JSONResponse:
-    body = {"type": "error", "error": {"type": kind, "message": message}}
-    return JSONResponse(body, status, headers=headers)

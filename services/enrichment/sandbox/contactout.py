@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+from services.enrichment.sandbox.faults import Kind, ordered
+
+MESSAGES = {400: "Bad Request", 401: "Unauthorized", 403: "You have run out of credits",
+            404: "Not Found", 429: "Too Many Requests"}  # fmt: skip
+STRANGER = "Boris Nowhere"
+SAMPLE = {
+    "status_code": 200,
+    "message": "This is a sample response. Please contact sales to enable your API access.",
+    "profile": {
+        "url": "https://www.linkedin.com/in/example-person",
+        "email": ["email1@example.com", "email2@example.com"],
+        "work_email": ["email1@example.com"],
+        "personal_email": ["email2@example.com"],
+        "phone": ["+1234567891"],
+        "full_name": "Example Person",
+        "headline": "Co-Founder at Example Company",
+    },
+}
 
 
 def routes() -> list[Route]:
@@ -18,32 +39,50 @@ def routes() -> list[Route]:
     ]
 
 
+def error(status: int, headers: Mapping[str, str]) -> JSONResponse:
+    """Return an error in ContactOut's form."""
+    body = {"status_code": status, "message": MESSAGES.get(status, "Server Error")}
+    return JSONResponse(body, status, headers=dict(headers))
+
+
 async def _by_profile(request: Request) -> JSONResponse:
-    slug = request.query_params.get("profile", "").rstrip("/").rsplit("/", 1)[-1]
-    return _answer(request, slug.replace("-", " ").title(), "Example Company")
+    return _answer(request, _name_in(request.query_params.get("profile", "")), "Example Company")
 
 
 async def _enrich(request: Request) -> JSONResponse:
     body = await request.json()
-    if body.get("linkedin_url"):
-        slug = str(body["linkedin_url"]).rstrip("/").rsplit("/", 1)[-1]
-        return _answer(request, slug.replace("-", " ").title(), "Example Company")
-    if body.get("email"):
-        local, _, domain = str(body["email"]).partition("@")
-        return _answer(request, re.sub(r"[._]", " ", local).title(), domain.split(".")[0].title())
+    if url := str(body.get("linkedin_url") or ""):
+        return _answer(request, _name_in(url), "Example Company")
+    if email := str(body.get("email") or ""):
+        local, _, domain = email.partition("@")
+        name = re.sub(r"[._]", " ", local).title()
+        return _answer(request, name, domain.split(".")[0].title())
     company = body.get("company") or [""]
     return _answer(request, str(body.get("full_name", "")), str(company[0]))
 
 
 def _answer(request: Request, name: str, company: str) -> JSONResponse:
     if not request.headers.get("token"):
-        return JSONResponse({"status_code": 401, "message": "Unauthorized"}, 401)
-    if "nobody" in name.lower():
-        return JSONResponse({"status_code": 404, "message": "Not found"}, 404)
+        return error(401, {})
+    if ordered(request, Kind.QUOTA):
+        return error(403, {})
+    if ordered(request, Kind.ERROR_BODY):
+        return JSONResponse({"status_code": 500, "message": "Server Error"})
+    if ordered(request, Kind.SAMPLE):
+        return JSONResponse(SAMPLE)
+    if "nobody" in name.lower() or ordered(request, Kind.NOT_FOUND):
+        return error(404, {})
+    profile = _profile(STRANGER if ordered(request, Kind.STRANGER) else name, company)
+    if ordered(request, Kind.UNREACHABLE_PERSON):
+        profile |= {"email": [], "work_email": [], "personal_email": [], "phone": []}
+    return JSONResponse({"status_code": 200, "profile": profile})
+
+
+def _profile(name: str, company: str) -> dict[str, Any]:
     first, last = _slug(name).split("-")[0], _slug(name).split("-")[-1]
     work = f"{first}.{last}@{_slug(company)}.example"
     number = zlib.crc32(name.encode()) % 100
-    profile = {
+    return {
         "url": f"https://www.linkedin.com/in/{_slug(name)}",
         "email": [work, f"{first}{number}@mail.example"],
         "work_email": work,
@@ -53,7 +92,10 @@ def _answer(request: Request, name: str, company: str) -> JSONResponse:
         "headline": f"{name} at {company} (sandbox)",
         "company": {"name": company},
     }
-    return JSONResponse({"status_code": 200, "profile": profile})
+
+
+def _name_in(url: str) -> str:
+    return url.rstrip("/").rsplit("/", 1)[-1].replace("-", " ").title()
 
 
 def _slug(text: str) -> str:

@@ -23,10 +23,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from services.enrichment.sandbox.faults import Kind, ordered
 from services.enrichment.sources.ownership import OwnershipDocument, parse_ownership, xml_block
 
 REQUESTS_A_SECOND = 10
 _CONTACT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_OLDER_PAGE = re.compile(r"CIK\d{10}-submissions-\d+\.json")
+_LAUGHS = b"".join(b'<!ENTITY l%d "%s">' % (n, b"&l%d;" % (n - 1) * 10) for n in range(1, 10))
+_DOCTYPES = {
+    Kind.BOMB: b'<!DOCTYPE ownershipDocument [<!ENTITY l0 "lol">' + _LAUGHS + b"]>",
+    Kind.EXTERNAL_ENTITY: b'<!DOCTYPE ownershipDocument [<!ENTITY f SYSTEM "file:///etc/passwd">]>',
+}
 _COLUMNS = (
     "accessionNumber",
     "filingDate",
@@ -97,26 +104,31 @@ class Holdings:
 
     filings: tuple[HeldFiling, ...]
     submissions: Mapping[int, Mapping[str, Any]]
+    older_pages: Mapping[str, Mapping[str, list[Any]]]
 
 
 def load(data: Path) -> Holdings:
     """Read the files that `data`/manifest.json names."""
-    filings, submissions = [], {}
+    filings, submissions, older = [], {}, {}
     for entry in json.loads((data / "manifest.json").read_text())["files"]:
         path = data / entry["file"]
         if "accession" in entry:
             filed = entry["document"], entry["filed_on"]
             filings.append(HeldFiling(entry["accession"], *filed, path.read_bytes()))
+        elif _OLDER_PAGE.fullmatch(path.name):
+            older[path.name] = json.loads(path.read_text())
         elif path.match("sec/submissions/CIK*.json"):
             feed = json.loads(path.read_text())
             submissions[int(feed["cik"])] = feed
     filings.sort(key=lambda filing: filing.filed_on, reverse=True)
-    return Holdings(tuple(filings), submissions)
+    return Holdings(tuple(filings), submissions, older)
 
 
-def routes(data: Path, *, now: Callable[[], float] = time.monotonic) -> list[Route]:
+def routes(
+    data: Path, *, now: Callable[[], float] = time.monotonic, rate: int = REQUESTS_A_SECOND
+) -> list[Route]:
     """Return EDGAR's addresses, answered from the files below `data` (its manifest.json)."""
-    edgar = _Edgar(load(data), now)
+    edgar = _Edgar(load(data), now, rate)
     archive = "/Archives/edgar/data/{cik:int}/{accession}"
     return [
         Route("/submissions/{name}", edgar.submissions),
@@ -126,18 +138,26 @@ def routes(data: Path, *, now: Callable[[], float] = time.monotonic) -> list[Rou
 
 
 class _Edgar:
-    def __init__(self, holdings: Holdings, now: Callable[[], float]) -> None:
+    def __init__(self, holdings: Holdings, now: Callable[[], float], rate: int) -> None:
         self._holdings = holdings
         self._now = now
+        self._rate = rate
         self._requests: deque[float] = deque()
 
     async def submissions(self, request: Request) -> Response:
         """Answer GET /submissions/CIK##########.json."""
         if refusal := self._refuse(request):
             return refusal
-        name = re.fullmatch(r"CIK(\d{10})\.json", request.path_params["name"])
+        if ordered(request, Kind.ERROR_BODY):
+            return JSONResponse({"message": "Internal server error"})
+        asked = request.path_params["name"]
+        if page := self._holdings.older_pages.get(asked):
+            return JSONResponse(
+                _held(page, {filing.accession for filing in self._holdings.filings})
+            )
+        name = re.fullmatch(r"CIK(\d{10})\.json", asked)
         feed = self._feed(int(name[1])) if name else None
-        if feed is None:
+        if feed is None or ordered(request, Kind.NOT_FOUND):
             return Response(_NO_SUCH_KEY, 404, media_type="application/xml")
         return JSONResponse(feed)
 
@@ -148,7 +168,7 @@ class _Edgar:
         filing = self._find(request)
         if filing is None:
             return _page(404, "Not Found", "The requested document does not exist.")
-        return Response(filing.xml, media_type="text/xml")
+        return Response(_tampered(request, filing.xml), media_type="text/xml")
 
     async def rendered(self, request: Request) -> Response:
         """Answer the form as a reader's page, which is what the xsl folder stands for."""
@@ -166,7 +186,7 @@ class _Edgar:
             self._requests.popleft()
         if not _CONTACT.search(request.headers.get("user-agent", "")):
             return _page(403, *_UNDECLARED)
-        if len(self._requests) > REQUESTS_A_SECOND:
+        if len(self._requests) > self._rate:
             return _page(403, *_TOO_FAST)
         return None
 
@@ -185,16 +205,43 @@ class _Edgar:
         held = [filing for filing in self._holdings.filings if cik in filing.ciks]
         real = self._holdings.submissions.get(cik)
         if real is not None:
-            return _trimmed(real, {filing.accession for filing in held})
+            pages = self._holdings.older_pages
+            return _trimmed(real, {filing.accession for filing in held}, pages)
         return _made(cik, held) if held else None
 
 
-def _trimmed(feed: Mapping[str, Any], held: set[str]) -> dict[str, Any]:
-    """Keep of a real feed the rows whose document is held."""
-    recent = feed["filings"]["recent"]
-    rows = [i for i, number in enumerate(recent["accessionNumber"]) if number in held]
-    kept = {column: [values[i] for i in rows] for column, values in recent.items()}
-    return {**feed, "filings": {"recent": kept, "files": []}}
+def _trimmed(
+    feed: Mapping[str, Any], held: set[str], pages: Mapping[str, object]
+) -> dict[str, Any]:
+    """Keep of a real feed the rows whose document is held, and the older pages that are."""
+    recent = _held(feed["filings"]["recent"], held)
+    files = [file for file in feed["filings"]["files"] if file["name"] in pages]
+    return {**feed, "filings": {"recent": recent, "files": files}}
+
+
+def _held(page: Mapping[str, list[Any]], held: set[str]) -> dict[str, list[Any]]:
+    rows = [i for i, number in enumerate(page["accessionNumber"]) if number in held]
+    return {column: [values[i] for i in rows] for column, values in page.items()}
+
+
+def _tampered(request: Request, xml: bytes) -> bytes:
+    """Return the filing, or what was ordered in its place."""
+    for kind, doctype in _DOCTYPES.items():
+        if ordered(request, kind):
+            return xml.replace(b"<ownershipDocument>", doctype + b"<ownershipDocument>", 1)
+    if ordered(request, Kind.STRANGER):
+        return re.sub(
+            rb"(<rptOwnerName>).*?(</rptOwnerName>)", rb"\1NOWHERE BORIS\2", xml, flags=re.DOTALL
+        )
+    return xml
+
+
+def error(status: int, headers: Mapping[str, str]) -> HTMLResponse:
+    """Return an error in EDGAR's form: a page for people."""
+    title, text = _TOO_FAST if status in (403, 429) else ("Error", "Please try again later.")
+    page = _page(status, title, text)
+    page.headers.update(headers)
+    return page
 
 
 def _made(cik: int, filings: list[HeldFiling]) -> dict[str, Any]:

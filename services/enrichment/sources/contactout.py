@@ -1,16 +1,17 @@
-"""ContactOut: how to reach the person, by LinkedIn profile or by name and company.
+"""ContactOut: how to reach the person, by LinkedIn profile, by e-mail, or by name and company.
 
-API: https://api.contactout.com (people/linkedin, people/enrich). One credit is charged for an
-e-mail found and one for a phone found.
+API: https://api.contactout.com, POST /v1/people/enrich, which takes all three in a body: no address
+that a log could keep names the person. One credit is charged for a profile found, one for an e-mail
+and one for a phone.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -25,20 +26,24 @@ from services.enrichment.findings import (
     Subject,
 )
 from services.enrichment.profiles import PROFILES
-from services.enrichment.sources.http import StatusTable, ask, invalid, text, texts
+from services.enrichment.sources.http import Reply, Vendor, send, text, texts
+from services.enrichment.sources.names import match_person
 
-ERRORS: StatusTable = {
-    400: ErrorClass.REFUSED_REQUEST,
-    401: ErrorClass.AUTH,
-    402: ErrorClass.QUOTA,
-    403: ErrorClass.QUOTA,  # the plan or its credits do not cover the call
-    408: ErrorClass.TRANSIENT,
-    429: ErrorClass.THROTTLED,
-}
+VENDOR = Vendor(
+    "ContactOut",
+    {
+        401: ErrorClass.AUTH,
+        402: ErrorClass.QUOTA,
+        403: ErrorClass.QUOTA,  # the plan or its credits do not cover the call
+        408: ErrorClass.TRANSIENT,
+        429: ErrorClass.THROTTLED,
+    },
+)
+CREDIT_MICROS = 100_000
 # ContactOut takes the addresses of people only, not of companies.
-_PROFILE = re.compile(r"linkedin\.com/(?:in|pub)/[^/?#]+", re.IGNORECASE)
-EMAIL_CREDIT_MICROS = 100_000
-PHONE_CREDIT_MICROS = 300_000
+_PROFILE = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#]+)", re.IGNORECASE)
+# What a key without the plan gets instead of an answer, as clients in the field know it.
+_SAMPLE = re.compile(r"example-person|@example\.(?:com|org|net)\b", re.IGNORECASE)
 
 
 def lookups(subject: Subject) -> tuple[str, ...]:
@@ -64,48 +69,53 @@ class ContactOut:
         api_key: str,
         *,
         clock: Callable[[], datetime],
+        seconds: float = 30,
     ) -> None:
         self._client = client
-        self._url = base_url.rstrip("/")
+        self._url = f"{base_url.rstrip('/')}/v1/people/enrich"
         self._headers = {"token": api_key, "authorization": "basic"}
         self._clock = clock
+        self._seconds = seconds
 
     async def ask(self, call: SourceCall) -> Answer:
         """Ask in the call's one way; no finding where that finds nobody who can be reached."""
-        subject = call.subject
-        request = self._request(subject, call.lookup)
-        answer = await ask(
-            self._client, request, vendor="ContactOut", table=ERRORS, now=self._clock()
-        )
-        if answer is None:
+        body = _body(call.subject, call.lookup)
+        request = self._client.build_request("POST", self._url, json=body, headers=self._headers)
+        reply = await send(self._client, request, VENDOR, seconds=self._seconds)
+        if reply.status == 404 and reply.error_object():
             return Answer(None)
-        _refuse_error_inside(answer)
+        answer = self._opened(reply)
         profile = answer.get("profile")
         if not profile:
             return Answer(None)
         if not isinstance(profile, dict):
-            raise invalid("ContactOut's profile is not an object")
-        contact = self._contact(profile, str(request.url.copy_with(query=None)))
-        _refuse_stranger(contact, subject)
-        return Answer(contact, cost_micros=_cost(contact))
-
-    def _request(self, subject: Subject, lookup: str) -> httpx.Request:
-        if lookup not in lookups(subject):
-            raise SourceError(
-                ErrorClass.REFUSED_REQUEST, f"ContactOut cannot look up by {lookup!r}"
+            raise VENDOR.invalid("answered a profile that is not an object")
+        request_id = reply.headers.get("x-request-id", "")
+        contact = self._contact(profile, request_id)
+        cost = _cost(contact)
+        if not _is_same(contact, call.subject):
+            raise VENDOR.invalid(
+                "answered with another person", cost_micros=cost, request_id=request_id
             )
-        body: dict[str, Any] = {"include": ["work_email", "personal_email", "phone"]}
-        match lookup:
-            case "linkedin_url":
-                body |= {"linkedin_url": subject.linkedin_url}
-            case "email":
-                body |= {"email": subject.email}
-            case _:
-                body |= {"full_name": subject.name, "company": [subject.company]}
-        url = f"{self._url}/v1/people/enrich"
-        return self._client.build_request("POST", url, json=body, headers=self._headers)
+        reachable = contact.work_emails or contact.personal_emails or contact.phones
+        return Answer(contact if reachable else None, cost, request_id)
 
-    def _contact(self, profile: dict[str, Any], url: str) -> Contact:
+    def _opened(self, reply: Reply) -> dict[str, Any]:
+        """Return the answer's object; a 200 may carry another status inside, or samples."""
+        if reply.status != 200:
+            raise VENDOR.error(reply.status, reply.headers, self._clock())
+        answer = VENDOR.object_of(reply.body)
+        inside = str(answer.get("status_code", 200))
+        if inside.isdecimal() and inside not in ("200", "404"):
+            raise VENDOR.error(int(inside), reply.headers, self._clock())
+        if not inside.isdecimal() or "error" in answer:
+            raise VENDOR.invalid("answered 200 with an error inside")
+        if _is_sample(answer):
+            message = "ContactOut answered with sample data: the key's plan does not cover the call"
+            raise SourceError(ErrorClass.QUOTA, message)
+        return answer
+
+    def _contact(self, profile: dict[str, Any], request_id: str) -> Contact:
         company = profile.get("company")
         work = texts(profile.get("work_email"))
         personal = texts(profile.get("personal_email"))
@@ -118,30 +128,47 @@ class ContactOut:
             work_emails=work,
             personal_emails=(*personal, *unsorted),
             phones=texts(profile.get("phone")),
-            provenance=Provenance(self.name, url, "", self._clock()),
+            provenance=Provenance(self.name, self._url, request_id, self._clock()),
         )
 
 
-def _refuse_error_inside(answer: dict[str, Any]) -> None:
-    """A 200 may carry another status inside."""
-    status = answer.get("status_code", 200)
-    if status in (200, 404):
-        return
-    known = ERRORS.get(status) if isinstance(status, int) else None
-    raise SourceError(known or ErrorClass.INVALID_ANSWER, f"ContactOut answered {status!r} inside")
+def _body(subject: Subject, lookup: str) -> dict[str, Any]:
+    if lookup not in lookups(subject):
+        message = f"ContactOut cannot look this person up by {lookup or 'nothing'}"
+        raise SourceError(ErrorClass.REFUSED_REQUEST, message)
+    ways: dict[str, dict[str, Any]] = {
+        "linkedin_url": {"linkedin_url": subject.linkedin_url},
+        "email": {"email": subject.email},
+        "name_and_company": {"full_name": subject.name, "company": [subject.company]},
+    }
+    return ways[lookup] | {"include": ["work_email", "personal_email", "phone"]}
 
 
-def _refuse_stranger(contact: Contact, subject: Subject) -> None:
-    """Keys without the plan get sample people: nobody whose name shares no word was asked for."""
-    if contact.full_name and not _words(contact.full_name) & _words(subject.name):
-        raise invalid("ContactOut answered with another person: does the key's plan give samples?")
+def _is_sample(answer: dict[str, Any]) -> bool:
+    if "sample response" in text(answer.get("message")).casefold():
+        return True
+    profile = answer.get("profile")
+    fields = profile if isinstance(profile, dict) else {}
+    named = ("url", "linkedin_url", "email", "work_email", "personal_email")
+    return any(_SAMPLE.search(each) for name in named for each in texts(fields.get(name)))
 
 
-def _words(name: str) -> set[str]:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() or name
-    return {word.strip(".,") for word in plain.casefold().split()}
+def _is_same(contact: Contact, subject: Subject) -> bool:
+    """A person is known by the profile's address, by the e-mail asked with, or by name."""
+    asked, found = _slug(subject.linkedin_url), _slug(contact.linkedin_url)
+    if asked and asked == found:
+        return True
+    emails = {each.casefold() for each in (*contact.work_emails, *contact.personal_emails)}
+    if subject.email and subject.email.casefold() in emails:
+        return True
+    return match_person(subject.name, contact.full_name) is not None
+
+
+def _slug(url: str) -> str:
+    found = _PROFILE.search(url)
+    return unquote(found[1]).casefold() if found else ""
 
 
 def _cost(contact: Contact) -> int:
     emails = bool(contact.work_emails or contact.personal_emails)
-    return emails * EMAIL_CREDIT_MICROS + bool(contact.phones) * PHONE_CREDIT_MICROS
+    return (1 + emails + bool(contact.phones)) * CREDIT_MICROS

@@ -1,10 +1,14 @@
 """Exa: pages on the web about the person and the company.
 
-API: https://api.exa.ai (POST /search with contents). Error tags are open-ended: the status decides.
+API: https://exa.ai/docs/reference (POST /search with contents), its errors: …/error-codes.
+Error tags are open-ended: those that we know decide, else the status. What comes is a neural
+search's guess, so a page that names neither the person nor the company is left out.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -18,21 +22,30 @@ from services.enrichment.findings import (
     Provenance,
     SourceCall,
     SourceName,
+    Subject,
     WebFindings,
     WebPage,
 )
-from services.enrichment.sources.http import StatusTable, ask, invalid, text
+from services.enrichment.sources.http import Reply, Vendor, send, text, texts
 
-ERRORS: StatusTable = {
-    400: ErrorClass.REFUSED_REQUEST,
-    401: ErrorClass.AUTH,
-    402: ErrorClass.QUOTA,
-    403: ErrorClass.AUTH,
-    408: ErrorClass.TRANSIENT,
-    409: ErrorClass.TRANSIENT,
-    422: ErrorClass.REFUSED_REQUEST,
-    429: ErrorClass.THROTTLED,
-}
+VENDOR = Vendor(
+    "Exa",
+    {
+        401: ErrorClass.AUTH,
+        402: ErrorClass.QUOTA,
+        403: ErrorClass.AUTH,  # a valid key without the permission
+        408: ErrorClass.TRANSIENT,
+        409: ErrorClass.TRANSIENT,
+        429: ErrorClass.THROTTLED,
+    },
+    tags={
+        "INVALID_API_KEY": ErrorClass.AUTH,
+        "NO_MORE_CREDITS": ErrorClass.QUOTA,
+        "API_KEY_BUDGET_EXCEEDED": ErrorClass.QUOTA,
+        "INVALID_REQUEST": ErrorClass.REFUSED_REQUEST,
+        "INVALID_REQUEST_BODY": ErrorClass.REFUSED_REQUEST,
+    },
+)
 PAGES = 5
 EXCERPT = 1_000
 
@@ -49,44 +62,80 @@ class Exa:
         api_key: str,
         *,
         clock: Callable[[], datetime],
+        seconds: float = 30,
     ) -> None:
         self._client = client
         self._url = f"{base_url.rstrip('/')}/search"
         self._headers = {"x-api-key": api_key}
         self._clock = clock
+        self._seconds = seconds
 
     async def ask(self, call: SourceCall) -> Answer:
         """Return pages about the subject; no finding where there are none."""
-        subject = call.subject
         body = {
-            "query": f"{subject.name} {subject.title} {subject.company}".replace("  ", " "),
+            "query": _query(call.subject),
             "type": "auto",
             "numResults": PAGES,
             "contents": {"text": {"maxCharacters": EXCERPT}},
         }
         request = self._client.build_request("POST", self._url, json=body, headers=self._headers)
-        answer = await ask(self._client, request, vendor="Exa", table=ERRORS, now=self._clock())
-        if answer is None:
-            raise invalid("Exa has no such address")
-        results = answer.get("results")
-        if not isinstance(results, list) or "error" in answer:
-            raise invalid("Exa answered without results")
+        answer = self._opened(await send(self._client, request, VENDOR, seconds=self._seconds))
         cost, request_id = _cost(answer), text(answer.get("requestId"))
-        pages = tuple(_page(each) for each in results if isinstance(each, dict) and each.get("url"))
+        results = answer.get("results")
+        if not isinstance(results, list):
+            raise VENDOR.invalid(
+                "answered without results", cost_micros=cost, request_id=request_id
+            )
+        found = (_page(each) for each in results if isinstance(each, dict))
+        pages = tuple(page for page in found if page.url and _is_about(page, call.subject))
         if not pages:
             return Answer(None, cost, request_id)
         provenance = Provenance(self.name, self._url, request_id, self._clock())
         return Answer(WebFindings(pages[:PAGES], provenance), cost, request_id)
 
+    def _opened(self, reply: Reply) -> dict[str, Any]:
+        """Return the answer's object; a 200 may carry an error inside."""
+        if reply.status != 200:
+            said = reply.error_object()
+            tag, request_id = text(said.get("tag")), text(said.get("requestId"))
+            raise VENDOR.error(
+                reply.status, reply.headers, self._clock(), tag=tag, request_id=request_id
+            )
+        answer = VENDOR.object_of(reply.body)
+        if "error" in answer:
+            cost, request_id = _cost(answer), text(answer.get("requestId"))
+            error = VENDOR.error(200, reply.headers, self._clock(), tag=text(answer.get("tag")))
+            error.cost_micros, error.request_id = cost, request_id
+            raise error
+        return answer
+
+
+def _query(subject: Subject) -> str:
+    return " ".join(filter(None, (subject.name, subject.title, subject.company)))
+
 
 def _page(result: dict[str, Any]) -> WebPage:
+    url = text(result.get("url"), 2_000)
+    highlights = " ".join(texts(result.get("highlights")))
     return WebPage(
         title=text(result.get("title")),
-        url=text(result.get("url"), 2_000),
+        url=url if url.startswith(("https://", "http://")) else "",
         published_on=_day(result.get("publishedDate")),
         author=text(result.get("author")),
-        excerpt=text(result.get("text") or result.get("summary"), EXCERPT),
+        excerpt=text(result.get("text") or highlights or result.get("summary"), EXCERPT),
     )
+
+
+def _is_about(page: WebPage, subject: Subject) -> bool:
+    """Whether the page has the person's last name or the company's first word in it."""
+    said = _plain(f"{page.title} {page.author} {page.excerpt} {page.url}")
+    wanted = {*_plain(subject.name).split()[-1:], *_plain(subject.company).split()[:1]}
+    return not wanted.isdisjoint(said.split())
+
+
+def _plain(value: str) -> str:
+    folded = unicodedata.normalize("NFKD", value.casefold())
+    return re.sub(r"\W+", " ", "".join(c for c in folded if not unicodedata.combining(c)))
 
 
 def _day(value: Any) -> date | None:

@@ -1,12 +1,16 @@
-"""One bounded HTTP call: a body of at most 5 MB, and every failure a SourceError with its class.
+"""One bounded HTTP call, and one table a vendor that says what its errors mean.
 
-It never retries: the run owns retries, since two layers of them multiply paid calls.
+It never retries and follows no redirect: the run owns retries, since two layers of them multiply
+paid calls, and a redirect would carry the key to another host. What is raised has no cause
+attached: an HTTP library's exception holds the request, and with it the person and the key.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -15,69 +19,127 @@ import httpx
 
 from services.enrichment.findings import ErrorClass, SourceError
 
-MAX_BODY_BYTES = 5 * 1024 * 1024
+MOST_BYTES = 5 * 1024 * 1024
+MOST_ERROR_BYTES = 64 * 1024
 LONGEST_RETRY_AFTER = 86_400.0
-StatusTable = Mapping[int, ErrorClass]
 
 
-async def ask(
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """What a vendor's errors mean: a tag that is known decides, else the status.
+
+    A status that is not named is transient from 500 on, a refused request from 400 on, and no
+    answer below. `delays` is how long to stay away, in seconds, where the vendor does not say.
+    """
+
+    name: str
+    statuses: Mapping[int, ErrorClass]
+    tags: Mapping[str, ErrorClass] = field(default_factory=dict)
+    delays: Mapping[int, float] = field(default_factory=dict)
+
+    def error(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        now: datetime,
+        *,
+        tag: str = "",
+        request_id: str = "",
+    ) -> SourceError:
+        """Say what an answer other than a success means; `headers` are in lower case."""
+        known = tag if tag in self.tags else ""
+        delay = retry_after(headers.get("retry-after", ""), now)
+        return SourceError(
+            self.tags.get(tag) or self.statuses.get(status) or _by_hundred(status),
+            f"{self.name} answered {status} {known}".rstrip(),
+            retry_after=self.delays.get(status) if delay is None else delay,
+            request_id=request_id,
+        )
+
+    def unreachable(self, reason: str, *, uncertain: bool) -> SourceError:
+        """Return the error of a call that brought no whole answer."""
+        return SourceError(ErrorClass.TRANSIENT, f"{self.name} {reason}", uncertain=uncertain)
+
+    def invalid(self, reason: str, *, cost_micros: int = 0, request_id: str = "") -> SourceError:
+        """Return the error of an answer that cannot be used."""
+        message = f"{self.name} {reason}"
+        return SourceError(
+            ErrorClass.INVALID_ANSWER, message, cost_micros=cost_micros, request_id=request_id
+        )
+
+    def object_of(self, body: bytes) -> dict[str, Any]:
+        """Return the body's JSON object, or refuse the answer."""
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            raise self.invalid("answered something else than JSON") from None
+        if not isinstance(value, dict):
+            raise self.invalid("answered JSON that is not an object")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer: of an error the body's beginning only."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def error_object(self) -> dict[str, Any]:
+        """Return the JSON object of an error; empty where it is none."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+async def send(
     client: httpx.AsyncClient,
     request: httpx.Request,
+    vendor: Vendor,
     *,
-    vendor: str,
-    table: StatusTable,
-    now: datetime,
-) -> dict[str, Any] | None:
-    """Return the JSON object of the answer; None for 404; `table` says what other statuses mean."""
+    seconds: float,
+    most_bytes: int = MOST_BYTES,
+) -> Reply:
+    """Send once and return what came within `seconds`; every other outcome is a SourceError."""
     try:
-        response = await client.send(request, stream=True)
-        try:
-            body = await _read(response, vendor)
-        finally:
-            await response.aclose()
-    except httpx.TimeoutException as error:
-        raise SourceError(ErrorClass.TRANSIENT, f"{vendor} did not answer in time") from error
+        async with asyncio.timeout(seconds):
+            response = await client.send(request, stream=True, follow_redirects=False)
+            try:
+                body = await _read(response, vendor, most_bytes)
+            finally:
+                await response.aclose()
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        kind = type(error).__name__
+        raise vendor.unreachable(f"is not reachable: {kind}", uncertain=False) from None
+    except (TimeoutError, httpx.TimeoutException):
+        raise vendor.unreachable("did not answer in time", uncertain=True) from None
     except httpx.TransportError as error:
         kind = type(error).__name__
-        raise SourceError(ErrorClass.TRANSIENT, f"{vendor} is not reachable: {kind}") from error
-    except httpx.HTTPError as error:
-        raise invalid(f"{vendor}'s answer cannot be read: {type(error).__name__}") from error
-    if response.status_code == 404:
-        return None
-    if response.status_code != 200:
-        raise status_error(response.status_code, response.headers, vendor, table, now)
-    return json_object(body, vendor)
+        raise vendor.unreachable(f"broke off: {kind}", uncertain=True) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise vendor.invalid(f"cannot be read: {type(error).__name__}") from None
+    return Reply(response.status_code, response.headers, body)
 
 
-async def _read(response: httpx.Response, vendor: str) -> bytes:
+async def _read(response: httpx.Response, vendor: Vendor, most_bytes: int) -> bytes:
+    """Read a success within the limit; of an error only what may name its reason."""
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise invalid(f"{vendor} answered more than 5 MB")
+        if response.status_code != 200 and len(body) > MOST_ERROR_BYTES:
+            return bytes(body[:MOST_ERROR_BYTES])
+        if len(body) > most_bytes:
+            raise vendor.invalid(f"answered more than {most_bytes // 1024 // 1024} MB")
     return bytes(body)
 
 
-def status_error(
-    status: int, headers: Mapping[str, str], vendor: str, table: StatusTable, now: datetime
-) -> SourceError:
-    """Say what a status means at this vendor."""
-    fallback = ErrorClass.TRANSIENT if status >= 500 else ErrorClass.REFUSED_REQUEST
-    delay = retry_after(headers.get("retry-after", ""), now)
-    return SourceError(
-        table.get(status, fallback), f"{vendor} answered {status}", retry_after=delay
-    )
-
-
-def json_object(body: bytes, vendor: str) -> dict[str, Any]:
-    """Return the body's JSON object, or refuse the answer."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"{vendor} answered something else than JSON") from error
-    if not isinstance(value, dict):
-        raise invalid(f"{vendor} answered JSON that is not an object")
-    return value
+def _by_hundred(status: int) -> ErrorClass:
+    if status >= 500:
+        return ErrorClass.TRANSIENT
+    return ErrorClass.REFUSED_REQUEST if status >= 400 else ErrorClass.INVALID_ANSWER
 
 
 def retry_after(value: str, now: datetime) -> float | None:
@@ -92,15 +154,10 @@ def retry_after(value: str, now: datetime) -> float | None:
     return min(max(0.0, (moment - now).total_seconds()), LONGEST_RETRY_AFTER)
 
 
-def invalid(message: str) -> SourceError:
-    """Return the error of an answer that cannot be used."""
-    return SourceError(ErrorClass.INVALID_ANSWER, message)
-
-
 def texts(value: Any) -> tuple[str, ...]:
     """Read a field that vendors fill with a string, a list, or nothing; repeats are dropped."""
     items = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(item.strip() for item in items if isinstance(item, str) and item))
+    return tuple(dict.fromkeys(filter(None, (text(item) for item in items))))
 
 
 def text(value: Any, limit: int = 500) -> str:

@@ -1,18 +1,18 @@
 """Which rows of a company's ownership filings are one person's trades; pure.
 
 An amendment supersedes only the tables that it restates: where a 4/A has transactions in a table,
-that table of the original (same issuer, owner, period and day of original submission) is dropped,
-and that of an earlier amendment too. Where several originals fit, none is dropped, since the
-amendment does not say which of them it amends.
+that table of the original (same issuer, owner, period and day of original submission) is
+superseded, and that of an earlier amendment too. What is superseded is kept beside the trades.
+Where several originals fit, none is, since the amendment does not say which of them it amends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 
-from services.enrichment.findings import InsiderTrade
+from services.enrichment.findings import InsiderTrade, OwnerMatch
 from services.enrichment.sources.names import match_owner
 from services.enrichment.sources.ownership import (
     DERIVATIVE,
@@ -34,51 +34,71 @@ class ReadFiling:
     filed_on: date | None
     url: str
     document: OwnershipDocument
+    fetched_at: datetime | None = None
 
 
-def trades_of(person: str, issuer_cik: int, filings: Sequence[ReadFiling]) -> list[InsiderTrade]:
-    """Return the person's trades, newest first; `filings` are newest first."""
+@dataclass(frozen=True, slots=True)
+class PersonsTrades:
+    """A person's trades, newest first, those that were superseded, and whom we took for them."""
+
+    trades: tuple[InsiderTrade, ...]
+    superseded: tuple[InsiderTrade, ...]
+    owner_matches: tuple[OwnerMatch, ...]
+
+
+def trades_of(person: str, issuer_cik: int, filings: Sequence[ReadFiling]) -> PersonsTrades:
+    """Return the person's trades in the issuer's securities; `filings` are newest first."""
     ours = [filing for filing in filings if filing.document.issuer.cik == issuer_cik]
-    owner_ciks = _owner_ciks(person, ours)
+    matches = _owner_matches(person, ours)
+    ciks = {match.owner_cik for match in matches}
     owned = [
-        (filing, owner)
-        for filing in ours
-        if (owner := _owner(filing.document, owner_ciks)) is not None
+        (filing, owner) for filing in ours if (owner := _owner(filing.document, ciks)) is not None
     ]
     superseded = _superseded(owned)
-    trades = [
-        _trade(filing, owner, transaction)
+    rows = [
+        replace(
+            _trade(filing, owner, transaction),
+            superseded_by=superseded.get((filing.accession_number, transaction.table), ""),
+        )
         for filing, owner in owned
         for transaction in filing.document.transactions
-        if (filing.accession_number, transaction.table) not in superseded
     ]
-    return sorted(trades, key=lambda trade: trade.transaction_date or date.min, reverse=True)
+    rows.sort(key=lambda trade: trade.transaction_date or date.min, reverse=True)
+    return PersonsTrades(
+        trades=tuple(row for row in rows if not row.superseded_by),
+        superseded=tuple(row for row in rows if row.superseded_by),
+        owner_matches=tuple(matches),
+    )
 
 
-def _owner_ciks(person: str, filings: Iterable[ReadFiling]) -> frozenset[int]:
-    """Return the SEC numbers of the best matching owner; none where two people match as well."""
-    best: dict[str, set[int]] = {}
-    confidence = 0.0
-    for owner in {owner for filing in filings for owner in filing.document.owners}:
-        match = match_owner(person, owner.name)
-        if match is None or match.confidence < confidence:
-            continue
-        if match.confidence > confidence:
-            best, confidence = {}, match.confidence
-        # One person may have two numbers, and one number two spellings; two people differ in both.
-        best.setdefault(" ".join(sorted(owner.name.upper().split())), set()).add(owner.cik)
-    numbers = list(best.values())
-    same = not numbers or all(numbers[0] & other for other in numbers)
-    return frozenset().union(*numbers) if same else frozenset()
+def _owner_matches(person: str, filings: Iterable[ReadFiling]) -> list[OwnerMatch]:
+    """Return the best matching owner by each number and spelling; none where two people match."""
+    owners = {(owner.cik, owner.name) for filing in filings for owner in filing.document.owners}
+    found = [
+        OwnerMatch(cik, name, match.confidence, match.reason)
+        for cik, name in sorted(owners)
+        if (match := match_owner(person, name)) is not None
+    ]
+    most = max((each.confidence for each in found), default=0.0)
+    best = [each for each in found if each.confidence == most]
+    # One person may have two numbers, and one number two spellings; two people differ in both.
+    numbers: dict[str, set[int]] = {}
+    for each in best:
+        spelling = " ".join(sorted(each.owner_name.upper().split()))
+        numbers.setdefault(spelling, set()).add(each.owner_cik)
+    first, *others = numbers.values() or [set[int]()]
+    return best if all(first & other for other in others) else []
 
 
-def _owner(document: OwnershipDocument, ciks: frozenset[int]) -> ReportingOwner | None:
+def _owner(document: OwnershipDocument, ciks: set[int]) -> ReportingOwner | None:
     """Return the person among the owners: the first, so that a trade of several counts once."""
     return next((owner for owner in document.owners if owner.cik in ciks), None)
 
 
-def _superseded(owned: Sequence[tuple[ReadFiling, ReportingOwner]]) -> set[tuple[str, str]]:
-    """Return (accession number, table) of what a later amendment restates."""
+def _superseded(
+    owned: Sequence[tuple[ReadFiling, ReportingOwner]],
+) -> Mapping[tuple[str, str], str]:
+    """Return by (accession number, table) the amendment that restates it."""
     groups: dict[tuple[object, ...], list[ReadFiling]] = {}
     for filing, owner in owned:
         document = filing.document
@@ -87,11 +107,11 @@ def _superseded(owned: Sequence[tuple[ReadFiling, ReportingOwner]]) -> set[tuple
         if original_day is not None:
             key = (owner.cik, form, document.period, original_day)
             groups.setdefault(key, []).append(filing)
-    return {pair for group in groups.values() for pair in _restated(group)}
+    return {place: by for group in groups.values() for place, by in _restated(group)}
 
 
-def _restated(group: Sequence[ReadFiling]) -> Iterable[tuple[str, str]]:
-    """Yield what one filing and its amendments, newest first, no longer say."""
+def _restated(group: Sequence[ReadFiling]) -> Iterable[tuple[tuple[str, str], str]]:
+    """Yield what a filing and its amendments, newest first, no longer say, and who says it now."""
     if sum(not _is_amendment(filing) for filing in group) > 1:
         return
     for table in (NON_DERIVATIVE, DERIVATIVE):
@@ -106,7 +126,7 @@ def _restated(group: Sequence[ReadFiling]) -> Iterable[tuple[str, str]]:
         )
         for filing in group:
             if standing is not None and filing is not standing:
-                yield filing.accession_number, table
+                yield (filing.accession_number, table), standing.accession_number
 
 
 def _is_amendment(filing: ReadFiling) -> bool:
@@ -137,4 +157,5 @@ def _trade(filing: ReadFiling, owner: ReportingOwner, row: Transaction) -> Insid
         footnotes=tuple(
             note for name in row.footnote_ids if (note := document.footnotes.get(name))
         ),
+        fetched_at=filing.fetched_at,
     )

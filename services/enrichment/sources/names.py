@@ -95,6 +95,20 @@ def match_owner(person: str, owner: str) -> Match | None:
     return best
 
 
+def match_person(person: str, other: str) -> Match | None:
+    """Match two names in natural order, as people and directories write them."""
+    one, two = _read(_natural_order(person)), _read(_natural_order(other))
+    if one.suffix and two.suffix and one.suffix != two.suffix:
+        return None
+    matches = [
+        _given_names(one.words[:given], two.words[:theirs])
+        for given in range(1, len(one.words))
+        for theirs in range(1, len(two.words))
+        if "".join(one.words[given:]) == "".join(two.words[theirs:])
+    ]
+    return max(filter(None, matches), key=lambda match: match.confidence, default=None)
+
+
 def _splits(person: Sequence[str], owner: Sequence[str]) -> list[Match | None]:
     """Try every border between given and last names: last names may be several words."""
     return [

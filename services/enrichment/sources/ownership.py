@@ -86,6 +86,8 @@ def parse_ownership(document: bytes) -> OwnershipDocument:
         no_securities_owned=head.flag("noSecuritiesOwned") or False,
         not_subject_to_section_16=head.flag("notSubjectToSection16") or False,
         under_10b5_1=head.flag("aff10b5One"),
+        form_3_holdings_reported=head.flag("form3HoldingsReported") or False,
+        form_4_transactions_reported=head.flag("form4TransactionsReported") or False,
         non_derivative_transactions=tuple(t for t in transactions if t.table == NON_DERIVATIVE),
         derivative_transactions=tuple(t for t in transactions if t.table == DERIVATIVE),
         non_derivative_holdings=tuple(h for h in holdings if h.table == NON_DERIVATIVE),

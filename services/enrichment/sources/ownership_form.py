@@ -150,6 +150,8 @@ class OwnershipDocument:
     no_securities_owned: bool
     not_subject_to_section_16: bool
     under_10b5_1: bool | None
+    form_3_holdings_reported: bool
+    form_4_transactions_reported: bool
     non_derivative_transactions: tuple[Transaction, ...]
     derivative_transactions: tuple[Transaction, ...]
     non_derivative_holdings: tuple[Holding, ...]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -33,7 +33,7 @@ from services.enrichment.sources.ownership import (
     OwnershipError,
     parse_ownership,
 )
-from services.enrichment.sources.sec_http import Pace, SecHttp
+from services.enrichment.sources.sec_http import VENDOR, Pace, SecHttp
 
 FORMS = frozenset({"4", "4/A", "5", "5/A"})
 _COLUMNS = ("accessionNumber", "form", "filingDate", "primaryDocument")
@@ -41,6 +41,7 @@ _ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
 _DOCUMENT = re.compile(r"[\w-][\w.-]*\.xml", re.IGNORECASE | re.ASCII)
 _OLDER_PAGE = re.compile(r"CIK\d{10}-submissions-\d+\.json")
 _KEPT_DOCUMENTS = 1_000
+_Fetched = tuple[OwnershipDocument, datetime]
 _log = structlog.get_logger()
 
 
@@ -52,7 +53,11 @@ class _Filing:
 
 
 class SecEdgar:
-    """The SEC as a source; one instance a process, since it keeps the pace of all its requests."""
+    """The SEC as a source.
+
+    `pace` is awaited before each of its several requests; without one, this instance keeps to ten a
+    second by itself, which is right where no other asks.
+    """
 
     name = SourceName.SEC
 
@@ -65,15 +70,22 @@ class SecEdgar:
         user_agent: str,
         max_filings: int = 40,
         clock: Callable[[], datetime],
-        pace: Pace | None = None,
+        pace: Callable[[], Awaitable[None]] | None = None,
+        seconds: float = 30,
     ) -> None:
-        self._http = SecHttp(client, user_agent=user_agent, clock=clock, pace=pace or Pace())
+        self._http = SecHttp(
+            client,
+            user_agent=user_agent,
+            clock=clock,
+            pace=pace or Pace().wait,
+            seconds=seconds,
+        )
         self._data_url = data_url.rstrip("/")
         self._archives_url = archives_url.rstrip("/")
         self._max_filings = max_filings
         self._clock = clock
         # A filing never changes once filed: a retry goes on where the last attempt was stopped.
-        self._documents: OrderedDict[str, OwnershipDocument] = OrderedDict()
+        self._documents: OrderedDict[str, _Fetched] = OrderedDict()
 
     async def ask(self, call: SourceCall) -> Answer:
         """Return the subject's trades at the company; no finding where there are none."""
@@ -86,15 +98,17 @@ class SecEdgar:
         if submissions is None or submissions.get("insiderTransactionForIssuerExists") == 0:
             return Answer(finding=None)
         filings = await self._read(await self._list_filings(cik, submissions))
-        trades = trades_of(subject.name, cik, filings)
-        if not trades:
+        found = trades_of(subject.name, cik, filings)
+        if not found.trades:
             return Answer(finding=None)
         finding = InsiderTrades(
             issuer_cik=cik,
             issuer_name=_issuer_name(cik, filings),
             filings_read=len(filings),
-            trades=tuple(trades),
+            trades=found.trades,
             provenance=Provenance(SourceName.SEC, url, "", self._clock()),
+            superseded=found.superseded,
+            owner_matches=found.owner_matches,
         )
         return Answer(finding=finding)
 
@@ -102,7 +116,7 @@ class SecEdgar:
         """Return the newest ownership filings, reading older pages while there are too few."""
         index = submissions.get("filings")
         if not isinstance(index, dict):
-            raise _invalid("the submissions have no filings")
+            raise VENDOR.invalid("answered submissions without filings")
         found = self._filings_of(cik, index.get("recent"))
         for page in _older_pages(index.get("files")):
             if len(found) >= self._max_filings:
@@ -125,7 +139,7 @@ class SecEdgar:
             if form not in FORMS or not _DOCUMENT.fullmatch(document):
                 continue
             if not _ACCESSION.fullmatch(accession):
-                raise _invalid("the submissions have an accession number that is none")
+                raise VENDOR.invalid("answered an accession number that is none")
             folder = f"{self._archives_url}/Archives/edgar/data/{cik}/{accession.replace('-', '')}"
             found.setdefault(accession, _Filing(accession, _day(filed_on), f"{folder}/{document}"))
         return found
@@ -135,17 +149,23 @@ class SecEdgar:
         read = []
         for filing in filings:
             try:
-                document = await self._document(filing.url)
+                document, fetched_at = await self._document(filing.url)
             except OwnershipError as error:
                 accession = filing.accession_number
                 _log.warning("filing skipped", accession_number=accession, reason=str(error))
                 continue
-            read.append(ReadFiling(filing.accession_number, filing.filed_on, filing.url, document))
+            read.append(
+                ReadFiling(
+                    filing.accession_number, filing.filed_on, filing.url, document, fetched_at
+                )
+            )
         if filings and not read:
-            raise _invalid(f"none of {len(filings)} ownership filings can be read")
+            raise VENDOR.invalid(
+                f"answered {len(filings)} ownership filings of which none can be read"
+            )
         return read
 
-    async def _document(self, url: str) -> OwnershipDocument:
+    async def _document(self, url: str) -> _Fetched:
         if url in self._documents:
             self._documents.move_to_end(url)
             return self._documents[url]
@@ -157,23 +177,23 @@ class SecEdgar:
             raise
         if body is None:
             raise OwnershipError("the document is not there (404)")
-        document = await asyncio.to_thread(parse_ownership, body)
-        self._documents[url] = document
+        fetched = await asyncio.to_thread(parse_ownership, body), self._clock()
+        self._documents[url] = fetched
         while len(self._documents) > _KEPT_DOCUMENTS:
             self._documents.popitem(last=False)
-        return document
+        return fetched
 
 
 def _rows(page: object) -> list[tuple[str, ...]]:
     """Turn a columnar page into rows of the columns that we read."""
     if not isinstance(page, dict):
-        raise _invalid("the submissions have no rows")
+        raise VENDOR.invalid("answered submissions without rows")
     columns = [page.get(name) for name in _COLUMNS]
     if not all(isinstance(column, list) for column in columns):
-        raise _invalid("the submissions lack a column")
+        raise VENDOR.invalid("answered submissions that lack a column")
     rows = list(zip(*(column for column in columns if column is not None), strict=False))
     if any(len(column or ()) != len(rows) for column in columns):
-        raise _invalid("the submissions' columns differ in length")
+        raise VENDOR.invalid("answered submissions whose columns differ in length")
     return [tuple(str(value or "") for value in row) for row in rows]
 
 
@@ -195,7 +215,3 @@ def _day(text: str) -> date | None:
 def _issuer_name(cik: int, filings: list[ReadFiling]) -> str:
     names = (f.document.issuer.name for f in filings if f.document.issuer.cik == cik)
     return next(names, "")
-
-
-def _invalid(message: str) -> SourceError:
-    return SourceError(ErrorClass.INVALID_ANSWER, message)

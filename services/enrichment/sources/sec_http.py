@@ -2,27 +2,34 @@
 
 EDGAR allows ten requests a second to a requester and wants a User-Agent that names company and
 contact. It answers a breach of either with 403 and an HTML page, and blocks for about ten minutes:
-so 403 means "slow down", not "you may not".
+so a 403 means "slow down", not "you may not".
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any
 
 import httpx
 
-from services.enrichment.findings import ErrorClass, SourceError
+from services.enrichment.findings import ErrorClass
+from services.enrichment.sources.http import Vendor, send
 
-MAX_BODY_BYTES = 10 * 1024 * 1024
-BLOCK_SECONDS = 600.0
-REQUEST_SECONDS = 30.0
+MOST_BYTES = 10 * 1024 * 1024
+VENDOR = Vendor(
+    "SEC",
+    {
+        403: ErrorClass.THROTTLED,  # too many requests, or no contact in the User-Agent
+        408: ErrorClass.TRANSIENT,
+        425: ErrorClass.TRANSIENT,
+        429: ErrorClass.THROTTLED,
+    },
+    delays={403: 600.0},
+)
 
 
 class Pace:
@@ -56,7 +63,10 @@ class Pace:
 
 
 class SecHttp:
-    """GET as EDGAR wants it; a failure is a SourceError, an unknown address is None."""
+    """GET as EDGAR wants it; a failure is a SourceError, an unknown address is None.
+
+    `pace` is awaited before each request and returns when the next may start.
+    """
 
     def __init__(
         self,
@@ -64,82 +74,29 @@ class SecHttp:
         *,
         user_agent: str,
         clock: Callable[[], datetime],
-        pace: Pace,
+        pace: Callable[[], Awaitable[None]],
+        seconds: float,
     ) -> None:
         self._client = client
         self._headers = {"User-Agent": user_agent}
         self._clock = clock
         self._pace = pace
+        self._seconds = seconds
 
     async def get_json(self, url: str) -> dict[str, Any] | None:
         """Return the JSON object at `url`; None where there is nothing (404)."""
         body = await self.get(url)
-        if body is None:
-            return None
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise _invalid("SEC answered something else than JSON") from error
-        if not isinstance(value, dict):
-            raise _invalid("SEC answered JSON that is not an object")
-        return value
+        return None if body is None else VENDOR.object_of(body)
 
     async def get(self, url: str) -> bytes | None:
         """Return the body at `url`; None where there is nothing (404)."""
-        await self._pace.wait()
-        try:
-            async with asyncio.timeout(REQUEST_SECONDS):
-                return await self._get(url)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise SourceError(ErrorClass.TRANSIENT, "SEC did not answer in time") from error
-        except httpx.TransportError as error:
-            kind = type(error).__name__
-            raise SourceError(ErrorClass.TRANSIENT, f"SEC is not reachable: {kind}") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _invalid(f"SEC's answer cannot be read: {type(error).__name__}") from error
-
-    async def _get(self, url: str) -> bytes | None:
-        async with self._client.stream("GET", url, headers=self._headers) as response:
-            if response.status_code == 404:
-                return None
-            if response.status_code != 200:
-                raise _error(response, self._clock())
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise _invalid("SEC answered more than 10 MB")
-            return bytes(body)
-
-
-def _error(response: httpx.Response, now: datetime) -> SourceError:
-    """Say what a status other than 200 and 404 means."""
-    status = response.status_code
-    retry_after = _retry_after(response.headers.get("Retry-After", ""), now)
-    text = f"SEC answered {status}"
-    if status == 403:
-        message = f"{text}: too many requests, or no contact in the User-Agent"
-        return SourceError(ErrorClass.THROTTLED, message, retry_after=retry_after or BLOCK_SECONDS)
-    if status == 429:
-        return SourceError(ErrorClass.THROTTLED, text, retry_after=retry_after)
-    if status >= 500 or status in (408, 425):
-        return SourceError(ErrorClass.TRANSIENT, text, retry_after=retry_after)
-    if status >= 400:
-        return SourceError(ErrorClass.REFUSED_REQUEST, text)
-    return _invalid(text)
-
-
-def _retry_after(value: str, now: datetime) -> float | None:
-    """Read Retry-After, which is seconds or an HTTP date."""
-    if value.strip().isdecimal():
-        return min(float(value), 86_400.0)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), 86_400.0)
-
-
-def _invalid(message: str) -> SourceError:
-    return SourceError(ErrorClass.INVALID_ANSWER, message)
+        await self._pace()
+        request = self._client.build_request("GET", url, headers=self._headers)
+        reply = await send(
+            self._client, request, VENDOR, seconds=self._seconds, most_bytes=MOST_BYTES
+        )
+        if reply.status == 404:
+            return None
+        if reply.status != 200:
+            raise VENDOR.error(reply.status, reply.headers, self._clock())
+        return reply.body

@@ -47,7 +47,7 @@ def amendment(accession: str, body: str, *, day: int = 5) -> ReadFiling:
 
 
 def shares(*filings: ReadFiling, person: str = "Jane Doe") -> list[int]:
-    return [int(trade.shares or 0) for trade in trades_of(person, CIK, filings)]
+    return [int(trade.shares or 0) for trade in trades_of(person, CIK, filings).trades]
 
 
 def test_an_amendment_supersedes_the_table_that_it_restates() -> None:
@@ -61,6 +61,45 @@ def test_an_amendment_leaves_the_table_that_it_does_not_restate() -> None:
 
 def test_an_amendment_without_transactions_supersedes_nothing() -> None:
     assert shares(amendment("b", ""), filing("a", rows(10))) == [10]
+
+
+HOLDING = """<nonDerivativeHolding><securityTitle><value>Common</value></securityTitle>
+<postTransactionAmounts><sharesOwnedFollowingTransaction><value>5</value>
+</sharesOwnedFollowingTransaction></postTransactionAmounts></nonDerivativeHolding>"""
+
+
+def test_an_amendment_of_holdings_alone_deletes_no_trade() -> None:
+    assert shares(amendment("b", HOLDING), filing("a", rows(10) + HOLDING)) == [10]
+
+
+def test_what_an_amendment_restates_is_kept_beside_the_trades() -> None:
+    original = filing("a", rows(10) + rows(20, table="derivative"))
+    found = trades_of("Jane Doe", CIK, [amendment("b", rows(11)), original])
+    assert [(row.accession_number, row.superseded_by) for row in found.superseded] == [("a", "b")]
+    assert {row.accession_number for row in found.trades} == {"a", "b"}
+    assert not any(row.superseded_by for row in found.trades)
+
+
+def test_of_two_amendments_the_later_supersedes_both() -> None:
+    earlier = amendment("b", rows(11)), filing("a", rows(10))
+    found = trades_of("Jane Doe", CIK, [amendment("c", rows(12), day=6), *earlier])
+    assert [(row.accession_number, row.superseded_by) for row in found.superseded] == [
+        ("b", "c"),
+        ("a", "c"),
+    ]
+
+
+def test_the_match_tells_its_confidence_and_reason() -> None:
+    found = trades_of("Jane Doe", CIK, [filing("a", rows(10), owners=((9, "DOE JANE A"),))])
+    (match,) = found.owner_matches
+    assert (match.owner_cik, match.owner_name, match.confidence) == (9, "DOE JANE A", 0.95)
+    assert match.reason == "same first and last name, middle name on one side"
+
+
+def test_a_row_is_known_by_filing_table_and_place() -> None:
+    found = trades_of("Jane Doe", CIK, [filing("a", HOLDING + rows(10, 20))])
+    places = [(row.accession_number, row.table, row.row) for row in found.trades]
+    assert places == [("a", "non_derivative", 1), ("a", "non_derivative", 2)]
 
 
 def test_the_latest_amendment_stands() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,8 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -34,8 +31,10 @@ from services.enrichment.sandbox import edgar
 from services.enrichment.sources.ownership import xml_block
 from services.enrichment.sources.sec_edgar import SecEdgar
 from services.enrichment.sources.sec_http import Pace
+from tests.enrichment.sources.serving import PACE, serve
+from tests.harness import SandboxDesk
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ADAMS = Subject("Katherine Adams", "Apple", company_cik=320193, is_public_company=True)
 SCARPELLI = Subject("Michael Scarpelli", "Snowflake", company_cik=1640147)
@@ -44,23 +43,6 @@ CONTACT = "Prospect Platform tests@example.com"
 
 Answerer = Callable[[Request], Awaitable[Response]]
 Make = Callable[..., SecEdgar]
-
-
-@asynccontextmanager
-async def serve(routes: list[Route]) -> AsyncIterator[str]:
-    """Serve on a free port; the socket listens already, so nobody has to wait for the start."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        Starlette(routes=routes), log_level="error", lifespan="off", timeout_graceful_shutdown=0
-    )
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await running
-        listener.close()
 
 
 @pytest.fixture
@@ -392,6 +374,62 @@ async def test_the_newest_filings_are_read_first(make: Make) -> None:
     async with serve(fake(index, XML)) as url:
         finding = found(await make(url, max_filings=1).ask(about(ADAMS)))
     assert {trade.accession_number for trade in finding.trades} == {"0000000000-22-000002"}
+
+
+async def test_the_real_older_page_of_a_company_is_read(make: Make) -> None:
+    folder = DATA / "sec/submissions"
+    feed_of_tesla = json.loads((folder / "CIK0001318605.json").read_text())
+    recent = feed_of_tesla["filings"]["recent"]
+    recent.update({column: values[-30:] for column, values in recent.items()})
+    ours = [form in ("4", "4/A", "5", "5/A") for form in recent["form"]].count(True)
+    asked: list[str] = []
+
+    async def index(request: Request) -> Response:
+        if request.path_params["name"] == "CIK0001318605.json":
+            return JSONResponse(feed_of_tesla)
+        return Response((folder / request.path_params["name"]).read_bytes())
+
+    async def document(request: Request) -> Response:
+        asked.append(request.path_params["accession"])
+        return await XML(request)
+
+    async with serve(fake(index, document)) as url:
+        source = make(url, max_filings=ours + 2, pace=at_once)
+        await source.ask(about(Subject("Elon Musk", "Tesla", company_cik=1318605)))
+    older = json.loads((folder / "CIK0001318605-submissions-001.json").read_text())
+    pages = {number.replace("-", "") for number in older["accessionNumber"]}
+    assert len(asked) == ours + 2
+    assert [accession in pages for accession in asked[-2:]] == [True, True]
+
+
+async def at_once() -> None:
+    """The pace of an engine that lets every request go."""
+
+
+async def test_the_engines_pace_is_awaited_before_each_request(make: Make, sandbox: str) -> None:
+    turns = []
+
+    async def pace() -> None:
+        turns.append(1)
+
+    await make(sandbox, pace=pace).ask(about(ADAMS))
+    assert len(turns) == 2  # the index and one filing
+
+
+async def test_a_trade_tells_when_its_filing_was_fetched(make: Make, sandbox: str) -> None:
+    finding = found(await make(sandbox).ask(about(ADAMS)))
+    assert {trade.fetched_at for trade in finding.trades} == {NOW}
+    assert [match.owner_name for match in finding.owner_matches] == ["Adams Katherine L."]
+
+
+@pytest.mark.parametrize("kind", ["bomb", "external_entity", "html", "malformed", "huge"])
+async def test_a_hostile_filing_is_left_out_and_the_run_goes_on(
+    make: Make, sandbox_desk: SandboxDesk, kind: str
+) -> None:
+    # Snowflake's newest filing is Scarpelli's; the one that is spoilt is McMahon's.
+    await sandbox_desk.order("sec", kind, path="000000000022000002")
+    finding = found(await make(sandbox_desk.url, pace=PACE.wait).ask(about(SCARPELLI)))
+    assert (finding.filings_read, len(finding.trades)) == (1, 7)
 
 
 async def test_at_most_ten_requests_start_in_a_second() -> None:

@@ -25,7 +25,7 @@ from services.enrichment.sources.ownership import (
     transaction_kind,
 )
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 FILINGS = sorted((DATA / "sec" / "filings").iterdir())
 ADAMS = "0000320193-22-000061.txt"
 SCARPELLI = "snowflake-scarpelli-form4.xml"
@@ -91,8 +91,9 @@ def only_row(document: bytes) -> Transaction:
 
 def test_the_manifest_describes_every_file() -> None:
     entries = json.loads((DATA / "manifest.json").read_text())["files"]
-    sums = {e["file"]: e["sha256"] for e in entries if e["file"].startswith("sec/")}
-    files = {str(p.relative_to(DATA)): p for p in (DATA / "sec").rglob("*") if p.is_file()}
+    sums = {entry["file"]: entry["sha256"] for entry in entries}
+    folders = (DATA / "sec", DATA / "injections")
+    files = {str(p.relative_to(DATA)): p for f in folders for p in f.rglob("*") if p.is_file()}
     assert sums == {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()}
 
 

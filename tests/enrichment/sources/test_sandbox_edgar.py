@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from services.enrichment.sandbox import edgar
 from services.enrichment.sources.ownership import parse_ownership
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 CONTACT = {"User-Agent": "Prospect Platform tests@example.com"}
 APPLE = "/submissions/CIK0000320193.json"
 SNOWFLAKE = "/submissions/CIK0001640147.json"

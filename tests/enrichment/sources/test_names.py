@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.enrichment.sources.names import SUFFIXES, match_owner
+from services.enrichment.sources.names import SUFFIXES, match_owner, match_person
 
 SAME = [
     ("Katherine Adams", "Adams Katherine L."),
@@ -123,3 +123,39 @@ def test_no_other_last_name_matches(first: str, last: str, other: str) -> None:
 def test_any_text_is_answered(person: str, owner: str) -> None:
     match = match_owner(person, owner)
     assert match is None or 0 < match.confidence <= 1
+
+
+# --- two names in natural order -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Katherine Adams", "Katherine L. Adams"),
+        ("Kate Adams", "Katherine Adams"),
+        ("José Núñez", "Jose Nunez"),
+        ("Adams, Katherine", "Katherine Adams"),
+        ("Ludwig van Beethoven", "Ludwig Van Beethoven"),
+        ("Dr. Jane Doe, PhD", "Jane Doe"),
+        ("J. Doe", "Jane Doe"),
+    ],
+)
+def test_two_spellings_of_a_person_match(one: str, other: str) -> None:
+    assert match_person(one, other)
+    assert match_person(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Katherine Adams", "Karen Adams"),
+        ("Katherine Adams", "Katherine Adamson"),
+        ("Katherine Mary Adams", "Katherine Louise Adams"),
+        ("John Doe Jr.", "John Doe Sr."),
+        ("Katherine", "Katherine Adams"),
+        ("", "Katherine Adams"),
+        ("Adams Katherine", "Katherine Adams"),
+    ],
+)
+def test_two_people_do_not_match(one: str, other: str) -> None:
+    assert match_person(one, other) is None

@@ -1,0 +1,67 @@
+"""The desk for tests: which faults are ordered, and who was asked how often.
+
+`POST /_sandbox/faults` orders one, `GET` lists kinds and orders, `DELETE` withdraws them;
+`GET /_sandbox/calls` tells the calls by source, and by the person or company asked about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from services.enrichment.sandbox.faults import Fault, catalogue
+
+
+@dataclass
+class Desk:
+    """What was asked, and which faults are still to be given."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    by_subject: dict[str, Counter[str]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def count(self, source: str, subject: str) -> None:
+        """Note a call."""
+        self.calls[source] += 1
+        self.by_subject.setdefault(source, Counter())[subject] += 1
+
+    def take(self, source: str, subject: str, path: str) -> Fault | None:
+        """Return the fault that this call gets, if any: of several the one ordered first."""
+        for fault in self.faults:
+            if fault.fits(source, subject, path):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.faults.remove(fault)
+                return fault
+        return None
+
+    def routes(self) -> list[Route]:
+        """Return the addresses of the sandbox's own."""
+        return [
+            Route("/_sandbox/calls", self._calls, methods=["GET", "DELETE"]),
+            Route("/_sandbox/faults", self._faults, methods=["GET", "POST", "DELETE"]),
+        ]
+
+    async def _calls(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.calls.clear()
+            self.by_subject.clear()
+        return JSONResponse({**self.calls, "by_subject": self.by_subject})
+
+    async def _faults(self, request: Request) -> Response:
+        if request.method == "POST":
+            try:
+                self.faults.append(Fault.model_validate_json(await request.body()))
+            except ValidationError as error:
+                wrong = [f"{'.'.join(map(str, e['loc']))} {e['msg']}" for e in error.errors()]
+                return JSONResponse({"error": wrong, "kinds": catalogue()}, 400)
+        elif request.method == "DELETE":
+            self.faults.clear()
+        orders = [fault.model_dump(mode="json") for fault in self.faults]
+        status = 201 if request.method == "POST" else 200
+        return JSONResponse({"kinds": catalogue(), "ordered": orders}, status)

@@ -1,0 +1,205 @@
+"""Every call to a source comes through here: it is counted, waits, and gets the fault ordered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.enrichment.sandbox import claude, contactout, edgar, exa
+from services.enrichment.sandbox.desk import Desk
+from services.enrichment.sandbox.faults import CLAUDE, CONTACTOUT, EXA, SEC, Fault, Kind
+
+SOURCES = {
+    "/v1/people": CONTACTOUT,
+    "/search": EXA,
+    "/v1/messages": CLAUDE,
+    "/submissions": SEC,
+    "/Archives": SEC,
+}
+ErrorOf = Callable[[int, Mapping[str, str]], Response]
+ERRORS: Mapping[str, ErrorOf] = {
+    CONTACTOUT: contactout.error,
+    EXA: exa.error,
+    SEC: edgar.error,
+    CLAUDE: claude.error,
+}
+HANG_SECONDS = 3_600
+MEGABYTE = 1024 * 1024
+_NAME = re.compile(r'The person: \{"name": ("(?:[^"\\]|\\.)*")')
+
+
+class Gate:
+    """The outermost layer, so that it holds the connection itself."""
+
+    def __init__(self, app: ASGIApp, desk: Desk, latency: float) -> None:
+        self._app = app
+        self._desk = desk
+        self._latency = latency
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        path = scope.get("path", "")
+        source = next((name for prefix, name in SOURCES.items() if path.startswith(prefix)), None)
+        if scope["type"] != "http" or source is None:
+            await self._app(scope, receive, send)
+            return
+        body = await Request(scope, receive).body()
+        subject = _subject(source, path, scope.get("query_string", b"").decode(), body)
+        self._desk.count(source, subject)
+        fault = self._desk.take(source, subject, path)
+        await asyncio.sleep(self._latency)
+        call = _Call(self._app, {**scope, "fault": fault}, _replay(body, receive), send)
+        await call.answer(source, fault)
+
+
+class _Call:
+    """One call to a source, its body read."""
+
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        self._app = app
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+
+    async def answer(self, source: str, fault: Fault | None) -> None:
+        """Answer as the source does, or as the fault has it."""
+        if fault is None or fault.kind not in _TRANSPORT:
+            await self._app(self._scope, self._receive, self._send)
+        else:
+            await _TRANSPORT[fault.kind](self, source, fault)
+
+    async def _respond(self, response: Response) -> None:
+        await response(self._scope, self._receive, self._send)
+
+    async def _whole(self) -> tuple[Message, bytes]:
+        """Let the source answer, and keep what it says."""
+        start: dict[str, Any] = {}
+        body = bytearray()
+
+        async def keep(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                body.extend(message.get("body", b""))
+
+        await self._app(self._scope, self._receive, keep)
+        return start, bytes(body)
+
+    async def latency(self, source: str, fault: Fault) -> None:
+        """Answer late."""
+        await asyncio.sleep(float(fault.value or 0))
+        await self._app(self._scope, self._receive, self._send)
+
+    async def hang(self, source: str, fault: Fault) -> None:
+        """Do not answer while anybody waits."""
+        await asyncio.sleep(HANG_SECONDS)
+
+    async def cut(self, source: str, fault: Fault) -> None:
+        """Abort the connection: an ASGI server's own `send` is bound to what holds it."""
+        transport = getattr(getattr(self._send, "__self__", None), "transport", None)
+        if transport is None:
+            raise RuntimeError("this server does not let a connection be cut")
+        transport.abort()
+
+    async def lost(self, source: str, fault: Fault) -> None:
+        """Do the work, and let nobody know."""
+        await self._whole()
+        await self.cut(source, fault)
+
+    async def truncate(self, source: str, fault: Fault) -> None:
+        """Promise the whole and send half of it."""
+        start, body = await self._whole()
+        await self._send(start)
+        with contextlib.suppress(RuntimeError):
+            await self._send(
+                {"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True}
+            )
+
+    async def malformed(self, source: str, fault: Fault) -> None:
+        """Send half as if it were the whole."""
+        start, body = await self._whole()
+        headers = [(k, v) for k, v in start["headers"] if k.lower() == b"content-type"]
+        await self._send({**start, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body[: len(body) // 2]})
+
+    async def html(self, source: str, fault: Fault) -> None:
+        """Send a page for people."""
+        await self._respond(HTMLResponse("<!DOCTYPE html><html><body>Hello</body></html>"))
+
+    async def huge(self, source: str, fault: Fault) -> None:
+        """Send a JSON string that does not end."""
+        megabytes = int(fault.value or 100)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b'{"much": "'
+            for _ in range(megabytes):
+                yield b"a" * MEGABYTE
+            yield b'"}'
+
+        await self._respond(StreamingResponse(body(), media_type="application/json"))
+
+    async def redirect(self, source: str, fault: Fault) -> None:
+        """Point elsewhere."""
+        await self._respond(RedirectResponse(str(fault.value or "/_sandbox/calls"), 307))
+
+    async def status(self, source: str, fault: Fault) -> None:
+        """Send an error in the vendor's form."""
+        await self._respond(ERRORS[source](int(fault.value or 500), {}))
+
+    async def retry_after(self, source: str, fault: Fault) -> None:
+        """Send 429 and say how long to stay away."""
+        value = fault.value if isinstance(fault.value, str) else str(int(fault.value or 1))
+        await self._respond(ERRORS[source](429, {"Retry-After": value}))
+
+
+_TRANSPORT: Mapping[Kind, Callable[[_Call, str, Fault], Awaitable[None]]] = {
+    Kind.LATENCY: _Call.latency,
+    Kind.HANG: _Call.hang,
+    Kind.CUT: _Call.cut,
+    Kind.LOST: _Call.lost,
+    Kind.TRUNCATE: _Call.truncate,
+    Kind.MALFORMED: _Call.malformed,
+    Kind.HTML: _Call.html,
+    Kind.HUGE: _Call.huge,
+    Kind.REDIRECT: _Call.redirect,
+    Kind.STATUS: _Call.status,
+    Kind.RETRY_AFTER: _Call.retry_after,
+}
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the body that was read once more, then whatever else comes."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+def _subject(source: str, path: str, query: str, body: bytes) -> str:
+    """Return whom a call is about; empty where it does not say so in the source's form."""
+    if source == SEC:
+        digits = re.search(r"CIK(\d{10})|/data/(\d+)/", path)
+        return str(int(digits.group(1) or digits.group(2))) if digits else ""
+    if not body:
+        return parse_qs(query).get("profile", [""])[0]
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return ""
+    if source == CONTACTOUT:
+        return str(asked.get("full_name") or asked.get("linkedin_url") or asked.get("email") or "")
+    if source == EXA:
+        return str(asked.get("query", ""))
+    named = _NAME.search(str(asked.get("messages", [{}])[-1].get("content", "")))
+    return str(json.loads(named.group(1))) if named else ""

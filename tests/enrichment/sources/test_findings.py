@@ -1,0 +1,84 @@
+"""A finding goes to storage and to the wire by its field names, and comes back as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from google.protobuf import json_format
+from prospect.enrichment.v1 import prospect_pb2
+
+from services.enrichment import findings
+from services.enrichment.findings import (
+    NOT_IN_MESSAGES,
+    Contact,
+    Finding,
+    InsiderTrade,
+    InsiderTrades,
+    Provenance,
+    Sentence,
+    SourceName,
+    Summary,
+    WebFindings,
+    WebPage,
+    from_json,
+    to_json,
+)
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+MESSAGES = (
+    "Contact", "Fact", "InsiderTrade", "InsiderTrades", "Provenance", "Sentence", "Summary",
+    "WebFindings", "WebPage",
+)  # fmt: skip
+
+
+def where(source: SourceName) -> Provenance:
+    return Provenance(source, "https://source.example", "r-1", NOW)
+
+
+TRADE = InsiderTrade(
+    "0000000000-24-000001", "non_derivative", 0, "4", "https://sec.example/1", "DOE JANE", 9,
+    "director", "Common Stock", "S", "open market or private sale", True, "D", False, ("a note",),
+    shares=Decimal("1200.0001"), shares_owned_after=Decimal(0),
+)  # fmt: skip
+FINDINGS: dict[SourceName, Finding] = {
+    SourceName.CONTACTOUT: Contact(
+        "Jane Doe", "", "Acme", "", ("a@acme.example",), (), (), where(SourceName.CONTACTOUT)
+    ),
+    SourceName.EXA: WebFindings(
+        (WebPage("A", "https://a.example", "", "text"),), where(SourceName.EXA)
+    ),
+    SourceName.SEC: InsiderTrades(7, "Acme", 1, (TRADE,), where(SourceName.SEC)),
+    SourceName.CLAUDE: Summary((Sentence("A.", ("a-1",)),), (), "m", where(SourceName.CLAUDE)),
+}
+FIELDS = {
+    SourceName.CONTACTOUT: "contact_data",
+    SourceName.EXA: "web_data",
+    SourceName.SEC: "insider_data",
+    SourceName.CLAUDE: "ai_summary",
+}
+every_finding = pytest.mark.parametrize("source", FINDINGS, ids=lambda source: source.value)
+
+
+@every_finding
+def test_a_finding_comes_back_from_storage_as_it_was(source: SourceName) -> None:
+    stored = json.loads(json.dumps(to_json(FINDINGS[source])))
+    assert from_json(source, stored) == FINDINGS[source]
+
+
+@every_finding
+def test_a_finding_fits_its_message(source: SourceName) -> None:
+    message = getattr(prospect_pb2.Prospect(), FIELDS[source])
+    json_format.ParseDict(to_json(FINDINGS[source]), message)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_only_the_fields_that_are_named_so_are_not_in_the_messages(name: str) -> None:
+    ours = {field.name for field in dataclasses.fields(getattr(findings, name))}
+    theirs = set(prospect_pb2.DESCRIPTOR.message_types_by_name[name].fields_by_name)
+    waiting = {f"{name}.{field}" for field in ours - theirs}
+    assert waiting == {each for each in NOT_IN_MESSAGES if each.startswith(f"{name}.")}
+    assert theirs <= ours
