@@ -145,7 +145,7 @@ class Execution:
         except SourceError as error:
             return error
         except TimeoutError:
-            return SourceError(ErrorClass.TRANSIENT, "the source took too long")
+            return SourceError(ErrorClass.TRANSIENT, "the source took too long", uncertain=True)
         except Exception:
             _log.exception("bug in a source", source=begun.source.value)
             return SourceError(ErrorClass.INVALID_ANSWER, "the answer could not be handled")

@@ -260,20 +260,6 @@ class SourceError(Exception):
         self.uncertain = uncertain
 
 
-# Fields that the messages do not have yet, and so are neither stored nor sent: this set is emptied
-# by the change that adds them there.
-NOT_IN_MESSAGES = frozenset(
-    {
-        "Fact.provenance",
-        "InsiderTrade.fetched_at",
-        "InsiderTrade.superseded_by",
-        "InsiderTrades.superseded",
-        "InsiderTrades.owner_matches",
-        "Summary.kind",
-    }
-)
-
-
 def to_json(value: Any) -> Any:
     """Turn a finding into what `json.dumps` and protobuf's `ParseDict` take.
 
@@ -290,12 +276,8 @@ def to_json(value: Any) -> Any:
             return value.isoformat()
         case tuple() | list():
             return [to_json(item) for item in value]
-    kind = type(value).__name__
-    names = (each.name for each in dataclasses.fields(value))
-    fields = {
-        name: getattr(value, name) for name in names if f"{kind}.{name}" not in NOT_IN_MESSAGES
-    }
-    return {name: to_json(item) for name, item in fields.items() if item is not None}
+    fields = ((each.name, getattr(value, each.name)) for each in dataclasses.fields(value))
+    return {name: to_json(item) for name, item in fields if item is not None}
 
 
 def from_json(source: SourceName, value: Any) -> Finding:

@@ -66,10 +66,12 @@ class _Taker:
     def take(self, happened: Sequence[Happening]) -> Turn:
         for each in happened:
             match each:
+                case Returned(source, SourceError(uncertain=True) as error) if _paid(source):
+                    self._lose(self._turn.steps[source], error.message)
                 case Returned(source, outcome):
                     self._return(self._turn.steps[source], outcome)
                 case Lost(source):
-                    self._lose(self._turn.steps[source])
+                    self._lose(self._turn.steps[source], "the reply was lost in a crash")
                 case Held(source, denial):
                     self._deny(self._turn.steps[source], denial)
         self._go_on()
@@ -138,22 +140,23 @@ class _Taker:
         started_at = step.started_at or self._now
         return again_at < self._state.late_until and again_at - started_at < MOST_ELAPSED
 
-    def _lose(self, step: Step) -> None:
+    def _lose(self, step: Step, why: str) -> None:
         """A free source is asked again; a paid one where the policy allows it, and only once."""
         self._turn.settled.append(_settled(step, None))
-        most = PROFILES[step.source].most_cost_micros
         lost = replace(
             step,
             uncertain_attempts=step.uncertain_attempts + 1,
             error_class="uncertain",
-            cost_micros=step.cost_micros + most,
+            cost_micros=step.cost_micros + PROFILES[step.source].most_cost_micros,
         )
-        if most and (not self._rules.ask_paid_again or lost.uncertain_attempts > 1):
-            reason = "the reply was lost in a crash; not asked again, so as not to pay twice"
-            self._end(lost, StepStatus.FAILED, reason)
-        else:
-            reason = "the reply was lost in a crash; asked again"
+        again = not _paid(step.source) or (
+            self._rules.ask_paid_again and lost.uncertain_attempts == 1
+        )
+        if again and self._now < self._state.late_until:
+            reason = f"{why}; asked again"
             self._put(replace(lost, status=StepStatus.PENDING, reason=reason, ready_at=self._now))
+        else:
+            self._end(lost, StepStatus.FAILED, f"{why}; not asked again, so as not to pay twice")
 
     # -- what follows --------------------------------------------------------------------------
 
@@ -294,16 +297,12 @@ class _Taker:
         self._end(missed, StepStatus.FAILED, reason)
 
     def _look_again(self) -> None:
-        state = self._state
-        times = [state.late_until] if self._ended else [state.deadline_at, state.late_until]
-        if not self._ended and self._now < state.join_at:
-            times.append(state.join_at)
-        times += [
-            step.next_attempt_at
-            for step in self._turn.steps.values()
-            if step.status in WAITING and step.next_attempt_at
-        ]
-        self._turn.look_again_at = min(times) if self._turn.open else None
+        """A time that has passed wakes nobody: what is due and not called waits for more."""
+        state, steps = self._state, self._turn.steps.values()
+        times = [state.join_at, state.deadline_at, state.late_until]
+        times += [s.next_attempt_at for s in steps if s.status in WAITING and s.next_attempt_at]
+        coming = [time for time in times if time > self._now]
+        self._turn.look_again_at = min(coming) if coming and self._turn.open else None
 
     def _found(self) -> bool:
         return any(_complete([self._turn.steps[source] for source in RESEARCH]))
@@ -342,3 +341,7 @@ def _settled(step: Step, outcome: Answer | SourceError | None) -> Settled:
         case _:
             status = "complete"
     return Settled(step.source, step.attempts, status, outcome)
+
+
+def _paid(source: SourceName) -> bool:
+    return PROFILES[source].paid

@@ -115,7 +115,9 @@ class Worker:
         self, tenant_id: UUID, leases: Sequence[Lease], stopping: asyncio.Event
     ) -> None:
         now = self._tools.clock()
-        async with tenant_transaction(self._tools.pool, tenant_id, plans=store.GENERIC) as connection:
+        async with tenant_transaction(
+            self._tools.pool, tenant_id, plans=store.GENERIC
+        ) as connection:
             runs = await store.load_runs(connection, tenant_id, leases, self._times, now)
         for run in runs:
             run_id = run.lease.run_id

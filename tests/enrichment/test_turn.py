@@ -309,6 +309,18 @@ def test_a_lost_reply_of_a_free_source_is_asked_again() -> None:
     assert SEC in begun(turn(calling(SEC), Lost(SEC)))
 
 
+def test_a_paid_call_without_a_whole_answer_is_uncertain_and_not_made_again() -> None:
+    cut = error(ErrorClass.TRANSIENT, uncertain=True)
+    made = turn(calling(EXA), Returned(EXA, cut))
+    assert (made.steps[EXA].status, made.steps[EXA].uncertain_attempts) == (StepStatus.FAILED, 1)
+    assert [each.status for each in made.settled] == ["uncertain"]
+
+
+def test_a_free_call_without_a_whole_answer_is_made_again() -> None:
+    cut = error(ErrorClass.TRANSIENT, uncertain=True)
+    assert turn(calling(SEC), Returned(SEC, cut)).steps[SEC].status is StepStatus.PENDING
+
+
 def test_the_deadline_ends_the_run_with_what_is_there() -> None:
     run = calling(EXA, contactout=StepStatus.COMPLETE, sec=StepStatus.SKIPPED)
     made = turn(run, rules=Open(unready={CLAUDE}), now=DEADLINE)

@@ -105,6 +105,8 @@ async def test_a_trade_tells_all_that_the_filing_does(make: Make, sandbox: str) 
         "shares_owned_after": "468198",
         "under_10b5_1_plan": True,
         "footnotes": [],
+        "fetched_at": "2026-11-24T12:00:00+00:00",
+        "superseded_by": "",
     }
 
 

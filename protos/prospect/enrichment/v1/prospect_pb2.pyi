@@ -577,6 +577,8 @@ class InsiderTrades(_message.Message):
     FILINGS_READ_FIELD_NUMBER: _builtins.int
     TRADES_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    OWNER_MATCHES_FIELD_NUMBER: _builtins.int
     issuer_cik: _builtins.int
     """issuer_cik is the company's SEC number."""
     issuer_name: _builtins.str
@@ -591,6 +593,14 @@ class InsiderTrades(_message.Message):
     def provenance(self) -> Global___Provenance:
         """provenance says where this comes from."""
 
+    @_builtins.property
+    def superseded(self) -> _containers.RepeatedCompositeFieldContainer[Global___InsiderTrade]:
+        """superseded are rows that an amendment restated; they are history and count in no total."""
+
+    @_builtins.property
+    def owner_matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___OwnerMatch]:
+        """owner_matches say why reporting owners are taken for the person."""
+
     def __init__(
         self,
         *,
@@ -599,14 +609,50 @@ class InsiderTrades(_message.Message):
         filings_read: _builtins.int = ...,
         trades: _abc.Iterable[Global___InsiderTrade] | None = ...,
         provenance: Global___Provenance | None = ...,
+        superseded: _abc.Iterable[Global___InsiderTrade] | None = ...,
+        owner_matches: _abc.Iterable[Global___OwnerMatch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filings_read", b"filings_read", "issuer_cik", b"issuer_cik", "issuer_name", b"issuer_name", "provenance", b"provenance", "trades", b"trades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filings_read", b"filings_read", "issuer_cik", b"issuer_cik", "issuer_name", b"issuer_name", "owner_matches", b"owner_matches", "provenance", b"provenance", "superseded", b"superseded", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InsiderTrades: _TypeAlias = InsiderTrades  # noqa: Y015
+
+@_typing.final
+class OwnerMatch(_message.Message):
+    """OwnerMatch says why a reporting owner is taken for the person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_CIK_FIELD_NUMBER: _builtins.int
+    OWNER_NAME_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    owner_cik: _builtins.int
+    """owner_cik is the reporting owner's SEC number."""
+    owner_name: _builtins.str
+    """owner_name is the name as filed."""
+    confidence: _builtins.float
+    """confidence is from 0 to 1."""
+    reason: _builtins.str
+    """reason says what agreed."""
+    def __init__(
+        self,
+        *,
+        owner_cik: _builtins.int = ...,
+        owner_name: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "owner_cik", b"owner_cik", "owner_name", b"owner_name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnerMatch: _TypeAlias = OwnerMatch  # noqa: Y015
 
 @_typing.final
 class InsiderTrade(_message.Message):
@@ -633,6 +679,8 @@ class InsiderTrade(_message.Message):
     SHARES_OWNED_AFTER_FIELD_NUMBER: _builtins.int
     UNDER_10B5_1_PLAN_FIELD_NUMBER: _builtins.int
     FOOTNOTES_FIELD_NUMBER: _builtins.int
+    FETCHED_AT_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
     accession_number: _builtins.str
     """accession_number is the SEC's name for the filing."""
     table: _builtins.str
@@ -669,9 +717,15 @@ class InsiderTrade(_message.Message):
     """shares_owned_after is an exact decimal as text; empty means not given."""
     under_10b5_1_plan: _builtins.bool
     """under_10b5_1_plan is true where the filing says that the trade was planned under Rule 10b5-1."""
+    superseded_by: _builtins.str
+    """superseded_by is the accession number of the amendment that restated the row; empty means none."""
     @_builtins.property
     def footnotes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """footnotes are the texts that the row refers to."""
+
+    @_builtins.property
+    def fetched_at(self) -> _timestamp_pb2.Timestamp:
+        """fetched_at is when the filing was read."""
 
     def __init__(
         self,
@@ -695,10 +749,12 @@ class InsiderTrade(_message.Message):
         shares_owned_after: _builtins.str = ...,
         under_10b5_1_plan: _builtins.bool = ...,
         footnotes: _abc.Iterable[_builtins.str] | None = ...,
+        fetched_at: _timestamp_pb2.Timestamp | None = ...,
+        superseded_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fetched_at", b"fetched_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accession_number", b"accession_number", "acquired_disposed", b"acquired_disposed", "filing_url", b"filing_url", "footnotes", b"footnotes", "form", b"form", "is_market_trade", b"is_market_trade", "owner_cik", b"owner_cik", "owner_name", b"owner_name", "owner_role", b"owner_role", "price_per_share", b"price_per_share", "row", b"row", "security_title", b"security_title", "shares", b"shares", "shares_owned_after", b"shares_owned_after", "table", b"table", "transaction_code", b"transaction_code", "transaction_date", b"transaction_date", "transaction_kind", b"transaction_kind", "under_10b5_1_plan", b"under_10b5_1_plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accession_number", b"accession_number", "acquired_disposed", b"acquired_disposed", "fetched_at", b"fetched_at", "filing_url", b"filing_url", "footnotes", b"footnotes", "form", b"form", "is_market_trade", b"is_market_trade", "owner_cik", b"owner_cik", "owner_name", b"owner_name", "owner_role", b"owner_role", "price_per_share", b"price_per_share", "row", b"row", "security_title", b"security_title", "shares", b"shares", "shares_owned_after", b"shares_owned_after", "superseded_by", b"superseded_by", "table", b"table", "transaction_code", b"transaction_code", "transaction_date", b"transaction_date", "transaction_kind", b"transaction_kind", "under_10b5_1_plan", b"under_10b5_1_plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,8 +770,13 @@ class Summary(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is the language model that wrote it."""
+    kind: _builtins.str
+    """kind is model where a language model wrote it, template where it was put together from the facts
+    because no model's text passed the checks.
+    """
     @_builtins.property
     def sentences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sentence]:
         """sentences are in reading order."""
@@ -735,10 +796,11 @@ class Summary(_message.Message):
         facts: _abc.Iterable[Global___Fact] | None = ...,
         model: _builtins.str = ...,
         provenance: Global___Provenance | None = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "model", b"model", "provenance", b"provenance", "sentences", b"sentences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "kind", b"kind", "model", b"model", "provenance", b"provenance", "sentences", b"sentences"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -781,22 +843,28 @@ class Fact(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """id is the fact's name in this summary, such as sec-1."""
     text: _builtins.str
     """text is the statement."""
     url: _builtins.str
     """url is where it can be checked."""
+    @_builtins.property
+    def provenance(self) -> Global___Provenance:
+        """provenance says where the statement comes from."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         text: _builtins.str = ...,
         url: _builtins.str = ...,
+        provenance: Global___Provenance | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "text", b"text", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "provenance", b"provenance", "text", b"text", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
