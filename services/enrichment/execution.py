@@ -7,7 +7,6 @@ the next worker takes over.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -116,8 +115,9 @@ class Execution:
         if not busy and (seconds > HOLD_SECONDS or self._stopping.is_set()):
             await self._hand_back(now if self._stopping.is_set() else wake_at)
             return False
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), max(seconds, 0.001))
+        alarm = asyncio.get_running_loop().call_later(max(seconds, 0.001), self._news.set)
+        await self._news.wait()
+        alarm.cancel()
         return True
 
     def _start_call(self, begun: Begun) -> None:

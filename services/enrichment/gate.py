@@ -27,9 +27,9 @@ class TenantGate:
     purse: Purse
     suppressed: Collection[bytes]
 
-    def suppresses(self, keys: Collection[Key]) -> bool:
-        """Whether one of the keys is on the list."""
-        return any(key.digest in self.suppressed for key in keys)
+    def suppresses(self, keys: Callable[[], Collection[Key]]) -> bool:
+        """Whether one of the keys is on the list; most tenants' is empty, and no key is made."""
+        return bool(self.suppressed) and any(key.digest in self.suppressed for key in keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class RunRules:
             return Denial(StepStatus.SKIPPED, "the tenant's policy does not allow it")
         if self._run.state.lookups.get(source) == ():
             return Denial(StepStatus.SKIPPED, "the tenant's policy leaves no way to ask it")
-        if self._gate.suppresses(self._run.keys(self._desk.hasher)):
+        if self._gate.suppresses(lambda: self._run.keys(self._desk.hasher)):
             reason = "the person is on the suppression list"
             return Denial(StepStatus.SUPPRESSED, reason)
         held = None if source in self._admitted else self._desk.breakers.denial(source)
@@ -100,8 +100,8 @@ class RunRules:
 
     def suppresses(self, finding: Finding) -> bool:
         """Whether what a source brought is of somebody on the suppression list."""
-        keys = self._desk.hasher.of_finding(self._run.lease.tenant_id, finding)
-        return self._gate.suppresses(keys)
+        tenant_id = self._run.lease.tenant_id
+        return self._gate.suppresses(lambda: self._desk.hasher.of_finding(tenant_id, finding))
 
     def recall(self, brought: Findings) -> Finding | None:
         """Return the summary that the prospect has, where it rests on just this evidence."""

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
+LANES = 2
+ENOUGH = 4
+"""So many wait before a second transaction runs beside the first."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -32,14 +35,15 @@ class Groups(Generic[T, R]):
         self._commit = commit
         self._most = most
         self._waiting: dict[UUID, list[Waiting[T, R]]] = {}
-        self._flushing: dict[UUID, asyncio.Task[None]] = {}
+        self._flushing: dict[UUID, set[asyncio.Task[None]]] = {}
 
     async def do(self, tenant_id: UUID, work: T) -> R:
         """Return when the work is committed."""
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(tenant_id, []).append(Waiting(work, done))
-        if tenant_id not in self._flushing:
-            self._flushing[tenant_id] = asyncio.create_task(self._flush_all(tenant_id))
+        lanes = self._flushing.setdefault(tenant_id, set())
+        if len(lanes) < LANES and (not lanes or len(self._waiting[tenant_id]) >= ENOUGH):
+            lanes.add(asyncio.create_task(self._flush_all(tenant_id)))
         return await done
 
     async def _flush_all(self, tenant_id: UUID) -> None:
@@ -52,7 +56,10 @@ class Groups(Generic[T, R]):
                     self._waiting[tenant_id] = rest + self._waiting.get(tenant_id, [])
                 await self._flush(tenant_id, group)
         finally:
-            del self._flushing[tenant_id]
+            lanes = self._flushing[tenant_id]
+            lanes.discard(asyncio.current_task())
+            if not lanes:
+                del self._flushing[tenant_id]
 
     async def _flush(self, tenant_id: UUID, group: Sequence[Waiting[T, R]]) -> None:
         results: Sequence[R | Exception]

@@ -103,13 +103,13 @@ def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> p
 
 def progressed(run: ClaimedRun, steps: Sequence[Step]) -> OutgoingEvent:
     """Return the event that tells of steps' change."""
-    changed = [step_message(step) for step in steps]
+    *others, last = [step_message(step) for step in steps]
     message = events_pb2.EnrichmentProgressed(
         tenant_id=str(run.lease.tenant_id),
         run_id=str(run.lease.run_id),
         prospect_id=str(run.prospect_id),
-        step=changed[-1],
-        steps=changed,
+        step=last,
+        others=others,
     )
     return _event("prospect.enrich.progressed", run, message)
 

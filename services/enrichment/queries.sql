@@ -224,13 +224,16 @@ where tenant_id = $1 and run_id = $2 and lease_token = $3 and lease_epoch = $4
 -- Taking turns ------------------------------------------------------------------------------------
 
 -- name: open_gate
--- A tenant's policy, its spending of the day, and which of the given keys are suppressed.
+-- A tenant's policy, its spending of the day, and whether it has a suppression list.
 select p.*,
   (select jsonb_object_agg(s.source, s.committed_micros) from enrichment.spending s
    where s.tenant_id = $1 and s.day = $2) as committed,
-  array(select s.digest from enrichment.suppressions s
-        where s.tenant_id = $1 and s.digest = any($3::bytea[])) as suppressed
+  exists (select from enrichment.suppressions s where s.tenant_id = $1) as suppresses
 from (values (1)) as one (row) left join enrichment.policies p on p.tenant_id = $1
+
+-- name: find_suppressed
+-- Which of the given keys are on the tenant's suppression list.
+select digest from enrichment.suppressions where tenant_id = $1 and digest = any($2::bytea[])
 
 -- name: lock_day
 -- Hold the tenant's spending of the day still until the reservations are made.
@@ -271,17 +274,16 @@ held as (
 ),
 step as (
   update enrichment.steps s set
-    status = c.status, reason = c.reason, error_class = c.error_class, attempts = c.attempts,
-    uncertain_attempts = c.uncertain_attempts, failures = c.failures, cost_micros = c.cost_micros,
-    lookup = c.lookup, reused = c.reused, started_at = c.started_at, ended_at = c.ended_at,
-    next_attempt_at = c.next_attempt_at, ready_at = c.ready_at, parked_at = c.parked_at
-  from json_to_recordset($2::json -> 'steps') as c (
-    run_id uuid, source text, status text, reason text, error_class text, attempts int,
-    uncertain_attempts int, failures int, cost_micros bigint, lookup text, reused boolean,
-    started_at timestamptz, ended_at timestamptz, next_attempt_at timestamptz, ready_at timestamptz,
-    parked_at timestamptz)
+    status = (c.step).status, reason = left((c.step).reason, 500),
+    error_class = (c.step).error_class, attempts = (c.step).attempts,
+    uncertain_attempts = (c.step).uncertain_attempts, failures = (c.step).failures,
+    cost_micros = (c.step).cost_micros, lookup = (c.step).lookup, reused = (c.step).reused,
+    started_at = (c.step).started_at, ended_at = (c.step).ended_at,
+    next_attempt_at = (c.step).next_attempt_at, ready_at = (c.step).ready_at,
+    parked_at = (c.step).parked_at
+  from json_to_recordset($2::json -> 'steps') as c (run_id uuid, step enrichment.steps)
   join held using (run_id)
-  where s.tenant_id = $1 and s.run_id = c.run_id and s.source = c.source
+  where s.tenant_id = $1 and s.run_id = c.run_id and s.source = (c.step).source
 ),
 begun as (
   insert into enrichment.attempts (

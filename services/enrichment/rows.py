@@ -7,20 +7,19 @@ import os
 import socket
 from collections import defaultdict
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
+
+import orjson
 
 from chassis.messaging import OutgoingEvent
 from services.enrichment import messages
-from services.enrichment.findings import SourceError, SourceName, to_json
+from services.enrichment.findings import SourceError, SourceName
 from services.enrichment.run import RUN_ENDED, RunStatus, Settled, Step, StepStatus, Turn
 from services.enrichment.store import ClaimedRun
 
 WORKER = f"{socket.gethostname()}/{os.getpid()}"
-_STEP_TIMES = ("started_at", "ended_at", "next_attempt_at", "ready_at", "parked_at")
-_STEP_VALUES = (
-    "status", "reason", "error_class", "attempts", "uncertain_attempts", "failures", "cost_micros",
-    "lookup", "reused",
-)  # fmt: skip
 _ANSWERED = (StepStatus.COMPLETE, StepStatus.NOT_FOUND)
 
 
@@ -28,24 +27,27 @@ class Rows:
     """Collects the rows of turns that are written together."""
 
     def __init__(self, now: datetime) -> None:
-        self.lists: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._lists: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._now = now
-        self._at = now.isoformat()
+
+    def as_json(self) -> str:
+        """Return the lists; raise orjson.JSONEncodeError for text that is not Unicode."""
+        return orjson.dumps(self._lists, default=_plain).decode()
 
     def add(self, run: ClaimedRun, turn: Turn) -> None:
         """Add a turn's rows."""
-        run_id = str(run.lease.run_id)
+        run_id = run.lease.run_id
         changed = [turn.steps[source] for source in SourceName if source in turn.changed]
-        self.lists["runs"].append(self._run(run, turn, changed))
-        self.lists["steps"] += [_step(run_id, step) for step in changed]
+        self._lists["runs"].append(self._run(run, turn, changed))
+        self._lists["steps"] += [{"run_id": run_id, "step": step} for step in changed]
         for begun in turn.begun:
             reserved = begun.permit.reserved_micros
-            self.lists["begun"].append(
+            self._lists["begun"].append(
                 {
                     "run_id": run_id,
                     "source": begun.source.value,
                     "attempt": begun.attempt,
-                    "at": self._at,
+                    "at": self._now,
                     "lookup": begun.lookup,
                     "reserved_micros": reserved,
                     "queue_wait_ms": round(begun.queue_wait * 1000),
@@ -65,19 +67,19 @@ class Rows:
         status = finish.status if finish else run.state.status
         if status is RunStatus.PENDING:
             status = RunStatus.IN_PROGRESS
-        found = {s.value: to_json(f) if f else None for s, f in findings.items()}
+        found = {source.value: finding for source, finding in findings.items()}
         return {
-            "run_id": str(run.lease.run_id),
+            "run_id": run.lease.run_id,
             "epoch": run.lease.epoch,
-            "prospect_id": str(run.prospect_id),
+            "prospect_id": run.prospect_id,
             "status": status.value,
             "missing": [s.value for s in finish.missing] if finish else None,
-            "began_at": run.began_at.isoformat(),
-            "deadline_at": run.state.deadline_at.isoformat(),
-            "ended_at": self._at if finish else None,
-            "amended_at": self._at if turn.amended else None,
+            "began_at": run.began_at,
+            "deadline_at": run.state.deadline_at,
+            "ended_at": self._now if finish else None,
+            "amended_at": self._now if turn.amended else None,
             "open": turn.open,
-            "at": self._at,
+            "at": self._now,
             "enrichment_status": _shown(run, turn, status),
             "enriched": bool(turn.amended) or (status is RunStatus.COMPLETE and finish is not None),
             "source_status": {step.source.value: step.status.value for step in changed},
@@ -92,16 +94,16 @@ class Rows:
         for step in changed:
             if step.status not in _ANSWERED or step.reused:
                 continue
-            answered[step.source.value] = {"status": step.status.value, "at": self._at}
+            answered[step.source.value] = {"status": step.status.value, "at": self._now}
             if step.source is SourceName.CLAUDE and not step.reason:
                 answered[step.source.value]["memo"] = run.memo
         return answered
 
     def _settle(self, run: ClaimedRun, settled: Settled) -> None:
-        run_id, source, outcome = str(run.lease.run_id), settled.source, settled.outcome
+        run_id, source, outcome = run.lease.run_id, settled.source, settled.outcome
         error = outcome if isinstance(outcome, SourceError) else None
         cost = outcome.cost_micros if outcome else None
-        self.lists["settled"].append(
+        self._lists["settled"].append(
             {
                 "run_id": run_id,
                 "source": source.value,
@@ -111,7 +113,7 @@ class Rows:
                 "reason": error.message[:500] if error else "",
                 "request_id": outcome.request_id if outcome else "",
                 "cost_micros": cost,
-                "at": self._at,
+                "at": self._now,
             }
         )
         reserved, day = run.reserved.get(source, (0, self._now.date()))
@@ -123,31 +125,32 @@ class Rows:
 
     def _money(
         self,
-        run_id: str,
+        run_id: UUID,
         source: SourceName,
         attempt: int,
         kind: str,
         amount: int,
         day: date | None,
     ) -> None:
-        self.lists["money"].append(
+        self._lists["money"].append(
             {
                 "run_id": run_id,
                 "source": source.value,
                 "attempt": attempt,
                 "kind": kind,
                 "amount_micros": amount,
-                "at": self._at,
-                "day": (day or self._now.date()).isoformat(),
+                "at": self._now,
+                "day": day or self._now.date(),
             }
         )
 
     def _tell(self, run: ClaimedRun, turn: Turn, changed: list[Step]) -> None:
-        events = [messages.progressed(run, changed)] if changed else []
+        # The end of a run tells of its last steps as well.
+        events = [messages.progressed(run, changed)] if changed and not turn.finish else []
         events += [messages.amended(run, turn.steps[s], self._now) for s in turn.amended]
         if turn.finish:
             events.append(messages.run_ended(run, turn.steps, turn.finish, self._now))
-        self.lists["news"] += [_news(run, event) for event in events]
+        self._lists["news"] += [_news(run, event) for event in events]
 
 
 def _shown(run: ClaimedRun, turn: Turn, status: RunStatus) -> str:
@@ -163,24 +166,22 @@ def _shown(run: ClaimedRun, turn: Turn, status: RunStatus) -> str:
     return (RunStatus.COMPLETE if brought else RunStatus.FAILED).value
 
 
-def _step(run_id: str, step: Step) -> dict[str, Any]:
-    row: dict[str, Any] = {"run_id": run_id, "source": step.source.value}
-    row |= {name: getattr(step, name) for name in _STEP_VALUES}
-    row["reason"] = step.reason[:500]
-    for name in _STEP_TIMES:
-        moment = getattr(step, name)
-        row[name] = moment.isoformat() if moment else None
-    return row
-
-
 def _news(run: ClaimedRun, event: OutgoingEvent) -> dict[str, Any]:
     return {
-        "run_id": str(run.lease.run_id),
-        "event_id": str(event.event_id),
+        "run_id": run.lease.run_id,
+        "event_id": event.event_id,
         "subject": event.subject,
         "event_type": event.event_type,
         "source": event.source,
         "body": base64.b64encode(event.body).decode(),
-        "occurred_at": event.occurred_at.isoformat(),
+        "occurred_at": event.occurred_at,
         "traceparent": event.traceparent,
     }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, UUID):  # asyncpg's own kind, which orjson does not know
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not stored")

@@ -218,22 +218,30 @@ def step_of(row: asyncpg.Record) -> Step:
 
 async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) -> Policy:
     """Return a tenant's policy."""
-    row = await connection.fetchrow(SQL.open_gate, tenant_id, date.min, [])
+    row = await connection.fetchrow(SQL.open_gate, tenant_id, date.min)
     return policy_of(row, default)
 
 
 async def open_gate(
-    connection: Connection, tenant_id: UUID, day: date, keys: Sequence[Key], default: Policy
-) -> tuple[Policy, Mapping[str, int], frozenset[bytes]]:
-    """Return a tenant's policy, what it has committed today, and which keys are suppressed."""
-    digests = [key.digest for key in keys]
-    row = await connection.fetchrow(SQL.open_gate, tenant_id, day, digests)
+    connection: Connection, tenant_id: UUID, day: date, default: Policy
+) -> tuple[Policy, Mapping[str, int], bool]:
+    """Return a tenant's policy, what it has committed today, and whether it suppresses anybody."""
+    row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
     policy = policy_of(row, default)
     if policy.has_day_budget:
         await connection.fetchval(SQL.lock_day, tenant_id, day)
-        row = await connection.fetchrow(SQL.open_gate, tenant_id, day, digests)
+        row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
     assert row is not None  # noqa: S101 -- the statement always gives a row
-    return policy, json.loads(row["committed"] or "{}"), frozenset(row["suppressed"])
+    return policy, json.loads(row["committed"] or "{}"), row["suppresses"]
+
+
+async def find_suppressed(
+    connection: Connection, tenant_id: UUID, keys: Sequence[Key]
+) -> frozenset[bytes]:
+    """Return which keys are on the tenant's suppression list."""
+    digests = [key.digest for key in keys]
+    rows = await connection.fetch(SQL.find_suppressed, tenant_id, digests)
+    return frozenset(row["digest"] for row in rows)
 
 
 def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from chassis import outbox
 from chassis.clock import Clock
@@ -24,6 +24,7 @@ from services.enrichment.policy import Policy
 from services.enrichment.rows import Rows
 from services.enrichment.run import Happening, Returned, RunStatus, Turn
 from services.enrichment.store import ClaimedRun, LeaseLost, Times
+from services.enrichment.suppression import Key
 from services.enrichment.turn import take_turn
 
 MOST_TOGETHER = 64
@@ -65,7 +66,7 @@ class Writer:
         """Commit a group's turns; where Postgres does not take an answer, one by one."""
         try:
             return await self._commit_together(tenant_id, group)
-        except asyncpg.DataError:
+        except (asyncpg.DataError, orjson.JSONEncodeError):
             if len(group) == 1:
                 return await self._commit_together(tenant_id, [_refused(group[0])])
             return [(await self._commit(tenant_id, [move]))[0] for move in group]
@@ -91,17 +92,24 @@ class Writer:
     async def _open_gate(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
     ) -> TenantGate:
-        hasher = self._desk.hasher
-        keys = [key for move in group for key in move.run.keys(hasher)]
-        for move in group:
-            for each in move.happened:
-                if isinstance(each, Returned) and isinstance(each.outcome, Answer):
-                    found = each.outcome.finding
-                    keys += hasher.of_finding(tenant_id, found) if found else []
-        policy, committed, suppressed = await store.open_gate(
-            connection, tenant_id, now.date(), keys, self._default
+        policy, committed, suppresses = await store.open_gate(
+            connection, tenant_id, now.date(), self._default
         )
+        suppressed: frozenset[bytes] = frozenset()
+        if suppresses:
+            keys = [key for move in group for key in self._keys(move)]
+            suppressed = await store.find_suppressed(connection, tenant_id, keys)
         return TenantGate(policy, Purse(policy, committed), suppressed)
+
+    def _keys(self, move: Move) -> list[Key]:
+        """Return the keys of whom a run is about, and of whom its sources have just brought."""
+        hasher, tenant_id = self._desk.hasher, move.run.lease.tenant_id
+        keys = list(move.run.keys(hasher))
+        for each in move.happened:
+            if isinstance(each, Returned) and isinstance(each.outcome, Answer):
+                found = each.outcome.finding
+                keys += hasher.of_finding(tenant_id, found) if found else []
+        return keys
 
     def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn:
         rules = RunRules(move.run, gate, self._desk, move.admitted, now)
@@ -121,9 +129,7 @@ class Writer:
         if not written:
             return {}
         token = written[0][0].lease.token
-        held = await store.save_turns(
-            connection, tenant_id, json.dumps(rows.lists), token, self._times
-        )
+        held = await store.save_turns(connection, tenant_id, rows.as_json(), token, self._times)
         ended = [run_id for run_id, row in held.items() if row["ended_in_batch"]]
         if ended:
             for batch_id, user_id in await store.end_batches(connection, tenant_id, ended, now):

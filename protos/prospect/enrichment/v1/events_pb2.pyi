@@ -102,7 +102,9 @@ Global___EnrichmentRequested: _TypeAlias = EnrichmentRequested  # noqa: Y015
 
 @_typing.final
 class EnrichmentProgressed(_message.Message):
-    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that steps of a run have changed."""
+    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that steps of a run have changed;
+    of the last ones the run's end tells.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -110,7 +112,7 @@ class EnrichmentProgressed(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     PROSPECT_ID_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
-    STEPS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID, equal to the subject's last token."""
     run_id: _builtins.str
@@ -119,11 +121,11 @@ class EnrichmentProgressed(_message.Message):
     """prospect_id is the prospect's UUID."""
     @_builtins.property
     def step(self) -> _prospect_pb2.Step:
-        """step is the last of `steps`."""
+        """step is the step as it stands after the change."""
 
     @_builtins.property
-    def steps(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Step]:
-        """steps are all that changed at that moment, as they stand after the change."""
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[_prospect_pb2.Step]:
+        """others are the other steps that changed at that moment, as they stand after the change."""
 
     def __init__(
         self,
@@ -132,11 +134,11 @@ class EnrichmentProgressed(_message.Message):
         run_id: _builtins.str = ...,
         prospect_id: _builtins.str = ...,
         step: _prospect_pb2.Step | None = ...,
-        steps: _abc.Iterable[_prospect_pb2.Step] | None = ...,
+        others: _abc.Iterable[_prospect_pb2.Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prospect_id", b"prospect_id", "run_id", b"run_id", "step", b"step", "steps", b"steps", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["others", b"others", "prospect_id", b"prospect_id", "run_id", b"run_id", "step", b"step", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
