@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 
+from services.enrichment.batching import Batching
 from services.enrichment.controlling import Controlling
+from services.enrichment.listing import Listing
 from services.enrichment.reading import Reading
 from services.enrichment.requesting import Requesting
 from services.enrichment.tools import Tools
@@ -31,12 +33,16 @@ SCOPES = {
     "Suppress": "enrichment:admin",
     "Unsuppress": "enrichment:admin",
 }
+# Its chunks are checked request by request, so that the good ones can stand.
+CHECK_THEMSELVES = frozenset({"BatchRequestEnrichments"})
 
 
 class EnrichmentApi(
     Requesting,
     Reading,
     Watching,
+    Batching,
+    Listing,
     Controlling,
     grpc_api.EnrichmentServiceServicer,
 ):

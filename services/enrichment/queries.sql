@@ -108,6 +108,10 @@ from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
 insert into enrichment.batches (tenant_id, batch_id, user_id, created_at) values ($1, $2, $3, $4)
 on conflict do nothing
 
+-- name: get_batch
+-- Whose a batch is, and whether it is closed.
+select user_id, closed_at from enrichment.batches where tenant_id = $1 and batch_id = $2
+
 -- name: find_batch_places
 -- Which places of a batch have a run already.
 select b.place, b.run_id, r.prospect_id
@@ -361,7 +365,28 @@ order by batch_id
 for update
 
 -- name: end_batches
--- End the batches that are closed and whose every run has ended.
+-- Count the ends of runs ($4) in their batches, and end the batches that are closed and whose every run has
+-- ended. The batches are locked.
+with ended as (
+  select distinct on (i.batch_id, i.run_id) i.batch_id, i.place
+  from enrichment.batch_runs i
+  join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+  where i.tenant_id = $1 and i.batch_id = any($2::uuid[]) and i.run_id = any($4::uuid[])
+    and r.ended_at is not null and not exists (
+      select from enrichment.batch_runs c
+      where c.tenant_id = $1 and c.batch_id = i.batch_id and c.run_id = i.run_id
+        and c.end_order is not null)
+  order by i.batch_id, i.run_id, i.place
+),
+counted as (
+  update enrichment.batch_runs i set end_order = e.end_order
+  from (
+    select e.batch_id, e.place, row_number() over (partition by e.batch_id order by e.place) + coalesce((
+      select max(c.end_order) from enrichment.batch_runs c
+      where c.tenant_id = $1 and c.batch_id = e.batch_id and c.end_order is not null), 0) as end_order
+    from ended e) e
+  where i.tenant_id = $1 and i.batch_id = e.batch_id and i.place = e.place
+)
 update enrichment.batches b set ended_at = $3
 where b.tenant_id = $1 and b.batch_id = any($2::uuid[]) and b.closed_at is not null
   and b.ended_at is null and not exists (
@@ -429,10 +454,117 @@ returning greatest(0, extract(epoch from
 -- A run with its steps and its cost.
 select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
   r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
+  r.traceparent,
   (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
    where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
   array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
 from enrichment.runs r where r.tenant_id = $1 and r.run_id = $2
+
+-- name: list_runs
+-- A page of runs, newest first, beyond the cursor ($2, $3); a filter that is null does not narrow. To be
+-- planned for its values: $4, a prospect, chooses the index.
+select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
+  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
+  r.traceparent,
+  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
+   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+from enrichment.runs r
+where r.tenant_id = $1 and ($4::uuid is null or r.prospect_id = $4)
+  and ($2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid))
+  and ($5::text[] is null or r.status = any($5))
+  and ($6::text is null or $6 = any(r.missing))
+  and ($7::text is null or exists (
+    select from enrichment.steps s
+    where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $7))
+  and ($8::timestamptz is null or r.created_at >= $8)
+  and ($9::timestamptz is null or r.created_at < $9)
+order by r.created_at desc, r.run_id desc
+limit $10
+
+-- name: list_runs_of_batch
+-- A page of a batch's runs ($11), as list_runs gives them.
+select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
+  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
+  r.traceparent,
+  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
+   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+from (
+  select distinct run_id from enrichment.batch_runs where tenant_id = $1 and batch_id = $11) b
+join enrichment.runs r on r.tenant_id = $1 and r.run_id = b.run_id
+where ($4::uuid is null or r.prospect_id = $4)
+  and ($2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid))
+  and ($5::text[] is null or r.status = any($5))
+  and ($6::text is null or $6 = any(r.missing))
+  and ($7::text is null or exists (
+    select from enrichment.steps s
+    where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $7))
+  and ($8::timestamptz is null or r.created_at >= $8)
+  and ($9::timestamptz is null or r.created_at < $9)
+order by r.created_at desc, r.run_id desc
+limit $10
+
+-- name: batch_progress
+-- How far a batch has come, counted by its places; what its runs have spent, each once.
+select b.batch_id, b.created_at, b.closed_at, coalesce(p.last_ended_at, b.created_at) as last_at, p.*,
+  c.cost_micros
+from enrichment.batches b
+cross join lateral (
+  select count(*) as total, max(coalesce(r.ended_at, r.created_at)) as last_ended_at,
+    count(*) filter (where r.status = 'pending') as pending,
+    count(*) filter (where r.status = 'in_progress') as in_progress,
+    count(*) filter (where r.status = 'complete') as complete,
+    count(*) filter (where r.status = 'failed') as failed,
+    count(*) filter (where r.status = 'cancelled') as cancelled
+  from enrichment.batch_runs i
+  join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+  where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id
+) p
+cross join lateral (
+  select coalesce(sum(s.cost_micros), 0)::bigint as cost_micros from enrichment.steps s
+  where s.tenant_id = b.tenant_id and s.run_id in (
+    select run_id from enrichment.batch_runs i
+    where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id)
+) c
+where b.tenant_id = $1 and b.batch_id = $2
+
+-- name: list_ended_in_batch
+-- The runs of a batch that have ended, in the order of their ends, beyond $3.
+select i.end_order, r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority,
+  r.version, r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at,
+  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
+   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+from enrichment.batch_runs i
+join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+where i.tenant_id = $1 and i.batch_id = $2 and i.end_order > $3
+order by i.end_order
+limit $4
+
+-- name: list_attempts
+-- A run's calls, in the order in which they left.
+select source, attempt, status, lookup, error_class, reason, source_request_id, cost_micros, started_at,
+  ended_at, queue_wait_ms, breaker_wait_ms, limiter_wait_ms, worker
+from enrichment.attempts where tenant_id = $1 and run_id = $2
+order by started_at, source, attempt
+
+-- name: list_prospects
+-- A page of prospects, newest first, beyond the cursor ($2, $3), with the steps of each one's newest run; a
+-- filter that is null does not narrow. To be planned for its values.
+select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_public_company,
+  p.company_cik, p.enrichment_status, p.last_enriched_at, p.run_id, p.created_at,
+  array(select s from enrichment.steps s where s.tenant_id = p.tenant_id and s.run_id = p.run_id) as steps
+from enrichment.prospects p
+where p.tenant_id = $1
+  and ($2::timestamptz is null or (p.created_at, p.prospect_id) < ($2, $3::uuid))
+  and ($4::text[] is null or p.enrichment_status = any($4))
+  and ($6::text is null or case when $5::text is null
+    then exists (select from jsonb_each_text(p.enrichment_source_status) s where s.value = $6)
+    else p.enrichment_source_status ->> $5 = $6 end)
+  and ($7::timestamptz is null or p.last_enriched_at is null or p.last_enriched_at < $7)
+order by p.created_at desc, p.prospect_id desc
+limit $8
 
 -- name: get_prospect
 -- A prospect with all that was found.

@@ -249,6 +249,7 @@ def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
         for name, each in json.loads(row["sources"]).items()
     }
     plain = {n: row[n] for n in Policy.__slots__ if n not in ("contact_lookups", "sources")}
+    plain |= {name: getattr(default, name) for name, value in plain.items() if value is None}
     return Policy(contact_lookups=tuple(row["contact_lookups"]), sources=sources, **plain)
 
 
@@ -266,7 +267,9 @@ async def end_batches(
     """End the batches whose last run is among those that ended; return (batch, user)."""
     locked = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
     batch_ids = [row["batch_id"] for row in locked]
-    rows = await connection.fetch(SQL.end_batches, tenant_id, batch_ids, now) if batch_ids else []
+    if not batch_ids:
+        return []
+    rows = await connection.fetch(SQL.end_batches, tenant_id, batch_ids, now, run_ids)
     return [(row["batch_id"], row["user_id"]) for row in rows]
 
 

@@ -13,7 +13,7 @@ from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.enrichment import events
-from services.enrichment.api import SCOPES, EnrichmentApi
+from services.enrichment.api import CHECK_THEMSELVES, SCOPES, EnrichmentApi
 from services.enrichment.breakers import Breakers
 from services.enrichment.execution import Ask
 from services.enrichment.execution import Tools as WorkTools
@@ -88,6 +88,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         add_to=lambda server: grpc_api.add_EnrichmentServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["EnrichmentService"].full_name,
         scopes=SCOPES,
+        check_themselves=CHECK_THEMSELVES,
         handlers=events.handlers(intake),
         loops=(worker.run,),
         close=(http.aclose, claude.close),
