@@ -33,6 +33,8 @@ from services.enrichment.suppression import Hasher, Key
 SQL = Queries(Path(__file__).parent / "queries.sql")
 GENERIC: Plans = "force_generic_plan"
 """The statements take lists as JSON: no value makes one plan better than another."""
+ANONYMOUS = UUID(int=0)
+"""Who has asked, once the user has been erased."""
 COLUMNS = {
     SourceName.CONTACTOUT: "contact_data",
     SourceName.EXA: "web_data",
@@ -225,15 +227,23 @@ async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) 
 async def open_gate(
     connection: Connection, tenant_id: UUID, day: date, keys: Sequence[Key], default: Policy
 ) -> tuple[Policy, Mapping[str, int], frozenset[bytes]]:
+    """Look at the gate; where a budget of the day limits, hold the day's spending still."""
+    found = await look_at_gate(connection, tenant_id, day, keys, default)
+    if found[0].has_day_budget:
+        await connection.fetchval(SQL.lock_day, tenant_id, day)
+        found = await look_at_gate(connection, tenant_id, day, keys, default)
+    return found
+
+
+async def look_at_gate(
+    connection: Connection, tenant_id: UUID, day: date, keys: Sequence[Key], default: Policy
+) -> tuple[Policy, Mapping[str, int], frozenset[bytes]]:
     """Return a tenant's policy, what it has committed today, and which keys are suppressed."""
     digests = [key.digest for key in keys]
     row = await connection.fetchrow(SQL.open_gate, tenant_id, day, digests)
-    policy = policy_of(row, default)
-    if policy.has_day_budget:
-        await connection.fetchval(SQL.lock_day, tenant_id, day)
-        row = await connection.fetchrow(SQL.open_gate, tenant_id, day, digests)
     assert row is not None  # noqa: S101 -- the statement always gives a row
-    return policy, json.loads(row["committed"] or "{}"), frozenset(row["suppressed"])
+    committed, suppressed = json.loads(row["committed"] or "{}"), frozenset(row["suppressed"])
+    return policy_of(row, default), committed, suppressed
 
 
 def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
