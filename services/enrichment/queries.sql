@@ -712,7 +712,8 @@ where p.tenant_id = $1
   and ($4::text[] is null or p.enrichment_status = any($4))
   and ($6::text is null or case when $5::text is null
     then exists (select from jsonb_each_text(p.enrichment_source_status) s where s.value = $6)
-    else p.enrichment_source_status ->> $5 = $6 end)
+    -- In coalesce the planner takes half to match; else it takes few, and reads and sorts all.
+    else coalesce(p.enrichment_source_status ->> $5 = $6, false) end)
   and ($7::timestamptz is null or p.last_enriched_at is null or p.last_enriched_at < $7)
 order by p.created_at desc, p.prospect_id desc
 limit $8
