@@ -41,7 +41,7 @@ async def test_the_failed_sources_are_asked_anew_as_a_batch(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
     await sandbox_desk.order("contactout", "status", value=401, times=2)
-    failed = [await finished(enrichment, ours, name=f"Ada {n}") for n in range(2)]
+    failed = [await finished(enrichment, ours, name=f"Ada {n}") for n in ("Byron", "King")]
     await finished(enrichment, ours)
     answer = await replay(enrichment, ours, missing="contactout")
     assert (answer.matched, answer.replayed) == (2, 2)
