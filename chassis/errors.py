@@ -5,6 +5,7 @@ Refusal                 the caller can do something about it
 ├── Unauthenticated     UNAUTHENTICATED, no token or a bad one
 ├── PermissionDenied    PERMISSION_DENIED, a good token without the scope
 ├── NotFound            NOT_FOUND, also for what belongs to another tenant
+├── FailedPrecondition  FAILED_PRECONDITION, not in the state that things are in now
 ├── ResourceExhausted   RESOURCE_EXHAUSTED, too much at once; its metadata say how to go on
 └── Unavailable         UNAVAILABLE, try again
 
@@ -112,6 +113,12 @@ class NotFound(Refusal):
     """There is no such thing for this tenant."""
 
     code = grpc.StatusCode.NOT_FOUND
+
+
+class FailedPrecondition(Refusal):
+    """It cannot be done in the state that things are in; something else must happen first."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class ResourceExhausted(Refusal):

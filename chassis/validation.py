@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from protovalidate import Validator
 
-from chassis.errors import FieldViolation
+from chassis.clock import to_datetime
+from chassis.errors import FieldViolation, InvalidArgument
 
 _VALIDATOR = Validator()
 
@@ -16,6 +20,14 @@ def violations_of(message: Message) -> list[FieldViolation]:
         FieldViolation(_path(found.proto.field), found.proto.rule_id, found.proto.message)
         for found in _VALIDATOR.collect_violations(message)
     ]
+
+
+def parse_time(field: str, moment: Timestamp) -> datetime:
+    """Return a moment of a request, or refuse one that the calendar does not have."""
+    try:
+        return to_datetime(moment)
+    except (ValueError, OverflowError):
+        raise InvalidArgument.field(field, "timestamp", "must be a valid time") from None
 
 
 def _path(field: object) -> str:

@@ -37,7 +37,8 @@ FULL_NAMES = {name: f"prospect.{name}.v1.{name.capitalize()}Service" for name in
 # Below the range (32768 and up) from which the kernel gives outgoing connections their ports.
 PORTS = {"activity": 8401, "enrichment": 8402, "metrics": 8403, "nats": 4222, "sandbox": 8400}
 ALL_SCOPES = (
-    "activity:read activity:write activity:admin enrichment:read enrichment:write metrics:read"
+    "activity:read activity:write activity:admin"
+    " enrichment:read enrichment:write enrichment:admin enrichment:operate metrics:read"
 )
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0

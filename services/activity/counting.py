@@ -13,11 +13,11 @@ from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
+from chassis.tokens import Tokens
 from services.activity import store
 from services.activity.batch import ACTION_NUMBERS
 from services.activity.filters import Filter, parse_filter, refusing_bad_metadata
 from services.activity.store import Group, Grouping
-from services.activity.tokens import Tokens
 from services.activity.tools import Tools
 
 DEFAULT_GROUPS = 1_000

@@ -15,6 +15,7 @@ from chassis.clock import to_timestamp
 from chassis.database import Connection, tenant_snapshot
 from chassis.errors import InvalidArgument, NotFound, Unavailable
 from chassis.server import Context
+from chassis.validation import parse_time
 from services.activity import checkpoint, merkle, store, tree
 from services.activity.batch import time_of_id
 from services.activity.checkpoint import NoteError
@@ -22,7 +23,7 @@ from services.activity.findings import Finding, Kind
 from services.activity.merkle import Range
 from services.activity.retention import tenant_kept_since
 from services.activity.store import FIRST, LAST, SQL
-from services.activity.tools import Tools, parse_time
+from services.activity.tools import Tools
 from services.activity.tree import Tree, TreeBroken
 from services.activity.verification import Progress, Question, Verification
 

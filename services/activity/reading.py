@@ -11,13 +11,14 @@ from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
 from chassis.server import Context
+from chassis.tokens import Tokens
+from chassis.validation import parse_time
 from services.activity import store
 from services.activity.batch import time_of_id
 from services.activity.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
 from services.activity.messages import activity_of, add_entries
 from services.activity.store import Cursor
-from services.activity.tokens import Tokens
-from services.activity.tools import Tools, parse_time
+from services.activity.tools import Tools
 
 DEFAULT_PAGE = 100
 _SECOND = 1_000_000

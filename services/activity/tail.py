@@ -15,12 +15,12 @@ from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument, ResourceExhausted
 from chassis.server import Context
+from chassis.tokens import Tokens
 from services.activity import store
 from services.activity.batch import ACTIONS
 from services.activity.feed import STREAM, Feed, Told, TooSlow
 from services.activity.filters import Filter, parse_filter
 from services.activity.messages import add_entries
-from services.activity.tokens import Tokens
 from services.activity.tools import Tools
 
 MOST_KEYS = 1_000

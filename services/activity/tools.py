@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from google.protobuf.timestamp_pb2 import Timestamp
 from nats.aio.client import Client
 
-from chassis.clock import Clock, to_datetime
+from chassis.clock import Clock
 from chassis.database import Pool
-from chassis.errors import InvalidArgument
 from chassis.outbox import Relay
 from services.activity.partitions import Partitions
 from services.activity.recorder import Recorder
@@ -38,11 +36,3 @@ class Tools:
     log_keys: tuple[Ed25519PublicKey, ...]
     # A verification holds a connection for as long as it takes: two at a time leave others some.
     verifying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-
-
-def parse_time(field: str, moment: Timestamp) -> datetime:
-    """Return a moment of a request, or refuse one that the calendar does not have."""
-    try:
-        return to_datetime(moment)
-    except (ValueError, OverflowError):
-        raise InvalidArgument.field(field, "timestamp", "must be a valid time") from None

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 
+from services.enrichment.batching import Batching
 from services.enrichment.controlling import Controlling
+from services.enrichment.erasing import Erasing
+from services.enrichment.estimating import Estimating
+from services.enrichment.listing import Listing
+from services.enrichment.operating import Operating
+from services.enrichment.policing import Policing
 from services.enrichment.reading import Reading
+from services.enrichment.replaying import Replaying
 from services.enrichment.requesting import Requesting
+from services.enrichment.suppressing import Suppressing
 from services.enrichment.tools import Tools
 from services.enrichment.watching import Watching
 
@@ -31,13 +39,23 @@ SCOPES = {
     "Suppress": "enrichment:admin",
     "Unsuppress": "enrichment:admin",
 }
+# Its chunks are checked request by request, so that the good ones can stand.
+CHECK_THEMSELVES = frozenset({"BatchRequestEnrichments"})
 
 
 class EnrichmentApi(
     Requesting,
     Reading,
     Watching,
+    Batching,
+    Listing,
     Controlling,
+    Replaying,
+    Estimating,
+    Operating,
+    Policing,
+    Suppressing,
+    Erasing,
     grpc_api.EnrichmentServiceServicer,
 ):
     """Serves the prospects of the tenant in the token."""

@@ -121,6 +121,10 @@ class Breakers:
             return Denial(StepStatus.CIRCUIT_OPEN, reason, until)
         return None
 
+    def failures(self, source: SourceName) -> int:
+        """Return how many failures in a row this replica has seen."""
+        return int(self._counters[source].fail_counter)
+
     def is_closed(self, source: SourceName) -> bool:
         """Whether a call needs no admission."""
         return self._states[source].state == "closed"

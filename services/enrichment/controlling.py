@@ -1,16 +1,22 @@
-"""CancelRun."""
+"""CancelRun and RetrySource: steer a run that is under way."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
+import asyncpg
 from prospect.enrichment.v1 import runs_pb2 as pb
 
-from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.auth import Caller, current_caller
+from chassis.database import Connection, tenant_transaction
+from chassis.errors import FailedPrecondition
 from chassis.server import Context
-from services.enrichment.store import SQL
-from services.enrichment.tools import Tools
+from services.enrichment import history
+from services.enrichment.findings import SourceName
+from services.enrichment.request import Request
+from services.enrichment.run import CLAUDE
+from services.enrichment.store import SQL, subject_of
+from services.enrichment.tools import Tools, found
 
 
 class Controlling:
@@ -25,8 +31,57 @@ class Controlling:
         """End a run; a call that is out is waited for."""
         tenant_id, run_id = current_caller().tenant_id, UUID(request.run_id)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            await connection.execute(SQL.request_cancel, tenant_id, run_id, self._tools.clock())
-        await self._tools.hints.cancel(run_id)
-        await self._tools.hints.work()
+            now = self._tools.clock()
+            cancelled = await connection.fetchval(SQL.request_cancel, tenant_id, run_id, now)
+        if cancelled:  # a hint knows no tenants: it goes out for what is the caller's only
+            await self._tools.hints.cancel(run_id)
+            await self._tools.hints.work()
         run = await self._tools.run_message(tenant_id, run_id)
         return pb.CancelRunResponse(run=run)
+
+    async def RetrySource(
+        self, request: pb.RetrySourceRequest, context: Context
+    ) -> pb.RetrySourceResponse:
+        """Ask a source again: in the run under way where it waits there, else in a new run."""
+        caller, source = current_caller(), SourceName(request.source)
+        tenant_id, prospect_id = caller.tenant_id, UUID(request.prospect_id)
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            row = await connection.fetchrow(SQL.lock_prospects, tenant_id, [prospect_id])
+            prospect = found(row, "prospect", request.prospect_id)
+            flying = await connection.fetchrow(SQL.find_runs_in_flight, tenant_id, [prospect_id])
+            if flying:
+                await self._hurry(connection, tenant_id, flying["run_id"], source)
+            elif source is CLAUDE:
+                await connection.execute(SQL.forget_memo, tenant_id, prospect_id)
+        if flying:
+            run_id = flying["run_id"]
+            await self._tools.hints.again(run_id, source)
+            await self._tools.hints.work()
+        else:
+            wanted = ask_again(caller, prospect, [source])
+            run_id = (await self._tools.intake.accept(wanted)).run_id
+        return pb.RetrySourceResponse(run=await self._tools.run_message(tenant_id, run_id))
+
+    async def _hurry(
+        self, connection: Connection, tenant_id: UUID, run_id: UUID, source: SourceName
+    ) -> None:
+        _, steps = found(await history.get_run(connection, tenant_id, run_id), "run", run_id)
+        if steps[source].ended:
+            text = (
+                f"{source.value} is {steps[source].status.value} in run {run_id}, which is still "
+                "under way; retry when the run has ended"
+            )
+            raise FailedPrecondition(text, reason="RUN_UNDER_WAY")
+        now = self._tools.clock()
+        await connection.execute(SQL.hurry_step, tenant_id, run_id, source.value, now)
+
+
+def ask_again(caller: Caller, prospect: asyncpg.Record, sources: list[SourceName]) -> Request:
+    """Return the request that asks these sources anew, and sums up what they and others found."""
+    return Request(
+        tenant_id=caller.tenant_id,
+        user_id=caller.user_id,
+        prospect_id=prospect["prospect_id"],
+        subject=subject_of(prospect),
+        sources=tuple({**dict.fromkeys(sources), CLAUDE: None}),
+    )

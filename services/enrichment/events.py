@@ -1,19 +1,26 @@
-"""What the enrichment service does with events: a request on NATS is taken in like an RPC."""
+"""What the enrichment service does with events: one function an event."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
+from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.enrichment.v1 import events_pb2
 
+from chassis import inbox
 from chassis.consumer import Handler, IncomingEvent
+from chassis.database import Pool, tenant_transaction
+from chassis.errors import InvalidArgument
 from services import topology
+from services.enrichment.erasing import forget_user
+from services.enrichment.hints import Hints
 from services.enrichment.intake import Intake
 from services.enrichment.requesting import request_of
 
 
-def handlers(intake: Intake) -> Sequence[Handler[events_pb2.EnrichmentRequested]]:
+def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]:
     """Return the handlers, one a consumer."""
 
     async def request(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
@@ -22,4 +29,22 @@ def handlers(intake: Intake) -> Sequence[Handler[events_pb2.EnrichmentRequested]
         tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
         await intake.accept(request_of(message, tenant_id, user_id, request_id=event.event_id))
 
-    return (Handler(topology.ENRICH_REQUESTED, events_pb2.EnrichmentRequested, request),)
+    async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
+        """Forget who asked, in the tables, in what workers have in hand, and in what they told."""
+        message = event.message
+        if not event.subject.endswith(f".{message.tenant_id}"):
+            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
+        tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
+        async with tenant_transaction(pool, tenant_id) as connection:
+            await forget_user(connection, tenant_id, user_id)
+        await hints.forget(user_id)
+        async with tenant_transaction(pool, tenant_id) as connection:
+            # What a worker wrote meanwhile; remembered with it, so that a repeat does nothing.
+            consumer = topology.ENRICHMENT_ERASED.name
+            if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
+                await forget_user(connection, tenant_id, user_id)
+
+    return (
+        Handler(topology.ENRICH_REQUESTED, events_pb2.EnrichmentRequested, request),
+        Handler(topology.ENRICHMENT_ERASED, activity_events.UserErased, erase_user),
+    )

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 
@@ -22,6 +23,7 @@ from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceE
 from services.enrichment.gate import Desk
 from services.enrichment.run import (
     CLAUDE,
+    Again,
     Begun,
     Denial,
     Happening,
@@ -31,7 +33,7 @@ from services.enrichment.run import (
     StepStatus,
     Turn,
 )
-from services.enrichment.store import ClaimedRun
+from services.enrichment.store import ANONYMOUS, ClaimedRun
 from services.enrichment.writer import Writer
 
 Ask = Callable[[SourceCall], Awaitable[Answer]]
@@ -70,6 +72,16 @@ class Execution:
         if not self._run.state.cancel_requested:
             self._run.state = replace(self._run.state, cancel_requested=True)
             self._news.set()
+
+    def ask_again(self, source: SourceName) -> None:
+        """Take a turn now: somebody wants a source that waits to be asked."""
+        self._happened.append(Again(source))
+        self._news.set()
+
+    def forget_user(self, user_id: UUID) -> None:
+        """Tell no more of a user who has been erased."""
+        if self._run.user_id == user_id:
+            self._run.user_id = ANONYMOUS
 
     def look(self) -> None:
         """Take a turn now: the process is stopping."""

@@ -78,6 +78,8 @@ class Intake:
         try:
             async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
                 return [*await self.accept_in(connection, group)]
+        except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
+            return await self._commit(tenant_id, group)
         except asyncpg.DataError:
             if len(group) == 1:
                 raise
@@ -87,10 +89,21 @@ class Intake:
         self, batch_id: UUID, requests: Mapping[int, Request]
     ) -> dict[int, Accepted]:
         """Take in requests by their places in a batch; a place that has its run keeps it."""
+        try:
+            accepted = await self._accept_batch(batch_id, requests)
+        except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
+            return await self.accept_batch(batch_id, requests)
+        await self._wake()
+        return accepted
+
+    async def _accept_batch(
+        self, batch_id: UUID, requests: Mapping[int, Request]
+    ) -> dict[int, Accepted]:
         first = next(iter(requests.values()))
         tenant_id, key = first.tenant_id, (first.tenant_id, batch_id)
+        now = self._clock()
         async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
-            await connection.execute(SQL.open_batch, *key, first.user_id, self._clock())
+            await connection.execute(SQL.open_batch, *key, first.user_id, now)
             rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
             accepted = {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
             new = {place: each for place, each in requests.items() if place not in accepted}
@@ -99,7 +112,8 @@ class Intake:
                 accepted |= dict(zip(new, taken, strict=True))
                 run_ids = [accepted[place].run_id for place in new]
                 await connection.execute(SQL.join_batch, *key, list(new), run_ids)
-        await self._wake()
+                if any(each.request_id for each in new.values()):  # it may have ended before
+                    await store.end_batches(connection, tenant_id, run_ids, now)
         return accepted
 
     async def accept_in(

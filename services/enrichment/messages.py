@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from prospect.enrichment.v1 import events_pb2
+from prospect.enrichment.v1 import enrichment_service_pb2, events_pb2, runs_pb2
 from prospect.enrichment.v1 import prospect_pb2 as pb
 
 from chassis.clock import to_timestamp
@@ -23,6 +23,13 @@ from services.enrichment.store import ClaimedRun
 SOURCE = "prospect/enrichment"
 SOURCE_CHANGED = "prospect.source.changed"
 FINDINGS = ("contact_data", "web_data", "insider_data", "ai_summary")
+_PROGRESS_VALUES = (
+    "total", "pending", "in_progress", "complete", "failed", "cancelled", "cost_micros",
+)  # fmt: skip
+_ATTEMPT_VALUES = (
+    "source", "attempt", "lookup", "error_class", "reason", "source_request_id", "cost_micros",
+    "queue_wait_ms", "breaker_wait_ms", "limiter_wait_ms", "worker",
+)  # fmt: skip
 
 
 def run_status(status: str) -> pb.EnrichmentStatus.ValueType:
@@ -80,8 +87,8 @@ def run_message(run: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Run
 
 
 def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Prospect:
-    """Return a prospect as a message; the findings' JSON has the messages' own field names."""
-    message = pb.Prospect(
+    """Return a prospect as a message, without what was found."""
+    return pb.Prospect(
         prospect_id=str(row["prospect_id"]),
         name=row["name"],
         email=row["email"],
@@ -95,10 +102,33 @@ def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> p
         enrichment_source_status=steps_in_order(steps),
         run_id=str(row["run_id"] or ""),
     )
+
+
+def add_findings(message: pb.Prospect, row: asyncpg.Record) -> None:
+    """Add what was found; its JSON has the messages' own field names."""
     for field in FINDINGS:
         if row[field] is not None:
             json_format.ParseDict(json.loads(row[field]), getattr(message, field))
-    return message
+
+
+def progress_message(row: asyncpg.Record) -> enrichment_service_pb2.BatchProgress:
+    """Return how far a batch has come as a message."""
+    return enrichment_service_pb2.BatchProgress(
+        batch_id=str(row["batch_id"]),
+        created_at=to_timestamp(row["created_at"]),
+        **{name: row[name] for name in _PROGRESS_VALUES},
+    )
+
+
+def attempt_message(row: asyncpg.Record, traceparent: str) -> runs_pb2.Attempt:
+    """Return a call to a source as a message; it belongs to its run's trace."""
+    return runs_pb2.Attempt(
+        status=runs_pb2.AttemptStatus.Value(f"ATTEMPT_STATUS_{row['status'].upper()}"),
+        started_at=to_timestamp(row["started_at"]),
+        ended_at=to_timestamp(row["ended_at"]),
+        trace_id=traceparent[3:35],
+        **{name: row[name] for name in _ATTEMPT_VALUES},
+    )
 
 
 def progressed(run: ClaimedRun, steps: Sequence[Step]) -> OutgoingEvent:

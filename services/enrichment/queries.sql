@@ -108,6 +108,10 @@ from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
 insert into enrichment.batches (tenant_id, batch_id, user_id, created_at) values ($1, $2, $3, $4)
 on conflict do nothing
 
+-- name: get_batch
+-- Whose a batch is, and whether it is closed.
+select user_id, closed_at from enrichment.batches where tenant_id = $1 and batch_id = $2
+
 -- name: find_batch_places
 -- Which places of a batch have a run already.
 select b.place, b.run_id, r.prospect_id
@@ -363,7 +367,28 @@ order by batch_id
 for update
 
 -- name: end_batches
--- End the batches that are closed and whose every run has ended.
+-- Count the ends of runs ($4) in their batches, and end the batches that are closed and whose every run has
+-- ended. The batches are locked.
+with ended as (
+  select distinct on (i.batch_id, i.run_id) i.batch_id, i.place
+  from enrichment.batch_runs i
+  join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+  where i.tenant_id = $1 and i.batch_id = any($2::uuid[]) and i.run_id = any($4::uuid[])
+    and r.ended_at is not null and not exists (
+      select from enrichment.batch_runs c
+      where c.tenant_id = $1 and c.batch_id = i.batch_id and c.run_id = i.run_id
+        and c.end_order is not null)
+  order by i.batch_id, i.run_id, i.place
+),
+counted as (
+  update enrichment.batch_runs i set end_order = e.end_order
+  from (
+    select e.batch_id, e.place, row_number() over (partition by e.batch_id order by e.place) + coalesce((
+      select max(c.end_order) from enrichment.batch_runs c
+      where c.tenant_id = $1 and c.batch_id = e.batch_id and c.end_order is not null), 0) as end_order
+    from ended e) e
+  where i.tenant_id = $1 and i.batch_id = e.batch_id and i.place = e.place
+)
 update enrichment.batches b set ended_at = $3
 where b.tenant_id = $1 and b.batch_id = any($2::uuid[]) and b.closed_at is not null
   and b.ended_at is null and not exists (
@@ -425,16 +450,275 @@ where source = $1 and next_free_at < clock_timestamp() + $4::interval
 returning greatest(0, extract(epoch from
   next_free_at - $2::int * $3::interval - clock_timestamp()))::float8
 
+-- name: source_day
+-- A tenant's calls since $2, by source; the median is of those whose answer came.
+select source, count(*) as calls, count(*) filter (where status = 'failed') as failed,
+  count(*) filter (where status = 'uncertain') as uncertain,
+  coalesce(percentile_cont(0.5) within group (order by extract(epoch from ended_at - started_at) * 1000)
+    filter (where status in ('complete', 'not_found', 'failed')), 0)::float8 as median_ms
+from enrichment.attempts where tenant_id = $1 and started_at >= $2
+group by source
+
+-- What a tenant allows ----------------------------------------------------------------------------
+
+-- name: add_policy
+-- Make a tenant's policy, of the deployment's defaults, where it has none.
+insert into enrichment.policies (tenant_id) values ($1) on conflict do nothing
+
+-- name: lock_policy
+-- Hold a tenant's policy still until it is changed.
+select is_stopped, contact_lookups, ask_paid_again, run_budget_micros, day_budget_micros,
+  most_runs_at_once, weight, debounce_seconds, sources
+from enrichment.policies where tenant_id = $1
+for update
+
+-- name: save_policy
+-- Change a tenant's policy.
+update enrichment.policies set
+  is_stopped = $2, contact_lookups = $3, ask_paid_again = $4, run_budget_micros = $5,
+  day_budget_micros = $6, most_runs_at_once = $7, weight = $8, debounce_seconds = $9, sources = $10,
+  updated_at = $11
+where tenant_id = $1
+
+-- name: suppress
+-- Put keys on a tenant's suppression list; returns those that are new.
+insert into enrichment.suppressions (tenant_id, digest, kind, reason, created_at)
+select $1, k.digest, k.kind, $4, $5 from unnest($2::bytea[], $3::text[]) as k (digest, kind)
+order by k.digest
+on conflict do nothing
+returning digest
+
+-- name: unsuppress
+-- Take keys off a tenant's suppression list.
+delete from enrichment.suppressions where tenant_id = $1 and digest = any($2::bytea[])
+returning digest
+
+-- Erasing and forgetting --------------------------------------------------------------------------
+
+-- name: runs_of_prospect
+-- The runs of a prospect.
+select run_id from enrichment.runs where tenant_id = $1 and prospect_id = $2
+
+-- name: hold_relay
+-- Wait until no event is being published, and let none be until this transaction ends.
+select pg_advisory_xact_lock(hashtext('outbox'), hashtext(current_schema()))
+
+-- name: delete_events
+-- Delete the pending events of a prospect ($2): each has its id in its body.
+delete from enrichment.outbox where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0
+returning event_id
+
+-- name: delete_prospect
+-- Delete a prospect, and with it its runs, their steps, attempts and places in batches.
+delete from enrichment.prospects where tenant_id = $1 and prospect_id = $2
+
+-- name: add_erasure
+-- Keep the receipt of an erasure.
+insert into enrichment.erasures (
+  tenant_id, receipt_id, prospect_id, user_id, erased_at, run_count, event_count)
+values ($1, $2, $3, $4, $5, $6, $7)
+returning receipt_id, erased_at, run_count, event_count
+
+-- name: get_erasure
+-- The newest receipt for a prospect.
+select receipt_id, erased_at, run_count, event_count
+from enrichment.erasures where tenant_id = $1 and prospect_id = $2
+order by erased_at desc limit 1
+
+-- name: anonymise_runs
+-- Give a user's runs to another; prospects before runs, in order, as turns lock them.
+with locked as (
+  select r.run_id from enrichment.runs r
+  join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
+  where r.tenant_id = $1 and r.user_id = $2
+  order by p.prospect_id
+  for update of p, r
+)
+update enrichment.runs r set user_id = $3
+from locked l where r.tenant_id = $1 and r.run_id = l.run_id
+
+-- name: anonymise_batches
+-- Give a user's batches to another.
+update enrichment.batches set user_id = $3 where tenant_id = $1 and user_id = $2
+
+-- name: anonymise_erasures
+-- Give a user's receipts to another.
+update enrichment.erasures set user_id = $3 where tenant_id = $1 and user_id = $2
+
+-- name: anonymise_events
+-- Put one id in the place of another in pending events: it is as long, so that the message stays whole.
+update enrichment.outbox set body = overlay(body placing convert_to($3, 'UTF8')
+  from position(convert_to($2, 'UTF8') in body))
+where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0
+
+-- name: lock_keeping
+-- One replica at a time forgets; false where another does.
+select pg_try_advisory_xact_lock(hashtext('enrichment.keeping'))
+
+-- name: tenants_with_history
+-- The tenants that have runs which ended before $1 (as enrichment_keeper).
+select distinct tenant_id from enrichment.runs where not open and ended_at < $1
+
+-- name: forget_runs
+-- Delete a piece of a tenant's runs that ended before $2 and are not their prospect's newest; returns how
+-- many it had.
+with piece as (
+  select r.run_id from enrichment.runs r
+  join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
+  where r.tenant_id = $1 and r.created_at < $2 and r.ended_at < $2 and not r.open
+    and p.run_id is distinct from r.run_id
+  limit $3
+),
+gone as (
+  delete from enrichment.runs r using piece
+  where r.tenant_id = $1 and r.run_id = piece.run_id
+  returning r.run_id
+)
+select count(*) from gone
+
+-- name: forget_batches
+-- Delete a tenant's batches that were made before $2 and have no run under way.
+delete from enrichment.batches b
+where b.tenant_id = $1 and b.created_at < $2 and not exists (
+  select from enrichment.batch_runs i
+  join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+  where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id and r.ended_at is null)
+
+-- name: forget_request_ids
+-- Delete a piece of the request ids that were taken before $1 and whose run is gone, or ended before $2 (as
+-- enrichment_keeper); returns how many it had.
+with piece as (
+  select q.tenant_id, q.request_id from enrichment.requests q
+  where q.created_at < $1 and not exists (
+    select from enrichment.runs r
+    where r.tenant_id = q.tenant_id and r.run_id = q.run_id and (r.ended_at is null or r.ended_at >= $2))
+  limit $3
+),
+gone as (
+  delete from enrichment.requests q using piece
+  where q.tenant_id = piece.tenant_id and q.request_id = piece.request_id
+  returning q.request_id
+)
+select count(*) from gone
+
 -- Reading -----------------------------------------------------------------------------------------
 
 -- name: get_run
 -- A run with its steps and its cost.
 select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
   r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
+  r.traceparent,
   (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
    where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
   array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
 from enrichment.runs r where r.tenant_id = $1 and r.run_id = $2
+
+-- name: list_runs
+-- A page of runs, newest first, beyond the cursor ($2, $3); a filter that is null does not narrow. To be
+-- planned for its values: $4, a prospect, chooses the index.
+select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
+  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
+  r.traceparent,
+  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
+   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+from enrichment.runs r
+where r.tenant_id = $1 and ($4::uuid is null or r.prospect_id = $4)
+  and ($2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid))
+  and ($5::text[] is null or r.status = any($5))
+  and ($6::text is null or $6 = any(r.missing))
+  and ($7::text is null or exists (
+    select from enrichment.steps s
+    where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $7))
+  and ($8::timestamptz is null or r.created_at >= $8)
+  and ($9::timestamptz is null or r.created_at < $9)
+order by r.created_at desc, r.run_id desc
+limit $10
+
+-- name: list_runs_of_batch
+-- A page of a batch's runs ($11), as list_runs gives them.
+select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
+  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
+  r.traceparent,
+  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
+   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+from (
+  select distinct run_id from enrichment.batch_runs where tenant_id = $1 and batch_id = $11) b
+join enrichment.runs r on r.tenant_id = $1 and r.run_id = b.run_id
+where ($4::uuid is null or r.prospect_id = $4)
+  and ($2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid))
+  and ($5::text[] is null or r.status = any($5))
+  and ($6::text is null or $6 = any(r.missing))
+  and ($7::text is null or exists (
+    select from enrichment.steps s
+    where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $7))
+  and ($8::timestamptz is null or r.created_at >= $8)
+  and ($9::timestamptz is null or r.created_at < $9)
+order by r.created_at desc, r.run_id desc
+limit $10
+
+-- name: batch_progress
+-- How far a batch has come, counted by its places; what its runs have spent, each once.
+select b.batch_id, b.created_at, b.closed_at, coalesce(p.last_ended_at, b.created_at) as last_at, p.*,
+  c.cost_micros
+from enrichment.batches b
+cross join lateral (
+  select count(*) as total, max(coalesce(r.ended_at, r.created_at)) as last_ended_at,
+    count(*) filter (where r.status = 'pending') as pending,
+    count(*) filter (where r.status = 'in_progress') as in_progress,
+    count(*) filter (where r.status = 'complete') as complete,
+    count(*) filter (where r.status = 'failed') as failed,
+    count(*) filter (where r.status = 'cancelled') as cancelled
+  from enrichment.batch_runs i
+  join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+  where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id
+) p
+cross join lateral (
+  select coalesce(sum(s.cost_micros), 0)::bigint as cost_micros from enrichment.steps s
+  where s.tenant_id = b.tenant_id and s.run_id in (
+    select run_id from enrichment.batch_runs i
+    where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id)
+) c
+where b.tenant_id = $1 and b.batch_id = $2
+
+-- name: list_ended_in_batch
+-- The runs of a batch that have ended, in the order of their ends, beyond $3.
+select i.end_order, r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority,
+  r.version, r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at,
+  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
+   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
+  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+from enrichment.batch_runs i
+join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+where i.tenant_id = $1 and i.batch_id = $2 and i.end_order > $3
+order by i.end_order
+limit $4
+
+-- name: list_attempts
+-- A run's calls, in the order in which they left.
+select source, attempt, status, lookup, error_class, reason, source_request_id, cost_micros, started_at,
+  ended_at, queue_wait_ms, breaker_wait_ms, limiter_wait_ms, worker
+from enrichment.attempts where tenant_id = $1 and run_id = $2
+order by started_at, source, attempt
+
+-- name: list_prospects
+-- A page of prospects, newest first, beyond the cursor ($2, $3), with the steps of each one's newest run; a
+-- filter that is null does not narrow. To be planned for its values.
+select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_public_company,
+  p.company_cik, p.enrichment_status, p.last_enriched_at, p.run_id, p.created_at,
+  array(select s from enrichment.steps s where s.tenant_id = p.tenant_id and s.run_id = p.run_id) as steps
+from enrichment.prospects p
+where p.tenant_id = $1
+  and ($2::timestamptz is null or (p.created_at, p.prospect_id) < ($2, $3::uuid))
+  and ($4::text[] is null or p.enrichment_status = any($4))
+  and ($6::text is null or case when $5::text is null
+    then exists (select from jsonb_each_text(p.enrichment_source_status) s where s.value = $6)
+    -- In coalesce the planner takes half to match; else it takes few, and reads and sorts all.
+    else coalesce(p.enrichment_source_status ->> $5 = $6, false) end)
+  and ($7::timestamptz is null or p.last_enriched_at is null or p.last_enriched_at < $7)
+order by p.created_at desc, p.prospect_id desc
+limit $8
 
 -- name: get_prospect
 -- A prospect with all that was found.
@@ -442,7 +726,80 @@ select prospect_id, name, email, linkedin_url, company, title, is_public_company
   enrichment_status, last_enriched_at, contact_data, web_data, insider_data, ai_summary, run_id
 from enrichment.prospects where tenant_id = $1 and prospect_id = $2
 
+-- Steering ----------------------------------------------------------------------------------------
+
+-- name: hurry_step
+-- Let a step that waits be asked at once. A worker that has the run in hand and no call out loses it, so
+-- that the next one reads the step anew; one that has a call out is told.
+with step as (
+  update enrichment.steps set status = 'pending', reason = '', next_attempt_at = null
+  where tenant_id = $1 and run_id = $2 and source = $3 and next_attempt_at is not null
+    and status in ('pending', 'parked', 'circuit_open')
+  returning run_id
+),
+busy as (
+  select exists (
+    select from enrichment.steps
+    where tenant_id = $1 and run_id = $2 and status = 'in_progress') as yes
+)
+update enrichment.runs r set
+  wake_at = $4, version = r.version + 1, lease_token = case when b.yes then r.lease_token end,
+  lease_expires_at = case when b.yes then r.lease_expires_at end
+from step s, busy b where r.tenant_id = $1 and r.run_id = s.run_id
+
+-- name: forget_memo
+-- Forget what the summary rests on, so that it is made anew.
+update enrichment.prospects set answered = answered #- '{claude,memo}'
+where tenant_id = $1 and prospect_id = $2
+
+-- name: read_known
+-- What is known of prospects, and which of them have a run under way.
+select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_public_company,
+  p.company_cik, p.answered,
+  exists (
+    select from enrichment.runs r
+    where r.tenant_id = p.tenant_id and r.prospect_id = p.prospect_id and r.ended_at is null) as in_flight
+from enrichment.prospects p where p.tenant_id = $1 and p.prospect_id = any($2::uuid[])
+
+-- name: find_replays
+-- The prospects whose newest ended run of a filter ($2 to $8, null does not narrow) has sources that brought
+-- nothing for a reason worth asking again, and have not answered since; not those that have an open run.
+-- matched counts all of them, $9 limits the rows.
+with newest as (
+  select distinct on (r.prospect_id) r.prospect_id, r.run_id, r.created_at
+  from enrichment.runs r
+  where r.tenant_id = $1 and r.ended_at is not null
+    and ($2::uuid is null or r.prospect_id = $2)
+    and ($3::text[] is null or r.status = any($3))
+    and ($4::text is null or $4 = any(r.missing))
+    and ($5::text is null or exists (
+      select from enrichment.steps s
+      where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $5))
+    and ($6::timestamptz is null or r.created_at >= $6)
+    and ($7::timestamptz is null or r.created_at < $7)
+    and ($8::uuid is null or exists (
+      select from enrichment.batch_runs b
+      where b.tenant_id = r.tenant_id and b.run_id = r.run_id and b.batch_id = $8))
+  order by r.prospect_id, r.created_at desc, r.run_id desc
+)
+select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_public_company,
+  p.company_cik, p.answered,
+  f.sources, count(*) over () as matched
+from newest n
+join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = n.prospect_id
+cross join lateral (
+  select array_agg(s.source) as sources from enrichment.steps s
+  where s.tenant_id = $1 and s.run_id = n.run_id and s.status in ('failed', 'budget_denied')
+    and not coalesce((p.answered -> s.source ->> 'at')::timestamptz > s.ended_at, false)
+) f
+where f.sources is not null and not exists (
+  select from enrichment.runs o
+  where o.tenant_id = $1 and o.prospect_id = n.prospect_id and o.open)
+order by n.created_at desc, n.run_id desc
+limit $9
+
 -- name: request_cancel
 -- A run is to be cancelled; one that waits is taken up at once.
 update enrichment.runs set cancel_requested_at = coalesce(cancel_requested_at, $3), wake_at = $3
 where tenant_id = $1 and run_id = $2 and ended_at is null
+returning true

@@ -9,11 +9,10 @@ from prospect.enrichment.v1 import events_pb2
 
 from chassis.auth import current_caller
 from chassis.clock import new_id
-from chassis.errors import InvalidArgument
 from chassis.server import Context
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.request import Priority, Request
-from services.enrichment.tools import Tools
+from services.enrichment.tools import Tools, storable
 
 
 class Requesting:
@@ -60,9 +59,7 @@ def request_of(
 def subject_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Subject:
     """Return whom a request is about, refusing what Postgres cannot hold."""
     for field in ("name", "company", "title", "email", "linkedin_url"):
-        if "\0" in getattr(message, field):
-            text = "must not contain a zero character"
-            raise InvalidArgument.field(field, "string.no_nul", text)
+        storable(field, getattr(message, field))
     return Subject(
         name=message.name,
         company=message.company,

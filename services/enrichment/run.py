@@ -142,7 +142,14 @@ class Held:
     denial: Denial
 
 
-Happening = Returned | Lost | Held
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Somebody wants a source that waits to be asked now."""
+
+    source: SourceName
+
+
+Happening = Returned | Lost | Held | Again
 
 
 class Rules(Protocol):

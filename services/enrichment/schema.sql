@@ -23,7 +23,8 @@ CREATE TABLE enrichment.attempts (
     limiter_wait_ms bigint DEFAULT 0 NOT NULL,
     worker text DEFAULT ''::text NOT NULL,
     CONSTRAINT attempts_status CHECK ((status = ANY (ARRAY['started'::text, 'complete'::text, 'not_found'::text, 'failed'::text, 'uncertain'::text])))
-);
+)
+WITH (fillfactor='80');
 
 ALTER TABLE ONLY enrichment.attempts FORCE ROW LEVEL SECURITY;
 
@@ -33,7 +34,8 @@ CREATE TABLE enrichment.batch_runs (
     tenant_id uuid NOT NULL,
     batch_id uuid NOT NULL,
     place integer NOT NULL,
-    run_id uuid NOT NULL
+    run_id uuid NOT NULL,
+    end_order integer
 );
 
 ALTER TABLE ONLY enrichment.batch_runs FORCE ROW LEVEL SECURITY;
@@ -52,6 +54,20 @@ CREATE TABLE enrichment.batches (
 ALTER TABLE ONLY enrichment.batches FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.batches OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.erasures (
+    tenant_id uuid NOT NULL,
+    receipt_id uuid NOT NULL,
+    prospect_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    erased_at timestamp with time zone NOT NULL,
+    run_count integer NOT NULL,
+    event_count integer NOT NULL
+);
+
+ALTER TABLE ONLY enrichment.erasures FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.erasures OWNER TO enrichment_owner;
 
 CREATE TABLE enrichment.flows (
     tenant_id uuid NOT NULL,
@@ -118,10 +134,10 @@ CREATE TABLE enrichment.policies (
     tenant_id uuid NOT NULL,
     is_stopped boolean DEFAULT false NOT NULL,
     contact_lookups text[] DEFAULT '{linkedin_url,email,name_and_company}'::text[] NOT NULL,
-    ask_paid_again boolean DEFAULT false NOT NULL,
+    ask_paid_again boolean,
     run_budget_micros bigint DEFAULT 0 NOT NULL,
     day_budget_micros bigint DEFAULT 0 NOT NULL,
-    most_runs_at_once integer DEFAULT 32 NOT NULL,
+    most_runs_at_once integer,
     weight integer DEFAULT 1 NOT NULL,
     debounce_seconds integer DEFAULT 0 NOT NULL,
     sources jsonb DEFAULT '{}'::jsonb NOT NULL,
@@ -156,7 +172,8 @@ CREATE TABLE enrichment.prospects (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     answered jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT prospects_enrichment_status CHECK ((enrichment_status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'complete'::text, 'failed'::text])))
-);
+)
+WITH (fillfactor='60');
 
 ALTER TABLE ONLY enrichment.prospects FORCE ROW LEVEL SECURITY;
 
@@ -165,7 +182,7 @@ ALTER TABLE enrichment.prospects OWNER TO enrichment_owner;
 CREATE TABLE enrichment.requests (
     tenant_id uuid NOT NULL,
     request_id uuid NOT NULL,
-    run_id uuid NOT NULL,
+    run_id uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
@@ -200,7 +217,8 @@ CREATE TABLE enrichment.runs (
     cancel_requested_at timestamp with time zone,
     amended_at timestamp with time zone,
     lease_epoch bigint DEFAULT 0 NOT NULL
-);
+)
+WITH (fillfactor='70');
 
 ALTER TABLE ONLY enrichment.runs FORCE ROW LEVEL SECURITY;
 
@@ -266,7 +284,8 @@ CREATE TABLE enrichment.steps (
     parked_at timestamp with time zone,
     CONSTRAINT steps_source CHECK ((source = ANY (ARRAY['contactout'::text, 'exa'::text, 'sec'::text, 'claude'::text]))),
     CONSTRAINT steps_uncertain CHECK (((uncertain_attempts >= 0) AND (uncertain_attempts <= attempts)))
-);
+)
+WITH (fillfactor='60');
 
 ALTER TABLE ONLY enrichment.steps FORCE ROW LEVEL SECURITY;
 
@@ -301,6 +320,9 @@ ALTER TABLE ONLY enrichment.batch_runs
 
 ALTER TABLE ONLY enrichment.batches
     ADD CONSTRAINT batches_pk PRIMARY KEY (tenant_id, batch_id);
+
+ALTER TABLE ONLY enrichment.erasures
+    ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, receipt_id);
 
 ALTER TABLE ONLY enrichment.flows
     ADD CONSTRAINT flows_pk PRIMARY KEY (tenant_id, priority);
@@ -355,7 +377,11 @@ ALTER TABLE ONLY enrichment.virtual_time
 
 CREATE INDEX attempts_of_day ON enrichment.attempts USING btree (tenant_id, started_at);
 
+CREATE INDEX batch_runs_ended ON enrichment.batch_runs USING btree (tenant_id, batch_id, end_order) WHERE (end_order IS NOT NULL);
+
 CREATE INDEX batch_runs_of_run ON enrichment.batch_runs USING btree (tenant_id, run_id);
+
+CREATE INDEX erasures_of_prospect ON enrichment.erasures USING btree (tenant_id, prospect_id, erased_at DESC);
 
 CREATE INDEX ledger_by_day ON enrichment.ledger USING btree (tenant_id, created_at);
 
@@ -363,13 +389,13 @@ CREATE INDEX outbox_in_order ON enrichment.outbox USING btree (outbox_id);
 
 CREATE INDEX prospects_newest ON enrichment.prospects USING btree (tenant_id, created_at DESC, prospect_id DESC);
 
-CREATE INDEX runs_leased ON enrichment.runs USING btree (tenant_id) WHERE (lease_expires_at IS NOT NULL);
+CREATE INDEX runs_leased ON enrichment.runs USING btree (tenant_id) WHERE (lease_token IS NOT NULL);
 
 CREATE INDEX runs_newest ON enrichment.runs USING btree (tenant_id, created_at DESC, run_id DESC);
 
 CREATE INDEX runs_of_prospect ON enrichment.runs USING btree (tenant_id, prospect_id, created_at DESC);
 
-CREATE UNIQUE INDEX runs_one_in_flight ON enrichment.runs USING btree (tenant_id, prospect_id) WHERE (status = ANY (ARRAY['pending'::text, 'in_progress'::text]));
+CREATE UNIQUE INDEX runs_one_in_flight ON enrichment.runs USING btree (tenant_id, prospect_id) WHERE (ended_at IS NULL);
 
 CREATE INDEX runs_open ON enrichment.runs USING btree (tenant_id, turn) INCLUDE (wake_at) WHERE open;
 
@@ -399,6 +425,10 @@ CREATE POLICY batch_runs_of_tenant ON enrichment.batch_runs TO enrichment_app US
 ALTER TABLE enrichment.batches ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY batches_of_tenant ON enrichment.batches TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE enrichment.erasures ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY erasures_of_tenant ON enrichment.erasures TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE enrichment.flows ENABLE ROW LEVEL SECURITY;
 
@@ -467,6 +497,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.batch_runs TO enrichment_a
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.batches TO enrichment_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.erasures TO enrichment_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.flows TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE enrichment.inbox TO enrichment_app;
@@ -475,6 +507,8 @@ GRANT SELECT,INSERT ON TABLE enrichment.ledger TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE enrichment.outbox TO enrichment_app;
 GRANT SELECT,DELETE ON TABLE enrichment.outbox TO enrichment_relay;
+
+GRANT UPDATE(body) ON TABLE enrichment.outbox TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.policies TO enrichment_app;
 
@@ -490,6 +524,8 @@ GRANT DELETE ON TABLE enrichment.requests TO enrichment_keeper;
 GRANT SELECT(tenant_id) ON TABLE enrichment.requests TO enrichment_keeper;
 
 GRANT SELECT(request_id) ON TABLE enrichment.requests TO enrichment_keeper;
+
+GRANT SELECT(run_id) ON TABLE enrichment.requests TO enrichment_keeper;
 
 GRANT SELECT(created_at) ON TABLE enrichment.requests TO enrichment_keeper;
 

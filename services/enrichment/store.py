@@ -33,6 +33,8 @@ from services.enrichment.suppression import Hasher, Key
 SQL = Queries(Path(__file__).parent / "queries.sql")
 GENERIC: Plans = "force_generic_plan"
 """The statements take lists as JSON: no value makes one plan better than another."""
+ANONYMOUS = UUID(int=0)
+"""Who has asked, once the user has been erased."""
 COLUMNS = {
     SourceName.CONTACTOUT: "contact_data",
     SourceName.EXA: "web_data",
@@ -225,14 +227,21 @@ async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) 
 async def open_gate(
     connection: Connection, tenant_id: UUID, day: date, default: Policy
 ) -> tuple[Policy, Mapping[str, int], bool]:
+    """Look at the gate; where a budget of the day limits, hold the day's spending still."""
+    found = await look_at_gate(connection, tenant_id, day, default)
+    if found[0].has_day_budget:
+        await connection.fetchval(SQL.lock_day, tenant_id, day)
+        found = await look_at_gate(connection, tenant_id, day, default)
+    return found
+
+
+async def look_at_gate(
+    connection: Connection, tenant_id: UUID, day: date, default: Policy
+) -> tuple[Policy, Mapping[str, int], bool]:
     """Return a tenant's policy, what it has committed today, and whether it suppresses anybody."""
     row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
-    policy = policy_of(row, default)
-    if policy.has_day_budget:
-        await connection.fetchval(SQL.lock_day, tenant_id, day)
-        row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
     assert row is not None  # noqa: S101 -- the statement always gives a row
-    return policy, json.loads(row["committed"] or "{}"), row["suppresses"]
+    return policy_of(row, default), json.loads(row["committed"] or "{}"), row["suppresses"]
 
 
 async def find_suppressed(
@@ -257,6 +266,7 @@ def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
         for name, each in json.loads(row["sources"]).items()
     }
     plain = {n: row[n] for n in Policy.__slots__ if n not in ("contact_lookups", "sources")}
+    plain |= {name: getattr(default, name) for name, value in plain.items() if value is None}
     return Policy(contact_lookups=tuple(row["contact_lookups"]), sources=sources, **plain)
 
 
@@ -274,7 +284,9 @@ async def end_batches(
     """End the batches whose last run is among those that ended; return (batch, user)."""
     locked = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
     batch_ids = [row["batch_id"] for row in locked]
-    rows = await connection.fetch(SQL.end_batches, tenant_id, batch_ids, now) if batch_ids else []
+    if not batch_ids:
+        return []
+    rows = await connection.fetch(SQL.end_batches, tenant_id, batch_ids, now, run_ids)
     return [(row["batch_id"], row["user_id"]) for row in rows]
 
 

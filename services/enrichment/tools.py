@@ -12,7 +12,7 @@ from prospect.enrichment.v1 import prospect_pb2
 
 from chassis.clock import Clock
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import NotFound
+from chassis.errors import InvalidArgument, NotFound
 from chassis.outbox import Relay
 from services.enrichment import history, messages
 from services.enrichment.breakers import Breakers
@@ -54,3 +54,10 @@ def found(row: T | None, kind: str, key: object) -> T:
     if row is None:
         raise NotFound(f"there is no {kind} {key}", reason=f"{kind.upper()}_NOT_FOUND")
     return row
+
+
+def storable(field: str, text: str) -> str:
+    """Return a text of a request, or refuse one that Postgres cannot hold."""
+    if "\0" in text:
+        raise InvalidArgument.field(field, "string.no_nul", "must not contain a zero character")
+    return text

@@ -13,6 +13,7 @@ from services.enrichment.run import (
     RESEARCH,
     RUN_ENDED,
     WAITING,
+    Again,
     Begun,
     Denial,
     Finish,
@@ -74,6 +75,8 @@ class _Taker:
                     self._lose(self._turn.steps[source], "the reply was lost in a crash")
                 case Held(source, denial):
                     self._deny(self._turn.steps[source], denial)
+                case Again(source):
+                    self._hurry(self._turn.steps[source])
         self._go_on()
         return self._turn
 
@@ -157,6 +160,10 @@ class _Taker:
             self._put(replace(lost, status=StepStatus.PENDING, reason=reason, ready_at=self._now))
         else:
             self._end(lost, StepStatus.FAILED, f"{why}; not asked again, so as not to pay twice")
+
+    def _hurry(self, step: Step) -> None:
+        if step.status in WAITING and step.next_attempt_at:
+            self._put(replace(step, status=StepStatus.PENDING, reason="", next_attempt_at=None))
 
     # -- what follows --------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Who watches a run is woken by its events; the database says what has changed."""
+"""Who watches a run or a batch is woken by events; the database says what has changed."""
 
 from __future__ import annotations
 
@@ -34,25 +34,30 @@ class Watchers:
         await client.subscribe(SUBJECT, cb=self._spread)
 
     @asynccontextmanager
-    async def watching(self, run_id: UUID) -> AsyncIterator[asyncio.Event]:
-        """Give an event that is set whenever the run changes."""
+    async def watching(self, key: UUID) -> AsyncIterator[asyncio.Event]:
+        """Give an event that is set whenever a run changes, or any run of a tenant."""
         woken = asyncio.Event()
-        watchers = self._waiting.setdefault(str(run_id), set())
+        watchers = self._waiting.setdefault(str(key), set())
         watchers.add(woken)
         try:
             yield woken
         finally:
             watchers.discard(woken)
             if not watchers:
-                self._waiting.pop(str(run_id), None)
+                self._waiting.pop(str(key), None)
 
     async def _spread(self, message: Msg) -> None:
-        kind = _TYPES.get(message.subject.split(".")[2])
+        _, _, name, tenant_id = message.subject.split(".")
+        self._tell(tenant_id)
+        kind = _TYPES.get(name)
         if kind is None:
             return
         try:
             run_id = kind.FromString(message.data).run_id
         except DecodeError:
             return
-        for woken in self._waiting.get(run_id, ()):
+        self._tell(run_id)
+
+    def _tell(self, key: str) -> None:
+        for woken in self._waiting.get(key, ()):
             woken.set()

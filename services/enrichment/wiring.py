@@ -13,7 +13,7 @@ from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.enrichment import events
-from services.enrichment.api import SCOPES, EnrichmentApi
+from services.enrichment.api import CHECK_THEMSELVES, SCOPES, EnrichmentApi
 from services.enrichment.breakers import Breakers
 from services.enrichment.execution import Ask
 from services.enrichment.execution import Tools as WorkTools
@@ -21,6 +21,7 @@ from services.enrichment.findings import SourceName
 from services.enrichment.gate import Desk
 from services.enrichment.hints import Hints
 from services.enrichment.intake import Intake
+from services.enrichment.keeping import Keeper
 from services.enrichment.limits import Limits
 from services.enrichment.policy import Policy
 from services.enrichment.settings import Settings
@@ -36,7 +37,7 @@ from services.enrichment.watch import Watchers
 from services.enrichment.worker import Worker
 from services.enrichment.writer import Writer
 
-TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED,))
+TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED, topology.ENRICHMENT_ERASED))
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
@@ -67,6 +68,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     refreshing: list[asyncio.Future[None]] = []
     await desk.breakers.refresh()
     await hints.listen(worker.wake, worker.cancel_run, refresh)
+    await hints.listen_to_callers(worker.ask_again, worker.forget_user)
     intake = Intake(foundation.pool, utc_now, default, wake)
     watchers = Watchers()
     await watchers.listen(foundation.nats)
@@ -88,8 +90,12 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         add_to=lambda server: grpc_api.add_EnrichmentServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["EnrichmentService"].full_name,
         scopes=SCOPES,
-        handlers=events.handlers(intake),
-        loops=(worker.run,),
+        check_themselves=CHECK_THEMSELVES,
+        handlers=events.handlers(foundation.pool, intake, hints),
+        loops=(
+            worker.run,
+            Keeper(foundation.pool, timedelta(days=settings.history_days), utc_now).run,
+        ),
         close=(http.aclose, claude.close),
     )
 

@@ -19,6 +19,7 @@ from chassis.database import role_transaction, tenant_transaction
 from chassis.errors import AWAY
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
+from services.enrichment.findings import SourceName
 from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
@@ -52,6 +53,17 @@ class Worker:
         execution = self._executions.get(run_id)
         if execution:
             execution.cancel_run()
+
+    def ask_again(self, run_id: UUID, source: SourceName) -> None:
+        """Ask a source that waits, where its run is in hand."""
+        execution = self._executions.get(run_id)
+        if execution:
+            execution.ask_again(source)
+
+    def forget_user(self, user_id: UUID) -> None:
+        """Tell no more of a user who has been erased: what is in hand as well."""
+        for execution in self._executions.values():
+            execution.forget_user(user_id)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Claim and drive until told to stop; then let the calls that are out come back."""

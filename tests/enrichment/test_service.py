@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from nats.aio.client import Client
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 from prospect.enrichment.v1 import events_pb2, prospect_pb2
 from pydantic import SecretStr
 
 from chassis import messaging
 from chassis.messaging import OutgoingEvent
 from services import topology
-from services.cli.catalogue import ServiceName
-from tests.harness import Database, Identity, SandboxDesk, Services, violations
+from tests.harness import Database, Identity, SandboxDesk, violations
 
 if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
@@ -38,15 +35,6 @@ def sandbox_settings(url: str) -> dict[str, Any]:
         "suppression_key": SecretStr("for tests, as long as it should be"),
         "sec_user_agent": "Prospect tests (tests@prospect.example)",
     }
-
-
-@pytest.fixture
-async def enrichment(
-    services: Services, sandbox_desk: SandboxDesk
-) -> AsyncIterator[EnrichmentServiceAsyncStub]:
-    settings = sandbox_settings(sandbox_desk.url) | {"call_timeout_seconds": 3}
-    async with services.running(ServiceName.ENRICHMENT, **settings) as channel:
-        yield grpc_api.EnrichmentServiceStub(channel)
 
 
 async def finished(

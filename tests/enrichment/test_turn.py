@@ -18,6 +18,7 @@ from services.enrichment.run import (
     CLAUDE,
     RESEARCH,
     RUN_ENDED,
+    Again,
     Denial,
     Findings,
     Happening,
@@ -211,6 +212,18 @@ def test_a_throttled_call_waits_as_long_as_the_source_says() -> None:
     assert (step.status, step.next_attempt_at) == (StepStatus.PARKED, NOW + timedelta(seconds=17))
 
 
+def test_a_source_that_waits_is_asked_at_once_when_somebody_wants_it() -> None:
+    run = calling(EXA)
+    waiting = after(run, turn(run, Returned(EXA, error(ErrorClass.THROTTLED, retry_after=17))))
+    assert EXA not in begun(turn(waiting))
+    assert EXA in begun(turn(waiting, Again(EXA)))
+
+
+@pytest.mark.parametrize("status", [StepStatus.COMPLETE, StepStatus.FAILED])
+def test_a_source_that_has_ended_is_not_asked_again_in_its_run(status: StepStatus) -> None:
+    assert EXA not in begun(turn(state(exa=status), Again(EXA)))
+
+
 @pytest.mark.parametrize(
     ("error_class", "calls"),
     [
@@ -396,7 +409,7 @@ class AnyRun(RuleBasedStateMachine):
     def take(self, *happened: Happening) -> None:
         before = self.run.steps
         made = turn(self.run, *happened, rules=self.allowed, now=self.now)
-        told = {each.source for each in happened}
+        told = {each.source for each in happened if not isinstance(each, Again)}
         for call in made.begun:
             # A finished step is never called again; only the summary is ever made anew.
             ended = before[call.source].ended and call.source not in told
@@ -429,6 +442,10 @@ class AnyRun(RuleBasedStateMachine):
         until = self.now + timedelta(seconds=seconds)
         if self.run.steps[source].status is StepStatus.PENDING:
             self.take(Held(source, Denial(StepStatus.CIRCUIT_OPEN, "failing", until)))
+
+    @rule(source=st.sampled_from(SourceName))
+    def hurry(self, source: SourceName) -> None:
+        self.take(Again(source))
 
     @rule(source=st.sampled_from(SourceName), ready=st.booleans())
     def change_room(self, source: SourceName, ready: bool) -> None:

@@ -35,3 +35,19 @@ values ('TENANT', 'TENANT', 'TENANT', gen_random_uuid(), now());
 insert into enrichment.steps (tenant_id, run_id, source) values ('TENANT', 'TENANT', 'exa');
 insert into enrichment.attempts (tenant_id, run_id, source, attempt, started_at)
 values ('TENANT', 'TENANT', 'exa', 1, now());
+insert into enrichment.requests (tenant_id, request_id, run_id)
+values ('TENANT', gen_random_uuid(), 'TENANT');
+insert into enrichment.batches (tenant_id, batch_id, user_id)
+values ('TENANT', 'TENANT', gen_random_uuid());
+insert into enrichment.batch_runs (tenant_id, batch_id, place, run_id)
+values ('TENANT', 'TENANT', 0, 'TENANT');
+insert into enrichment.policies (tenant_id) values ('TENANT');
+insert into enrichment.suppressions (tenant_id, digest, kind)
+values ('TENANT', sha256('address'), 'email');
+insert into enrichment.ledger (tenant_id, run_id, source, attempt, kind, amount_micros, created_at)
+values ('TENANT', 'TENANT', 'exa', 1, 'reserve', 1, now());
+insert into enrichment.spending (tenant_id, day, source) values ('TENANT', '2026-01-15', 'exa');
+insert into enrichment.flows (tenant_id, priority, turn) values ('TENANT', 2, 0);
+insert into enrichment.erasures (
+  tenant_id, receipt_id, prospect_id, user_id, erased_at, run_count, event_count)
+values ('TENANT', gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), now(), 0, 0);

@@ -20,7 +20,11 @@ STATEMENTS = [
 ]
 # The statements that another role than the app's own runs.
 ROLES = {
-    "find_waiting": "enrichment_claimer",
+    "lock_claims": "enrichment_claimer",
+    "claim": "enrichment_claimer",
+    "renew": "enrichment_claimer",
+    "tenants_with_history": "enrichment_keeper",
+    "forget_request_ids": "enrichment_keeper",
     "find_unsealed": "activity_sealer",
     "list_retentions": "activity_keeper",
     "forget_requests": "activity_keeper",

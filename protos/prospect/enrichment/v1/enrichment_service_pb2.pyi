@@ -287,7 +287,8 @@ class BatchRequestEnrichmentsRequest(_message.Message):
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """batch_id is the batch's UUID, made by the caller; the same in every chunk. A batch sent again under
-    the same id is accepted once.
+    the same id is accepted once. One that its caller has closed takes no more: what was not in it is
+    refused by the rule batch.closed.
     """
     first_index: _builtins.int
     """first_index is the place of the chunk's first request in the batch, from 0."""

@@ -192,7 +192,8 @@ class EnrichmentServiceServicer(object):
 
     def EraseProspect(self, request, context):
         """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-        a receipt. What was spent stays on the ledger, without the person.
+        a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+        well; what it still brings is dropped. Erasing again gives the same receipt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,7 +215,9 @@ class EnrichmentServiceServicer(object):
 
     def RetrySource(self, request, context):
         """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-        way, otherwise in a new run that takes the other sources' answers over.
+        way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+        step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
+        budgets say holds for this call as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,8 @@ class EnrichmentServiceStub:
     """ListProspects lists prospects, newest first."""
     EraseProspect: _grpc.UnaryUnaryMultiCallable[_enrichment_service_pb2.EraseProspectRequest, _enrichment_service_pb2.EraseProspectResponse]
     """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-    a receipt. What was spent stays on the ledger, without the person.
+    a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+    well; what it still brings is dropped. Erasing again gives the same receipt.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]
     """GetRun gives a run with its timeline: every call to a source, with what it waited for."""
@@ -71,7 +72,9 @@ class EnrichmentServiceStub:
     """ListRuns lists runs, newest first."""
     RetrySource: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RetrySourceRequest, _runs_pb2.RetrySourceResponse]
     """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-    way, otherwise in a new run that takes the other sources' answers over.
+    way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+    step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
+    budgets say holds for this call as well.
     """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]
     """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
@@ -132,7 +135,8 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     """ListProspects lists prospects, newest first."""
     EraseProspect: _aio.UnaryUnaryMultiCallable[_enrichment_service_pb2.EraseProspectRequest, _enrichment_service_pb2.EraseProspectResponse]  # type: ignore[assignment]
     """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-    a receipt. What was spent stays on the ledger, without the person.
+    a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+    well; what it still brings is dropped. Erasing again gives the same receipt.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]  # type: ignore[assignment]
     """GetRun gives a run with its timeline: every call to a source, with what it waited for."""
@@ -140,7 +144,9 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     """ListRuns lists runs, newest first."""
     RetrySource: _aio.UnaryUnaryMultiCallable[_runs_pb2.RetrySourceRequest, _runs_pb2.RetrySourceResponse]  # type: ignore[assignment]
     """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-    way, otherwise in a new run that takes the other sources' answers over.
+    way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+    step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
+    budgets say holds for this call as well.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]  # type: ignore[assignment]
     """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
@@ -240,7 +246,8 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_enrichment_service_pb2.EraseProspectResponse, _abc.Awaitable[_enrichment_service_pb2.EraseProspectResponse]]:
         """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-        a receipt. What was spent stays on the ledger, without the person.
+        a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+        well; what it still brings is dropped. Erasing again gives the same receipt.
         """
 
     @_abc_1.abstractmethod
@@ -266,7 +273,9 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.RetrySourceResponse, _abc.Awaitable[_runs_pb2.RetrySourceResponse]]:
         """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-        way, otherwise in a new run that takes the other sources' answers over.
+        way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+        step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
+        budgets say holds for this call as well.
         """
 
     @_abc_1.abstractmethod

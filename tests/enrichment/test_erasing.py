@@ -1,0 +1,365 @@
+"""Erasing a prospect, and forgetting who asked: nothing personal stays, what was spent does."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import asyncpg
+import grpc
+import pytest
+from nats.aio.client import Client
+from prospect.activity.v1 import events_pb2 as activity_events
+from prospect.enrichment.v1 import enrichment_service_pb2 as pb
+from prospect.enrichment.v1 import events_pb2, prospect_pb2
+
+from chassis import embedded, messaging
+from chassis.auth import Caller, set_caller
+from chassis.clock import to_timestamp, utc_now
+from chassis.database import Pool, tenant_transaction
+from chassis.messaging import OutgoingEvent
+from chassis.outbox import Relay
+from services import topology
+from services.enrichment.erasing import Erasing, forget_user
+from services.enrichment.findings import Answer, SourceCall, SourceName
+from services.enrichment.hints import Hints
+from tests.enrichment.engine import ADA, Sources, engine, finding
+from tests.enrichment.rows import Rows
+from tests.enrichment.test_batch import chunk, person, send, watch
+from tests.enrichment.test_service import APPLE, finished, statuses
+from tests.enrichment.test_steering import begun, until_exa_is
+from tests.harness import Database, Identity, SandboxDesk, violations
+
+if TYPE_CHECKING:
+    from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
+
+    from chassis.server import Context
+    from services.enrichment.tools import Tools
+
+IN_PROGRESS = prospect_pb2.SOURCE_STATUS_IN_PROGRESS
+NOBODY = uuid.UUID(int=0)
+PERSONAL = ("prospects", "runs", "steps", "attempts", "batch_runs", "outbox")
+
+
+async def erase(
+    enrichment: EnrichmentServiceAsyncStub, who: Identity, prospect_id: str, **values: Any
+) -> pb.EraseProspectResponse:
+    """Erase a prospect."""
+    request = pb.EraseProspectRequest(prospect_id=prospect_id, **values)
+    return await enrichment.EraseProspect(request, metadata=who.metadata())
+
+
+async def count(database: Database, table: str) -> int:
+    """Return how many rows a table has."""
+    return int((await database.fetch(f"select count(*) as n from enrichment.{table}"))[0]["n"])
+
+
+async def pending(database: Database, tenant_id: uuid.UUID, body: bytes) -> None:
+    """Write an event that no relay has seen yet."""
+    await database.fetch(
+        "insert into enrichment.outbox (event_id, tenant_id, subject, event_type, source, body,"
+        " occurred_at) values (gen_random_uuid(), $1, 's', 't', 's', $2, now())",
+        tenant_id,
+        body,
+    )
+
+
+@pytest.fixture
+async def quiet(pool: Pool, nats: Client, ours: Identity) -> Erasing:
+    """Erasing without a running service, so that nothing is published meanwhile."""
+    relay = Relay(pool, nats, "enrichment_relay")
+    tools = SimpleNamespace(pool=pool, relay=relay, clock=utc_now, hints=Hints(nats))
+    set_caller(Caller(ours.user_id, ours.tenant_id, frozenset()))
+    return Erasing(cast("Tools", tools))
+
+
+OF_ENRICHMENT = pytest.mark.parametrize("pool", ["enrichment"], indirect=True)
+
+
+# -- prospects -------------------------------------------------------------------------------------
+
+
+async def test_nothing_of_an_erased_prospect_stays_but_what_was_spent_and_the_receipt(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    prospect = await finished(enrichment, ours, **APPLE)
+    spent = await count(database, "ledger")
+    receipt = await erase(enrichment, ours, prospect.prospect_id)
+    assert receipt.runs == 1
+    assert receipt.receipt_id
+    assert receipt.erased_at.seconds
+    assert {table: await count(database, table) for table in PERSONAL} == dict.fromkeys(PERSONAL, 0)
+    assert await count(database, "ledger") == spent > 0
+    (kept,) = await database.fetch("select e::text as text from enrichment.erasures e")
+    assert "Ada" not in kept["text"]
+    request = pb.GetProspectRequest(prospect_id=prospect.prospect_id)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await enrichment.GetProspect(request, metadata=ours.metadata())
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_erasing_again_gives_the_same_receipt(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity
+) -> None:
+    prospect = await finished(enrichment, ours)
+    receipts = [await erase(enrichment, ours, prospect.prospect_id) for _ in range(2)]
+    assert receipts[0] == receipts[1]
+
+
+async def test_others_are_left_alone(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    erased, kept = await finished(enrichment, ours), await finished(enrichment, ours)
+    await erase(enrichment, ours, erased.prospect_id)
+    rows = await database.fetch("select prospect_id::text as id from enrichment.prospects")
+    assert [row["id"] for row in rows] == [kept.prospect_id]
+
+
+async def test_suppressing_with_it_covers_what_was_asked_with_and_what_was_found(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    person = {"name": "Katherine Adams", **APPLE}
+    prospect = await finished(enrichment, ours, **person)
+    assert prospect.contact_data.work_emails
+    await erase(enrichment, ours, prospect.prospect_id, suppress=True)
+    by_found = {"name": "K. A.", "email": prospect.contact_data.work_emails[0]}
+    for asked in (person, by_found):
+        again = await finished(enrichment, ours, **asked)
+        assert statuses(again)["exa"] == "SUPPRESSED"
+    rows = await database.fetch("select distinct reason from enrichment.suppressions")
+    assert [row["reason"] for row in rows] == ["erased"]
+
+
+async def test_a_run_in_flight_is_fenced_away_and_what_it_brings_is_dropped(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    sources, out, back = Sources(), asyncio.Event(), asyncio.Event()
+
+    async def answer(call: SourceCall) -> Answer:
+        out.set()
+        await back.wait()
+        return Answer(finding(SourceName.EXA))
+
+    sources.answers[SourceName.EXA] = answer
+    dsn = database.dsn("enrichment_app")
+    async with engine(dsn, nats_server.url, sources) as one:
+        await one.accept()
+        await out.wait()
+        await database.fetch("delete from enrichment.prospects")
+        back.set()
+        other = await one.accept(ADA)
+        await one.ended(other.run_id)
+    rows = await database.fetch("select run_id from enrichment.runs")
+    assert [row["run_id"] for row in rows] == [other.run_id]
+    ended = await database.fetch("select distinct run_id from enrichment.attempts")
+    assert [row["run_id"] for row in ended] == [other.run_id]
+
+
+async def test_a_prospect_whose_call_is_out_can_be_erased(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    database: Database,
+    nats: Client,
+) -> None:
+    told = await nats.subscribe(f"prospect.enrich.*.{ours.tenant_id}")
+    await sandbox_desk.order("exa", "latency", value=1)
+    run = await begun(enrichment, ours)
+    await until_exa_is(enrichment, ours, run, IN_PROGRESS)
+    receipt = await erase(enrichment, ours, run.prospect_id)
+    assert receipt.runs == 1
+    kept = await finished(enrichment, ours)
+    rows = await database.fetch("select prospect_id::text as id from enrichment.prospects")
+    assert [row["id"] for row in rows] == [kept.prospect_id]
+    ends = set[str]()
+    while not ends:
+        message = await told.next_msg(timeout=10)
+        if "completed" in message.subject or "failed" in message.subject:
+            ends.add(events_pb2.EnrichmentCompleted.FromString(message.data).prospect_id)
+    assert ends == {kept.prospect_id}
+
+
+@OF_ENRICHMENT
+async def test_pending_events_are_removed_and_counted(
+    quiet: Erasing, ours: Identity, rows: Rows, database: Database
+) -> None:
+    prospect_id = await rows.prospect()
+    await rows.run(prospect_id)
+    mine = events_pb2.EnrichmentProgressed(prospect_id=str(prospect_id)).SerializeToString()
+    others = events_pb2.EnrichmentProgressed(prospect_id=str(uuid.uuid4())).SerializeToString()
+    for body in (mine, others, mine):
+        await pending(database, ours.tenant_id, body)
+    request = pb.EraseProspectRequest(prospect_id=str(prospect_id))
+    receipt = await quiet.EraseProspect(request, cast("Context", None))
+    assert (receipt.runs, receipt.pending_events) == (1, 2)
+    left = await database.fetch("select body from enrichment.outbox")
+    assert [row["body"] for row in left] == [others]
+
+
+@OF_ENRICHMENT
+async def test_what_is_being_published_is_waited_for_so_that_the_receipt_counts_right(
+    quiet: Erasing, rows: Rows, database: Database
+) -> None:
+    prospect_id = await rows.prospect()
+    relay = await asyncpg.connect(database.dsn())
+    await relay.execute("select pg_advisory_lock(hashtext('outbox'), hashtext('enrichment'))")
+    request = pb.EraseProspectRequest(prospect_id=str(prospect_id))
+    erasing = asyncio.create_task(quiet.EraseProspect(request, cast("Context", None)))
+    async with asyncio.timeout(10):
+        while not await database.fetch(
+            "select from pg_stat_activity"
+            " where wait_event = 'advisory' and datname = current_database()"
+        ):
+            await asyncio.sleep(0.02)
+        assert await count(database, "prospects") == 1
+        await relay.close()
+        await erasing
+    assert await count(database, "prospects") == 0
+
+
+async def test_a_batch_whose_last_open_run_is_erased_ends(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    nats: Client,
+) -> None:
+    told = await nats.subscribe(f"prospect.enrich.batch.{ours.tenant_id}")
+    await sandbox_desk.order("exa", "hang", subject="Ada Lovelace 0")
+    batch_id, prospect_id = str(uuid.uuid4()), str(uuid.uuid4())
+    people = [person(0, prospect_id=prospect_id), person(1)]
+    sending = asyncio.create_task(send(enrichment, ours, chunk(batch_id, 0, people)))
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await erase(enrichment, ours, prospect_id)
+                break
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                await asyncio.sleep(0.02)
+        _, progress = await sending
+    assert (progress[-1].total, progress[-1].complete) == (1, 1)
+    event = events_pb2.BatchEnded.FromString((await told.next_msg(timeout=10)).data)
+    assert event.batch_id == batch_id
+    assert len(await watch(enrichment, ours, batch_id)) == 1
+
+
+@pytest.mark.parametrize("prospect_id", ["", "7"])
+async def test_a_bad_erasure_names_its_field(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, prospect_id: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await erase(enrichment, ours, prospect_id)
+    assert [name for name, _ in violations(refused.value)] == ["prospect_id"]
+
+
+# -- users -----------------------------------------------------------------------------------------
+
+
+def erased(tenant_id: uuid.UUID, user_id: uuid.UUID) -> OutgoingEvent:
+    """Return the event that tells that a user was erased."""
+    message = activity_events.UserErased(
+        tenant_id=str(tenant_id),
+        user_id=str(user_id),
+        receipt_id=str(uuid.uuid4()),
+        erased_at=to_timestamp(utc_now()),
+    )
+    return OutgoingEvent.of(f"tenant.erased.{tenant_id}", message, "test")
+
+
+async def handled(nats: Client) -> None:
+    """Wait until every event about erased users has been handled."""
+    consumer = topology.ENRICHMENT_ERASED
+    async with asyncio.timeout(10):
+        while True:
+            info = await nats.jetstream().consumer_info(consumer.stream, consumer.name)
+            if not info.num_pending and not info.num_ack_pending:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_whoever_is_erased_has_asked_for_nothing_any_more(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    theirs: Identity,
+    rows: Rows,
+    database: Database,
+    nats: Client,
+) -> None:
+    await send(enrichment, ours, chunk(str(uuid.uuid4()), 0, [person()]))
+    gone = await finished(enrichment, ours)
+    await erase(enrichment, ours, gone.prospect_id)
+    other = uuid.uuid4()
+    await rows.run(user_id=other)
+    same_user = Rows(database, theirs.tenant_id)
+    await same_user.run(user_id=ours.user_id)
+    event = erased(ours.tenant_id, ours.user_id)
+    await messaging.publish(nats, event)
+    await handled(nats)
+    for table in ("runs", "batches", "erasures"):
+        found = await database.fetch(
+            f"select user_id from enrichment.{table} where tenant_id = $1", ours.tenant_id
+        )
+        assert {row["user_id"] for row in found} - {other} == {NOBODY}
+    assert await database.fetch("select from enrichment.runs where user_id = $1", other)
+    (left,) = await database.fetch(
+        "select user_id from enrichment.runs where tenant_id = $1", theirs.tenant_id
+    )
+    assert left["user_id"] == ours.user_id
+    # What comes twice, as after a lost acknowledgement, changes nothing.
+    repeat = event.headers() | {"Nats-Msg-Id": "another"}
+    await nats.jetstream().publish(event.subject, event.body, headers=repeat)
+    await handled(nats)
+    consumer = topology.ENRICHMENT_ERASED.name
+    seen = await database.fetch("select from enrichment.inbox where consumer = $1", consumer)
+    assert len(seen) == 1
+
+
+async def test_what_a_worker_has_in_hand_is_told_of_nobody(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    nats: Client,
+) -> None:
+    told = await nats.subscribe(f"prospect.enrich.completed.{ours.tenant_id}")
+    await sandbox_desk.order("exa", "latency", value=1)
+    run = await begun(enrichment, ours)
+    await until_exa_is(enrichment, ours, run, IN_PROGRESS)
+    await messaging.publish(nats, erased(ours.tenant_id, ours.user_id))
+    event = events_pb2.EnrichmentCompleted.FromString((await told.next_msg(timeout=10)).data)
+    assert (event.run_id, event.user_id) == (run.run_id, str(NOBODY))
+
+
+@OF_ENRICHMENT
+async def test_pending_events_are_told_of_nobody_and_stay_whole(
+    pool: Pool, ours: Identity, database: Database
+) -> None:
+    message = events_pb2.BatchEnded(
+        tenant_id=str(ours.tenant_id), batch_id=str(uuid.uuid4()), user_id=str(ours.user_id)
+    )
+    await pending(database, ours.tenant_id, message.SerializeToString())
+    async with tenant_transaction(pool, ours.tenant_id) as connection:
+        await forget_user(connection, ours.tenant_id, ours.user_id)
+    (left,) = await database.fetch("select body from enrichment.outbox")
+    message.user_id = str(NOBODY)
+    assert left["body"] == message.SerializeToString()
+
+
+async def test_an_event_for_another_tenant_than_its_subject_says_is_a_dead_letter(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    theirs: Identity,
+    rows: Rows,
+    database: Database,
+    nats: Client,
+) -> None:
+    await rows.run(user_id=ours.user_id)
+    event = erased(ours.tenant_id, ours.user_id)
+    dead = await nats.subscribe("dead.>")
+    subject = f"tenant.erased.{theirs.tenant_id}"
+    await nats.jetstream().publish(subject, event.body, headers=event.headers())
+    assert (await dead.next_msg(timeout=10)).subject == f"dead.{subject}"
+    (run,) = await database.fetch("select user_id from enrichment.runs")
+    assert run["user_id"] == ours.user_id
