@@ -206,7 +206,7 @@ async def ends(stack: Stack, wanted: int) -> Counter[str]:
                     for message in await subscription.fetch(100, timeout=1):
                         kind = ENDS.get(message.subject.split(".")[2])
                         if kind:
-                            event_id = str(message.headers["Nats-Msg-Id"])
+                            event_id = (message.headers or {})["Nats-Msg-Id"]
                             told[event_id] = kind.FromString(message.data).run_id
                         await message.ack()
     await client.close()
