@@ -100,7 +100,7 @@ def test_config_shows_every_setting_and_hides_secrets() -> None:
     done = prospect("config", "enrichment", "--json", PROSPECT_EXA_API_KEY="very secret")
     rows = {row["variable"]: row for row in json.loads(done.stdout)}
     assert rows["PROSPECT_EXA_API_KEY"]["now"] == "(hidden)"
-    assert rows["PROSPECT_LEASE_SECONDS"]["default"] == "10"
+    assert rows["PROSPECT_LEASE_SECONDS"]["default"] == "6"
     assert all(row["meaning"] for row in rows.values())
 
 
