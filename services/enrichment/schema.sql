@@ -383,8 +383,6 @@ CREATE INDEX batch_runs_of_run ON enrichment.batch_runs USING btree (tenant_id, 
 
 CREATE INDEX erasures_of_prospect ON enrichment.erasures USING btree (tenant_id, prospect_id, erased_at DESC);
 
-CREATE INDEX ledger_by_day ON enrichment.ledger USING btree (tenant_id, created_at);
-
 CREATE INDEX outbox_in_order ON enrichment.outbox USING btree (outbox_id);
 
 CREATE INDEX prospects_newest ON enrichment.prospects USING btree (tenant_id, created_at DESC, prospect_id DESC);

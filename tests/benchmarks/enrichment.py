@@ -32,7 +32,7 @@ from tests.enrichment.engine import COST, Engine, Sources, engine, finding
 ROUNDS = 3
 RUNS = 2_000
 DBOS_RUNS = 300
-IN_FLIGHT = 32
+IN_FLIGHT = 128
 SLOW_SECONDS = 0.2
 DBOS = ROOT / "build" / "dbos" / "bin" / "python"
 

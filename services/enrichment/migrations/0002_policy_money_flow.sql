@@ -164,7 +164,6 @@ create table if not exists enrichment.ledger (
   constraint ledger_pk primary key (tenant_id, run_id, source, attempt, kind),
   constraint ledger_kind check (kind in ('reserve', 'settle', 'refund'))
 );
-create index if not exists ledger_by_day on enrichment.ledger (tenant_id, created_at);
 
 -- One row a day and source, and one for all sources, whose lock orders the day's reservations.
 create table if not exists enrichment.spending (
