@@ -38,6 +38,7 @@ LARGEST_WAVE = 8
 LONGEST_RESET = timedelta(minutes=10)
 PROBE_SECONDS = 60.0
 LOOK_AGAIN = timedelta(seconds=1)
+COPY_AGE = timedelta(seconds=1)
 PAUSE_LOOK = timedelta(seconds=5)
 _log = structlog.get_logger()
 
@@ -84,6 +85,7 @@ class Breakers:
         self._relay = relay
         self._reset = timedelta(seconds=reset_seconds)
         self._clock = clock
+        self._read_at = clock() - COPY_AGE
         self._states = {source: SourceState(source) for source in SourceName}
         self._counters = {
             source: pybreaker.CircuitBreaker(fail_max=fail_max) for source in SourceName
@@ -91,12 +93,18 @@ class Breakers:
 
     def take_in(self, rows: Iterable[asyncpg.Record]) -> None:
         """Renew this replica's copy."""
+        self._read_at = self._clock()
         for row in rows:
             source, state = SourceName(row["source"]), SourceState.of(row)
             if state.epoch != self._states[source].epoch:
                 self._counters[source].close()
                 _log.warning("breaker", source=source.value, state=state.state)
             self._states[source] = state
+
+    async def renew(self, connection: Connection) -> None:
+        """Read the rows where the copy is a second old."""
+        if self._clock() - self._read_at >= COPY_AGE:
+            self.take_in(await store.read_sources(connection))
 
     async def refresh(self) -> None:
         """Read the rows."""

@@ -113,7 +113,7 @@ class Worker:
             return False
         # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
         async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
-            self._tools.desk.breakers.take_in(await store.read_sources(connection))
+            await self._tools.desk.breakers.renew(connection)
             leases = await store.claim(connection, room, self._token, self._times, self._cap)
         by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
         for lease in leases:

@@ -33,6 +33,8 @@ ROUNDS = 3
 RUNS = 2_000
 DBOS_RUNS = 300
 IN_FLIGHT = 128
+THEIRS_IN_FLIGHT = 32
+"""DBOS and the bare loop are faster with 32 in flight than with 128."""
 SLOW_SECONDS = 0.2
 DBOS = ROOT / "build" / "dbos" / "bin" / "python"
 
@@ -49,7 +51,7 @@ class Bench:
     async def run(self) -> float:
         """Take a request in and wait until its run's end is committed; return the seconds."""
         started = time.perf_counter()
-        accepted = await self.engine.accept()
+        accepted = await self.engine.accept(is_new=True)
         await self.ends.setdefault(accepted.run_id, asyncio.Future())
         del self.ends[accepted.run_id]
         return time.perf_counter() - started
@@ -124,7 +126,7 @@ async def against_dbos() -> AsyncIterator[Result]:
 async def _dbos(dsn: str) -> dict[str, float]:
     script = str(Path(__file__).with_name("dbos_runs.py"))
     process = await asyncio.create_subprocess_exec(
-        str(DBOS), script, dsn, str(DBOS_RUNS), str(IN_FLIGHT), stdout=subprocess.PIPE
+        str(DBOS), script, dsn, str(DBOS_RUNS), str(THEIRS_IN_FLIGHT), stdout=subprocess.PIPE
     )
     out, _ = await process.communicate()
     answer: dict[str, float] = json.loads(out)
@@ -136,7 +138,7 @@ async def against_plain_sql() -> AsyncIterator[Result]:
     rounds = []
     async with bench() as ours:
         for _ in range(ROUNDS):
-            plain = await plain_runs_per_second(ours.dsn, RUNS, IN_FLIGHT)
+            plain = await plain_runs_per_second(ours.dsn, RUNS, THEIRS_IN_FLIGHT)
             rounds.append((await ours.runs(RUNS, IN_FLIGHT), plain))
     yield ratio_of("enrichment.runs_vs_plain_sql", "runs/s", "0.4 or more", rounds)
 
