@@ -78,10 +78,14 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
     _spare_the_collector()
+    stop_metrics = telemetry.serve_metrics(settings.metrics_listen)
     stopping = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stopping.set)
-    await serve(name, settings, topology, build, stopping)
+    try:
+        await serve(name, settings, topology, build, stopping)
+    finally:
+        stop_metrics()
 
 
 def _spare_the_collector() -> None:

@@ -40,6 +40,9 @@ class ServiceSettings(BaseSettings):
     )
     drain_seconds: float = Field(4, gt=0, description="grace for calls in flight after SIGTERM")
     reflection: bool = Field(False, description="serve gRPC reflection (development)")
+    metrics_listen: str = Field(
+        "", description="host:port where Prometheus reads metrics, over plain HTTP; empty is none"
+    )
     log_level: str = Field("info", description="debug, info, warning or error")
 
 

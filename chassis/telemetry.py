@@ -9,9 +9,11 @@ import random
 import re
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+import prometheus_client
 import structlog
 from structlog.typing import EventDict
 
@@ -109,6 +111,21 @@ log_call = _lines.call
 def flush_logs() -> None:
     """Write the lines that wait; what runs regularly calls it, so that none waits long."""
     _lines.flush()
+
+
+def serve_metrics(listen: str) -> Callable[[], None]:
+    """Let Prometheus read the process's metrics at host:port; return what stops it again."""
+    if not listen:
+        return lambda: None
+    host, _, port = listen.rpartition(":")
+    server, thread = prometheus_client.start_http_server(int(port), host or "0.0.0.0")  # noqa: S104
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
 
 
 def start_trace(traceparent: str | bytes | None) -> str:

@@ -27,6 +27,7 @@ from chassis.database import Connection, Pool, tenant_transaction
 from chassis.outbox import Relay
 from services.enrichment import messages, store
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
+from services.enrichment.gauges import SOURCE_STATE
 from services.enrichment.run import Denial, StepStatus
 
 FAULTS = frozenset(
@@ -34,6 +35,7 @@ FAULTS = frozenset(
 )
 DEPLOYMENT = UUID(int=0)
 """The tenant of events that belong to none."""
+STATES = ("closed", "open", "half_open", "parked", "paused")
 LARGEST_WAVE = 8
 LONGEST_RESET = timedelta(minutes=10)
 PROBE_SECONDS = 60.0
@@ -100,6 +102,9 @@ class Breakers:
                 self._counters[source].close()
                 _log.warning("breaker", source=source.value, state=state.state)
             self._states[source] = state
+            for name in STATES:
+                shown = state.shown(self._read_at)[0]
+                SOURCE_STATE.labels(source.value, name).set(shown == name)
 
     async def renew(self, connection: Connection) -> None:
         """Read the rows where the copy is a second old."""

@@ -21,6 +21,7 @@ from chassis.errors import AWAY
 from services.enrichment import store
 from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, SourceName
 from services.enrichment.gate import Desk
+from services.enrichment.gauges import CALL_SECONDS, CALLS, SPENT
 from services.enrichment.run import (
     CLAUDE,
     Again,
@@ -140,7 +141,10 @@ class Execution:
 
     async def _call(self, begun: Begun, epoch: int) -> None:
         source = begun.source
-        outcome = await self._outcome(begun)
+        with CALL_SECONDS.labels(source.value).time():
+            outcome = await self._outcome(begun)
+        CALLS.labels(source.value, _name_of(outcome)).inc()
+        SPENT.labels(source.value).inc(outcome.cost_micros)
         self._happened.append(Returned(source, outcome))
         del self._calls[source]
         self._news.set()
@@ -187,6 +191,12 @@ class Execution:
         lease = self._run.lease
         async with tenant_transaction(self._tools.pool, lease.tenant_id) as connection:
             await store.release(connection, lease, wake_at)
+
+
+def _name_of(outcome: Answer | SourceError) -> str:
+    if isinstance(outcome, SourceError):
+        return outcome.error_class.value
+    return "complete" if outcome.finding else "not_found"
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -20,6 +20,7 @@ from chassis.errors import AWAY
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
 from services.enrichment.findings import SourceName
+from services.enrichment.gauges import RUNS_IN_HAND
 from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
@@ -138,6 +139,7 @@ class Worker:
                 before.cancel()
                 await asyncio.gather(before, return_exceptions=True)
             self._leases[run_id] = run.lease
+            RUNS_IN_HAND.set(len(self._leases))
             self._executions[run_id] = execution = Execution(run, self._tools, stopping)
             self._running[run_id] = asyncio.create_task(self._drive(run, execution))
 
@@ -155,6 +157,7 @@ class Worker:
         finally:
             if self._leases.get(run_id) is run.lease:
                 del self._running[run_id], self._leases[run_id], self._executions[run_id]
+                RUNS_IN_HAND.set(len(self._leases))
             self.wake()
 
     async def _renew_forever(self) -> None:

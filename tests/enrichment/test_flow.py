@@ -10,6 +10,7 @@ import pytest
 
 from chassis import embedded
 from chassis.clock import new_id
+from services.enrichment import store
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.policy import Policy
 from services.enrichment.request import Priority
@@ -178,3 +179,30 @@ async def test_a_batch_sent_again_is_accepted_once(
         again = await one.intake.accept_batch(batch_id, chunk)
     assert {each.run_id for each in first.values()} == {each.run_id for each in again.values()}
     assert len(await database.fetch("select from enrichment.runs")) == 5
+
+
+async def test_a_lost_hint_costs_a_second_at_most(dsn: str, nats_server: embedded.Nats) -> None:
+    async with engine(dsn, nats_server.url, Sources()) as one:
+        await asyncio.sleep(0.2)
+        async with engine(
+            dsn, nats_server.url, Sources(), working=False, tenant_id=one.tenant_id
+        ) as elsewhere:
+            accepted = await elsewhere.accept()  # nobody tells the worker
+            row, _ = await one.ended(accepted.run_id, 2.0)
+    assert row["status"] == "complete"
+
+
+async def test_an_idle_worker_looks_once_a_second(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+
+    async def count(*_: object) -> list[store.Lease]:
+        nonlocal looked
+        looked += 1
+        return []
+
+    monkeypatch.setattr(store, "claim", count)
+    async with engine(dsn, nats_server.url, Sources()):
+        await asyncio.sleep(2.5)
+    assert 2 <= looked <= 3

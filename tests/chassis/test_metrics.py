@@ -1,0 +1,23 @@
+"""What Prometheus reads of a process."""
+
+from __future__ import annotations
+
+import httpx
+import prometheus_client
+
+from chassis import embedded, telemetry
+
+
+def test_metrics_are_read_over_http_until_they_are_stopped() -> None:
+    address = f"127.0.0.1:{embedded.free_port()}"
+    counter = prometheus_client.Counter("prospect_test", "of this test")
+    stop = telemetry.serve_metrics(address)
+    counter.inc(3)
+    body = httpx.get(f"http://{address}/metrics").text
+    stop()
+    assert "prospect_test_total 3.0" in body
+    assert "process_resident_memory_bytes" in body
+
+
+def test_without_an_address_nothing_is_served() -> None:
+    telemetry.serve_metrics("")()
