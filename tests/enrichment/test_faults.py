@@ -1,0 +1,106 @@
+"""A source that goes wrong in any way: its step gets the right class, and the run completes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
+from prospect.enrichment.v1 import prospect_pb2
+
+from services.cli.catalogue import ServiceName
+from tests.enrichment.test_service import APPLE, finished, sandbox_settings, statuses
+from tests.harness import Identity, SandboxDesk, Services
+
+if TYPE_CHECKING:
+    from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
+
+PAID_FAULTS = {
+    "hang": "uncertain",
+    "cut": "uncertain",
+    "lost": "uncertain",
+    "truncate": "uncertain",
+    "malformed": "invalid_answer",
+    "html": "invalid_answer",
+}
+
+
+@pytest.fixture
+async def enrichment(
+    services: Services, sandbox_desk: SandboxDesk
+) -> AsyncIterator[EnrichmentServiceAsyncStub]:
+    settings = sandbox_settings(sandbox_desk.url) | {"call_timeout_seconds": 1}
+    async with services.running(ServiceName.ENRICHMENT, **settings) as channel:
+        yield grpc_api.EnrichmentServiceStub(channel)
+
+
+def step_of(prospect: prospect_pb2.Prospect, source: str) -> prospect_pb2.Step:
+    (step,) = [each for each in prospect.enrichment_source_status if each.source == source]
+    return step
+
+
+@pytest.mark.parametrize("source", ["contactout", "exa"])
+@pytest.mark.parametrize(("kind", "error_class"), PAID_FAULTS.items())
+async def test_a_paid_source_that_goes_wrong_fails_with_its_class(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    source: str,
+    kind: str,
+    error_class: str,
+) -> None:
+    await sandbox_desk.order(source, kind, times=9)
+    prospect = await finished(enrichment, ours, name="Katherine L. Adams", **APPLE)
+    step = step_of(prospect, source)
+    assert (statuses(prospect)[source], step.error_class) == ("FAILED", error_class)
+    assert prospect.enrichment_status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE
+    assert statuses(prospect)["claude"] == "COMPLETE"
+    if error_class == "uncertain":
+        assert (step.attempts, step.uncertain_attempts) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["hang", "truncate", "malformed", "html", "bomb"])
+async def test_edgar_going_wrong_leaves_the_others_summary(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk, kind: str
+) -> None:
+    await sandbox_desk.order("sec", kind, times=1_000)
+    prospect = await finished(enrichment, ours, name="Katherine L. Adams", **APPLE)
+    assert statuses(prospect)["sec"] != "COMPLETE"
+    assert statuses(prospect)["claude"] == "COMPLETE"
+    assert prospect.enrichment_status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"kind": "uncited"}, "template"),
+        ({"kind": "wrong_number"}, "template"),
+        ({"kind": "obedient", "value": "pirate"}, "template"),
+        ({"kind": "uncited", "times": 1}, "model"),
+    ],
+    ids=["uncited", "wrong-number", "obedient", "once"],
+)
+async def test_a_summary_that_fails_its_check_is_asked_once_more_and_then_replaced(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    fault: dict[str, Any],
+    kind: str,
+) -> None:
+    await sandbox_desk.order("exa", "injection")
+    await sandbox_desk.order("claude", **({"times": 9} | fault))
+    prospect = await finished(enrichment, ours, name="Katherine L. Adams", **APPLE)
+    assert prospect.ai_summary.kind == kind
+    step = step_of(prospect, "claude")
+    assert (step.attempts, statuses(prospect)["claude"]) == (2, "COMPLETE")
+
+
+async def test_a_model_that_refuses_ends_its_step_and_not_the_run(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
+) -> None:
+    await sandbox_desk.order("claude", "stop", value="refusal")
+    prospect = await finished(enrichment, ours)
+    assert statuses(prospect)["claude"] == "FAILED"
+    assert step_of(prospect, "claude").attempts == 1
+    assert prospect.enrichment_status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE

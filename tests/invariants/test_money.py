@@ -1,0 +1,33 @@
+"""The budget gate is the only way to a paid call."""
+
+from __future__ import annotations
+
+import ast
+from services.dev import ROOT
+
+FOLDER = ROOT / "services" / "enrichment"
+
+
+def callers_of(name: str) -> set[str]:
+    """Return the files of the service that call something of that name."""
+    return {
+        str(path.relative_to(FOLDER))
+        for path in FOLDER.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and name in (getattr(node.func, "id", ""), getattr(node.func, "attr", ""))
+    }
+
+
+def test_only_the_purse_makes_a_permit() -> None:
+    assert callers_of("Permit") == {"money.py"}
+
+
+def test_a_call_leaves_from_one_place_and_only_with_a_permit() -> None:
+    assert callers_of("SourceCall") == {"execution.py"}
+    assert callers_of("Begun") == {"turn.py"}
+
+
+def test_money_is_reserved_in_a_turns_transaction_or_only_estimated() -> None:
+    assert callers_of("reserve") == {"gate.py", "turn.py", "estimate.py"}
+    assert callers_of("RunRules") == {"writer.py"}
