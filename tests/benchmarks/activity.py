@@ -57,6 +57,7 @@ select $1, uuidv7(), ('00000000-0000-7000-8000-' || lpad((n % 1000)::text, 12, '
   date_trunc('month', now()) + random() * (now() - date_trunc('month', now())), 'Mozilla/5.0'
 from generate_series(1, $2::int) n
 """
+VACUUM = "vacuum analyze activity.activity_log"
 ALTER = "alter table activity.activity_log"
 PRIMARY_KEY = "activity_log_pk primary key (tenant_id, created_at, activity_id)"
 INDEXES = """
@@ -235,7 +236,8 @@ async def grow_and_list() -> AsyncIterator[Result]:
     """The server's memory over 5 million rows recorded; pages and an export of 10 million."""
     async with bench() as at:
         await add_rows(at, 100_000)
-        small = [await page_milliseconds(at) for _ in range(ROUNDS)]
+        await at.database.execute(VACUUM, timeout=600)
+        small = [await page_milliseconds(at) for _ in range(ROUNDS + 1)][1:]
         # Only the server's memory counts now: without indexes the rows come faster.
         definitions = await at.drop_indexes()
         await record_rows(at, 500_000)
@@ -246,8 +248,8 @@ async def grow_and_list() -> AsyncIterator[Result]:
         await add_rows(at, 4_400_000)
         for definition in definitions:
             await at.database.execute(definition, timeout=600)
-        await at.database.execute("vacuum analyze activity.activity_log", timeout=600)
-        large = [await page_milliseconds(at) for _ in range(ROUNDS)]
+        await at.database.execute(VACUUM, timeout=600)
+        large = [await page_milliseconds(at) for _ in range(ROUNDS + 1)][1:]
         exported = await export_growth(at, 500_000)
     yield Result(
         "activity.server_memory_growth_mb", round(growth, 1), "MB", 20, growth / 20, "at most 1"
