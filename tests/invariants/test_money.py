@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+
 from services.dev import ROOT
 
 FOLDER = ROOT / "services" / "enrichment"
