@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 
 from services.cli import enrichment_csv as files
@@ -83,7 +84,6 @@ def _send(
     call: Call, upload: Upload, refusals: RefusedRows, total: int | None, as_json: bool
 ) -> None:
     """Send the file to its end; say how to go on where it does not get there."""
-    is_whole = False
     try:
         with bar(quiet=as_json) as progress:
             task = progress.add_task("accepting", total=total, counts="")
@@ -91,21 +91,26 @@ def _send(
                 refusals.add(refused)
                 done, counts = upload.accepted + refusals.count, f"{refusals.count:,} refused"
                 progress.update(task, completed=done, counts=counts)
-        is_whole = True
     except KeyboardInterrupt:
+        _say_how_to_go_on(upload)
         raise typer.Exit(INTERRUPTED_EXIT) from None
-    finally:
-        if not is_whole and upload.accepted:
-            typer.echo(
-                f"{upload.accepted:,} rows were accepted and go on; to send the rest:"
-                f" the same command with --batch-id {upload.batch_id}",
-                err=True,
-            )
+    except (typer.BadParameter, grpc.RpcError):
+        if upload.accepted:
+            _say_how_to_go_on(upload)
+        raise
     if as_json:
         print_json({"accepted": upload.accepted, "joined": upload.joined})
     else:
         joined = f", {upload.joined:,} of them joined runs" if upload.joined else ""
         typer.echo(f"{upload.accepted:,} accepted{joined}, {refusals.count:,} refused")
+
+
+def _say_how_to_go_on(upload: Upload) -> None:
+    typer.echo(
+        f"{upload.accepted:,} rows were accepted and go on; to send the rest: the same command with"
+        f" --batch-id {upload.batch_id}",
+        err=True,
+    )
 
 
 def _count(file: str) -> int | None:

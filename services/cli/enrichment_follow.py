@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import grpc
@@ -70,6 +70,14 @@ def get_run(call: Call, run_id: str) -> runs_pb2.GetRunResponse:
     return stub.GetRun(runs_pb2.GetRunRequest(run_id=run_id), metadata=call.metadata)
 
 
+def newest_run(call: Call, prospect_id: str) -> prospect_pb2.Run:
+    """Return a prospect's newest run."""
+    stub = rpc.EnrichmentServiceStub(call.channel)
+    request = pb.GetProspectRequest(prospect_id=prospect_id)
+    found = stub.GetProspect(request, metadata=call.metadata).prospect
+    return get_run(call, found.run_id).run
+
+
 def apply(run: prospect_pb2.Run, change: pb.RunChange) -> None:
     """Bring a run up to a change."""
     run.status = change.status
@@ -80,15 +88,17 @@ def apply(run: prospect_pb2.Run, change: pb.RunChange) -> None:
     run.missing[:] = change.missing
 
 
-def show_live(news: Iterable[News]) -> prospect_pb2.Run:
-    """Show a run as it changes; return it as it ended."""
-    run: prospect_pb2.Run | None = None
-    console = Console()
+def show_live(news: Iterator[News], *, quiet: bool) -> prospect_pb2.Run | None:
+    """Show a run as it changes; return it as it ended, None where there is nothing new."""
+    console = Console(quiet=quiet)
+    first = next(news, None)  # a refusal comes before there is anything to show
+    if first is None:
+        return None
+    run = first[1]
     with Live(console=console, refresh_per_second=8, get_renderable=lambda: show.run_live(run)):
         for _, newer in news:
             run = newer
     console.print()
-    assert run is not None  # the first message is the run  # noqa: S101
     return run
 
 

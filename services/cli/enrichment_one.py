@@ -107,12 +107,8 @@ def one(
 
 
 def _follow(call: Call, run: prospect_pb2.Run, as_json: bool) -> prospect_pb2.Run:
-    news = follow_run(call, run.prospect_id)
     try:
-        if not as_json:
-            return show_live(news)
-        for _ in news:
-            pass
+        show_live(follow_run(call, run.prospect_id), quiet=as_json)
         return get_run(call, run.run_id).run
     except KeyboardInterrupt:
         typer.echo(f"\nthe run goes on: prospect enrich watch {run.prospect_id}", err=True)

@@ -21,9 +21,7 @@ ATTEMPT_STATUS, SOURCE_STATE = runs_pb2.AttemptStatus, operations_pb2.SourceStat
 
 def run_live(run: prospect_pb2.Run | None) -> Group:
     """A run with its steps as they stand."""
-    if run is None:
-        return Group(Text("…", style="dim"))
-    return Group(_headline(run), steps(run.steps))
+    return Group() if run is None else Group(_headline(run), steps(run.steps))
 
 
 def run_status(run: prospect_pb2.Run) -> str:
@@ -91,7 +89,8 @@ def attempts(rows: Iterable[runs_pb2.Attempt]) -> Table:
     table = Table("source", "#", "started", title="calls (times in ms)", title_justify="left")
     for heading in ("queue", "breaker", "limiter", "took"):
         table.add_column(heading, justify="right")
-    for heading in ("status", "lookup", "cost", "error", "trace"):
+    table.add_column("cost", justify="right")
+    for heading in ("status", "lookup", "error", "trace"):
         table.add_column(heading)
     for each in rows:
         waits = (each.queue_wait_ms, each.breaker_wait_ms, each.limiter_wait_ms)
@@ -101,9 +100,9 @@ def attempts(rows: Iterable[runs_pb2.Attempt]) -> Table:
             f"{to_datetime(each.started_at):%H:%M:%S.%f}"[:-3],
             *(f"{wait:,}" for wait in waits),
             _took(each),
+            dollars(each.cost_micros),
             _status(enum_name(ATTEMPT_STATUS.DESCRIPTOR, each.status)),
             each.lookup,
-            dollars(each.cost_micros),
             shown(": ".join(part for part in (each.error_class, each.reason) if part)),
             shown(each.trace_id),
         )
@@ -119,7 +118,11 @@ def _took(attempt: runs_pb2.Attempt) -> str:
 
 def runs(rows: Iterable[prospect_pb2.Run]) -> Table:
     """Runs, one a row."""
-    table = Table("created (UTC)", "run", "status", "took", "cost", "missing", "prospect")
+    table = Table("created (UTC)", "run", "status")
+    for heading in ("took", "cost"):
+        table.add_column(heading, justify="right")
+    for heading in ("missing", "prospect"):
+        table.add_column(heading)
     for run in rows:
         status = run_status(run)
         table.add_row(

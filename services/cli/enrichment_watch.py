@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, NoReturn
 
 import typer
-from prospect.enrichment.v1 import prospect_pb2
 
 from services.cli.client import (
     ENRICHMENT_ADDRESS,
@@ -19,9 +19,11 @@ from services.cli.client import (
 )
 from services.cli.enrichment_follow import (
     INTERRUPTED_EXIT,
+    News,
     exit_code,
     follow_batch,
     follow_run,
+    newest_run,
     show_live,
 )
 from services.cli.enrichment_progress import batch_exit_code, print_summary, shown_batch
@@ -83,21 +85,24 @@ def watch_batch(call: Call, batch_id: str, token: str, as_json: bool) -> int:
 
 
 def _watch_run(call: Call, prospect_id: str, token: str, until_settled: bool, as_json: bool) -> int:
-    news = follow_run(call, prospect_id, token, until_settled=until_settled)
     last = token
-    run: prospect_pb2.Run | None = None
+
+    def told() -> Iterator[News]:
+        nonlocal last
+        for message, run in follow_run(call, prospect_id, token, until_settled=until_settled):
+            last = message.resume_token
+            if as_json:
+                print_json(message)
+            yield message, run
+
     try:
-        if not as_json:
-            return exit_code(show_live(news))
-        for message, newer in news:
-            last, run = message.resume_token, newer
-            print_json(message)
+        run = show_live(told(), quiet=as_json) or newest_run(call, prospect_id)
     except KeyboardInterrupt:
         _say_how_to_go_on("the run", f"prospect enrich watch {prospect_id}", last)
-    return exit_code(run) if run else 0
+    return exit_code(run)
 
 
-def _say_how_to_go_on(what: str, command: str, token: str) -> None:
+def _say_how_to_go_on(what: str, command: str, token: str) -> NoReturn:
     resume = f" --resume {token}" if token else ""
     typer.echo(f"\n{what} goes on: {command}{resume}", err=True)
     raise typer.Exit(INTERRUPTED_EXIT)
