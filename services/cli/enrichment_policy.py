@@ -41,6 +41,44 @@ class Lookup(StrEnum):
 
 
 Sources = Annotated[list[SourceName] | None, typer.Option(help="May be repeated.")]
+Stopped = Annotated[
+    bool | None, typer.Option("--stop/--go", help="The kill switch: no call leaves while stopped.")
+]
+DayBudget = Annotated[
+    str | None, typer.Option(metavar=_DOLLARS, help="The most a day (UTC); 0 is no limit.")
+]
+RunBudget = Annotated[
+    str | None, typer.Option(metavar=_DOLLARS, help="The most a run; 0 is no limit.")
+]
+SourceBudgets = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE=DOLLARS", help="The most a day for a source; repeatable."),
+]
+FreshFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SOURCE=SPAN",
+        help=f"How long a source's answers stand: {SPAN_HELP}, 0s for its default; repeatable.",
+    ),
+]
+Lookups = Annotated[
+    list[Lookup] | None,
+    typer.Option(help="How to ask for contact data, in this order; repeatable."),
+]
+PaidAgain = Annotated[
+    bool | None,
+    typer.Option(
+        "--ask-paid-again/--never-pay-twice",
+        help="Whether a paid source is asked once more when a crash lost its reply.",
+    ),
+]
+RunsAtOnce = Annotated[
+    int | None, typer.Option(help="How many runs are worked on at once; 0 for the default.")
+]
+Weight = Annotated[int | None, typer.Option(help="Your share among tenants, 1 to 100.")]
+Debounce = Annotated[
+    str | None, typer.Option(metavar="SPAN", help="Hold new runs back for so long; 0s is off.")
+]
 
 
 @app.command("show")
@@ -62,47 +100,18 @@ def show(
 
 @app.command("set")
 def set_(
-    stopped: Annotated[
-        bool | None,
-        typer.Option("--stop/--go", help="The kill switch: no call leaves while stopped."),
-    ] = None,
-    day_budget: Annotated[
-        str | None, typer.Option(metavar=_DOLLARS, help="The most a day (UTC); 0 is no limit.")
-    ] = None,
-    run_budget: Annotated[
-        str | None, typer.Option(metavar=_DOLLARS, help="The most a run; 0 is no limit.")
-    ] = None,
-    source_budget: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SOURCE=DOLLARS", help="The most a day for a source; repeatable."),
-    ] = None,
-    fresh: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="SOURCE=SPAN",
-            help=f"How long a source's answers stand: {SPAN_HELP}, 0s for its default; repeatable.",
-        ),
-    ] = None,
+    stopped: Stopped = None,
+    day_budget: DayBudget = None,
+    run_budget: RunBudget = None,
+    source_budget: SourceBudgets = None,
+    fresh: FreshFor = None,
     enable: Sources = None,
     disable: Sources = None,
-    lookup: Annotated[
-        list[Lookup] | None,
-        typer.Option(help="How to ask for contact data, in this order; repeatable."),
-    ] = None,
-    ask_paid_again: Annotated[
-        bool | None,
-        typer.Option(
-            "--ask-paid-again/--never-pay-twice",
-            help="Whether a paid source is asked once more when a crash lost its reply.",
-        ),
-    ] = None,
-    runs_at_once: Annotated[
-        int | None, typer.Option(help="How many runs are worked on at once; 0 for the default.")
-    ] = None,
-    weight: Annotated[int | None, typer.Option(help="Your share among tenants, 1 to 100.")] = None,
-    debounce: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="Hold new runs back for so long; 0s is off.")
-    ] = None,
+    lookup: Lookups = None,
+    ask_paid_again: PaidAgain = None,
+    runs_at_once: RunsAtOnce = None,
+    weight: Weight = None,
+    debounce: Debounce = None,
     as_json: AsJson = False,
     address: EnrichmentAddress = ENRICHMENT_ADDRESS,
     token_file: TokenFile = TOKEN_FILE,

@@ -13,7 +13,7 @@ from rich.text import Text
 from chassis.clock import to_datetime, utc_now
 from services.cli.dollars import dollars
 from services.cli.messages import enum_name
-from services.cli.show import STYLES, shown
+from services.cli.show import STYLES, cost_micros, shown
 
 STATUS, SOURCE_STATUS = prospect_pb2.EnrichmentStatus, prospect_pb2.SourceStatus
 ATTEMPT_STATUS, SOURCE_STATE = runs_pb2.AttemptStatus, operations_pb2.SourceState
@@ -35,7 +35,7 @@ def _headline(run: prospect_pb2.Run) -> Text:
     text = Text.assemble(ids, (status, STYLES.get(status, "")))
     if run.missing:
         text.append(f" without {', '.join(run.missing)}")
-    text.append(f", {dollars(sum(step.cost_micros for step in run.steps))}")
+    text.append(f", {dollars(cost_micros(run))}")
     if run.budget_micros:
         text.append(f" of {dollars(run.budget_micros)}")
     return text

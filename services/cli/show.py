@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chassis.clock import to_datetime, utc_now
+from services.cli.dollars import dollars
 
 SOURCES = ("contactout", "exa", "sec", "claude")
 BAR_WIDTH = 50
@@ -68,12 +69,18 @@ def progress(
 ) -> Table:
     """One row a prospect, one column a source, with outcome and elapsed time."""
     table = Table("prospect", "asked by", *SOURCES, "run")
+    table.add_column("cost", justify="right")
     for prospect_id, (name, asked_by) in labels.items():
         run = runs.get(prospect_id)
         steps = {step.source: step for step in run.steps} if run else {}
         cells = [_step_cell(steps.get(source)) for source in SOURCES]
-        table.add_row(name, asked_by, *cells, _run_cell(run))
+        table.add_row(name, asked_by, *cells, _run_cell(run), dollars(cost_micros(run)))
     return table
+
+
+def cost_micros(run: pb.Run | None) -> int:
+    """Return what a run has spent, as its steps say."""
+    return sum(step.cost_micros for step in run.steps) if run else 0
 
 
 def _step_cell(step: pb.Step | None) -> Text:
@@ -138,13 +145,18 @@ def _pages(web: pb.WebFindings) -> Table:
 def _trades(insider: pb.InsiderTrades) -> Table:
     filings = f"from {insider.filings_read} filing(s)"
     title = shown(f"insider trades in {insider.issuer_name}, {filings}")
+    owners = "; ".join(
+        f"{each.owner_name} is taken for the person ({each.confidence:.2f}: {each.reason})"
+        for each in insider.owner_matches
+    )
     table = Table("date", "what", "security", "A/D", title=title, title_justify="left")
+    table.caption, table.caption_justify = shown(owners) if owners else None, "left"
     for column in ("shares", "price $", "owned after"):
         table.add_column(column, justify="right")
     for trade in insider.trades:
         table.add_row(
             trade.transaction_date,
-            f"{trade.transaction_kind} ({trade.transaction_code})",
+            f"{trade.transaction_kind} ({trade.transaction_code}){_planned(trade)}",
             shown(trade.security_title),
             trade.acquired_disposed,
             trade.shares or "see footnote",
@@ -154,6 +166,10 @@ def _trades(insider: pb.InsiderTrades) -> Table:
     return table
 
 
+def _planned(trade: pb.InsiderTrade) -> str:
+    return ", planned under 10b5-1" if trade.under_10b5_1_plan else ""
+
+
 def _summary(summary: pb.Summary) -> Group:
     text = Text()
     cited: list[str] = []
@@ -161,7 +177,8 @@ def _summary(summary: pb.Summary) -> Group:
         text.append_text(shown(sentence.text))
         text.append(f" [{', '.join(sentence.fact_ids)}] ", style="cyan")
         cited += sentence.fact_ids
-    facts = Table("fact", "what it says", "where", title=f"cited (model: {summary.model})")
+    by = f"model: {summary.model}" if summary.kind != "template" else "by template, not by a model"
+    facts = Table("fact", "what it says", "where", title=f"cited ({by})")
     for fact in summary.facts:
         if fact.id in cited:
             facts.add_row(fact.id, shown(fact.text), shown(fact.url))
