@@ -11,7 +11,7 @@ from chassis.embedded import EmbeddedError
 from chassis.migrate import MigrationError
 from chassis.settings import SettingsError
 from services.activity.maintenance import MaintenanceError
-from services.cli import activity, config, demo, dev, events, migrate, sec, serve
+from services.cli import activity, config, demo, dev, enrichment, events, migrate, sec, serve
 from services.dev import StackError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("config")(config.config)
 app.add_typer(activity.app, name="activity")
+app.add_typer(enrichment.app, name="enrich")
 app.add_typer(events.app, name="events")
 app.add_typer(sec.app, name="sec")
 

@@ -31,7 +31,6 @@ from services.cli.activity_filter import (
     To,
     Users,
     make_filter,
-    parse_time,
 )
 from services.cli.client import (
     ADDRESS,
@@ -43,6 +42,7 @@ from services.cli.client import (
     TokenFile,
     calling,
 )
+from services.cli.times import parse_time
 
 MOST_PAGE = 1_000
 app = typer.Typer(

@@ -8,9 +8,9 @@ from typing import Any
 
 from prospect.activity.v1 import activity_service_pb2 as pb
 from rich.table import Table
-from rich.text import Text
 
 from chassis.clock import to_datetime
+from services.cli.show import shown
 
 
 def action_name(action: pb.ActionType.ValueType) -> str:
@@ -42,7 +42,7 @@ def line_of(entry: pb.Activity) -> str:
     """Return an entry as one line to be read."""
     when = f"{to_datetime(entry.created_at):%Y-%m-%d %H:%M:%S}"
     action, target = action_name(entry.action_type), entry.target_id or "-"
-    return _shown(f"{when}  {action:<16}  {entry.user_id}  {target}  {entry.metadata_json}").plain
+    return shown(f"{when}  {action:<16}  {entry.user_id}  {target}  {entry.metadata_json}").plain
 
 
 def table_of(entries: Iterable[pb.Activity]) -> Table:
@@ -53,8 +53,8 @@ def table_of(entries: Iterable[pb.Activity]) -> Table:
             f"{to_datetime(entry.created_at):%Y-%m-%d %H:%M:%S}",
             action_name(entry.action_type),
             entry.user_id,
-            _shown(entry.target_id),
-            _shown(entry.metadata_json),
+            shown(entry.target_id),
+            shown(entry.metadata_json),
             entry.activity_id,
         )
     return table
@@ -65,12 +65,5 @@ def card_of(entry: pb.Activity) -> Table:
     table = Table(show_header=False)
     for name, value in fields_of(entry).items():
         text = json.dumps(value, ensure_ascii=False) if name == "metadata" else str(value)
-        table.add_row(name, _shown(text))
+        table.add_row(name, shown(text))
     return table
-
-
-def _shown(text: str) -> Text:
-    """Return text as it is shown: what someone recorded must not steer a reader's terminal."""
-    return Text(
-        "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-    )

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from google.protobuf.timestamp_pb2 import Timestamp
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from chassis.clock import to_timestamp, utc_now
+from services.cli.times import TIME_HELP, parse_time
 
 ACTIONS = {
     name.removeprefix("ACTION_TYPE_").lower(): pb.ActionType.ValueType(number)
     for name, number in pb.ActionType.items()
     if number
 }
-_AGO = re.compile(r"^(\d+)([mhd])$")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-TIME_HELP = "2026-11-24, 2026-11-24T10:30 (UTC), or 90m, 12h, 7d ago"
 
 Users = Annotated[list[str] | None, typer.Option("--user", help="User's UUID; may be repeated.")]
 Actions = Annotated[
@@ -60,15 +54,3 @@ def parse_action(name: str) -> pb.ActionType.ValueType:
     if name not in ACTIONS:
         raise typer.BadParameter(f"--action {name}: must be one of {', '.join(ACTIONS)}")
     return ACTIONS[name]
-
-
-def parse_time(option: str, text: str) -> Timestamp | None:
-    """Return a moment: a date, a time (UTC unless it says otherwise), or so long ago."""
-    ago = _AGO.match(text)
-    try:
-        if ago:
-            return to_timestamp(utc_now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}))
-        moment = datetime.fromisoformat(text)
-        return to_timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{option} {text}: must be {TIME_HELP}") from None

@@ -11,7 +11,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as rpc
 
 from services.cli import activity_file
-from services.cli.activity_filter import ACTIONS, TIME_HELP, parse_action, parse_time
+from services.cli.activity_filter import ACTIONS, parse_action
 from services.cli.client import (
     ADDRESS,
     REFUSED_EXIT,
@@ -22,6 +22,7 @@ from services.cli.client import (
     TokenFile,
     calling,
 )
+from services.cli.times import TIME_HELP, parse_time
 
 MOST_SHOWN = 20
 

@@ -10,18 +10,29 @@ from typing import Annotated
 
 import grpc
 import typer
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from chassis.settings import SettingsError
 
 TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
-VARIABLES = {TOKEN_VARIABLE: "file with the bearer token that the commands call with"}
+ENRICHMENT_VARIABLE = "PROSPECT_ENRICHMENT_ADDRESS"
+VARIABLES = {
+    TOKEN_VARIABLE: "file with the bearer token that the commands call with",
+    ENRICHMENT_VARIABLE: "host:port at which `prospect enrich` finds the enrichment service",
+}
 NOT_FOUND_EXIT, REFUSED_EXIT = 1, 2
 
 Address = Annotated[
     str,
     typer.Option(envvar="PROSPECT_ACTIVITY_ADDRESS", help="host:port of the activity service."),
+]
+EnrichmentAddress = Annotated[
+    str,
+    typer.Option(
+        "--address", envvar=ENRICHMENT_VARIABLE, help="host:port of the enrichment service."
+    ),
 ]
 TokenFile = Annotated[
     Path, typer.Option(envvar=TOKEN_VARIABLE, help="File with the bearer token to call with.")
@@ -31,6 +42,7 @@ CaFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
 ADDRESS = "127.0.0.1:8401"
+ENRICHMENT_ADDRESS = "127.0.0.1:8402"
 TOKEN_FILE = Path(".state/dev/token")
 
 
@@ -85,15 +97,26 @@ def _sentence(error: grpc.Call, address: str) -> str:
     code, text = error.code().name.lower().replace("_", " "), error.details() or ""
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         text = f"{text} ({address})"
-    status = rpc_status.from_call(error)
     bad, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
-    for detail in status.details if status else ():
-        for message in (bad, info):
-            if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
+    _unpack(error, bad, info)
     if bad.field_violations:
         text = "; ".join(
             f"{each.field}: {each.description} ({each.reason})" for each in bad.field_violations
         )
     hints = "".join(f"; {name}: {value}" for name, value in info.metadata.items())
     return f"{code}: {text}{hints}"
+
+
+def violations(error: grpc.Call) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    """Return the fields that a refused call names, with their rules."""
+    bad = error_details_pb2.BadRequest()
+    _unpack(error, bad)
+    return list(bad.field_violations)
+
+
+def _unpack(error: grpc.Call, *messages: Message) -> None:
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        for message in messages:
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)

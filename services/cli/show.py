@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chassis.clock import to_datetime, utc_now
+from services.cli.dollars import dollars
 
 SOURCES = ("contactout", "exa", "sec", "claude")
 BAR_WIDTH = 50
@@ -33,7 +34,23 @@ STYLES = {
     "not_found": "yellow",
     "circuit_open": "magenta",
     "failed": "red",
+    "cancelled": "red",
+    "suppressed": "yellow",
+    "budget_denied": "yellow",
+    "uncertain": "yellow",
+    "parked": "magenta",
+    "paused": "magenta",
+    "open": "red",
+    "half_open": "magenta",
+    "closed": "green",
 }
+
+
+def shown(text: str) -> Text:
+    """Return text as it is shown: what others wrote must not steer a reader's terminal."""
+    return Text(
+        "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    )
 
 
 def activities(entries: Iterable[activity_pb.Activity], names: Mapping[str, str]) -> Table:
@@ -52,12 +69,18 @@ def progress(
 ) -> Table:
     """One row a prospect, one column a source, with outcome and elapsed time."""
     table = Table("prospect", "asked by", *SOURCES, "run")
+    table.add_column("cost", justify="right")
     for prospect_id, (name, asked_by) in labels.items():
         run = runs.get(prospect_id)
         steps = {step.source: step for step in run.steps} if run else {}
         cells = [_step_cell(steps.get(source)) for source in SOURCES]
-        table.add_row(name, asked_by, *cells, _run_cell(run))
+        table.add_row(name, asked_by, *cells, _run_cell(run), dollars(cost_micros(run)))
     return table
+
+
+def cost_micros(run: pb.Run | None) -> int:
+    """Return what a run has spent, as its steps say."""
+    return sum(step.cost_micros for step in run.steps) if run else 0
 
 
 def _step_cell(step: pb.Step | None) -> Text:
@@ -94,7 +117,9 @@ def prospect(found: pb.Prospect) -> Panel:
         parts.append(_trades(found.insider_data))
     if found.HasField("ai_summary"):
         parts.append(_summary(found.ai_summary))
-    return Panel(Group(*parts), title=f"[bold]{found.name}[/], {found.title}, {found.company}")
+    who = [each for each in (found.title, found.company) if each]
+    title = Text.assemble((shown(found.name).plain, "bold"), *(f", {shown(w).plain}" for w in who))
+    return Panel(Group(*parts) if parts else Text("nothing was found"), title=title)
 
 
 def _contact(contact: pb.Contact) -> Table:
@@ -106,27 +131,33 @@ def _contact(contact: pb.Contact) -> Table:
         ("LinkedIn", [contact.linkedin_url]),
     ):
         if any(values):
-            table.add_row(label, ", ".join(values))
+            table.add_row(label, shown(", ".join(values)))
     return table
 
 
 def _pages(web: pb.WebFindings) -> Table:
     table = Table("web", "published", "address")
     for page in web.pages[:3]:
-        table.add_row(page.title, page.published_on, page.url)
+        table.add_row(*(shown(each) for each in (page.title, page.published_on, page.url)))
     return table
 
 
 def _trades(insider: pb.InsiderTrades) -> Table:
-    title = f"insider trades in {insider.issuer_name}, from {insider.filings_read} filing(s)"
+    filings = f"from {insider.filings_read} filing(s)"
+    title = shown(f"insider trades in {insider.issuer_name}, {filings}")
+    owners = "; ".join(
+        f"{each.owner_name} is taken for the person ({each.confidence:.2f}: {each.reason})"
+        for each in insider.owner_matches
+    )
     table = Table("date", "what", "security", "A/D", title=title, title_justify="left")
+    table.caption, table.caption_justify = shown(owners) if owners else None, "left"
     for column in ("shares", "price $", "owned after"):
         table.add_column(column, justify="right")
     for trade in insider.trades:
         table.add_row(
             trade.transaction_date,
-            f"{trade.transaction_kind} ({trade.transaction_code})",
-            trade.security_title,
+            f"{trade.transaction_kind} ({trade.transaction_code}){_planned(trade)}",
+            shown(trade.security_title),
             trade.acquired_disposed,
             trade.shares or "see footnote",
             trade.price_per_share or "see footnote",
@@ -135,17 +166,22 @@ def _trades(insider: pb.InsiderTrades) -> Table:
     return table
 
 
+def _planned(trade: pb.InsiderTrade) -> str:
+    return ", planned under 10b5-1" if trade.under_10b5_1_plan else ""
+
+
 def _summary(summary: pb.Summary) -> Group:
     text = Text()
     cited: list[str] = []
     for sentence in summary.sentences:
-        text.append(sentence.text)
+        text.append_text(shown(sentence.text))
         text.append(f" [{', '.join(sentence.fact_ids)}] ", style="cyan")
         cited += sentence.fact_ids
-    facts = Table("fact", "what it says", "where", title=f"cited (model: {summary.model})")
+    by = f"model: {summary.model}" if summary.kind != "template" else "by template, not by a model"
+    facts = Table("fact", "what it says", "where", title=f"cited ({by})")
     for fact in summary.facts:
         if fact.id in cited:
-            facts.add_row(fact.id, fact.text, fact.url)
+            facts.add_row(fact.id, shown(fact.text), shown(fact.url))
     return Group(Text("\nSummary", style="bold"), text, facts)
 
 

@@ -47,6 +47,7 @@ def test_the_demo_tells_its_story_and_ends_well(tmp_path: Path) -> None:
         "Answered by the sandbox, not by the vendor: contactout, exa, sec, claude",
         "5,000 activities of 4 users recorded",
         "Katherine Adams",
+        "Asked for again: Katherine Adams is there in",
         "insider trades in Apple Inc.",
         "activities by user",
         "Where everything runs",

@@ -1,4 +1,4 @@
-"""The README's code works as it stands there."""
+"""What the pages say holds: their code works as it stands there, what they name is there."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import re
 import uuid
 from typing import Any
 
-from services.cli.catalogue import ServiceName
+import typer
+
+from services.__main__ import app
+from services.cli.catalogue import ServiceName, known_variables
 from services.dev import ROOT
-from tests.harness import Database, Identity, Services
+from tests.enrichment.test_service import sandbox_settings
+from tests.harness import Database, Identity, SandboxDesk, Services
 
 
-def example(name: str) -> dict[str, Any]:
-    """Execute the README's example and return what it defines."""
+def example(name: str, page: str = "README.md") -> dict[str, Any]:
+    """Execute a page's example and return what it defines."""
     marked = re.search(
-        rf"<!-- example: {name} -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S
+        rf"<!-- example: {name} -->\n```python\n(.*?)```", (ROOT / page).read_text(), re.S
     )
     assert marked
     defined: dict[str, Any] = {}
@@ -33,6 +37,37 @@ async def test_the_readmes_example_records_an_activity(
         activity_id = await asyncio.to_thread(record_login, address, token, str(ours.user_id))
     rows = await database.fetch("select activity_id from activity.activity_log")
     assert [row["activity_id"] for row in rows] == [uuid.UUID(activity_id)]
+
+
+async def test_the_example_of_enrichment_brings_a_prospect(
+    services: Services, ours: Identity, sandbox_desk: SandboxDesk
+) -> None:
+    token = ours.metadata()[0][1].split()[1]
+    async with services.running(ServiceName.ENRICHMENT, **sandbox_settings(sandbox_desk.url)):
+        address = services.addresses[ServiceName.ENRICHMENT]
+        enrich = example("enrich", "docs/enrichment.md")["enrich"]
+        found = await asyncio.to_thread(enrich, address, token, "Ada Lovelace", "Engines")
+    assert found.ai_summary.sentences
+
+
+def test_every_setting_that_a_page_names_is_one() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        name for page in pages for name in re.findall(r"PROSPECT_[A-Z_]+[A-Z]", page.read_text())
+    }
+    assert named - known_variables().keys() == set()
+
+
+def test_every_command_that_a_page_names_is_one() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        tuple(words.split())
+        for page in pages
+        for words in re.findall(r"\bprospect (enrich [a-z]+|activity [a-z]+)", page.read_text())
+    }
+    commands = typer.main.get_command(app)
+    for group, name in named:
+        assert name in commands.commands[group].commands, f"prospect {group} {name}"  # type: ignore[attr-defined]
 
 
 def test_every_verb_of_make_that_the_readme_names_is_there() -> None:

@@ -1,0 +1,29 @@
+"""Money on the command line: dollars for people, exact; micros of a dollar on the wire."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import typer
+
+MICROS = 1_000_000
+MOST_MICROS = 2**63 - 1
+
+
+def parse_dollars(option: str, text: str) -> int:
+    """Return an amount in micros, such as 500000 for 0.50."""
+    try:
+        micros = Decimal(text.removeprefix("$")) * MICROS
+        if 0 <= micros <= MOST_MICROS and micros == micros.to_integral_value():
+            return int(micros)
+    except InvalidOperation:
+        pass
+    raise typer.BadParameter(
+        f"{option} {text}: must be dollars such as 0.50, at least 0, with at most 6 decimals"
+    )
+
+
+def dollars(micros: int) -> str:
+    """Return an amount as it is shown, all of it: $0.30, $0.007."""
+    whole, _, fraction = f"{Decimal(micros).scaleb(-6):,.6f}".partition(".")
+    return f"${whole}.{fraction.rstrip('0'):0<2}"
