@@ -22,7 +22,7 @@ from services.enrichment import store
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.groups import Groups
 from services.enrichment.policy import Policy
-from services.enrichment.request import SHARE, Known, KnownAnswer, Request, first_steps
+from services.enrichment.request import HEAD_START, Known, KnownAnswer, Request, first_steps
 from services.enrichment.run import Step, StepStatus
 from services.enrichment.store import SQL
 
@@ -174,11 +174,10 @@ class Intake:
         batch_id: UUID | None,
         now: datetime,
     ) -> None:
-        turns = await _take_turns(connection, [request for request, _ in begun], policy)
         runs, steps = [], []
-        for (request, run_id), turn in zip(begun, turns, strict=True):
+        for request, run_id in begun:
             first = first_steps(request, known.get(request.prospect_id), policy, now)
-            runs.append(_run_row(request, run_id, turn, first, policy, batch_id, now))
+            runs.append(_run_row(request, run_id, first, policy, batch_id, now))
             steps += [_step_row(run_id, step) for step in first.values()]
         tenant_id = begun[0][0].tenant_id
         await connection.execute(SQL.begin_runs, tenant_id, json.dumps(runs), json.dumps(steps))
@@ -242,21 +241,6 @@ def known_of(row: asyncpg.Record) -> Known:
     return Known(store.subject_of(row), answers)
 
 
-async def _take_turns(
-    connection: Connection, requests: Sequence[Request], policy: Policy
-) -> list[float]:
-    """Return each request's fair turn: a flow's turns lie apart by the inverse of its weight."""
-    turns: dict[int, float] = {}
-    for priority in sorted({request.priority for request in requests}):
-        places = [n for n, request in enumerate(requests) if request.priority is priority]
-        apart = 1.0 / (policy.weight * SHARE[priority])
-        last = await connection.fetchval(
-            SQL.take_flow_turns, requests[0].tenant_id, int(priority), apart, len(places)
-        )
-        turns |= {n: last - apart * (len(places) - 1 - k) for k, n in enumerate(places)}
-    return [turns[n] for n in range(len(requests))]
-
-
 async def _hold_back(
     connection: Connection,
     joined: Sequence[Request],
@@ -288,7 +272,6 @@ async def _hold_back(
 def _run_row(
     request: Request,
     run_id: UUID,
-    turn: float,
     steps: Mapping[SourceName, Step],
     policy: Policy,
     batch_id: UUID | None,
@@ -304,7 +287,7 @@ def _run_row(
         "wake_at": (now + timedelta(seconds=policy.debounce_seconds)).isoformat(),
         "batch_id": str(batch_id) if batch_id else None,
         "priority": int(request.priority),
-        "turn": turn,
+        "line_at": (now - HEAD_START[request.priority]).isoformat(),
         "sources": [source.value for source in request.sources],
         "budget_micros": request.budget_micros,
         "source_status": {source.value: step.status.value for source, step in steps.items()},

@@ -43,21 +43,12 @@ for update
 select prospect_id, run_id, began_at, created_at from enrichment.runs
 where tenant_id = $1 and prospect_id = any($2::uuid[]) and ended_at is null
 
--- name: take_flow_turns
--- Take turns from a tenant's flow: never before the present virtual time, so that a flow that was idle
--- saves nothing up. Returns the last turn; the others lie before it, $3 apart.
-insert into enrichment.flows as f (tenant_id, priority, turn)
-select $1, $2, v.turn + $3::float8 * $4::int from enrichment.virtual_time v
-on conflict (tenant_id, priority) do update
-  set turn = greatest(f.turn, excluded.turn - $3::float8 * $4::int) + $3::float8 * $4::int
-returning turn
-
 -- name: begin_runs
 -- Write new runs with their steps, and point their prospects to them. $2 is a list of runs, $3 of steps.
 with run as (
   select * from json_to_recordset($2::json) as r (
     run_id uuid, prospect_id uuid, user_id uuid, traceparent text, deadline_at timestamptz,
-    created_at timestamptz, wake_at timestamptz, batch_id uuid, priority int, turn float8,
+    created_at timestamptz, wake_at timestamptz, batch_id uuid, priority int, line_at timestamptz,
     sources text[], budget_micros bigint, name text, email text, linkedin_url text, company text,
     title text, is_public_company boolean, company_cik bigint, source_status jsonb)
 ),
@@ -77,9 +68,9 @@ overtaken as ( -- an ended run that still waits for a late source
 begun as (
   insert into enrichment.runs (
     tenant_id, run_id, prospect_id, user_id, traceparent, deadline_at, created_at, wake_at, batch_id,
-    in_batch, priority, turn, sources, budget_micros)
+    in_batch, priority, line_at, sources, budget_micros)
   select $1, r.run_id, r.prospect_id, r.user_id, r.traceparent, r.deadline_at, r.created_at,
-    r.wake_at, r.batch_id, r.batch_id is not null, r.priority, r.turn, r.sources, r.budget_micros
+    r.wake_at, r.batch_id, r.batch_id is not null, r.priority, r.line_at, r.sources, r.budget_micros
   from run r
 )
 insert into enrichment.steps (tenant_id, run_id, source, status, reason, reused, ended_at, ready_at)
@@ -145,8 +136,10 @@ from enrichment.sources
 select pg_advisory_xact_lock(hashtext('enrichment.claims'))
 
 -- name: claim
--- Take the leases of open runs that are due, by fair turn across tenants, each tenant within its cap (as
--- enrichment_claimer). $1 how many, $2 the worker's token, $3 the lease, $4 the default cap.
+-- Take the leases of open runs that are due: by fair turn between tenants, a tenant's own in the order of its
+-- line, each tenant within its cap (as enrichment_claimer). A tenant's turns lie 1 / weight apart and never
+-- before the virtual time, so that one that was idle saves nothing up. $1 how many, $2 the worker's token,
+-- $3 the lease, $4 the default cap.
 with recursive tenants as (
   (select tenant_id from enrichment.runs where open order by tenant_id limit 1)
   union all
@@ -160,32 +153,46 @@ leased as (
   where lease_token is not null and lease_expires_at > now() group by tenant_id
 ),
 due as (
-  select r.* from tenants t
+  select r.tenant_id, r.run_id, s.start + (r.place - 1) * s.apart as start, s.apart
+  from tenants t
   left join leased l using (tenant_id)
   left join enrichment.policies p using (tenant_id)
+  left join enrichment.flows f using (tenant_id)
+  cross join enrichment.virtual_time v
   cross join lateral (
-    select tenant_id, run_id, turn from enrichment.runs r
-    where r.tenant_id = t.tenant_id and r.open and r.wake_at <= now()
-      and (r.lease_expires_at is null or r.lease_expires_at <= now())
-    order by r.turn
-    limit greatest(0, least($1::int, coalesce(p.most_runs_at_once, $4::int) - coalesce(l.runs, 0)))
-    for update skip locked
+    select greatest(f.turn, v.turn) as start, 1.0::float8 / coalesce(p.weight, 1) as apart
+  ) s
+  cross join lateral (
+    select tenant_id, run_id, row_number() over (order by line_at, run_id) as place
+    from (
+      select tenant_id, run_id, line_at from enrichment.runs r
+      where r.tenant_id = t.tenant_id and r.open and r.wake_at <= now()
+        and (r.lease_expires_at is null or r.lease_expires_at <= now())
+      order by r.line_at
+      limit greatest(0, least($1::int, coalesce(p.most_runs_at_once, $4::int) - coalesce(l.runs, 0)))
+      for update skip locked
+    ) r
   ) r
   where t.tenant_id is not null
-  order by r.turn
+  order by start, r.tenant_id, r.place
   limit $1
 ),
 claimed as (
   update enrichment.runs r set
     lease_token = $2, lease_expires_at = now() + $3::interval, lease_epoch = r.lease_epoch + 1
   from due d where r.tenant_id = d.tenant_id and r.run_id = d.run_id
-  returning r.tenant_id, r.run_id, r.lease_epoch, r.turn
+  returning r.tenant_id, r.run_id, r.lease_epoch, d.start, d.apart
+),
+served as (
+  insert into enrichment.flows (tenant_id, turn)
+  select tenant_id, max(start + apart) from claimed group by tenant_id order by tenant_id
+  on conflict (tenant_id) do update set turn = excluded.turn
 ),
 passed as (
-  update enrichment.virtual_time set turn = c.turn
-  from (select max(turn) as turn from claimed) c where virtual_time.turn < c.turn
+  update enrichment.virtual_time v set turn = c.turn
+  from (select max(start) as turn from claimed) c where v.turn < c.turn
 )
-select tenant_id, run_id, lease_epoch from claimed order by turn
+select tenant_id, run_id, lease_epoch from claimed order by start
 
 -- name: renew
 -- Renew a worker's leases, and return the runs that are still its own (as enrichment_claimer). A row that

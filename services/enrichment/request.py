@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
@@ -21,8 +21,13 @@ class Priority(IntEnum):
     HIGH = 3
 
 
-SHARE: Mapping[Priority, int] = {Priority.LOW: 1, Priority.NORMAL: 4, Priority.HIGH: 16}
-"""How many turns a flow of each priority takes while one of the lowest takes one."""
+HEAD_START: Mapping[Priority, timedelta] = {
+    Priority.LOW: timedelta(),
+    Priority.NORMAL: timedelta(hours=12),
+    Priority.HIGH: timedelta(hours=24),
+}
+"""By how much a request stands before those of its tenant that were asked for at the same time:
+long enough to overtake a batch, short enough that what waits is not overtaken for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,6 @@ ALTER TABLE enrichment.erasures OWNER TO enrichment_owner;
 
 CREATE TABLE enrichment.flows (
     tenant_id uuid NOT NULL,
-    priority integer NOT NULL,
     turn double precision NOT NULL
 );
 
@@ -208,7 +207,7 @@ CREATE TABLE enrichment.runs (
     batch_id uuid,
     in_batch boolean DEFAULT false NOT NULL,
     priority integer DEFAULT 2 NOT NULL,
-    turn double precision DEFAULT 0 NOT NULL,
+    line_at timestamp with time zone DEFAULT now() NOT NULL,
     open boolean DEFAULT true NOT NULL,
     sources text[] DEFAULT '{}'::text[] NOT NULL,
     budget_micros bigint DEFAULT 0 NOT NULL,
@@ -325,7 +324,7 @@ ALTER TABLE ONLY enrichment.erasures
     ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, receipt_id);
 
 ALTER TABLE ONLY enrichment.flows
-    ADD CONSTRAINT flows_pk PRIMARY KEY (tenant_id, priority);
+    ADD CONSTRAINT flows_pk PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY enrichment.inbox
     ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
@@ -395,7 +394,7 @@ CREATE INDEX runs_of_prospect ON enrichment.runs USING btree (tenant_id, prospec
 
 CREATE UNIQUE INDEX runs_one_in_flight ON enrichment.runs USING btree (tenant_id, prospect_id) WHERE (ended_at IS NULL);
 
-CREATE INDEX runs_open ON enrichment.runs USING btree (tenant_id, turn) INCLUDE (wake_at) WHERE open;
+CREATE INDEX runs_open ON enrichment.runs USING btree (tenant_id, line_at) INCLUDE (wake_at) WHERE open;
 
 ALTER TABLE ONLY enrichment.attempts
     ADD CONSTRAINT attempts_step_fk FOREIGN KEY (tenant_id, run_id, source) REFERENCES enrichment.steps(tenant_id, run_id, source) ON DELETE CASCADE;
@@ -429,6 +428,8 @@ ALTER TABLE enrichment.erasures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY erasures_of_tenant ON enrichment.erasures TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE enrichment.flows ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY flows_of_claimer ON enrichment.flows TO enrichment_claimer USING (true);
 
 CREATE POLICY flows_of_tenant ON enrichment.flows TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -498,6 +499,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.batches TO enrichment_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.erasures TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.flows TO enrichment_app;
+GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.flows TO enrichment_claimer;
 
 GRANT SELECT,INSERT,DELETE ON TABLE enrichment.inbox TO enrichment_app;
 
@@ -513,6 +515,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.policies TO enrichment_app
 GRANT SELECT(tenant_id) ON TABLE enrichment.policies TO enrichment_claimer;
 
 GRANT SELECT(most_runs_at_once) ON TABLE enrichment.policies TO enrichment_claimer;
+
+GRANT SELECT(weight) ON TABLE enrichment.policies TO enrichment_claimer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.prospects TO enrichment_app;
 
@@ -545,7 +549,7 @@ GRANT SELECT(lease_token),UPDATE(lease_token) ON TABLE enrichment.runs TO enrich
 
 GRANT SELECT(lease_expires_at),UPDATE(lease_expires_at) ON TABLE enrichment.runs TO enrichment_claimer;
 
-GRANT SELECT(turn) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(line_at) ON TABLE enrichment.runs TO enrichment_claimer;
 
 GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_claimer;
 GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_keeper;
@@ -563,5 +567,4 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.steps TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.suppressions TO enrichment_app;
 
-GRANT SELECT ON TABLE enrichment.virtual_time TO enrichment_app;
 GRANT SELECT,UPDATE ON TABLE enrichment.virtual_time TO enrichment_claimer;

@@ -25,7 +25,7 @@ def dsn(database: Database) -> str:
 
 async def order_of_ends(database: Database) -> list[uuid.UUID]:
     """Return the runs in the order in which they were begun."""
-    rows = await database.fetch("select run_id from enrichment.runs order by began_at, turn")
+    rows = await database.fetch("select run_id from enrichment.runs order by began_at, line_at")
     return [row["run_id"] for row in rows]
 
 
@@ -72,6 +72,20 @@ async def test_tenants_take_turns_by_their_weight(
     rows = await database.fetch("select tenant_id from enrichment.runs order by began_at limit 40")
     first = [row["tenant_id"] for row in rows]
     assert 28 <= first.count(heavy) <= 32
+
+
+async def test_a_tenant_gains_nothing_over_others_by_calling_all_urgent(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    calm, loud = uuid.uuid4(), uuid.uuid4()
+    async with engine(dsn, nats_server.url, Sources(), most_runs=1, working=False) as one:
+        for _ in range(30):
+            await one.accept(tenant_id=loud, priority=Priority.HIGH)
+            await one.accept(tenant_id=calm, priority=Priority.LOW)
+    async with engine(dsn, nats_server.url, Sources(), most_runs=1):
+        await all_ended(database)
+    rows = await database.fetch("select tenant_id from enrichment.runs order by began_at limit 30")
+    assert 13 <= [row["tenant_id"] for row in rows].count(loud) <= 17
 
 
 async def test_an_urgent_request_overtakes_its_tenants_own_batch(

@@ -47,7 +47,7 @@ values ('TENANT', sha256('address'), 'email');
 insert into enrichment.ledger (tenant_id, run_id, source, attempt, kind, amount_micros, created_at)
 values ('TENANT', 'TENANT', 'exa', 1, 'reserve', 1, now());
 insert into enrichment.spending (tenant_id, day, source) values ('TENANT', '2026-01-15', 'exa');
-insert into enrichment.flows (tenant_id, priority, turn) values ('TENANT', 2, 0);
+insert into enrichment.flows (tenant_id, turn) values ('TENANT', 0);
 insert into enrichment.erasures (
   tenant_id, receipt_id, prospect_id, user_id, erased_at, run_count, event_count)
 values ('TENANT', gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), now(), 0, 0);

@@ -4,8 +4,9 @@
 --              ledger has an entry a movement of money, spending its sums a day. requests remembers which
 --              run a request got; batches which runs were asked for together. flows and virtual_time give
 --              tenants fair turns. sources is the state of each source, for the whole deployment.
--- The flow     A request takes a turn from its tenant's flow (start-time fair queueing) and becomes a run.
---              A worker claims open runs by turn, within each tenant's cap, counted from live leases. Every
+-- The flow     A request becomes a run with a place in its tenant's line. A worker claims open runs by fair
+--              turn between tenants (start-time fair queueing), each tenant's in the order of its line,
+--              within its cap, which is counted from live leases. Every
 --              turn of a run is one statement, fenced by lease_token and lease_epoch: steps, attempts,
 --              ledger, prospect and events change together or not at all.
 -- Guarantees   An attempt, and the reservation of what it may cost, is written down before its call leaves.
@@ -28,7 +29,7 @@ alter table enrichment.runs
   add column if not exists batch_id uuid,
   add column if not exists in_batch boolean not null default false,
   add column if not exists priority int not null default 2,
-  add column if not exists turn double precision not null default 0,
+  add column if not exists line_at timestamptz not null default now(),
   add column if not exists open boolean not null default true,
   add column if not exists sources text[] not null default '{}',
   add column if not exists budget_micros bigint not null default 0,
@@ -75,7 +76,7 @@ alter table enrichment.attempts
   add column if not exists worker text not null default '';
 
 drop index if exists enrichment.runs_waiting;
-create index if not exists runs_open on enrichment.runs (tenant_id, turn) include (wake_at) where open;
+create index if not exists runs_open on enrichment.runs (tenant_id, line_at) include (wake_at) where open;
 create index if not exists runs_leased on enrichment.runs (tenant_id) where lease_token is not null;
 -- No index looks at a column that a turn changes, so that a turn's updates stay on their page (HOT).
 drop index if exists enrichment.runs_one_in_flight;
@@ -176,9 +177,8 @@ create table if not exists enrichment.spending (
 
 create table if not exists enrichment.flows (
   tenant_id uuid not null,
-  priority int not null,
   turn double precision not null,
-  constraint flows_pk primary key (tenant_id, priority)
+  constraint flows_pk primary key (tenant_id)
 );
 
 create table if not exists enrichment.virtual_time (
@@ -246,6 +246,7 @@ create policy spending_of_tenant on enrichment.spending to enrichment_app
   using (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
 create policy flows_of_tenant on enrichment.flows to enrichment_app
   using (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
+create policy flows_of_claimer on enrichment.flows to enrichment_claimer using (true);
 create policy runs_leased_by_claimer on enrichment.runs for update to enrichment_claimer using (true);
 create policy policies_of_claimer on enrichment.policies for select to enrichment_claimer using (true);
 create policy runs_of_keeper on enrichment.runs for select to enrichment_keeper using (true);
@@ -259,12 +260,12 @@ grant delete on enrichment.prospects, enrichment.runs, enrichment.steps, enrichm
   to enrichment_app;
 grant select, update on enrichment.sources to enrichment_app;
 grant select on enrichment.sources to enrichment_claimer;
-grant select on enrichment.virtual_time to enrichment_app;
 grant select, update on enrichment.virtual_time to enrichment_claimer;
-grant select (open, turn, lease_token, lease_epoch, cancel_requested_at) on enrichment.runs
+grant select, insert, update on enrichment.flows to enrichment_claimer;
+grant select (open, line_at, lease_token, lease_epoch, cancel_requested_at) on enrichment.runs
   to enrichment_claimer;
 grant update (lease_token, lease_expires_at, lease_epoch) on enrichment.runs to enrichment_claimer;
-grant select (tenant_id, most_runs_at_once) on enrichment.policies to enrichment_claimer;
+grant select (tenant_id, most_runs_at_once, weight) on enrichment.policies to enrichment_claimer;
 grant select (tenant_id, run_id, open, ended_at) on enrichment.runs to enrichment_keeper;
 grant select (tenant_id, request_id, created_at) on enrichment.requests to enrichment_keeper;
 grant delete on enrichment.requests to enrichment_keeper;
