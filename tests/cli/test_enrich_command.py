@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import pytest
@@ -22,7 +23,8 @@ async def test_one_prospect_is_followed_and_shown_with_cost_trades_and_citations
 ) -> None:
     done = await enrich("one", "Katherine Adams", *APPLE, "--budget", "0.75")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "complete, $0.314004 of $0.75" in done.stdout
+    # How many tokens the facts take depends on the port that stands in their addresses.
+    assert re.search(r"complete, \$0\.3\d+ of \$0\.75", done.stdout)
     for told in (
         "Katherine Adams, General Counsel, Apple Inc.",
         "katherine.adams@apple-inc.example",
