@@ -230,6 +230,7 @@ class ErrorClass(StrEnum):
     AUTH = "auth"
     QUOTA = "quota"
     INVALID_ANSWER = "invalid_answer"
+    WRONG_PERSON = "wrong_person"
     REFUSED_REQUEST = "refused_request"
 
 

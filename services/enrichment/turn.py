@@ -102,16 +102,23 @@ class _Taker:
         self._end(replace(step, reused=reused), StepStatus.COMPLETE)
 
     def _find_nothing(self, step: Step) -> None:
-        lookups = self._state.lookups.get(step.source, ("",))
-        later = lookups[lookups.index(step.lookup) + 1 :] if step.lookup in lookups else ()
-        if later and not self._state.cancel_requested:
-            waits = replace(step, lookup=later[0], failures=0, ready_at=self._now, reason="")
-            self._put(replace(waits, status=StepStatus.PENDING))
-        else:
+        if not self._ask_otherwise(step):
             self._turn.findings[step.source] = None
             self._end(step, StepStatus.NOT_FOUND, "the source knows nothing of this person")
 
+    def _ask_otherwise(self, step: Step) -> bool:
+        """Go on with the next way of asking; False where there is none."""
+        lookups = self._state.lookups.get(step.source, ("",))
+        later = lookups[lookups.index(step.lookup) + 1 :] if step.lookup in lookups else ()
+        if not later or self._state.cancel_requested:
+            return False
+        waits = replace(step, lookup=later[0], failures=0, ready_at=self._now, reason="")
+        self._put(replace(waits, status=StepStatus.PENDING))
+        return True
+
     def _fail(self, step: Step, error: SourceError) -> None:
+        if error.error_class is ErrorClass.WRONG_PERSON and self._ask_otherwise(step):
+            return
         failed = replace(
             step,
             failures=step.failures + 1,

@@ -93,7 +93,9 @@ async def test_a_good_answer_between_starts_the_count_anew(replicas: tuple[Engin
 
 
 @pytest.mark.parametrize(
-    "error_class", [ErrorClass.THROTTLED, ErrorClass.REFUSED_REQUEST], ids=lambda c: c.value
+    "error_class",
+    [ErrorClass.THROTTLED, ErrorClass.REFUSED_REQUEST, ErrorClass.WRONG_PERSON],
+    ids=lambda c: c.value,
 )
 async def test_what_is_no_fault_of_the_source_counts_as_neither(
     replicas: tuple[Engine, Engine], error_class: ErrorClass

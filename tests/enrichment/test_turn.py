@@ -199,6 +199,20 @@ def test_the_ways_of_asking_stop_at_the_first_that_finds_somebody() -> None:
     assert made.steps[CONTACTOUT].status is StepStatus.COMPLETE
 
 
+def test_another_person_is_not_asked_for_again_but_looked_up_otherwise() -> None:
+    stranger = Returned(CONTACTOUT, error(ErrorClass.WRONG_PERSON, cost_micros=9))
+    run = calling(CONTACTOUT)
+    made = turn(run, stranger)
+    (call,) = [each for each in made.begun if each.source is CONTACTOUT]
+    assert call.lookup == "name_and_company"
+    last = turn(after(run, made), stranger).steps[CONTACTOUT]
+    assert (last.status, last.error_class, last.cost_micros) == (
+        StepStatus.FAILED,
+        "wrong_person",
+        18,
+    )
+
+
 def test_a_transient_error_is_tried_again_later() -> None:
     step = turn(calling(EXA), Returned(EXA, error(ErrorClass.TRANSIENT))).steps[EXA]
     assert step.status is StepStatus.PENDING

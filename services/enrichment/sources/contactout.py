@@ -94,8 +94,10 @@ class ContactOut:
         contact = self._contact(profile, request_id)
         cost = _cost(contact)
         if not _is_same(contact, call.subject):
-            raise VENDOR.invalid(
-                "answered with another person", cost_micros=cost, request_id=request_id
+            # Asked the same way again it would answer, and cost, the same.
+            message = "ContactOut answered with another person"
+            raise SourceError(
+                ErrorClass.WRONG_PERSON, message, cost_micros=cost, request_id=request_id
             )
         reachable = contact.work_emails or contact.personal_emails or contact.phones
         return Answer(contact if reachable else None, cost, request_id)

@@ -97,6 +97,8 @@ def match_owner(person: str, owner: str) -> Match | None:
 
 def match_person(person: str, other: str) -> Match | None:
     """Match two names in natural order, as people and directories write them."""
+    if _plain(person) and _plain(person) == _plain(other):
+        return Match(1.0, "same name")  # also one of a single word, or with a number
     one, two = _read(_natural_order(person)), _read(_natural_order(other))
     if one.suffix and two.suffix and one.suffix != two.suffix:
         return None

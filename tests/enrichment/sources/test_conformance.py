@@ -116,7 +116,7 @@ CASES = (
         classes={
             "403": ErrorClass.QUOTA,
             "quota": ErrorClass.QUOTA,
-            "stranger": ErrorClass.INVALID_ANSWER,
+            "stranger": ErrorClass.WRONG_PERSON,
             "error_body": ErrorClass.TRANSIENT,  # it says 500 inside
         },
     ),

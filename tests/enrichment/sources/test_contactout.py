@@ -187,7 +187,7 @@ OTHERS = {
 async def test_somebody_else_is_refused_and_was_paid_for(ask: Ask, other: str) -> None:
     with pytest.raises(SourceError) as caught:
         await ask(profile(**OTHERS[other]))
-    assert caught.value.error_class is ErrorClass.INVALID_ANSWER
+    assert caught.value.error_class is ErrorClass.WRONG_PERSON
     assert caught.value.cost_micros == 200_000
 
 
