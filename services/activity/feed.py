@@ -28,6 +28,7 @@ STREAM = "ACTIVITY"
 BACKLOG_BYTES = 8 * 1024 * 1024
 FETCH_EVENTS = 64
 FETCH_SECONDS = 30.0
+CANCEL_AGAIN_SECONDS = 0.2
 # The broker forgets a reader that is gone without having said so.
 FORGOTTEN_AFTER_SECONDS = 60.0
 _log = structlog.get_logger()
@@ -69,8 +70,7 @@ class Feed:
         try:
             yield self
         finally:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await _end(self._reader)
 
     async def next(self, stopping: asyncio.Event, seconds: float) -> Told | None:
         """Return the next event, None where none comes in time; raise what ended the reading."""
@@ -148,6 +148,18 @@ class Feed:
             with contextlib.suppress(nats.errors.Error, OSError):  # the broker forgets it as well
                 await subscription.unsubscribe()
                 await self._jetstream.delete_consumer(STREAM, config.name or "")
+
+
+async def _end(reader: asyncio.Task[None]) -> None:
+    """Cancel the reader until it is gone.
+
+    asyncio.wait_for, by which nats-py waits, drops a cancellation that comes as its answer does
+    (Python 3.11): the reader would read on, and its call never end.
+    """
+    while not reader.done():
+        reader.cancel()
+        await asyncio.wait([reader], timeout=CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(reader, return_exceptions=True)
 
 
 async def _fetch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
