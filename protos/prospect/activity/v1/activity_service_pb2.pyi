@@ -1658,19 +1658,23 @@ class CountDayRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     DATE_FIELD_NUMBER: _builtins.int
+    BY_QUARTER_HOUR_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID."""
     date: _builtins.str
     """date is a UTC day as YYYY-MM-DD."""
+    by_quarter_hour: _builtins.bool
+    """by_quarter_hour tells the day's 96 quarter-hours apart; absent means the day as a whole."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         date: _builtins.str = ...,
+        by_quarter_hour: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_quarter_hour", b"by_quarter_hour", "date", b"date", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1711,6 +1715,7 @@ class ActionCount(_message.Message):
     NEW_LIST_FIELD_NUMBER: _builtins.int
     ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    QUARTER_HOUR_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """user_id is the user's UUID."""
     action_type: Global___ActionType.ValueType
@@ -1721,6 +1726,8 @@ class ActionCount(_message.Message):
     """activity_count is the number of entries."""
     digest: _builtins.str
     """digest is the sum, as decimal text, of a 64-bit hash of each entry's id and action."""
+    quarter_hour: _builtins.int
+    """quarter_hour is the quarter-hour of the UTC day, from 0 to 95; 0 where they are not told apart."""
     def __init__(
         self,
         *,
@@ -1729,10 +1736,11 @@ class ActionCount(_message.Message):
         new_list: _builtins.bool = ...,
         activity_count: _builtins.int = ...,
         digest: _builtins.str = ...,
+        quarter_hour: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_type", b"action_type", "activity_count", b"activity_count", "digest", b"digest", "new_list", b"new_list", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_type", b"action_type", "activity_count", b"activity_count", "digest", b"digest", "new_list", b"new_list", "quarter_hour", b"quarter_hour", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,8 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from prospect.metrics.v1 import metrics_service_pb2 as _metrics_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,7 +26,9 @@ class AggregateDaily(_message.Message):
 
     DATE_FIELD_NUMBER: _builtins.int
     date: _builtins.str
-    """date is a UTC day as YYYY-MM-DD."""
+    """date is a UTC day as YYYY-MM-DD; absent means the day before the one on which the event is handled,
+    which is what the daily schedule asks for: a schedule's body is always the same.
+    """
     def __init__(
         self,
         *,
@@ -37,3 +41,57 @@ class AggregateDaily(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AggregateDaily: _TypeAlias = AggregateDaily  # noqa: Y015
+
+@_typing.final
+class UsageQuotaReached(_message.Message):
+    """UsageQuotaReached is published on metrics.quota.reached.<tenant> once for each limit and period that is reached,
+    in the transaction that counts the activity that reaches it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PERIOD_START_FIELD_NUMBER: _builtins.int
+    HARD_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    REACHED_AT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """tenant_id is the tenant's UUID, equal to the subject's last token."""
+    counter: _metrics_service_pb2.Counter.ValueType
+    """counter is what is limited."""
+    period: _metrics_service_pb2.QuotaPeriod.ValueType
+    """period is how long it counts."""
+    period_start: _builtins.str
+    """period_start is the first day of the period in the tenant's time zone, YYYY-MM-DD; it may be a past one, as late events count where they happened."""
+    hard: _builtins.bool
+    """hard is true for the hard limit, false for the soft one."""
+    limit: _builtins.int
+    """limit is the limit that was reached."""
+    used: _builtins.int
+    """used is what is counted now, at least limit."""
+    @_builtins.property
+    def reached_at(self) -> _timestamp_pb2.Timestamp:
+        """reached_at is when it was counted."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        counter: _metrics_service_pb2.Counter.ValueType = ...,
+        period: _metrics_service_pb2.QuotaPeriod.ValueType = ...,
+        period_start: _builtins.str = ...,
+        hard: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+        used: _builtins.int = ...,
+        reached_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reached_at", b"reached_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "hard", b"hard", "limit", b"limit", "period", b"period", "period_start", b"period_start", "reached_at", b"reached_at", "tenant_id", b"tenant_id", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageQuotaReached: _TypeAlias = UsageQuotaReached  # noqa: Y015

@@ -6,7 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +19,190 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _UsageGrain:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageGrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageGrain.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_GRAIN_UNSPECIFIED: _UsageGrain.ValueType  # 0
+    """USAGE_GRAIN_UNSPECIFIED gives the days by user in the field rows."""
+    USAGE_GRAIN_HOUR: _UsageGrain.ValueType  # 1
+    """USAGE_GRAIN_HOUR is an hour, counted from local midnight; a range has at most 31 days of them."""
+    USAGE_GRAIN_DAY: _UsageGrain.ValueType  # 2
+    """USAGE_GRAIN_DAY is a local day, 23 to 25 hours where the clock changes."""
+    USAGE_GRAIN_WEEK: _UsageGrain.ValueType  # 3
+    """USAGE_GRAIN_WEEK is a week from Monday to Sunday, cut to the range."""
+    USAGE_GRAIN_MONTH: _UsageGrain.ValueType  # 4
+    """USAGE_GRAIN_MONTH is a month of the calendar, cut to the range."""
+
+class UsageGrain(_UsageGrain, metaclass=_UsageGrainEnumTypeWrapper):
+    """UsageGrain is how long a period of usage is."""
+
+USAGE_GRAIN_UNSPECIFIED: UsageGrain.ValueType  # 0
+"""USAGE_GRAIN_UNSPECIFIED gives the days by user in the field rows."""
+USAGE_GRAIN_HOUR: UsageGrain.ValueType  # 1
+"""USAGE_GRAIN_HOUR is an hour, counted from local midnight; a range has at most 31 days of them."""
+USAGE_GRAIN_DAY: UsageGrain.ValueType  # 2
+"""USAGE_GRAIN_DAY is a local day, 23 to 25 hours where the clock changes."""
+USAGE_GRAIN_WEEK: UsageGrain.ValueType  # 3
+"""USAGE_GRAIN_WEEK is a week from Monday to Sunday, cut to the range."""
+USAGE_GRAIN_MONTH: UsageGrain.ValueType  # 4
+"""USAGE_GRAIN_MONTH is a month of the calendar, cut to the range."""
+Global___UsageGrain: _TypeAlias = UsageGrain  # noqa: Y015
+
+class _UsageDimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageDimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_DIMENSION_UNSPECIFIED: _UsageDimension.ValueType  # 0
+    """USAGE_DIMENSION_UNSPECIFIED is refused."""
+    USAGE_DIMENSION_USER: _UsageDimension.ValueType  # 1
+    """USAGE_DIMENSION_USER gives each user who was active in the range rows of its own."""
+    USAGE_DIMENSION_ACTION: _UsageDimension.ValueType  # 2
+    """USAGE_DIMENSION_ACTION gives each counter a row of its own, the total not included."""
+
+class UsageDimension(_UsageDimension, metaclass=_UsageDimensionEnumTypeWrapper):
+    """UsageDimension is what usage is told apart by, beside the period."""
+
+USAGE_DIMENSION_UNSPECIFIED: UsageDimension.ValueType  # 0
+"""USAGE_DIMENSION_UNSPECIFIED is refused."""
+USAGE_DIMENSION_USER: UsageDimension.ValueType  # 1
+"""USAGE_DIMENSION_USER gives each user who was active in the range rows of its own."""
+USAGE_DIMENSION_ACTION: UsageDimension.ValueType  # 2
+"""USAGE_DIMENSION_ACTION gives each counter a row of its own, the total not included."""
+Global___UsageDimension: _TypeAlias = UsageDimension  # noqa: Y015
+
+class _Counter:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CounterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Counter.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COUNTER_UNSPECIFIED: _Counter.ValueType  # 0
+    """COUNTER_UNSPECIFIED stands for total_activities where that is said, and is refused elsewhere."""
+    COUNTER_TOTAL_LOGINS: _Counter.ValueType  # 1
+    """COUNTER_TOTAL_LOGINS counts login."""
+    COUNTER_SEARCHES_EXECUTED: _Counter.ValueType  # 2
+    """COUNTER_SEARCHES_EXECUTED counts search_executed."""
+    COUNTER_PROFILES_VIEWED: _Counter.ValueType  # 3
+    """COUNTER_PROFILES_VIEWED counts profile_viewed."""
+    COUNTER_PROFILES_ENRICHED: _Counter.ValueType  # 4
+    """COUNTER_PROFILES_ENRICHED counts profile_enriched."""
+    COUNTER_CSV_EXPORTS: _Counter.ValueType  # 5
+    """COUNTER_CSV_EXPORTS counts csv_exported."""
+    COUNTER_LISTS_CREATED: _Counter.ValueType  # 6
+    """COUNTER_LISTS_CREATED counts add_to_list entries that made a new list."""
+    COUNTER_LIST_ADDITIONS: _Counter.ValueType  # 7
+    """COUNTER_LIST_ADDITIONS counts add_to_list, those that made a new list included."""
+    COUNTER_LIST_REMOVALS: _Counter.ValueType  # 8
+    """COUNTER_LIST_REMOVALS counts remove_from_list."""
+    COUNTER_STATUSES_UPDATED: _Counter.ValueType  # 9
+    """COUNTER_STATUSES_UPDATED counts status_updated."""
+    COUNTER_NOTES_ADDED: _Counter.ValueType  # 10
+    """COUNTER_NOTES_ADDED counts note_added."""
+    COUNTER_PERSONAS_CREATED: _Counter.ValueType  # 11
+    """COUNTER_PERSONAS_CREATED counts persona_created."""
+    COUNTER_LOOKALIKE_SEARCHES: _Counter.ValueType  # 12
+    """COUNTER_LOOKALIKE_SEARCHES counts lookalike_search."""
+    COUNTER_TOTAL_ACTIVITIES: _Counter.ValueType  # 13
+    """COUNTER_TOTAL_ACTIVITIES counts every entry."""
+
+class Counter(_Counter, metaclass=_CounterEnumTypeWrapper):
+    """Counter names one of the counters."""
+
+COUNTER_UNSPECIFIED: Counter.ValueType  # 0
+"""COUNTER_UNSPECIFIED stands for total_activities where that is said, and is refused elsewhere."""
+COUNTER_TOTAL_LOGINS: Counter.ValueType  # 1
+"""COUNTER_TOTAL_LOGINS counts login."""
+COUNTER_SEARCHES_EXECUTED: Counter.ValueType  # 2
+"""COUNTER_SEARCHES_EXECUTED counts search_executed."""
+COUNTER_PROFILES_VIEWED: Counter.ValueType  # 3
+"""COUNTER_PROFILES_VIEWED counts profile_viewed."""
+COUNTER_PROFILES_ENRICHED: Counter.ValueType  # 4
+"""COUNTER_PROFILES_ENRICHED counts profile_enriched."""
+COUNTER_CSV_EXPORTS: Counter.ValueType  # 5
+"""COUNTER_CSV_EXPORTS counts csv_exported."""
+COUNTER_LISTS_CREATED: Counter.ValueType  # 6
+"""COUNTER_LISTS_CREATED counts add_to_list entries that made a new list."""
+COUNTER_LIST_ADDITIONS: Counter.ValueType  # 7
+"""COUNTER_LIST_ADDITIONS counts add_to_list, those that made a new list included."""
+COUNTER_LIST_REMOVALS: Counter.ValueType  # 8
+"""COUNTER_LIST_REMOVALS counts remove_from_list."""
+COUNTER_STATUSES_UPDATED: Counter.ValueType  # 9
+"""COUNTER_STATUSES_UPDATED counts status_updated."""
+COUNTER_NOTES_ADDED: Counter.ValueType  # 10
+"""COUNTER_NOTES_ADDED counts note_added."""
+COUNTER_PERSONAS_CREATED: Counter.ValueType  # 11
+"""COUNTER_PERSONAS_CREATED counts persona_created."""
+COUNTER_LOOKALIKE_SEARCHES: Counter.ValueType  # 12
+"""COUNTER_LOOKALIKE_SEARCHES counts lookalike_search."""
+COUNTER_TOTAL_ACTIVITIES: Counter.ValueType  # 13
+"""COUNTER_TOTAL_ACTIVITIES counts every entry."""
+Global___Counter: _TypeAlias = Counter  # noqa: Y015
+
+class _QuotaPeriod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuotaPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuotaPeriod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUOTA_PERIOD_UNSPECIFIED: _QuotaPeriod.ValueType  # 0
+    """QUOTA_PERIOD_UNSPECIFIED is refused, but where it stands for both."""
+    QUOTA_PERIOD_DAY: _QuotaPeriod.ValueType  # 1
+    """QUOTA_PERIOD_DAY is a day of the tenant's time zone."""
+    QUOTA_PERIOD_MONTH: _QuotaPeriod.ValueType  # 2
+    """QUOTA_PERIOD_MONTH is a month of the tenant's time zone."""
+
+class QuotaPeriod(_QuotaPeriod, metaclass=_QuotaPeriodEnumTypeWrapper):
+    """QuotaPeriod is how long a quota counts before it begins again at zero."""
+
+QUOTA_PERIOD_UNSPECIFIED: QuotaPeriod.ValueType  # 0
+"""QUOTA_PERIOD_UNSPECIFIED is refused, but where it stands for both."""
+QUOTA_PERIOD_DAY: QuotaPeriod.ValueType  # 1
+"""QUOTA_PERIOD_DAY is a day of the tenant's time zone."""
+QUOTA_PERIOD_MONTH: QuotaPeriod.ValueType  # 2
+"""QUOTA_PERIOD_MONTH is a month of the tenant's time zone."""
+Global___QuotaPeriod: _TypeAlias = QuotaPeriod  # noqa: Y015
+
+class _UsageFindingKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageFindingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageFindingKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_FINDING_KIND_UNSPECIFIED: _UsageFindingKind.ValueType  # 0
+    """USAGE_FINDING_KIND_UNSPECIFIED is never sent."""
+    USAGE_FINDING_KIND_MISSING: _UsageFindingKind.ValueType  # 1
+    """USAGE_FINDING_KIND_MISSING is what the log has and the roll-up has not."""
+    USAGE_FINDING_KIND_EXCESS: _UsageFindingKind.ValueType  # 2
+    """USAGE_FINDING_KIND_EXCESS is what the roll-up has and the log has not."""
+    USAGE_FINDING_KIND_DIFFERENT: _UsageFindingKind.ValueType  # 3
+    """USAGE_FINDING_KIND_DIFFERENT is as many on both sides, and not the same ones."""
+    USAGE_FINDING_KIND_DAYS: _UsageFindingKind.ValueType  # 4
+    """USAGE_FINDING_KIND_DAYS is a day of the roll-up that is not the sum of its quarter-hours."""
+    USAGE_FINDING_KIND_MOVING: _UsageFindingKind.ValueType  # 5
+    """USAGE_FINDING_KIND_MOVING is a day with events on their way: ask again."""
+
+class UsageFindingKind(_UsageFindingKind, metaclass=_UsageFindingKindEnumTypeWrapper):
+    """UsageFindingKind is where log and roll-up differ."""
+
+USAGE_FINDING_KIND_UNSPECIFIED: UsageFindingKind.ValueType  # 0
+"""USAGE_FINDING_KIND_UNSPECIFIED is never sent."""
+USAGE_FINDING_KIND_MISSING: UsageFindingKind.ValueType  # 1
+"""USAGE_FINDING_KIND_MISSING is what the log has and the roll-up has not."""
+USAGE_FINDING_KIND_EXCESS: UsageFindingKind.ValueType  # 2
+"""USAGE_FINDING_KIND_EXCESS is what the roll-up has and the log has not."""
+USAGE_FINDING_KIND_DIFFERENT: UsageFindingKind.ValueType  # 3
+"""USAGE_FINDING_KIND_DIFFERENT is as many on both sides, and not the same ones."""
+USAGE_FINDING_KIND_DAYS: UsageFindingKind.ValueType  # 4
+"""USAGE_FINDING_KIND_DAYS is a day of the roll-up that is not the sum of its quarter-hours."""
+USAGE_FINDING_KIND_MOVING: UsageFindingKind.ValueType  # 5
+"""USAGE_FINDING_KIND_MOVING is a day with events on their way: ask again."""
+Global___UsageFindingKind: _TypeAlias = UsageFindingKind  # noqa: Y015
 
 @_typing.final
 class GetUsageRequest(_message.Message):
@@ -29,17 +215,25 @@ class GetUsageRequest(_message.Message):
     USER_IDS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    GRAIN_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first UTC day, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
     end_date: _builtins.str
-    """end_date is the last UTC day, included, YYYY-MM-DD; at most 366 days after start_date."""
+    """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     page_size: _builtins.int
     """page_size is how many rows a page holds, 1 to 1,000; absent means 1,000."""
     page_token: _builtins.str
     """page_token is the next_page_token of the page before; absent means the first page."""
+    grain: Global___UsageGrain.ValueType
+    """grain is how long a period is; absent means days by user in rows, without zeros."""
     @_builtins.property
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """user_ids keeps these users (UUIDs, at most 100); absent means all."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageDimension.ValueType]:
+        """group_by tells users or actions or both apart; empty means one row a period. It needs a grain."""
 
     def __init__(
         self,
@@ -49,10 +243,12 @@ class GetUsageRequest(_message.Message):
         user_ids: _abc.Iterable[_builtins.str] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        grain: Global___UsageGrain.ValueType = ...,
+        group_by: _abc.Iterable[Global___UsageDimension.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "page_size", b"page_size", "page_token", b"page_token", "start_date", b"start_date", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "grain", b"grain", "group_by", b"group_by", "page_size", b"page_size", "page_token", b"page_token", "start_date", b"start_date", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -66,29 +262,161 @@ class GetUsageResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """next_page_token fetches the next page; empty means that this is the last."""
+    time_zone: _builtins.str
+    """time_zone is the zone of the days, such as Europe/Berlin; set where a grain was asked for."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___DailyUsage]:
-        """rows are in the order of date, then user_id."""
+        """rows are in the order of date, then user_id; empty where a grain was asked for."""
+
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeriodUsage]:
+        """periods are in the order of period, then user_id, then counter; empty where no grain was asked for."""
 
     def __init__(
         self,
         *,
         rows: _abc.Iterable[Global___DailyUsage] | None = ...,
         next_page_token: _builtins.str = ...,
+        periods: _abc.Iterable[Global___PeriodUsage] | None = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "periods", b"periods", "rows", b"rows", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
 
 @_typing.final
+class PeriodUsage(_message.Message):
+    """PeriodUsage counts one period, of all users or of one, by all counters or by one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """date is the local day that the period begins on, YYYY-MM-DD."""
+    user_id: _builtins.str
+    """user_id is the user's UUID; empty where users are not told apart."""
+    counter: Global___Counter.ValueType
+    """counter is what count counts; set where actions are told apart."""
+    count: _builtins.int
+    """count is the value of counter, or total_activities where actions are not told apart."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """start_time is the period's first moment."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """end_time is the first moment after the period."""
+
+    @_builtins.property
+    def counters(self) -> Global___Counters:
+        """counters are all counters; absent where actions are told apart."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        date: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        counter: Global___Counter.ValueType = ...,
+        count: _builtins.int = ...,
+        counters: Global___Counters | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "counter", b"counter", "counters", b"counters", "date", b"date", "end_time", b"end_time", "start_time", b"start_time", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeriodUsage: _TypeAlias = PeriodUsage  # noqa: Y015
+
+@_typing.final
+class Counters(_message.Message):
+    """Counters are the values of all counters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_LOGINS_FIELD_NUMBER: _builtins.int
+    SEARCHES_EXECUTED_FIELD_NUMBER: _builtins.int
+    PROFILES_VIEWED_FIELD_NUMBER: _builtins.int
+    PROFILES_ENRICHED_FIELD_NUMBER: _builtins.int
+    CSV_EXPORTS_FIELD_NUMBER: _builtins.int
+    LISTS_CREATED_FIELD_NUMBER: _builtins.int
+    LIST_ADDITIONS_FIELD_NUMBER: _builtins.int
+    LIST_REMOVALS_FIELD_NUMBER: _builtins.int
+    STATUSES_UPDATED_FIELD_NUMBER: _builtins.int
+    NOTES_ADDED_FIELD_NUMBER: _builtins.int
+    PERSONAS_CREATED_FIELD_NUMBER: _builtins.int
+    LOOKALIKE_SEARCHES_FIELD_NUMBER: _builtins.int
+    TOTAL_ACTIVITIES_FIELD_NUMBER: _builtins.int
+    total_logins: _builtins.int
+    """total_logins counts login."""
+    searches_executed: _builtins.int
+    """searches_executed counts search_executed."""
+    profiles_viewed: _builtins.int
+    """profiles_viewed counts profile_viewed."""
+    profiles_enriched: _builtins.int
+    """profiles_enriched counts profile_enriched."""
+    csv_exports: _builtins.int
+    """csv_exports counts csv_exported."""
+    lists_created: _builtins.int
+    """lists_created counts add_to_list entries that made a new list."""
+    list_additions: _builtins.int
+    """list_additions counts add_to_list, those that made a new list included."""
+    list_removals: _builtins.int
+    """list_removals counts remove_from_list."""
+    statuses_updated: _builtins.int
+    """statuses_updated counts status_updated."""
+    notes_added: _builtins.int
+    """notes_added counts note_added."""
+    personas_created: _builtins.int
+    """personas_created counts persona_created."""
+    lookalike_searches: _builtins.int
+    """lookalike_searches counts lookalike_search."""
+    total_activities: _builtins.int
+    """total_activities counts every entry."""
+    def __init__(
+        self,
+        *,
+        total_logins: _builtins.int = ...,
+        searches_executed: _builtins.int = ...,
+        profiles_viewed: _builtins.int = ...,
+        profiles_enriched: _builtins.int = ...,
+        csv_exports: _builtins.int = ...,
+        lists_created: _builtins.int = ...,
+        list_additions: _builtins.int = ...,
+        list_removals: _builtins.int = ...,
+        statuses_updated: _builtins.int = ...,
+        notes_added: _builtins.int = ...,
+        personas_created: _builtins.int = ...,
+        lookalike_searches: _builtins.int = ...,
+        total_activities: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csv_exports", b"csv_exports", "list_additions", b"list_additions", "list_removals", b"list_removals", "lists_created", b"lists_created", "lookalike_searches", b"lookalike_searches", "notes_added", b"notes_added", "personas_created", b"personas_created", "profiles_enriched", b"profiles_enriched", "profiles_viewed", b"profiles_viewed", "searches_executed", b"searches_executed", "statuses_updated", b"statuses_updated", "total_activities", b"total_activities", "total_logins", b"total_logins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Counters: _TypeAlias = Counters  # noqa: Y015
+
+@_typing.final
 class DailyUsage(_message.Message):
-    """DailyUsage counts what one user did on one UTC day."""
+    """DailyUsage counts what one user did on one day of the tenant's time zone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -108,7 +436,7 @@ class DailyUsage(_message.Message):
     LOOKALIKE_SEARCHES_FIELD_NUMBER: _builtins.int
     TOTAL_ACTIVITIES_FIELD_NUMBER: _builtins.int
     date: _builtins.str
-    """date is the UTC day, YYYY-MM-DD."""
+    """date is the day, YYYY-MM-DD."""
     user_id: _builtins.str
     """user_id is the user's UUID."""
     total_logins: _builtins.int
@@ -163,3 +491,886 @@ class DailyUsage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DailyUsage: _TypeAlias = DailyUsage  # noqa: Y015
+
+@_typing.final
+class GetTenantSummaryRequest(_message.Message):
+    """GetTenantSummaryRequest chooses days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    start_date: _builtins.str
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    end_date: _builtins.str
+    """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
+    def __init__(
+        self,
+        *,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantSummaryRequest: _TypeAlias = GetTenantSummaryRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantSummaryResponse(_message.Message):
+    """GetTenantSummaryResponse sums up a range and the one before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """time_zone is the zone of the days."""
+    @_builtins.property
+    def current(self) -> Global___UsageSummary:
+        """current is the range that was asked for."""
+
+    @_builtins.property
+    def previous(self) -> Global___UsageSummary:
+        """previous is the equally long range that ends the day before start_date."""
+
+    def __init__(
+        self,
+        *,
+        current: Global___UsageSummary | None = ...,
+        previous: Global___UsageSummary | None = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "previous", b"previous"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "previous", b"previous", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantSummaryResponse: _TypeAlias = GetTenantSummaryResponse  # noqa: Y015
+
+@_typing.final
+class UsageSummary(_message.Message):
+    """UsageSummary sums up a range of days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    ACTIVE_USERS_FIELD_NUMBER: _builtins.int
+    DAILY_ACTIVE_USERS_FIELD_NUMBER: _builtins.int
+    WEEKLY_ACTIVE_USERS_FIELD_NUMBER: _builtins.int
+    MONTHLY_ACTIVE_USERS_FIELD_NUMBER: _builtins.int
+    start_date: _builtins.str
+    """start_date is the first day, YYYY-MM-DD."""
+    end_date: _builtins.str
+    """end_date is the last day, included, YYYY-MM-DD."""
+    active_users: _builtins.int
+    """active_users is how many users have at least one activity; the anonymous user is not one."""
+    @_builtins.property
+    def totals(self) -> Global___Counters:
+        """totals are the sums of all users."""
+
+    @_builtins.property
+    def daily_active_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActiveUsers]:
+        """daily_active_users have an entry a day, in order, days with none included."""
+
+    @_builtins.property
+    def weekly_active_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActiveUsers]:
+        """weekly_active_users have an entry a week from Monday to Sunday, cut to the range."""
+
+    @_builtins.property
+    def monthly_active_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActiveUsers]:
+        """monthly_active_users have an entry a month, cut to the range."""
+
+    def __init__(
+        self,
+        *,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        totals: Global___Counters | None = ...,
+        active_users: _builtins.int = ...,
+        daily_active_users: _abc.Iterable[Global___ActiveUsers] | None = ...,
+        weekly_active_users: _abc.Iterable[Global___ActiveUsers] | None = ...,
+        monthly_active_users: _abc.Iterable[Global___ActiveUsers] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_users", b"active_users", "daily_active_users", b"daily_active_users", "end_date", b"end_date", "monthly_active_users", b"monthly_active_users", "start_date", b"start_date", "totals", b"totals", "weekly_active_users", b"weekly_active_users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageSummary: _TypeAlias = UsageSummary  # noqa: Y015
+
+@_typing.final
+class ActiveUsers(_message.Message):
+    """ActiveUsers is how many users were active in a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    ACTIVE_USERS_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """date is the first day of the period, YYYY-MM-DD."""
+    active_users: _builtins.int
+    """active_users is how many users have at least one activity in it."""
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        active_users: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_users", b"active_users", "date", b"date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActiveUsers: _TypeAlias = ActiveUsers  # noqa: Y015
+
+@_typing.final
+class ListTopUsersRequest(_message.Message):
+    """ListTopUsersRequest chooses days and a counter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    COUNTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    start_date: _builtins.str
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    end_date: _builtins.str
+    """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
+    counter: Global___Counter.ValueType
+    """counter is what to rank by; absent means total_activities."""
+    page_size: _builtins.int
+    """page_size is how many users a page holds, 1 to 1,000; absent means 10."""
+    page_token: _builtins.str
+    """page_token is the next_page_token of the page before; absent means the first page."""
+    def __init__(
+        self,
+        *,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        counter: Global___Counter.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "end_date", b"end_date", "page_size", b"page_size", "page_token", b"page_token", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopUsersRequest: _TypeAlias = ListTopUsersRequest  # noqa: Y015
+
+@_typing.final
+class ListTopUsersResponse(_message.Message):
+    """ListTopUsersResponse is one page of users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token fetches the next page; empty means that this is the last."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopUser]:
+        """users are in the order of count, most first, then of user_id; those with none are left out."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___TopUser] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopUsersResponse: _TypeAlias = ListTopUsersResponse  # noqa: Y015
+
+@_typing.final
+class TopUser(_message.Message):
+    """TopUser is one user's place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """user_id is the user's UUID."""
+    rank: _builtins.int
+    """rank is the place, from 1."""
+    count: _builtins.int
+    """count is the value of the counter that was asked for."""
+    @_builtins.property
+    def counters(self) -> Global___Counters:
+        """counters are all counters of the user in the range."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        count: _builtins.int = ...,
+        counters: Global___Counters | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "counters", b"counters", "rank", b"rank", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopUser: _TypeAlias = TopUser  # noqa: Y015
+
+@_typing.final
+class WatchUsageRequest(_message.Message):
+    """WatchUsageRequest begins or resumes watching."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """resume_token is the one of the last response seen: nothing is sent until the totals differ from it;
+    absent means that the totals are sent at once.
+    """
+    def __init__(
+        self,
+        *,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsageRequest: _TypeAlias = WatchUsageRequest  # noqa: Y015
+
+@_typing.final
+class WatchUsageResponse(_message.Message):
+    """WatchUsageResponse is the tenant's day so far."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    ACTIVE_USERS_FIELD_NUMBER: _builtins.int
+    READ_AT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """date is today in the tenant's time zone, YYYY-MM-DD."""
+    active_users: _builtins.int
+    """active_users is how many users have at least one activity today."""
+    resume_token: _builtins.str
+    """resume_token goes on after this response."""
+    @_builtins.property
+    def totals(self) -> Global___Counters:
+        """totals are the sums of all users today."""
+
+    @_builtins.property
+    def read_at(self) -> _timestamp_pb2.Timestamp:
+        """read_at is when the totals were read."""
+
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        totals: Global___Counters | None = ...,
+        active_users: _builtins.int = ...,
+        read_at: _timestamp_pb2.Timestamp | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_at", b"read_at", "totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_users", b"active_users", "date", b"date", "read_at", b"read_at", "resume_token", b"resume_token", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsageResponse: _TypeAlias = WatchUsageResponse  # noqa: Y015
+
+@_typing.final
+class ExportUsageRequest(_message.Message):
+    """ExportUsageRequest chooses days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    start_date: _builtins.str
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    end_date: _builtins.str
+    """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
+    def __init__(
+        self,
+        *,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportUsageRequest: _TypeAlias = ExportUsageRequest  # noqa: Y015
+
+@_typing.final
+class ExportUsageResponse(_message.Message):
+    """ExportUsageResponse is a piece of the CSV."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """chunk is the next bytes, at most 256 KiB, whole lines; the first begins with the header line."""
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportUsageResponse: _TypeAlias = ExportUsageResponse  # noqa: Y015
+
+@_typing.final
+class CheckQuotaRequest(_message.Message):
+    """CheckQuotaRequest says what is about to be done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTER_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    counter: Global___Counter.ValueType
+    """counter is what it counts as."""
+    amount: _builtins.int
+    """amount is how many are about to be done; 0 means 1."""
+    def __init__(
+        self,
+        *,
+        counter: Global___Counter.ValueType = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "counter", b"counter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckQuotaRequest: _TypeAlias = CheckQuotaRequest  # noqa: Y015
+
+@_typing.final
+class CheckQuotaResponse(_message.Message):
+    """CheckQuotaResponse says whether it may be done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    SOFT_LIMIT_PASSED_FIELD_NUMBER: _builtins.int
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    """allowed is false where the amount would pass a hard limit."""
+    soft_limit_passed: _builtins.bool
+    """soft_limit_passed is true where the amount would pass a soft limit: do it, and tell someone."""
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quota]:
+        """quotas are the counter's quotas as they stand now, by period; empty where there are none."""
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        soft_limit_passed: _builtins.bool = ...,
+        quotas: _abc.Iterable[Global___Quota] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "quotas", b"quotas", "soft_limit_passed", b"soft_limit_passed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckQuotaResponse: _TypeAlias = CheckQuotaResponse  # noqa: Y015
+
+@_typing.final
+class Quota(_message.Message):
+    """Quota limits one counter in one period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTER_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    SOFT_LIMIT_FIELD_NUMBER: _builtins.int
+    HARD_LIMIT_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    PERIOD_START_FIELD_NUMBER: _builtins.int
+    counter: Global___Counter.ValueType
+    """counter is what is limited."""
+    period: Global___QuotaPeriod.ValueType
+    """period is how long it counts."""
+    soft_limit: _builtins.int
+    """soft_limit is where someone is told, and no work is refused; 0 means none."""
+    hard_limit: _builtins.int
+    """hard_limit is what CheckQuota does not let pass; 0 means none. One of the limits must be set."""
+    used: _builtins.int
+    """used is what is counted in the period now; ignored in requests."""
+    period_start: _builtins.str
+    """period_start is the first day of the period now, YYYY-MM-DD; ignored in requests."""
+    def __init__(
+        self,
+        *,
+        counter: Global___Counter.ValueType = ...,
+        period: Global___QuotaPeriod.ValueType = ...,
+        soft_limit: _builtins.int = ...,
+        hard_limit: _builtins.int = ...,
+        used: _builtins.int = ...,
+        period_start: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "hard_limit", b"hard_limit", "period", b"period", "period_start", b"period_start", "soft_limit", b"soft_limit", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015
+
+@_typing.final
+class SetQuotaRequest(_message.Message):
+    """SetQuotaRequest has the quota to be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """quota replaces the one of the same counter and period."""
+
+    def __init__(
+        self,
+        *,
+        quota: Global___Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuotaRequest: _TypeAlias = SetQuotaRequest  # noqa: Y015
+
+@_typing.final
+class SetQuotaResponse(_message.Message):
+    """SetQuotaResponse has the quota as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """quota is the quota with what it stands at."""
+
+    def __init__(
+        self,
+        *,
+        quota: Global___Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuotaResponse: _TypeAlias = SetQuotaResponse  # noqa: Y015
+
+@_typing.final
+class ListQuotasRequest(_message.Message):
+    """ListQuotasRequest asks for all quotas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotasRequest: _TypeAlias = ListQuotasRequest  # noqa: Y015
+
+@_typing.final
+class ListQuotasResponse(_message.Message):
+    """ListQuotasResponse has all quotas."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quotas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quota]:
+        """quotas are at most one for each counter and period."""
+
+    def __init__(
+        self,
+        *,
+        quotas: _abc.Iterable[Global___Quota] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotasResponse: _TypeAlias = ListQuotasResponse  # noqa: Y015
+
+@_typing.final
+class DeleteQuotaRequest(_message.Message):
+    """DeleteQuotaRequest names a quota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTER_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    counter: Global___Counter.ValueType
+    """counter is what it limits."""
+    period: Global___QuotaPeriod.ValueType
+    """period is how long it counts."""
+    def __init__(
+        self,
+        *,
+        counter: Global___Counter.ValueType = ...,
+        period: Global___QuotaPeriod.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuotaRequest: _TypeAlias = DeleteQuotaRequest  # noqa: Y015
+
+@_typing.final
+class DeleteQuotaResponse(_message.Message):
+    """DeleteQuotaResponse says that it is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteQuotaResponse: _TypeAlias = DeleteQuotaResponse  # noqa: Y015
+
+@_typing.final
+class SetTimeZoneRequest(_message.Message):
+    """SetTimeZoneRequest names a zone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """time_zone is a name of the IANA database, such as Asia/Kathmandu."""
+    def __init__(
+        self,
+        *,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTimeZoneRequest: _TypeAlias = SetTimeZoneRequest  # noqa: Y015
+
+@_typing.final
+class SetTimeZoneResponse(_message.Message):
+    """SetTimeZoneResponse has the settings as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> Global___MetricsSettings:
+        """settings are the tenant's."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___MetricsSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTimeZoneResponse: _TypeAlias = SetTimeZoneResponse  # noqa: Y015
+
+@_typing.final
+class GetSettingsRequest(_message.Message):
+    """GetSettingsRequest asks for the settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSettingsRequest: _TypeAlias = GetSettingsRequest  # noqa: Y015
+
+@_typing.final
+class GetSettingsResponse(_message.Message):
+    """GetSettingsResponse has the settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> Global___MetricsSettings:
+        """settings are the tenant's."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___MetricsSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSettingsResponse: _TypeAlias = GetSettingsResponse  # noqa: Y015
+
+@_typing.final
+class MetricsSettings(_message.Message):
+    """MetricsSettings are a tenant's settings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """time_zone is the IANA zone in which its days begin; UTC until it was set."""
+    def __init__(
+        self,
+        *,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricsSettings: _TypeAlias = MetricsSettings  # noqa: Y015
+
+@_typing.final
+class VerifyUsageRequest(_message.Message):
+    """VerifyUsageRequest chooses days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    THOROUGH_FIELD_NUMBER: _builtins.int
+    start_date: _builtins.str
+    """start_date is the first UTC day, YYYY-MM-DD."""
+    end_date: _builtins.str
+    """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
+    tenant_id: _builtins.str
+    """tenant_id keeps one tenant (UUID); empty means all."""
+    thorough: _builtins.bool
+    """thorough compares every counter of every user also where the digests agree, which reads the log's
+    counts; false compares them only where the digests differ.
+    """
+    def __init__(
+        self,
+        *,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        thorough: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date", "tenant_id", b"tenant_id", "thorough", b"thorough"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyUsageRequest: _TypeAlias = VerifyUsageRequest  # noqa: Y015
+
+@_typing.final
+class VerifyUsageResponse(_message.Message):
+    """VerifyUsageResponse tells of one day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    TENANT_COUNT_FIELD_NUMBER: _builtins.int
+    ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """date is the UTC day, YYYY-MM-DD."""
+    tenant_count: _builtins.int
+    """tenant_count is how many tenants were compared."""
+    activity_count: _builtins.int
+    """activity_count is how many activities the log has of them."""
+    expired: _builtins.bool
+    """expired is true where the log does not reach back to the day: there is nothing to compare with."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageFinding]:
+        """findings are what differs; empty means that the day is proven equal."""
+
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        tenant_count: _builtins.int = ...,
+        activity_count: _builtins.int = ...,
+        expired: _builtins.bool = ...,
+        findings: _abc.Iterable[Global___UsageFinding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "date", b"date", "expired", b"expired", "findings", b"findings", "tenant_count", b"tenant_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyUsageResponse: _TypeAlias = VerifyUsageResponse  # noqa: Y015
+
+@_typing.final
+class UsageFinding(_message.Message):
+    """UsageFinding is one difference between log and roll-up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    LOG_COUNT_FIELD_NUMBER: _builtins.int
+    ROLLUP_COUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: Global___UsageFindingKind.ValueType
+    """kind is where the difference is."""
+    tenant_id: _builtins.str
+    """tenant_id is the tenant's UUID."""
+    user_id: _builtins.str
+    """user_id is the user's UUID; empty where the difference is no single user's."""
+    date: _builtins.str
+    """date is the day that differs, YYYY-MM-DD: UTC, but of the tenant's zone for days that differ from their quarter-hours."""
+    log_count: _builtins.int
+    """log_count is what is right: the log's count, or for days that of their quarter-hours."""
+    rollup_count: _builtins.int
+    """rollup_count is what the roll-up has."""
+    reason: _builtins.str
+    """reason is the direction, and the cause where it is known, in words."""
+    def __init__(
+        self,
+        *,
+        kind: Global___UsageFindingKind.ValueType = ...,
+        tenant_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        date: _builtins.str = ...,
+        log_count: _builtins.int = ...,
+        rollup_count: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "kind", b"kind", "log_count", b"log_count", "reason", b"reason", "rollup_count", b"rollup_count", "tenant_id", b"tenant_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageFinding: _TypeAlias = UsageFinding  # noqa: Y015
+
+@_typing.final
+class RebuildUsageRequest(_message.Message):
+    """RebuildUsageRequest names a tenant and days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """tenant_id is the tenant's UUID."""
+    start_date: _builtins.str
+    """start_date is the first UTC day, YYYY-MM-DD."""
+    end_date: _builtins.str
+    """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildUsageRequest: _TypeAlias = RebuildUsageRequest  # noqa: Y015
+
+@_typing.final
+class RebuildUsageResponse(_message.Message):
+    """RebuildUsageResponse says what was rebuilt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REBUILT_DAYS_FIELD_NUMBER: _builtins.int
+    EXPIRED_DAYS_FIELD_NUMBER: _builtins.int
+    CHANGED_DAYS_FIELD_NUMBER: _builtins.int
+    ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
+    rebuilt_days: _builtins.int
+    """rebuilt_days is how many UTC days were counted anew."""
+    expired_days: _builtins.int
+    """expired_days is how many were left as they were, as the log does not reach back to them."""
+    changed_days: _builtins.int
+    """changed_days is how many of those rebuilt have another digest or count than before."""
+    activity_count: _builtins.int
+    """activity_count is how many activities the rebuilt days have."""
+    def __init__(
+        self,
+        *,
+        rebuilt_days: _builtins.int = ...,
+        expired_days: _builtins.int = ...,
+        changed_days: _builtins.int = ...,
+        activity_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "changed_days", b"changed_days", "expired_days", b"expired_days", "rebuilt_days", b"rebuilt_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildUsageResponse: _TypeAlias = RebuildUsageResponse  # noqa: Y015

@@ -41,6 +41,66 @@ class MetricsServiceStub(object):
                 request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.GetTenantSummary = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/GetTenantSummary',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetTenantSummaryRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetTenantSummaryResponse.FromString,
+                _registered_method=True)
+        self.ListTopUsers = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/ListTopUsers',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListTopUsersRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListTopUsersResponse.FromString,
+                _registered_method=True)
+        self.WatchUsage = channel.unary_stream(
+                '/prospect.metrics.v1.MetricsService/WatchUsage',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.WatchUsageRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.WatchUsageResponse.FromString,
+                _registered_method=True)
+        self.ExportUsage = channel.unary_stream(
+                '/prospect.metrics.v1.MetricsService/ExportUsage',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ExportUsageRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ExportUsageResponse.FromString,
+                _registered_method=True)
+        self.CheckQuota = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/CheckQuota',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.CheckQuotaRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.CheckQuotaResponse.FromString,
+                _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/SetQuota',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetQuotaResponse.FromString,
+                _registered_method=True)
+        self.ListQuotas = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/ListQuotas',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListQuotasRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListQuotasResponse.FromString,
+                _registered_method=True)
+        self.DeleteQuota = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/DeleteQuota',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.DeleteQuotaRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.DeleteQuotaResponse.FromString,
+                _registered_method=True)
+        self.SetTimeZone = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/SetTimeZone',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetTimeZoneRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetTimeZoneResponse.FromString,
+                _registered_method=True)
+        self.GetSettings = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/GetSettings',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetSettingsRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetSettingsResponse.FromString,
+                _registered_method=True)
+        self.VerifyUsage = channel.unary_stream(
+                '/prospect.metrics.v1.MetricsService/VerifyUsage',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.VerifyUsageRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.VerifyUsageResponse.FromString,
+                _registered_method=True)
+        self.RebuildUsage = channel.unary_unary(
+                '/prospect.metrics.v1.MetricsService/RebuildUsage',
+                request_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.RebuildUsageRequest.SerializeToString,
+                response_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.RebuildUsageResponse.FromString,
+                _registered_method=True)
 
 
 class MetricsServiceServicer(object):
@@ -49,8 +109,104 @@ class MetricsServiceServicer(object):
     """
 
     def GetUsage(self, request, context):
-        """GetUsage gives usage by user and UTC day in a range. It reads the roll-up only; a user without
-        activity on a day has no row. An activity is visible here moments after it was recorded.
+        """GetUsage gives usage in a range of days of the tenant's time zone, by hour, day, week or month, and
+        by user, action or both, with zeros where there was nothing. It reads the roll-up only. An activity
+        is visible here moments after it was recorded. Without a grain it gives the days by user that have
+        activity, and no zeros.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenantSummary(self, request, context):
+        """GetTenantSummary gives a tenant's totals in a range, the users active per day, week and month, and
+        the same for the equally long range just before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTopUsers(self, request, context):
+        """ListTopUsers gives the users with the most of one counter in a range, most first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUsage(self, request, context):
+        """WatchUsage streams the tenant's totals of today: at once, and then when they change, at most once a
+        second. It never ends by itself; resume_token goes on after what was seen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportUsage(self, request, context):
+        """ExportUsage streams usage by day and user as CSV (RFC 4180), all of it read at one moment. A stream
+        that ended without an error is whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckQuota(self, request, context):
+        """CheckQuota says whether work may be done before it is done. It counts nothing: what is recorded
+        counts. A counter without a quota is always allowed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetQuota(self, request, context):
+        """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
+        counts; a limit that is already reached is told of at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuotas(self, request, context):
+        """ListQuotas gives all quotas with what they stand at now, in the order of counter and period.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteQuota(self, request, context):
+        """DeleteQuota removes a quota; NOT_FOUND where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTimeZone(self, request, context):
+        """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
+        transaction: no reader sees half.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSettings(self, request, context):
+        """GetSettings gives the tenant's settings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyUsage(self, request, context):
+        """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
+        nothing. It needs the scope metrics:audit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RebuildUsage(self, request, context):
+        """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
+        transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
+        that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
+        metrics:audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,6 +219,66 @@ def add_MetricsServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetUsageRequest.FromString,
                     response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'GetTenantSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenantSummary,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetTenantSummaryRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetTenantSummaryResponse.SerializeToString,
+            ),
+            'ListTopUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTopUsers,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListTopUsersRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListTopUsersResponse.SerializeToString,
+            ),
+            'WatchUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUsage,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.WatchUsageRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.WatchUsageResponse.SerializeToString,
+            ),
+            'ExportUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUsage,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ExportUsageRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ExportUsageResponse.SerializeToString,
+            ),
+            'CheckQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckQuota,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.CheckQuotaRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.CheckQuotaResponse.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetQuotaRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'ListQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuotas,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListQuotasRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListQuotasResponse.SerializeToString,
+            ),
+            'DeleteQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteQuota,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.DeleteQuotaRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.DeleteQuotaResponse.SerializeToString,
+            ),
+            'SetTimeZone': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTimeZone,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetTimeZoneRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetTimeZoneResponse.SerializeToString,
+            ),
+            'GetSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSettings,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetSettingsRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetSettingsResponse.SerializeToString,
+            ),
+            'VerifyUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyUsage,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.VerifyUsageRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.VerifyUsageResponse.SerializeToString,
+            ),
+            'RebuildUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebuildUsage,
+                    request_deserializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.RebuildUsageRequest.FromString,
+                    response_serializer=prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.RebuildUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -94,6 +310,330 @@ class MetricsService(object):
             '/prospect.metrics.v1.MetricsService/GetUsage',
             prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetUsageRequest.SerializeToString,
             prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenantSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/GetTenantSummary',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetTenantSummaryRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetTenantSummaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTopUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/ListTopUsers',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListTopUsersRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListTopUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/WatchUsage',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.WatchUsageRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.WatchUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/ExportUsage',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ExportUsageRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ExportUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/CheckQuota',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.CheckQuotaRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.CheckQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/SetQuota',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetQuotaRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/ListQuotas',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListQuotasRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.ListQuotasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/DeleteQuota',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.DeleteQuotaRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.DeleteQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTimeZone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/SetTimeZone',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetTimeZoneRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.SetTimeZoneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/GetSettings',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetSettingsRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.GetSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/VerifyUsage',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.VerifyUsageRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.VerifyUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/prospect.metrics.v1.MetricsService/RebuildUsage',
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.RebuildUsageRequest.SerializeToString,
+            prospect_dot_metrics_dot_v1_dot_metrics__service__pb2.RebuildUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

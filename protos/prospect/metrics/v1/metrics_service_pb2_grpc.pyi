@@ -36,8 +36,52 @@ class MetricsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MetricsServiceAsyncStub: ...
     GetUsage: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetUsageRequest, _metrics_service_pb2.GetUsageResponse]
-    """GetUsage gives usage by user and UTC day in a range. It reads the roll-up only; a user without
-    activity on a day has no row. An activity is visible here moments after it was recorded.
+    """GetUsage gives usage in a range of days of the tenant's time zone, by hour, day, week or month, and
+    by user, action or both, with zeros where there was nothing. It reads the roll-up only. An activity
+    is visible here moments after it was recorded. Without a grain it gives the days by user that have
+    activity, and no zeros.
+    """
+    GetTenantSummary: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetTenantSummaryRequest, _metrics_service_pb2.GetTenantSummaryResponse]
+    """GetTenantSummary gives a tenant's totals in a range, the users active per day, week and month, and
+    the same for the equally long range just before.
+    """
+    ListTopUsers: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.ListTopUsersRequest, _metrics_service_pb2.ListTopUsersResponse]
+    """ListTopUsers gives the users with the most of one counter in a range, most first."""
+    WatchUsage: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.WatchUsageRequest, _metrics_service_pb2.WatchUsageResponse]
+    """WatchUsage streams the tenant's totals of today: at once, and then when they change, at most once a
+    second. It never ends by itself; resume_token goes on after what was seen.
+    """
+    ExportUsage: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.ExportUsageRequest, _metrics_service_pb2.ExportUsageResponse]
+    """ExportUsage streams usage by day and user as CSV (RFC 4180), all of it read at one moment. A stream
+    that ended without an error is whole.
+    """
+    CheckQuota: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.CheckQuotaRequest, _metrics_service_pb2.CheckQuotaResponse]
+    """CheckQuota says whether work may be done before it is done. It counts nothing: what is recorded
+    counts. A counter without a quota is always allowed.
+    """
+    SetQuota: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.SetQuotaRequest, _metrics_service_pb2.SetQuotaResponse]
+    """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
+    counts; a limit that is already reached is told of at once.
+    """
+    ListQuotas: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.ListQuotasRequest, _metrics_service_pb2.ListQuotasResponse]
+    """ListQuotas gives all quotas with what they stand at now, in the order of counter and period."""
+    DeleteQuota: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.DeleteQuotaRequest, _metrics_service_pb2.DeleteQuotaResponse]
+    """DeleteQuota removes a quota; NOT_FOUND where there is none."""
+    SetTimeZone: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.SetTimeZoneRequest, _metrics_service_pb2.SetTimeZoneResponse]
+    """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
+    transaction: no reader sees half.
+    """
+    GetSettings: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]
+    """GetSettings gives the tenant's settings."""
+    VerifyUsage: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.VerifyUsageRequest, _metrics_service_pb2.VerifyUsageResponse]
+    """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
+    nothing. It needs the scope metrics:audit.
+    """
+    RebuildUsage: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]
+    """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
+    transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
+    that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
+    metrics:audit.
     """
 
 @_typing.type_check_only
@@ -48,8 +92,52 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetUsage: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetUsageRequest, _metrics_service_pb2.GetUsageResponse]  # type: ignore[assignment]
-    """GetUsage gives usage by user and UTC day in a range. It reads the roll-up only; a user without
-    activity on a day has no row. An activity is visible here moments after it was recorded.
+    """GetUsage gives usage in a range of days of the tenant's time zone, by hour, day, week or month, and
+    by user, action or both, with zeros where there was nothing. It reads the roll-up only. An activity
+    is visible here moments after it was recorded. Without a grain it gives the days by user that have
+    activity, and no zeros.
+    """
+    GetTenantSummary: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetTenantSummaryRequest, _metrics_service_pb2.GetTenantSummaryResponse]  # type: ignore[assignment]
+    """GetTenantSummary gives a tenant's totals in a range, the users active per day, week and month, and
+    the same for the equally long range just before.
+    """
+    ListTopUsers: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.ListTopUsersRequest, _metrics_service_pb2.ListTopUsersResponse]  # type: ignore[assignment]
+    """ListTopUsers gives the users with the most of one counter in a range, most first."""
+    WatchUsage: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.WatchUsageRequest, _metrics_service_pb2.WatchUsageResponse]  # type: ignore[assignment]
+    """WatchUsage streams the tenant's totals of today: at once, and then when they change, at most once a
+    second. It never ends by itself; resume_token goes on after what was seen.
+    """
+    ExportUsage: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.ExportUsageRequest, _metrics_service_pb2.ExportUsageResponse]  # type: ignore[assignment]
+    """ExportUsage streams usage by day and user as CSV (RFC 4180), all of it read at one moment. A stream
+    that ended without an error is whole.
+    """
+    CheckQuota: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.CheckQuotaRequest, _metrics_service_pb2.CheckQuotaResponse]  # type: ignore[assignment]
+    """CheckQuota says whether work may be done before it is done. It counts nothing: what is recorded
+    counts. A counter without a quota is always allowed.
+    """
+    SetQuota: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.SetQuotaRequest, _metrics_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
+    """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
+    counts; a limit that is already reached is told of at once.
+    """
+    ListQuotas: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.ListQuotasRequest, _metrics_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
+    """ListQuotas gives all quotas with what they stand at now, in the order of counter and period."""
+    DeleteQuota: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.DeleteQuotaRequest, _metrics_service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
+    """DeleteQuota removes a quota; NOT_FOUND where there is none."""
+    SetTimeZone: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.SetTimeZoneRequest, _metrics_service_pb2.SetTimeZoneResponse]  # type: ignore[assignment]
+    """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
+    transaction: no reader sees half.
+    """
+    GetSettings: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]  # type: ignore[assignment]
+    """GetSettings gives the tenant's settings."""
+    VerifyUsage: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.VerifyUsageRequest, _metrics_service_pb2.VerifyUsageResponse]  # type: ignore[assignment]
+    """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
+    nothing. It needs the scope metrics:audit.
+    """
+    RebuildUsage: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]  # type: ignore[assignment]
+    """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
+    transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
+    that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
+    metrics:audit.
     """
 
 class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -63,8 +151,124 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.GetUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.GetUsageResponse, _abc.Awaitable[_metrics_service_pb2.GetUsageResponse]]:
-        """GetUsage gives usage by user and UTC day in a range. It reads the roll-up only; a user without
-        activity on a day has no row. An activity is visible here moments after it was recorded.
+        """GetUsage gives usage in a range of days of the tenant's time zone, by hour, day, week or month, and
+        by user, action or both, with zeros where there was nothing. It reads the roll-up only. An activity
+        is visible here moments after it was recorded. Without a grain it gives the days by user that have
+        activity, and no zeros.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTenantSummary(
+        self,
+        request: _metrics_service_pb2.GetTenantSummaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.GetTenantSummaryResponse, _abc.Awaitable[_metrics_service_pb2.GetTenantSummaryResponse]]:
+        """GetTenantSummary gives a tenant's totals in a range, the users active per day, week and month, and
+        the same for the equally long range just before.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTopUsers(
+        self,
+        request: _metrics_service_pb2.ListTopUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.ListTopUsersResponse, _abc.Awaitable[_metrics_service_pb2.ListTopUsersResponse]]:
+        """ListTopUsers gives the users with the most of one counter in a range, most first."""
+
+    @_abc_1.abstractmethod
+    def WatchUsage(
+        self,
+        request: _metrics_service_pb2.WatchUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.WatchUsageResponse], _abc.AsyncIterator[_metrics_service_pb2.WatchUsageResponse]]:
+        """WatchUsage streams the tenant's totals of today: at once, and then when they change, at most once a
+        second. It never ends by itself; resume_token goes on after what was seen.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUsage(
+        self,
+        request: _metrics_service_pb2.ExportUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.ExportUsageResponse], _abc.AsyncIterator[_metrics_service_pb2.ExportUsageResponse]]:
+        """ExportUsage streams usage by day and user as CSV (RFC 4180), all of it read at one moment. A stream
+        that ended without an error is whole.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckQuota(
+        self,
+        request: _metrics_service_pb2.CheckQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.CheckQuotaResponse, _abc.Awaitable[_metrics_service_pb2.CheckQuotaResponse]]:
+        """CheckQuota says whether work may be done before it is done. It counts nothing: what is recorded
+        counts. A counter without a quota is always allowed.
+        """
+
+    @_abc_1.abstractmethod
+    def SetQuota(
+        self,
+        request: _metrics_service_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.SetQuotaResponse, _abc.Awaitable[_metrics_service_pb2.SetQuotaResponse]]:
+        """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
+        counts; a limit that is already reached is told of at once.
+        """
+
+    @_abc_1.abstractmethod
+    def ListQuotas(
+        self,
+        request: _metrics_service_pb2.ListQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.ListQuotasResponse, _abc.Awaitable[_metrics_service_pb2.ListQuotasResponse]]:
+        """ListQuotas gives all quotas with what they stand at now, in the order of counter and period."""
+
+    @_abc_1.abstractmethod
+    def DeleteQuota(
+        self,
+        request: _metrics_service_pb2.DeleteQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.DeleteQuotaResponse, _abc.Awaitable[_metrics_service_pb2.DeleteQuotaResponse]]:
+        """DeleteQuota removes a quota; NOT_FOUND where there is none."""
+
+    @_abc_1.abstractmethod
+    def SetTimeZone(
+        self,
+        request: _metrics_service_pb2.SetTimeZoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.SetTimeZoneResponse, _abc.Awaitable[_metrics_service_pb2.SetTimeZoneResponse]]:
+        """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
+        transaction: no reader sees half.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSettings(
+        self,
+        request: _metrics_service_pb2.GetSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.GetSettingsResponse, _abc.Awaitable[_metrics_service_pb2.GetSettingsResponse]]:
+        """GetSettings gives the tenant's settings."""
+
+    @_abc_1.abstractmethod
+    def VerifyUsage(
+        self,
+        request: _metrics_service_pb2.VerifyUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.VerifyUsageResponse], _abc.AsyncIterator[_metrics_service_pb2.VerifyUsageResponse]]:
+        """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
+        nothing. It needs the scope metrics:audit.
+        """
+
+    @_abc_1.abstractmethod
+    def RebuildUsage(
+        self,
+        request: _metrics_service_pb2.RebuildUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metrics_service_pb2.RebuildUsageResponse, _abc.Awaitable[_metrics_service_pb2.RebuildUsageResponse]]:
+        """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
+        transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
+        that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
+        metrics:audit.
         """
 
 def add_MetricsServiceServicer_to_server(servicer: MetricsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
