@@ -38,6 +38,7 @@ class Stream:
     name: str
     subjects: tuple[str, ...]
     work_queue: bool = False
+    schedules: bool = False
     max_age_seconds: float = 7 * 86_400
     duplicate_window_seconds: float = 600
 
@@ -135,6 +136,7 @@ async def _ensure_stream(jetstream: JetStreamContext, stream: Stream) -> None:
         storage=StorageType.FILE,
         max_age=stream.max_age_seconds,
         duplicate_window=stream.duplicate_window_seconds,
+        allow_msg_schedules=stream.schedules or None,
     )
     try:
         await jetstream.stream_info(stream.name)

@@ -7,6 +7,7 @@ from chassis.messaging import Consumer, Stream
 REQUESTED = "prospect.enrich.requested"
 SOURCE_CHANGED = "prospect.source.changed"
 AGGREGATE_DAILY = "metrics.aggregate.daily"
+DAILY_SCHEDULE = "metrics.aggregate.schedule"
 
 STREAMS = (
     Stream("ACTIVITY", ("activity.recorded.*",)),
@@ -22,7 +23,8 @@ STREAMS = (
             SOURCE_CHANGED,
         ),
     ),
-    Stream("METRICS", (AGGREGATE_DAILY,), work_queue=True),
+    Stream("METRICS", (AGGREGATE_DAILY, DAILY_SCHEDULE), work_queue=True, schedules=True),
+    Stream("QUOTAS", ("metrics.quota.reached.*",)),
     Stream("ERASED", ("tenant.erased.*",)),
     Stream("DEAD_LETTERS", ("dead.>",), max_age_seconds=30 * 86_400),
 )
@@ -30,5 +32,6 @@ STREAMS = (
 ENRICH_COMPLETED = Consumer("activity-enrich-completed", "ENRICH", "prospect.enrich.completed.*")
 ENRICH_REQUESTED = Consumer("enrichment-requested", "ENRICH_REQUESTS", REQUESTED)
 ENRICHMENT_ERASED = Consumer("enrichment-user-erased", "ERASED", "tenant.erased.*")
+METRICS_ERASED = Consumer("metrics-user-erased", "ERASED", "tenant.erased.*")
 ACTIVITY_RECORDED = Consumer("metrics-activity-recorded", "ACTIVITY", "activity.recorded.*")
 DAILY = Consumer("metrics-aggregate-daily", "METRICS", AGGREGATE_DAILY, ack_wait_seconds=120)

@@ -41,7 +41,9 @@ class Auditing:
         """Count one tenant's day by user and action."""
         tenant_id = UUID(request.tenant_id)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            rows = await store.count_day(connection, tenant_id, _day(request.date))
+            rows = await store.count_day(
+                connection, tenant_id, _day(request.date), request.by_quarter_hour
+            )
         return pb.CountDayResponse(counts=[_action_count(row) for row in rows])
 
 
@@ -68,4 +70,5 @@ def _action_count(row: asyncpg.Record) -> pb.ActionCount:
         new_list=row["new_list"],
         activity_count=row["activity_count"],
         digest=row["digest"],
+        quarter_hour=row["quarter_hour"],
     )

@@ -559,17 +559,19 @@ order by s.leaf_index
 select tenant_id, activity_count, digest::text, unpublished_events from activity.day_digests($1)
 
 -- name: count_day
--- One tenant's UTC day by user and action.
+-- One tenant's UTC day by user and action, and by quarter-hour where $3 says so.
 select user_id, action_type,
   action_type = 'add_to_list' and metadata @> '{"new_list": true}' as new_list,
   count(*) as activity_count,
-  sum(hashtextextended(activity_id::text || action_type, 0))::text as digest
+  sum(hashtextextended(activity_id::text || action_type, 0))::text as digest,
+  case when $3::boolean then floor(extract(epoch from
+    created_at - $2::date::timestamp at time zone 'UTC') / 900)::int else 0 end as quarter_hour
 from activity.activity_log
 where tenant_id = $1
   and created_at >= $2::date::timestamp at time zone 'UTC'
   and created_at < ($2::date + 1)::timestamp at time zone 'UTC'
-group by 1, 2, 3
-order by 1, 2, 3
+group by 1, 2, 3, 6
+order by 1, 2, 3, 6
 
 -- name: ensure_partitions
 -- Make the months between two days where they are missing; returns how many were made.

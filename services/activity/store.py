@@ -243,9 +243,11 @@ async def day_digests(connection: Connection, day: date) -> list[asyncpg.Record]
     return await connection.fetch(SQL.day_digests, day)
 
 
-async def count_day(connection: Connection, tenant_id: UUID, day: date) -> list[asyncpg.Record]:
+async def count_day(
+    connection: Connection, tenant_id: UUID, day: date, by_quarter_hour: bool
+) -> list[asyncpg.Record]:
     """Return one tenant's counts of one UTC day by user, action and new_list."""
-    return await connection.fetch(SQL.count_day, tenant_id, day)
+    return await connection.fetch(SQL.count_day, tenant_id, day, by_quarter_hour)
 
 
 async def tenants_past(connection: Connection, day: date, today: date) -> list[UUID]:

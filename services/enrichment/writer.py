@@ -18,7 +18,7 @@ from chassis.outbox import Relay
 from services.enrichment import messages, store
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gate import Desk, RunRules, TenantGate
-from services.enrichment.groups import Groups
+from chassis.groups import Groups
 from services.enrichment.money import Purse
 from services.enrichment.policy import Policy
 from services.enrichment.rows import Rows

@@ -1,31 +1,313 @@
--- The metrics service's statements, whole and named; store.py calls them.
+-- The metrics service's statements, whole and named. Quarter-hours are counted in UTC, days in the
+-- tenant's zone; $1 is the tenant.
 
--- name: apply
--- Add a batch of activities to the roll-up, in one statement and in one order of rows, so that two
--- batches never wait for each other in a circle.
-insert into metrics.usage_metrics_daily as u (
-  tenant_id, date, user_id, total_logins, searches_executed, profiles_viewed, profiles_enriched,
-  csv_exports, lists_created, list_additions, list_removals, statuses_updated, notes_added,
-  personas_created, lookalike_searches, total_activities, digest)
-select $1, (timestamp 'epoch' + e.created_at * interval '1 microsecond')::date, e.user_id,
-  count(*) filter (where e.action_type = 'login'),
-  count(*) filter (where e.action_type = 'search_executed'),
-  count(*) filter (where e.action_type = 'profile_viewed'),
-  count(*) filter (where e.action_type = 'profile_enriched'),
-  count(*) filter (where e.action_type = 'csv_exported'),
-  count(*) filter (where e.action_type = 'add_to_list' and (e.place - 1)::int = any($6::int[])),
-  count(*) filter (where e.action_type = 'add_to_list'),
-  count(*) filter (where e.action_type = 'remove_from_list'),
-  count(*) filter (where e.action_type = 'status_updated'),
-  count(*) filter (where e.action_type = 'note_added'),
-  count(*) filter (where e.action_type = 'persona_created'),
-  count(*) filter (where e.action_type = 'lookalike_search'),
-  count(*),
-  sum(hashtextextended(e.activity_id::text || e.action_type, 0))
-from unnest($2::text[]::uuid[], $3::text[]::uuid[], $4::text[], $5::bigint[]) with ordinality
-  as e (activity_id, user_id, action_type, created_at, place)
+-- name: lock_shared
+-- Count beside others who count, and not beside what changes what is there.
+select pg_advisory_xact_lock_shared(hashtextextended('metrics/' || $1::uuid, 0))
+
+-- name: lock_exclusive
+-- Change what is there, while nobody counts for the tenant.
+select pg_advisory_xact_lock(hashtextextended('metrics/' || $1::uuid, 0))
+
+-- name: begin_counting
+-- Remember the events ($3); return the new ones, the tenant's zone, and whether it has quotas.
+with fresh as (
+  insert into metrics.inbox (tenant_id, consumer, event_id)
+  select $1, $2, id from unnest($3::uuid[]) id order by id
+  on conflict do nothing returning event_id
+)
+select array(select event_id from fresh) as fresh,
+  coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC') as time_zone,
+  exists (select from metrics.quotas where tenant_id = $1) as has_quotas
+
+-- name: count
+-- Add entries to the roll-up, given as what their hash is made of, user, action (100 is add_to_list that
+-- made a list) and moment. Grouped as they came first, which casts and sums few rows; upserted in the
+-- order of keys, so that two replicas never wait for each other in a circle.
+with entry as materialized (
+  select created_at / 900000000 as quarter, user_id, action, count(*) as n,
+    sum(hashtextextended(hashed, 0)) as digest
+  from unnest($2::text[], $3::text[], $4::smallint[], $5::bigint[])
+    as e (hashed, user_id, action, created_at)
+  group by 1, 2, 3
+), named as (
+  select e.quarter, case when exists (
+        select from metrics.erasures x where x.tenant_id = $1 and x.user_id = e.user_id::uuid)
+      then '00000000-0000-0000-0000-000000000000' else e.user_id::uuid end as user_id, e.action, e.n, e.digest
+  from entry e
+), batch as materialized (
+  select to_timestamp(e.quarter * 900) as quarter_hour, e.user_id,
+  coalesce(sum(e.n) filter (where e.action = 1), 0) as total_logins,
+  coalesce(sum(e.n) filter (where e.action = 2), 0) as searches_executed,
+  coalesce(sum(e.n) filter (where e.action = 3), 0) as profiles_viewed,
+  coalesce(sum(e.n) filter (where e.action = 4), 0) as profiles_enriched,
+  coalesce(sum(e.n) filter (where e.action = 9), 0) as csv_exports,
+  coalesce(sum(e.n) filter (where e.action = 100), 0) as lists_created,
+  coalesce(sum(e.n) filter (where e.action in (5, 100)), 0) as list_additions,
+  coalesce(sum(e.n) filter (where e.action = 6), 0) as list_removals,
+  coalesce(sum(e.n) filter (where e.action = 7), 0) as statuses_updated,
+  coalesce(sum(e.n) filter (where e.action = 8), 0) as notes_added,
+  coalesce(sum(e.n) filter (where e.action = 10), 0) as personas_created,
+  coalesce(sum(e.n) filter (where e.action = 11), 0) as lookalike_searches,
+  sum(e.n) as total_activities, sum(e.digest) as digest
+  from named e
+  group by e.quarter, e.user_id
+), quarters as (
+  insert into metrics.usage_metrics_quarter_hours as u (tenant_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+  select $1, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+  from batch order by quarter_hour, user_id
+  on conflict (tenant_id, quarter_hour, user_id) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities,
+  digest = u.digest + excluded.digest
+), days as (
+  insert into metrics.usage_metrics_daily as u (tenant_id, date, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+  select $1, (quarter_hour at time zone $6)::date, user_id,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities), sum(digest)
+  from batch group by 2, 3 order by 2, 3
+  on conflict (tenant_id, date, user_id) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities,
+  digest = u.digest + excluded.digest
+)
+select (quarter_hour at time zone $6)::date as date,
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+from batch group by 1
+
+-- name: charge
+-- Add what was counted ($2 counter, $3 date, $4 how many) to the quotas' periods.
+insert into metrics.quota_usage as u (tenant_id, counter, period, period_start, used)
+select $1, q.counter, q.period, date_trunc(q.period, n.date::timestamp)::date, sum(n.counted)
+from metrics.quotas q
+join unnest($2::text[], $3::date[], $4::bigint[]) as n (counter, date, counted) using (counter)
+where q.tenant_id = $1
+group by 2, 3, 4
+order by 2, 3, 4
+on conflict (tenant_id, counter, period, period_start) do update set used = u.used + excluded.used
+
+-- name: reach
+-- Write down which limits are reached that were not, once each; returns them.
+update metrics.quota_usage u
+set soft_reached_at = case when q.soft_limit > 0 and u.used >= q.soft_limit
+    then coalesce(u.soft_reached_at, now()) else u.soft_reached_at end,
+  hard_reached_at = case when q.hard_limit > 0 and u.used >= q.hard_limit
+    then coalesce(u.hard_reached_at, now()) else u.hard_reached_at end
+from metrics.quotas q
+where u.tenant_id = $1 and q.tenant_id = $1 and q.counter = u.counter and q.period = u.period
+  and ((q.soft_limit > 0 and u.used >= q.soft_limit and u.soft_reached_at is null)
+    or (q.hard_limit > 0 and u.used >= q.hard_limit and u.hard_reached_at is null))
+returning u.counter, u.period, u.period_start, u.used, q.soft_limit, q.hard_limit, now() as reached_at,
+  (old.soft_reached_at is null and new.soft_reached_at is not null) as soft,
+  (old.hard_reached_at is null and new.hard_reached_at is not null) as hard
+
+-- name: forget_reached
+-- A limit that was raised above what is used may be reached again.
+update metrics.quota_usage u
+set soft_reached_at = case when u.used >= q.soft_limit then u.soft_reached_at end,
+  hard_reached_at = case when u.used >= q.hard_limit then u.hard_reached_at end
+from metrics.quotas q
+where u.tenant_id = $1 and q.tenant_id = $1 and q.counter = u.counter and q.period = u.period
+  and q.counter = $2 and q.period = $3
+
+-- name: pass_over
+-- A new limit is not told of for periods that are over at a moment ($4): they count as reached.
+update metrics.quota_usage u
+set soft_reached_at = case when q.soft_limit > 0 and u.used >= q.soft_limit
+    then coalesce(u.soft_reached_at, now()) end,
+  hard_reached_at = case when q.hard_limit > 0 and u.used >= q.hard_limit
+    then coalesce(u.hard_reached_at, now()) end
+from metrics.quotas q left join metrics.settings s on s.tenant_id = q.tenant_id
+where u.tenant_id = $1 and q.tenant_id = $1 and q.counter = u.counter and q.period = u.period
+  and q.counter = $2 and q.period = $3
+  and u.period_start < date_trunc(q.period,
+    $4::timestamptz at time zone coalesce(s.time_zone, 'UTC'))::date
+
+-- name: clear_quota_usage
+-- Set all that is used to zero, to count it anew in the same transaction.
+update metrics.quota_usage set used = 0 where tenant_id = $1
+
+-- name: recount_quotas
+-- Count what is used of each quota from the days.
+insert into metrics.quota_usage as u (tenant_id, counter, period, period_start, used)
+select $1, q.counter, q.period, date_trunc(q.period, u.date::timestamp)::date, sum(n.counted)
+from metrics.usage_metrics_daily u
+cross join lateral (values
+    ('total_logins', u.total_logins),
+    ('searches_executed', u.searches_executed),
+    ('profiles_viewed', u.profiles_viewed),
+    ('profiles_enriched', u.profiles_enriched),
+    ('csv_exports', u.csv_exports),
+    ('lists_created', u.lists_created),
+    ('list_additions', u.list_additions),
+    ('list_removals', u.list_removals),
+    ('statuses_updated', u.statuses_updated),
+    ('notes_added', u.notes_added),
+    ('personas_created', u.personas_created),
+    ('lookalike_searches', u.lookalike_searches),
+    ('total_activities', u.total_activities)) as n (counter, counted)
+join metrics.quotas q on q.tenant_id = $1 and q.counter = n.counter
+where u.tenant_id = $1
+group by 2, 3, 4
+having sum(n.counted) > 0
+order by 2, 3, 4
+on conflict (tenant_id, counter, period, period_start) do update set used = excluded.used
+
+-- name: drop_quota_usage
+-- Forget the periods of the zone before.
+delete from metrics.quota_usage where tenant_id = $1
+
+-- name: set_quota
+-- Make or replace a quota.
+insert into metrics.quotas (tenant_id, counter, period, soft_limit, hard_limit)
+values ($1, $2, $3, $4, $5)
+on conflict (tenant_id, counter, period)
+do update set soft_limit = excluded.soft_limit, hard_limit = excluded.hard_limit
+
+-- name: delete_quota
+-- Remove a quota and what was used of it.
+delete from metrics.quotas where tenant_id = $1 and counter = $2 and period = $3 returning true
+
+-- name: quotas
+-- The quotas of one counter, or of all, with what is used at a moment ($3).
+select q.counter, q.period, q.soft_limit, q.hard_limit, coalesce(u.used, 0) as used, now_is.period_start
+from metrics.quotas q
+left join metrics.settings s on s.tenant_id = q.tenant_id
+cross join lateral (
+  select date_trunc(q.period, $3::timestamptz at time zone coalesce(s.time_zone, 'UTC'))::date
+) as now_is (period_start)
+left join metrics.quota_usage u on u.tenant_id = q.tenant_id and u.counter = q.counter
+  and u.period = q.period and u.period_start = now_is.period_start
+where q.tenant_id = $1 and ($2::text is null or q.counter = $2)
+order by q.counter, q.period
+
+-- name: time_zone
+-- The tenant's zone.
+select coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC')
+
+-- name: set_time_zone
+-- Change where the tenant's days begin; its days have to be counted anew in the same transaction.
+insert into metrics.settings (tenant_id, time_zone) values ($1, $2)
+on conflict (tenant_id) do update set time_zone = excluded.time_zone
+
+-- name: clear_days
+-- Remove the days of a range, to count them anew in the same transaction.
+delete from metrics.usage_metrics_daily where tenant_id = $1 and date between $2 and $3
+
+-- name: recount_days
+-- Count the days of a range from their quarters, in the zone $4.
+insert into metrics.usage_metrics_daily (tenant_id, date, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, (quarter_hour at time zone $4)::date, user_id,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities), sum(digest)
+from metrics.usage_metrics_quarter_hours
+where tenant_id = $1
+  and quarter_hour >= $2::date::timestamp at time zone $4
+  and quarter_hour < ($3::date + 1)::timestamp at time zone $4
 group by 2, 3
-order by 2, 3
+
+-- name: remember_erasure
+-- Count a user as the anonymous one from now on.
+insert into metrics.erasures (tenant_id, user_id, erased_at) values ($1, $2, $3) on conflict do nothing
+
+-- name: erase_quarters
+-- Give a user's quarters to the anonymous one.
+with gone as (
+  delete from metrics.usage_metrics_quarter_hours where tenant_id = $1 and user_id = $2
+  returning quarter_hour,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+)
+insert into metrics.usage_metrics_quarter_hours as u (tenant_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, quarter_hour, '00000000-0000-0000-0000-000000000000',
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+from gone order by quarter_hour
+on conflict (tenant_id, quarter_hour, user_id) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities,
+  digest = u.digest + excluded.digest
+
+-- name: erase_days
+-- Give a user's days to the anonymous one.
+with gone as (
+  delete from metrics.usage_metrics_daily where tenant_id = $1 and user_id = $2
+  returning date,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+)
+insert into metrics.usage_metrics_daily as u (tenant_id, date, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, date, '00000000-0000-0000-0000-000000000000',
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+from gone order by date
 on conflict (tenant_id, date, user_id) do update set
   total_logins = u.total_logins + excluded.total_logins,
   searches_executed = u.searches_executed + excluded.searches_executed,
@@ -44,8 +326,9 @@ on conflict (tenant_id, date, user_id) do update set
 
 -- name: usage
 -- A page of days by user, in order, above the cursor ($5, $6); null filters do not narrow.
-select date, user_id, total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports,
-  lists_created, list_additions, list_removals, statuses_updated, notes_added, personas_created,
+select date, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
   lookalike_searches, total_activities
 from metrics.usage_metrics_daily
 where tenant_id = $1 and date between $2 and $3
@@ -54,50 +337,198 @@ where tenant_id = $1 and date between $2 and $3
 order by date, user_id
 limit $7
 
+-- name: totals_by_days
+-- The sums of periods, from one day to another each; null users are all.
+select p.place,
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
+left join metrics.usage_metrics_daily u
+  on u.tenant_id = $1 and u.date between p.first_day and p.last_day
+  and ($5::uuid[] is null or u.user_id = any($5))
+group by p.place order by p.place
+
+-- name: totals_by_quarters
+-- The sums of periods, from one moment to before another each; null users are all.
+select p.place,
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+from unnest($2::int[], $3::timestamptz[], $4::timestamptz[]) as p (place, first_moment, end_moment)
+left join metrics.usage_metrics_quarter_hours u
+  on u.tenant_id = $1 and u.quarter_hour >= p.first_moment and u.quarter_hour < p.end_moment
+  and ($5::uuid[] is null or u.user_id = any($5))
+group by p.place order by p.place
+
+-- name: users_by_days
+-- A page of periods by user, those with nothing too: who was active between $6 and $7, above the cursor
+-- ($8, $9; $10 says the cursor's own too), in order.
+select page.place, page.user_id, n.*
+from (
+  select p.place, p.first_day, p.last_day, w.user_id
+  from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
+  cross join (
+    select distinct user_id from metrics.usage_metrics_daily
+    where tenant_id = $1 and date between $6 and $7 and ($5::uuid[] is null or user_id = any($5))
+  ) as w
+  where $8::int is null or (p.place, w.user_id) > ($8, $9::uuid)
+    or $10::boolean and (p.place, w.user_id) = ($8, $9)
+  order by p.place, w.user_id limit $11
+) as page
+cross join lateral (
+  select
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+  from metrics.usage_metrics_daily u
+  where u.tenant_id = $1 and u.user_id = page.user_id
+    and u.date between page.first_day and page.last_day
+) as n
+order by page.place, page.user_id
+
+-- name: users_by_quarters
+-- The same for periods that are shorter than days.
+select page.place, page.user_id, n.*
+from (
+  select p.place, p.first_moment, p.end_moment, w.user_id
+  from unnest($2::int[], $3::timestamptz[], $4::timestamptz[])
+    as p (place, first_moment, end_moment)
+  cross join (
+    select distinct user_id from metrics.usage_metrics_daily
+    where tenant_id = $1 and date between $6 and $7 and ($5::uuid[] is null or user_id = any($5))
+  ) as w
+  where $8::int is null or (p.place, w.user_id) > ($8, $9::uuid)
+    or $10::boolean and (p.place, w.user_id) = ($8, $9)
+  order by p.place, w.user_id limit $11
+) as page
+cross join lateral (
+  select
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+  from metrics.usage_metrics_quarter_hours u
+  where u.tenant_id = $1 and u.user_id = page.user_id
+    and u.quarter_hour >= page.first_moment and u.quarter_hour < page.end_moment
+) as n
+order by page.place, page.user_id
+
 -- name: day_digests
--- For one UTC day, each tenant's count and digest (see the first migration).
+-- For one UTC day, each tenant's count and digest (see the second migration).
 select tenant_id, activity_count, digest from metrics.day_digests($1)
 
--- name: lock_day
--- One tenant's counted day, locked against counting until the transaction ends.
-select coalesce(sum(total_activities), 0)::bigint as activity_count, coalesce(sum(digest), 0) as digest
-from (
-  select total_activities, digest from metrics.usage_metrics_daily
-  where tenant_id = $1 and date = $2
-  order by user_id for update
-) as day
+-- name: uneven_days
+-- Where days are not the sums of their quarters (see the second migration).
+select tenant_id, date, user_id, quarters_count, day_count from metrics.uneven_days($1)
 
--- name: clear_day
--- Remove one tenant's day, to write it anew in the same transaction.
-delete from metrics.usage_metrics_daily where tenant_id = $1 and date = $2
+-- name: digests_of
+-- One tenant's UTC days between two, with count and digest.
+select (quarter_hour at time zone 'UTC')::date as date,
+  sum(total_activities)::bigint as activity_count, sum(digest) as digest
+from metrics.usage_metrics_quarter_hours
+where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
+  and quarter_hour < ($3::date + 1)::timestamp at time zone 'UTC'
+group by 1
 
--- name: write_day
--- Write one tenant's day from the log's counts by user, action and new_list.
-insert into metrics.usage_metrics_daily (
-  tenant_id, date, user_id, total_logins, searches_executed, profiles_viewed, profiles_enriched,
-  csv_exports, lists_created, list_additions, list_removals, statuses_updated, notes_added,
-  personas_created, lookalike_searches, total_activities, digest)
-select $1, $2, c.user_id,
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'login'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'search_executed'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'profile_viewed'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'profile_enriched'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'csv_exported'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'add_to_list' and c.new_list), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'add_to_list'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'remove_from_list'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'status_updated'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'note_added'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'persona_created'), 0),
-  coalesce(sum(c.activity_count) filter (where c.action_type = 'lookalike_search'), 0),
-  sum(c.activity_count),
-  sum(c.digest)
-from unnest($3::uuid[], $4::text[], $5::boolean[], $6::bigint[], $7::numeric[])
-  as c (user_id, action_type, new_list, activity_count, digest)
-group by c.user_id
+-- name: day_by_user
+-- One tenant's UTC day by user, as the log's counts are summed.
+select user_id,
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities, sum(digest) as digest
+from metrics.usage_metrics_quarter_hours
+where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
+  and quarter_hour < ($2::date + 1)::timestamp at time zone 'UTC'
+group by user_id
+
+-- name: erased_users
+-- Which of some users are counted as the anonymous one.
+select user_id from metrics.erasures where tenant_id = $1 and user_id = any($2::uuid[])
+
+-- name: write_shadow
+-- Count a UTC day ($3) of the log's into a shadow, from its counts by quarter, user and action.
+insert into metrics.usage_shadow (tenant_id, rebuild_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, $2, ($3::date::timestamp at time zone 'UTC') + e.quarter * interval '15 minutes', e.user_id,
+  coalesce(sum(e.n) filter (where e.action = 1), 0) as total_logins,
+  coalesce(sum(e.n) filter (where e.action = 2), 0) as searches_executed,
+  coalesce(sum(e.n) filter (where e.action = 3), 0) as profiles_viewed,
+  coalesce(sum(e.n) filter (where e.action = 4), 0) as profiles_enriched,
+  coalesce(sum(e.n) filter (where e.action = 9), 0) as csv_exports,
+  coalesce(sum(e.n) filter (where e.action = 100), 0) as lists_created,
+  coalesce(sum(e.n) filter (where e.action in (5, 100)), 0) as list_additions,
+  coalesce(sum(e.n) filter (where e.action = 6), 0) as list_removals,
+  coalesce(sum(e.n) filter (where e.action = 7), 0) as statuses_updated,
+  coalesce(sum(e.n) filter (where e.action = 8), 0) as notes_added,
+  coalesce(sum(e.n) filter (where e.action = 10), 0) as personas_created,
+  coalesce(sum(e.n) filter (where e.action = 11), 0) as lookalike_searches,
+  sum(e.n), sum(e.digest)
+from unnest($4::int[], $5::uuid[], $6::smallint[], $7::bigint[], $8::numeric[])
+  as e (quarter, user_id, action, n, digest)
+group by 3, 4
+
+-- name: clear_quarters
+-- Remove a UTC day's quarters, to swap the shadow in, in the same transaction.
+delete from metrics.usage_metrics_quarter_hours
+where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
+  and quarter_hour < ($2::date + 1)::timestamp at time zone 'UTC'
+
+-- name: swap_in
+-- Make a shadow the roll-up; those who were erased meanwhile are anonymous.
+insert into metrics.usage_metrics_quarter_hours (tenant_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, e.quarter_hour, case when exists (
+      select from metrics.erasures x where x.tenant_id = $1 and x.user_id = e.user_id)
+    then '00000000-0000-0000-0000-000000000000' else e.user_id end,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities), sum(digest)
+from metrics.usage_shadow e
+where e.tenant_id = $1 and e.rebuild_id = $2
+group by 2, 3
+
+-- name: drop_shadow
+-- Forget a shadow, and those that a crash left behind.
+delete from metrics.usage_shadow
+where tenant_id = $1 and (rebuild_id = $2 or uuid_extract_timestamp(rebuild_id) < now() - interval '1 day')
 
 -- name: note_reconciliation
 -- Remember how log and roll-up compared.
 insert into metrics.reconciliations (
-  tenant_id, date, outcome, log_count, rollup_count, log_digest, rollup_digest)
-values ($1, $2, $3, $4, $5, $6, $7)
+  tenant_id, date, outcome, log_count, rollup_count, log_digest, rollup_digest, findings)
+values ($1, $2, $3, $4, $5, $6, $7, $8)

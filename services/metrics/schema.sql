@@ -9,13 +9,66 @@ CREATE FUNCTION metrics.day_digests(day date) RETURNS TABLE(tenant_id uuid, acti
     SET search_path TO 'metrics', 'pg_temp'
     AS $$
   select u.tenant_id, sum(u.total_activities)::bigint, sum(u.digest)
-  from metrics.usage_metrics_daily u
-  where u.date = day
+  from metrics.usage_metrics_quarter_hours u
+  where u.quarter_hour >= day::timestamp at time zone 'UTC'
+    and u.quarter_hour < (day + 1)::timestamp at time zone 'UTC'
   group by u.tenant_id
   order by u.tenant_id
 $$;
 
 ALTER FUNCTION metrics.day_digests(day date) OWNER TO metrics_owner;
+
+CREATE FUNCTION metrics.uneven_days(day date) RETURNS TABLE(tenant_id uuid, date date, user_id uuid, quarters_count bigint, day_count bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'metrics', 'pg_temp'
+    AS $$
+  with side as (
+    select u.tenant_id,
+      (u.quarter_hour at time zone coalesce(s.time_zone, 'UTC'))::date as date, u.user_id,
+      1 as sign, u.total_logins, u.searches_executed, u.profiles_viewed, u.profiles_enriched,
+      u.csv_exports, u.lists_created, u.list_additions, u.list_removals, u.statuses_updated,
+      u.notes_added, u.personas_created, u.lookalike_searches, u.total_activities, u.digest
+    from metrics.usage_metrics_quarter_hours u left join metrics.settings s using (tenant_id)
+    where u.quarter_hour >= (day - 1)::timestamp at time zone 'UTC'
+      and u.quarter_hour < (day + 2)::timestamp at time zone 'UTC'
+    union all
+    select u.tenant_id, u.date, u.user_id, -1, u.total_logins, u.searches_executed,
+      u.profiles_viewed, u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions,
+      u.list_removals, u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
+      u.total_activities, u.digest
+    from metrics.usage_metrics_daily u
+    where u.date between day - 1 and day + 1
+  )
+  select d.tenant_id, d.date, d.user_id,
+    coalesce(sum(d.total_activities) filter (where d.sign = 1), 0)::bigint,
+    coalesce(sum(d.total_activities) filter (where d.sign = -1), 0)::bigint
+  from side d left join metrics.settings s using (tenant_id)
+  where d.date between
+      (day::timestamp at time zone 'UTC' at time zone coalesce(s.time_zone, 'UTC'))::date
+      and ((day + 1)::timestamp at time zone 'UTC' at time zone coalesce(s.time_zone, 'UTC')
+        - interval '1 second')::date
+  group by d.tenant_id, d.date, d.user_id
+  having sum(d.sign * d.total_logins) <> 0 or sum(d.sign * d.searches_executed) <> 0 or sum(d.sign *
+      d.profiles_viewed) <> 0 or sum(d.sign * d.profiles_enriched) <> 0 or sum(d.sign *
+      d.csv_exports) <> 0 or sum(d.sign * d.lists_created) <> 0 or sum(d.sign * d.list_additions) <>
+      0 or sum(d.sign * d.list_removals) <> 0 or sum(d.sign * d.statuses_updated) <> 0 or sum(d.sign
+      * d.notes_added) <> 0 or sum(d.sign * d.personas_created) <> 0 or sum(d.sign *
+      d.lookalike_searches) <> 0 or sum(d.sign * d.total_activities) <> 0 or sum(d.sign * d.digest)
+      <> 0
+  order by 1, 2, 3
+$$;
+
+ALTER FUNCTION metrics.uneven_days(day date) OWNER TO metrics_owner;
+
+CREATE TABLE metrics.erasures (
+    tenant_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    erased_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY metrics.erasures FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.erasures OWNER TO metrics_owner;
 
 CREATE TABLE metrics.inbox (
     tenant_id uuid NOT NULL,
@@ -53,6 +106,34 @@ ALTER TABLE metrics.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTI
     CACHE 1
 );
 
+CREATE TABLE metrics.quota_usage (
+    tenant_id uuid NOT NULL,
+    counter text NOT NULL,
+    period text NOT NULL,
+    period_start date NOT NULL,
+    used bigint DEFAULT 0 NOT NULL,
+    soft_reached_at timestamp with time zone,
+    hard_reached_at timestamp with time zone
+);
+
+ALTER TABLE ONLY metrics.quota_usage FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.quota_usage OWNER TO metrics_owner;
+
+CREATE TABLE metrics.quotas (
+    tenant_id uuid NOT NULL,
+    counter text NOT NULL,
+    period text NOT NULL,
+    soft_limit bigint DEFAULT 0 NOT NULL,
+    hard_limit bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT quotas_period CHECK ((period = ANY (ARRAY['day'::text, 'month'::text]))),
+    CONSTRAINT quotas_some_limit CHECK (((soft_limit >= 0) AND (hard_limit >= 0) AND ((soft_limit + hard_limit) > 0)))
+);
+
+ALTER TABLE ONLY metrics.quotas FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.quotas OWNER TO metrics_owner;
+
 CREATE TABLE metrics.reconciliations (
     tenant_id uuid NOT NULL,
     reconciliation_id uuid DEFAULT uuidv7() NOT NULL,
@@ -63,6 +144,7 @@ CREATE TABLE metrics.reconciliations (
     log_digest numeric NOT NULL,
     rollup_digest numeric NOT NULL,
     reconciled_at timestamp with time zone DEFAULT now() NOT NULL,
+    findings jsonb DEFAULT '[]'::jsonb NOT NULL,
     CONSTRAINT reconciliations_outcome CHECK ((outcome = ANY (ARRAY['equal'::text, 'repaired'::text, 'moving'::text])))
 );
 
@@ -77,6 +159,15 @@ CREATE TABLE metrics.schema_migrations (
 );
 
 ALTER TABLE metrics.schema_migrations OWNER TO metrics_owner;
+
+CREATE TABLE metrics.settings (
+    tenant_id uuid NOT NULL,
+    time_zone text DEFAULT 'UTC'::text NOT NULL
+);
+
+ALTER TABLE ONLY metrics.settings FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.settings OWNER TO metrics_owner;
 
 CREATE TABLE metrics.usage_metrics_daily (
     date date NOT NULL,
@@ -104,11 +195,71 @@ ALTER TABLE ONLY metrics.usage_metrics_daily FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE metrics.usage_metrics_daily OWNER TO metrics_owner;
 
+CREATE TABLE metrics.usage_metrics_quarter_hours (
+    tenant_id uuid NOT NULL,
+    quarter_hour timestamp with time zone NOT NULL,
+    user_id uuid NOT NULL,
+    total_logins bigint DEFAULT 0 NOT NULL,
+    searches_executed bigint DEFAULT 0 NOT NULL,
+    profiles_viewed bigint DEFAULT 0 NOT NULL,
+    profiles_enriched bigint DEFAULT 0 NOT NULL,
+    csv_exports bigint DEFAULT 0 NOT NULL,
+    lists_created bigint DEFAULT 0 NOT NULL,
+    list_additions bigint DEFAULT 0 NOT NULL,
+    list_removals bigint DEFAULT 0 NOT NULL,
+    statuses_updated bigint DEFAULT 0 NOT NULL,
+    notes_added bigint DEFAULT 0 NOT NULL,
+    personas_created bigint DEFAULT 0 NOT NULL,
+    lookalike_searches bigint DEFAULT 0 NOT NULL,
+    total_activities bigint DEFAULT 0 NOT NULL,
+    digest numeric DEFAULT 0 NOT NULL,
+    CONSTRAINT usage_metrics_quarter_hours_adds_up CHECK ((total_activities = ((((((((((total_logins + searches_executed) + profiles_viewed) + profiles_enriched) + csv_exports) + list_additions) + list_removals) + statuses_updated) + notes_added) + personas_created) + lookalike_searches))),
+    CONSTRAINT usage_metrics_quarter_hours_new_lists CHECK (((lists_created >= 0) AND (lists_created <= list_additions)))
+);
+
+ALTER TABLE ONLY metrics.usage_metrics_quarter_hours FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.usage_metrics_quarter_hours OWNER TO metrics_owner;
+
+CREATE TABLE metrics.usage_shadow (
+    tenant_id uuid NOT NULL,
+    rebuild_id uuid NOT NULL,
+    quarter_hour timestamp with time zone NOT NULL,
+    user_id uuid NOT NULL,
+    total_logins bigint DEFAULT 0 NOT NULL,
+    searches_executed bigint DEFAULT 0 NOT NULL,
+    profiles_viewed bigint DEFAULT 0 NOT NULL,
+    profiles_enriched bigint DEFAULT 0 NOT NULL,
+    csv_exports bigint DEFAULT 0 NOT NULL,
+    lists_created bigint DEFAULT 0 NOT NULL,
+    list_additions bigint DEFAULT 0 NOT NULL,
+    list_removals bigint DEFAULT 0 NOT NULL,
+    statuses_updated bigint DEFAULT 0 NOT NULL,
+    notes_added bigint DEFAULT 0 NOT NULL,
+    personas_created bigint DEFAULT 0 NOT NULL,
+    lookalike_searches bigint DEFAULT 0 NOT NULL,
+    total_activities bigint DEFAULT 0 NOT NULL,
+    digest numeric DEFAULT 0 NOT NULL
+);
+
+ALTER TABLE ONLY metrics.usage_shadow FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.usage_shadow OWNER TO metrics_owner;
+
+ALTER TABLE ONLY metrics.erasures
+    ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, user_id);
+
 ALTER TABLE ONLY metrics.inbox
     ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
 
 ALTER TABLE ONLY metrics.outbox
     ADD CONSTRAINT outbox_pk PRIMARY KEY (tenant_id, outbox_id);
+
+ALTER TABLE ONLY metrics.quota_usage
+    ADD CONSTRAINT quota_usage_pk PRIMARY KEY (tenant_id, counter, period, period_start);
+
+ALTER TABLE ONLY metrics.quotas
+    ADD CONSTRAINT quotas_pk PRIMARY KEY (tenant_id, counter, period);
 
 ALTER TABLE ONLY metrics.reconciliations
     ADD CONSTRAINT reconciliations_pk PRIMARY KEY (tenant_id, reconciliation_id);
@@ -116,13 +267,31 @@ ALTER TABLE ONLY metrics.reconciliations
 ALTER TABLE ONLY metrics.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY metrics.settings
+    ADD CONSTRAINT settings_pk PRIMARY KEY (tenant_id);
+
 ALTER TABLE ONLY metrics.usage_metrics_daily
     ADD CONSTRAINT usage_metrics_daily_pk PRIMARY KEY (tenant_id, date, user_id);
 
 ALTER TABLE ONLY metrics.usage_metrics_daily
     ADD CONSTRAINT usage_metrics_daily_unique UNIQUE (date, tenant_id, user_id);
 
+ALTER TABLE ONLY metrics.usage_metrics_quarter_hours
+    ADD CONSTRAINT usage_metrics_quarter_hours_pk PRIMARY KEY (tenant_id, quarter_hour, user_id);
+
+ALTER TABLE ONLY metrics.usage_shadow
+    ADD CONSTRAINT usage_shadow_pk PRIMARY KEY (tenant_id, rebuild_id, quarter_hour, user_id);
+
 CREATE INDEX outbox_in_order ON metrics.outbox USING btree (outbox_id);
+
+CREATE INDEX usage_metrics_quarter_hours_moment ON metrics.usage_metrics_quarter_hours USING btree (quarter_hour, tenant_id);
+
+ALTER TABLE ONLY metrics.quota_usage
+    ADD CONSTRAINT quota_usage_quota FOREIGN KEY (tenant_id, counter, period) REFERENCES metrics.quotas(tenant_id, counter, period) ON DELETE CASCADE;
+
+ALTER TABLE metrics.erasures ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY erasures_of_tenant ON metrics.erasures TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE metrics.inbox ENABLE ROW LEVEL SECURITY;
 
@@ -134,9 +303,23 @@ CREATE POLICY outbox_of_relay ON metrics.outbox TO metrics_relay USING (true);
 
 CREATE POLICY outbox_of_tenant ON metrics.outbox TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE metrics.quota_usage ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY quota_usage_of_tenant ON metrics.quota_usage TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE metrics.quotas ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY quotas_of_tenant ON metrics.quotas TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 ALTER TABLE metrics.reconciliations ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY reconciliations_of_tenant ON metrics.reconciliations TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE metrics.settings ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY settings_of_auditor ON metrics.settings FOR SELECT TO metrics_owner USING (true);
+
+CREATE POLICY settings_of_tenant ON metrics.settings TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE metrics.usage_metrics_daily ENABLE ROW LEVEL SECURITY;
 
@@ -144,17 +327,42 @@ CREATE POLICY usage_metrics_daily_of_auditor ON metrics.usage_metrics_daily FOR 
 
 CREATE POLICY usage_metrics_daily_of_tenant ON metrics.usage_metrics_daily TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE metrics.usage_metrics_quarter_hours ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY usage_metrics_quarter_hours_of_auditor ON metrics.usage_metrics_quarter_hours FOR SELECT TO metrics_owner USING (true);
+
+CREATE POLICY usage_metrics_quarter_hours_of_tenant ON metrics.usage_metrics_quarter_hours TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE metrics.usage_shadow ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY usage_shadow_of_tenant ON metrics.usage_shadow TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 GRANT USAGE ON SCHEMA metrics TO metrics_app;
 GRANT USAGE ON SCHEMA metrics TO metrics_relay;
 
 REVOKE ALL ON FUNCTION metrics.day_digests(day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION metrics.day_digests(day date) TO metrics_app;
 
+REVOKE ALL ON FUNCTION metrics.uneven_days(day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION metrics.uneven_days(day date) TO metrics_app;
+
+GRANT SELECT,INSERT ON TABLE metrics.erasures TO metrics_app;
+
 GRANT SELECT,INSERT,DELETE ON TABLE metrics.inbox TO metrics_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE metrics.outbox TO metrics_app;
 GRANT SELECT,DELETE ON TABLE metrics.outbox TO metrics_relay;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.quota_usage TO metrics_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.quotas TO metrics_app;
+
 GRANT SELECT,INSERT ON TABLE metrics.reconciliations TO metrics_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE metrics.settings TO metrics_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.usage_metrics_daily TO metrics_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.usage_metrics_quarter_hours TO metrics_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.usage_shadow TO metrics_app;

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
-from prospect.activity.v1 import events_pb2
+from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Connection, Queries
 
@@ -20,6 +21,14 @@ ACTION_NAMES = {
     number: name.removeprefix("ACTION_TYPE_").lower()
     for name, number in activity_pb.ActionType.items()
 }
+COUNTERS = {
+    number: name.removeprefix("COUNTER_").lower() for name, number in pb.Counter.items() if number
+}
+NEW_LIST = 100
+"""The action code of an add_to_list that made a list, beside the numbers of the contract."""
+ANONYMOUS = UUID(int=0)
+SOURCE = "metrics"
+FIRST_DAY, LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
 SQL = Queries(Path(__file__).parent / "queries.sql")
 
 
@@ -32,40 +41,32 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """The last row of the page before."""
+class Reconciliation:
+    """How log and roll-up compared on one tenant's UTC day."""
 
-    date: date
-    user_id: UUID
-
-
-async def apply(
-    connection: Connection, tenant_id: UUID, recorded: events_pb2.ActivitiesRecorded
-) -> None:
-    """Add a batch to the roll-up."""
-    await connection.execute(
-        SQL.apply,
-        tenant_id,
-        list(recorded.activity_ids),
-        list(recorded.user_ids),
-        [ACTION_NAMES[each] for each in recorded.action_types],
-        list(recorded.created_at_micros),
-        list(recorded.new_lists),
-    )
+    outcome: str
+    log: Digest
+    rollup: Digest
+    findings: Sequence[dict[str, Any]] = ()
 
 
-async def usage(
-    connection: Connection,
-    tenant_id: UUID,
-    days: tuple[date, date],
-    user_ids: list[UUID] | None,
-    after: Cursor | None,
-    limit: int,
-) -> list[asyncpg.Record]:
-    """Return up to `limit` rows in the order of date and user."""
-    first, last = days
-    cursor = (after.date, after.user_id) if after else (None, None)
-    return await connection.fetch(SQL.usage, tenant_id, first, last, user_ids, *cursor, limit)
+async def lock_exclusive(connection: Connection, tenant_id: UUID) -> None:
+    """Let nobody count for the tenant until the transaction ends."""
+    await connection.execute(SQL.lock_exclusive, tenant_id)
+
+
+async def time_zone(connection: Connection, tenant_id: UUID) -> str:
+    """Return the zone in which the tenant's days begin."""
+    return str(await connection.fetchval(SQL.time_zone, tenant_id))
+
+
+async def recount_days(connection: Connection, tenant_id: UUID, first: date, last: date) -> None:
+    """Count local days, and with them the quotas, from the quarters; under the exclusive lock."""
+    zone = await time_zone(connection, tenant_id)
+    await connection.execute(SQL.clear_days, tenant_id, first, last)
+    await connection.execute(SQL.recount_days, tenant_id, first, last, zone)
+    await connection.execute(SQL.clear_quota_usage, tenant_id)
+    await connection.execute(SQL.recount_quotas, tenant_id)
 
 
 async def day_digests(connection: Connection, day: date) -> dict[UUID, Digest]:
@@ -74,41 +75,47 @@ async def day_digests(connection: Connection, day: date) -> dict[UUID, Digest]:
     return {row["tenant_id"]: Digest(row["activity_count"], row["digest"]) for row in rows}
 
 
-async def lock_day(connection: Connection, tenant_id: UUID, day: date) -> Digest:
-    """Hold one tenant's day still and return its fingerprint."""
-    row = await connection.fetchrow(SQL.lock_day, tenant_id, day)
-    assert row is not None  # noqa: S101 -- an aggregate always has its row
-    return Digest(row["activity_count"], row["digest"])
+async def digests_of(
+    connection: Connection, tenant_id: UUID, first: date, last: date
+) -> dict[date, Digest]:
+    """Return one tenant's fingerprints by UTC day."""
+    rows = await connection.fetch(SQL.digests_of, tenant_id, first, last)
+    return {row["date"]: Digest(row["activity_count"], row["digest"]) for row in rows}
 
 
-async def rewrite_day(
-    connection: Connection, tenant_id: UUID, day: date, counts: Sequence[activity_pb.ActionCount]
+async def write_shadow(
+    connection: Connection,
+    tenant_id: UUID,
+    rebuild_id: UUID,
+    day: date,
+    counts: Sequence[activity_pb.ActionCount],
 ) -> None:
-    """Replace one tenant's day by the log's counts."""
-    await connection.execute(SQL.clear_day, tenant_id, day)
+    """Count a UTC day of the log beside the roll-up."""
     await connection.execute(
-        SQL.write_day,
+        SQL.write_shadow,
         tenant_id,
+        rebuild_id,
         day,
+        [each.quarter_hour for each in counts],
         [each.user_id for each in counts],
-        [ACTION_NAMES[each.action_type] for each in counts],
-        [each.new_list for each in counts],
+        [NEW_LIST if each.new_list else each.action_type for each in counts],
         [each.activity_count for each in counts],
         [Decimal(each.digest) for each in counts],
     )
 
 
 async def note_reconciliation(
-    connection: Connection, tenant_id: UUID, day: date, outcome: str, log: Digest, rollup: Digest
+    connection: Connection, tenant_id: UUID, day: date, found: Reconciliation
 ) -> None:
     """Remember how log and roll-up compared."""
     await connection.execute(
         SQL.note_reconciliation,
         tenant_id,
         day,
-        outcome,
-        log.activity_count,
-        rollup.activity_count,
-        log.digest,
-        rollup.digest,
+        found.outcome,
+        found.log.activity_count,
+        found.rollup.activity_count,
+        found.log.digest,
+        found.rollup.digest,
+        json.dumps(found.findings),
     )

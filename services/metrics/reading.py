@@ -1,0 +1,201 @@
+"""GetUsage: a range by hour, day, week or month, by user and action, with zeros; roll-ups only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+from prospect.metrics.v1 import metrics_service_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.clock import to_timestamp
+from chassis.database import Connection, tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.server import Context
+from chassis.tokens import Tokens
+from services.metrics import periods, store
+from services.metrics.periods import Period
+from services.metrics.store import COUNTERS, SQL
+from services.metrics.tools import Tools
+
+MOST_DAYS = 366
+MOST_HOURLY_DAYS = 31
+DEFAULT_PAGE = 1000
+CUTS: dict[int, Callable[[date, date, ZoneInfo], list[Period]]] = {
+    pb.USAGE_GRAIN_HOUR: periods.hours,
+    pb.USAGE_GRAIN_DAY: periods.days,
+    pb.USAGE_GRAIN_WEEK: periods.weeks,
+    pb.USAGE_GRAIN_MONTH: periods.months,
+}
+ACTIONS = [number for number in COUNTERS if number != pb.COUNTER_TOTAL_ACTIVITIES]
+
+
+class Reading:
+    """Reads the usage of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
+        """Read a page of usage."""
+        tenant_id, span = current_caller().tenant_id, span_of(request.start_date, request.end_date)
+        if request.grain == pb.USAGE_GRAIN_UNSPECIFIED and request.group_by:
+            raise InvalidArgument.field("group_by", "usage.grain", "needs a grain")
+        if request.grain == pb.USAGE_GRAIN_HOUR and (span[1] - span[0]).days >= MOST_HOURLY_DAYS:
+            text = f"must be at most {MOST_HOURLY_DAYS} days of hours"
+            raise InvalidArgument.field("end_date", "range", text)
+        asked = pb.GetUsageRequest()
+        asked.CopyFrom(request)
+        for field in ("page_token", "page_size"):
+            asked.ClearField(field)  # type: ignore[arg-type]
+        tokens = Tokens("usage", tenant_id, asked)
+        after = json.loads(tokens.read("page_token", request.page_token)) if request.page_token else None
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            page = _rows if request.grain == pb.USAGE_GRAIN_UNSPECIFIED else _periods
+            response, more = await page(connection, tenant_id, request, span, after)
+        if more is not None:
+            response.next_page_token = tokens.issue(json.dumps(more).encode())
+        return response
+
+
+Answer = tuple[pb.GetUsageResponse, list[Any] | None]
+
+
+def span_of(start_date: str, end_date: str) -> tuple[date, date]:
+    """Return the first and the last day of a request, or refuse them."""
+    first, last = _day("start_date", start_date), _day("end_date", end_date)
+    if last < first:
+        raise InvalidArgument.field("end_date", "range", "must not be before start_date")
+    if (last - first).days > MOST_DAYS:
+        text = f"must be at most {MOST_DAYS} days after start_date"
+        raise InvalidArgument.field("end_date", "range", text)
+    return first, last
+
+
+def _day(field: str, text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+        if not date(1972, 1, 1) <= day <= date(9000, 1, 1):
+            raise ValueError
+    except ValueError:
+        raise InvalidArgument.field(field, "date", "must be a day, YYYY-MM-DD") from None
+    return day
+
+
+def _users(request: pb.GetUsageRequest) -> list[UUID] | None:
+    return [UUID(each) for each in request.user_ids] or None
+
+
+async def _rows(
+    connection: Connection,
+    tenant_id: UUID,
+    request: pb.GetUsageRequest,
+    span: tuple[date, date],
+    after: list[Any] | None,
+) -> Answer:
+    """Read days by user that have activity."""
+    size = request.page_size or DEFAULT_PAGE
+    cursor = (date.fromisoformat(after[0]), UUID(after[1])) if after else (None, None)
+    rows = await connection.fetch(
+        SQL.usage, tenant_id, *span, _users(request), *cursor, size + 1
+    )
+    page = [
+        pb.DailyUsage(date=row["date"].isoformat(), user_id=str(row["user_id"]), **_counters(row))
+        for row in rows[:size]
+    ]
+    more = [page[-1].date, page[-1].user_id] if len(rows) > size else None
+    return pb.GetUsageResponse(rows=page), more
+
+
+async def _periods(
+    connection: Connection,
+    tenant_id: UUID,
+    request: pb.GetUsageRequest,
+    span: tuple[date, date],
+    after: list[Any] | None,
+) -> Answer:
+    """Read periods, those with nothing too; the cursor is a period, a user and a counter."""
+    size = request.page_size or DEFAULT_PAGE
+    zone = await store.time_zone(connection, tenant_id)
+    cut = CUTS[request.grain](*span, ZoneInfo(zone))
+    by_action = pb.USAGE_DIMENSION_ACTION in request.group_by
+    if pb.USAGE_DIMENSION_USER in request.group_by:
+        rows = await _by_user(connection, tenant_id, request, cut, after, size + 1)
+    else:
+        rows = await _in_total(connection, tenant_id, request, cut, after, size + 1)
+    usage: list[tuple[list[Any], pb.PeriodUsage]] = []
+    for row in rows:
+        user = str(row["user_id"]) if "user_id" in row else ""
+        for counter in ACTIONS if by_action else [0]:
+            place = [row["place"], user, counter]
+            if after is None or place > after:
+                usage.append((place, _period(cut[row["place"]], user, counter, row)))
+    more = usage[size - 1][0] if len(usage) > size else None
+    page = [each for _, each in usage[:size]]
+    return pb.GetUsageResponse(periods=page, time_zone=zone), more
+
+
+async def _in_total(
+    connection: Connection,
+    tenant_id: UUID,
+    request: pb.GetUsageRequest,
+    cut: Sequence[Period],
+    after: list[Any] | None,
+    limit: int,
+) -> list[asyncpg.Record]:
+    first = after[0] if after else 0
+    statement, columns = _columns(request, cut, range(first, min(len(cut), first + limit)))
+    sql = SQL.totals_by_quarters if statement == "quarters" else SQL.totals_by_days
+    return await connection.fetch(sql, tenant_id, *columns, _users(request))
+
+
+async def _by_user(
+    connection: Connection,
+    tenant_id: UUID,
+    request: pb.GetUsageRequest,
+    cut: Sequence[Period],
+    after: list[Any] | None,
+    limit: int,
+) -> list[asyncpg.Record]:
+    statement, columns = _columns(request, cut, range(len(cut)))
+    sql = SQL.users_by_quarters if statement == "quarters" else SQL.users_by_days
+    # By action, the user of the cursor may have counters left: it is read again.
+    inclusive = pb.USAGE_DIMENSION_ACTION in request.group_by
+    cursor = (after[0], UUID(after[1])) if after else (None, None)
+    first, last = cut[0].first_day, cut[-1].last_day
+    return await connection.fetch(
+        sql, tenant_id, *columns, _users(request), first, last, *cursor, inclusive, limit
+    )
+
+
+def _columns(
+    request: pb.GetUsageRequest, cut: Sequence[Period], places: range
+) -> tuple[str, tuple[list[Any], ...]]:
+    chosen = [cut[place] for place in places]
+    if request.grain == pb.USAGE_GRAIN_HOUR:
+        return "quarters", (list(places), [p.start for p in chosen], [p.end for p in chosen])
+    return "days", (list(places), [p.first_day for p in chosen], [p.last_day for p in chosen])
+
+
+def _period(period: Period, user: str, counter: int, row: asyncpg.Record) -> pb.PeriodUsage:
+    usage = pb.PeriodUsage(
+        start_time=to_timestamp(period.start),
+        end_time=to_timestamp(period.end),
+        date=period.first_day.isoformat(),
+        user_id=user,
+        count=row[COUNTERS[counter or pb.COUNTER_TOTAL_ACTIVITIES]],
+    )
+    if counter:
+        usage.counter = pb.Counter.ValueType(counter)
+    else:
+        usage.counters.CopyFrom(pb.Counters(**_counters(row)))
+    return usage
+
+
+def _counters(row: asyncpg.Record) -> dict[str, int]:
+    return {name: row[name] for name in COUNTERS.values()}
