@@ -39,6 +39,7 @@ PORTS = {"activity": 8401, "enrichment": 8402, "metrics": 8403, "nats": 4222, "s
 ALL_SCOPES = (
     "activity:read activity:write activity:admin"
     " enrichment:read enrichment:write enrichment:admin enrichment:operate metrics:read"
+    " metrics:admin"
 )
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0

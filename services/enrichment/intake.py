@@ -18,9 +18,9 @@ import asyncpg
 from chassis import telemetry
 from chassis.clock import Clock, new_id
 from chassis.database import Connection, Pool, tenant_transaction
+from chassis.groups import Groups
 from services.enrichment import store
 from services.enrichment.findings import SourceName, Subject
-from chassis.groups import Groups
 from services.enrichment.policy import Policy
 from services.enrichment.request import HEAD_START, Known, KnownAnswer, Request, first_steps
 from services.enrichment.run import Step, StepStatus

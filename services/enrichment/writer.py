@@ -14,11 +14,11 @@ import orjson
 from chassis import outbox
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
+from chassis.groups import Groups
 from chassis.outbox import Relay
 from services.enrichment import messages, store
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gate import Desk, RunRules, TenantGate
-from chassis.groups import Groups
 from services.enrichment.money import Purse
 from services.enrichment.policy import Policy
 from services.enrichment.rows import Rows

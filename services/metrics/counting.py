@@ -44,7 +44,7 @@ class Counting:
 
     async def _commit(
         self, tenant_id: UUID, group: Sequence[Recorded]
-    ) -> Sequence[None | Exception]:
+    ) -> Sequence[Exception | None]:
         async with tenant_transaction(self._pool, tenant_id) as connection:
             reached = await count(connection, tenant_id, group)
         if reached:
@@ -58,14 +58,15 @@ async def count(connection: Connection, tenant_id: UUID, group: Sequence[Recorde
     await connection.execute(SQL.lock_shared, tenant_id)
     consumer = topology.ACTIVITY_RECORDED.name
     begun = await connection.fetchrow(SQL.begin_counting, tenant_id, consumer, list(batches))
+    assert begun is not None  # noqa: S101 -- a select without a from has its row
     if not begun["fresh"]:
         return False
     columns = _columns([batches[each] for each in begun["fresh"]])
     days = await connection.fetch(SQL.count, tenant_id, *columns, begun["time_zone"])
     if not begun["has_quotas"]:
         return False
-    used = [(name, day["date"], day[name]) for day in days for name in COUNTERS.values()]
-    await connection.execute(SQL.charge, tenant_id, *zip(*(u for u in used if u[2]), strict=True))
+    used = [(n, day["date"], day[n]) for day in days for n in COUNTERS.values() if day[n]]
+    await connection.execute(SQL.charge, tenant_id, *map(list, zip(*used, strict=True)))
     return await quotas.tell_reached(connection, tenant_id)
 
 

@@ -1,10 +1,10 @@
-"""What the metrics service does with events: count what was recorded, reconcile a day."""
+"""What the metrics service does with events: count, reconcile a day, erase a user."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,47 +14,63 @@ from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.metrics.v1 import events_pb2
 
 from chassis import inbox
+from chassis.clock import to_datetime
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError, InvalidArgument
 from services import topology
 from services.metrics import store
-from services.metrics.reconcile import Log, reconcile
+from services.metrics.counting import Counting
+from services.metrics.reconcile import reconcile
+from services.metrics.store import ANONYMOUS, SQL
+from services.metrics.tools import Tools
 
 APPLIED_SECONDS = 60.0
 
 
-def handlers(pool: Pool, client: Client, log: Log) -> Sequence[Handler[Any]]:
+def handlers(tools: Tools) -> Sequence[Handler[Any]]:
     """Return the handlers, one a consumer."""
-
-    async def count(event: IncomingEvent[activity_events.ActivitiesRecorded]) -> None:
-        """Add a batch to the roll-up, once however often it comes."""
-        message = event.message
-        if not event.subject.endswith(f".{message.tenant_id}"):
-            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
-        tenant_id = UUID(message.tenant_id)
-        async with tenant_transaction(pool, tenant_id) as connection:
-            consumer = topology.ACTIVITY_RECORDED.name
-            if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
-                await store.apply(connection, tenant_id, message)
+    counting = Counting(tools.pool, tools.relay)
 
     async def aggregate(event: IncomingEvent[events_pb2.AggregateDaily]) -> None:
         """Reconcile a day; doing it twice changes nothing, so it needs no inbox."""
+        yesterday = tools.clock().date() - timedelta(days=1)
         try:
-            day = date.fromisoformat(event.message.date)
+            day = date.fromisoformat(event.message.date or yesterday.isoformat())
         except ValueError:
             raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
         try:
-            await reconcile(pool, log, lambda: wait_applied(client), day)
+            await reconcile(tools.rebuilder, day)
         except grpc.aio.AioRpcError as error:
             raise DependencyAwayError(
                 f"activity answered {error.code().name}: {error.details()}"
             ) from error
+        tools.relay.wake()
+
+    async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
+        """Give what a user did to the anonymous one, now and when a batch comes late."""
+        if not event.subject.endswith(f".{event.message.tenant_id}"):
+            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
+        await _erase(tools.pool, event)
 
     return (
-        Handler(topology.ACTIVITY_RECORDED, activity_events.ActivitiesRecorded, count),
+        Handler(topology.ACTIVITY_RECORDED, activity_events.ActivitiesRecorded, counting.count),
         Handler(topology.DAILY, events_pb2.AggregateDaily, aggregate),
+        Handler(topology.METRICS_ERASED, activity_events.UserErased, erase_user),
     )
+
+
+async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -> None:
+    tenant_id, user_id = UUID(event.message.tenant_id), UUID(event.message.user_id)
+    consumer, erased_at = topology.METRICS_ERASED.name, to_datetime(event.message.erased_at)
+    if user_id == ANONYMOUS:
+        return
+    async with tenant_transaction(pool, tenant_id) as connection:
+        await store.lock_exclusive(connection, tenant_id)
+        if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
+            await connection.execute(SQL.remember_erasure, tenant_id, user_id, erased_at)
+            await connection.execute(SQL.erase_quarters, tenant_id, user_id)
+            await connection.execute(SQL.erase_days, tenant_id, user_id)
 
 
 async def wait_applied(client: Client) -> None:

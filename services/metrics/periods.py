@@ -1,4 +1,4 @@
-"""Periods of a range of local days: hours, days, weeks and months, as the zone's clock goes (pure)."""
+"""Periods of a range of local days: hours, days, weeks, months, as the zone's clock goes (pure)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Period:
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """Return the moment a local day begins: the first one with its date, also where 0:00 is skipped."""
+    """Return a local day's first moment, also where the clock skips 0:00."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
@@ -54,9 +54,7 @@ def _hours(day: Period) -> Iterator[Period]:
         start = end
 
 
-def _cut(
-    first: date, last: date, zone: ZoneInfo, last_of: Callable[[date], date]
-) -> list[Period]:
+def _cut(first: date, last: date, zone: ZoneInfo, last_of: Callable[[date], date]) -> list[Period]:
     periods = []
     while first <= last:
         until = min(last_of(first), last)

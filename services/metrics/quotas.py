@@ -91,9 +91,7 @@ class Quotas:
             await connection.execute(SQL.forget_reached, tenant_id, counter, period)
             quotas = await self._quotas(connection, tenant_id, counter)
             (made,) = (each for each in quotas if each.period == quota.period)
-            await connection.execute(
-                SQL.pass_over, tenant_id, counter, period, self._tools.clock()
-            )
+            await connection.execute(SQL.pass_over, tenant_id, counter, period, self._tools.clock())
             await tell_reached(connection, tenant_id)
         self._tools.relay.wake()
         return pb.SetQuotaResponse(quota=made)

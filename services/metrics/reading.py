@@ -52,9 +52,13 @@ class Reading:
         asked = pb.GetUsageRequest()
         asked.CopyFrom(request)
         for field in ("page_token", "page_size"):
-            asked.ClearField(field)  # type: ignore[arg-type]
+            asked.ClearField(field)
         tokens = Tokens("usage", tenant_id, asked)
-        after = json.loads(tokens.read("page_token", request.page_token)) if request.page_token else None
+        after = (
+            json.loads(tokens.read("page_token", request.page_token))
+            if request.page_token
+            else None
+        )
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             page = _rows if request.grain == pb.USAGE_GRAIN_UNSPECIFIED else _periods
             response, more = await page(connection, tenant_id, request, span, after)
@@ -101,9 +105,7 @@ async def _rows(
     """Read days by user that have activity."""
     size = request.page_size or DEFAULT_PAGE
     cursor = (date.fromisoformat(after[0]), UUID(after[1])) if after else (None, None)
-    rows = await connection.fetch(
-        SQL.usage, tenant_id, *span, _users(request), *cursor, size + 1
-    )
+    rows = await connection.fetch(SQL.usage, tenant_id, *span, _users(request), *cursor, size + 1)
     page = [
         pb.DailyUsage(date=row["date"].isoformat(), user_id=str(row["user_id"]), **_counters(row))
         for row in rows[:size]
@@ -188,7 +190,7 @@ def _period(period: Period, user: str, counter: int, row: asyncpg.Record) -> pb.
         end_time=to_timestamp(period.end),
         date=period.first_day.isoformat(),
         user_id=user,
-        count=row[COUNTERS[counter or pb.COUNTER_TOTAL_ACTIVITIES]],
+        count=row[COUNTERS[pb.Counter.ValueType(counter or pb.COUNTER_TOTAL_ACTIVITIES)]],
     )
     if counter:
         usage.counter = pb.Counter.ValueType(counter)

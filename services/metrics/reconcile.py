@@ -1,126 +1,101 @@
 """Proving a day's roll-up equal to the log, and repairing it where it is not.
 
-A repair must not race with events on their way, or these would be counted twice. So a tenant's day
-is rewritten only when all three hold:
-1. when the log's digest was taken, none of the tenant's events waited in activity's outbox, and
-   since then every event of the stream up to that moment was handled: all it covers is applied;
-2. the log's counts, fetched later, still have that digest: they hold nothing newer;
-3. under a lock, the roll-up still has the digest that differed: nothing was applied in between.
-Otherwise the day is moving, and is looked at again. A day that the log does not keep any more is
-left as it was counted.
+A tenant's day whose digest differs is rebuilt from the log (rebuilding.py says when that is safe);
+a local day that is not the sum of its quarters is counted from them. A day that the log does not
+keep any more is left as it was counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
-from typing import Protocol
 from uuid import UUID
 
 import structlog
-from prospect.activity.v1 import activity_service_pb2 as activity_pb
 
-from chassis.database import Pool, tenant_transaction
-from services.metrics import store
-from services.metrics.store import Digest
+from chassis.database import tenant_transaction
+from services.metrics import quotas, store
+from services.metrics.comparing import Finding, differing_users, uneven_days
+from services.metrics.rebuilding import LogDigest, MovingError, Rebuilder
+from services.metrics.store import Digest, Reconciliation
 
 ROUNDS = 5
 PAUSE_SECONDS = 0.5
+MOST_FINDINGS = 100
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class LogDigest:
-    """The log's fingerprint of a tenant's day."""
-
-    digest: Digest
-    unpublished_events: int = 0
-    expired: bool = False
-
-
-class Log(Protocol):
-    """What reconcile asks of the activity service."""
-
-    async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
-        """Return each tenant's fingerprint; None where the log does not reach back to the day."""
-
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
-        """Return one tenant's counts."""
-
-
-WaitApplied = Callable[[], Awaitable[None]]
-
-
-async def reconcile(pool: Pool, log: Log, wait_applied: WaitApplied, day: date) -> dict[str, int]:
+async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
     """Compare every tenant's day, repair what differs, and return how many had which outcome."""
     outcomes = {"equal": 0, "repaired": 0, "moving": 0}
     pending: set[UUID] | None = None
     for number in range(ROUNDS):
+        found = await _one_round(rebuilder, day, pending)
         last = number == ROUNDS - 1
-        moving = set()
-        async for tenant_id, outcome in _one_round(pool, log, wait_applied, day, pending, last):
-            if outcome == "moving" and not last:
-                moving.add(tenant_id)
-            else:
-                outcomes[outcome] += 1
-        if not moving:
+        pending = {each for each, was in found.items() if was.outcome == "moving" and not last}
+        for tenant_id in found.keys() - pending:
+            outcomes[found[tenant_id].outcome] += 1
+            async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
+                await store.note_reconciliation(connection, tenant_id, day, found[tenant_id])
+        if not pending:
             break
-        pending = moving
         await asyncio.sleep(PAUSE_SECONDS)
     _log.info("reconciled", date=str(day), **outcomes)
     return outcomes
 
 
 async def _one_round(
-    pool: Pool, log: Log, wait_applied: WaitApplied, day: date, only: set[UUID] | None, last: bool
-) -> AsyncIterator[tuple[UUID, str]]:
-    logged = await log.day_digests(day)
+    rebuilder: Rebuilder, day: date, only: set[UUID] | None
+) -> dict[UUID, Reconciliation]:
+    logged = await rebuilder.log.day_digests(day)
     if logged is None:
-        return
-    await wait_applied()
-    async with pool.acquire() as connection:
+        return {}
+    await rebuilder.wait_applied()
+    async with rebuilder.pool.acquire() as connection:
         counted = await store.day_digests(connection, day)
-    for tenant_id in sorted(logged.keys() | counted.keys()):
-        ours = counted.get(tenant_id, Digest())
+    uneven: dict[UUID, list[Finding]] = {}
+    for finding in await uneven_days(rebuilder.pool, day):
+        uneven.setdefault(finding.tenant_id, []).append(finding)
+    found = {}
+    for tenant_id in sorted(logged.keys() | counted.keys() | uneven.keys()):
         theirs = logged.get(tenant_id, LogDigest(Digest()))
         if theirs.expired or (only is not None and tenant_id not in only):
             continue
-        outcome = "equal"
-        if ours != theirs.digest:
-            outcome = await _repair(pool, log, tenant_id, day, theirs, ours)
-        if outcome != "moving" or last:
-            async with tenant_transaction(pool, tenant_id) as connection:
-                await store.note_reconciliation(
-                    connection, tenant_id, day, outcome, theirs.digest, ours
-                )
-        yield tenant_id, outcome
+        ours, differing = counted.get(tenant_id, Digest()), uneven.get(tenant_id, [])
+        found[tenant_id] = await _settle(rebuilder, tenant_id, day, theirs, ours, differing)
+    return found
 
 
-async def _repair(
-    pool: Pool, log: Log, tenant_id: UUID, day: date, theirs: LogDigest, ours: Digest
-) -> str:
-    if theirs.unpublished_events:
-        return "moving"
-    counts = await log.count_day(tenant_id, day)
-    if _digest_of(counts) != theirs.digest:
-        return "moving"
-    async with tenant_transaction(pool, tenant_id) as connection:
-        if await store.lock_day(connection, tenant_id, day) != ours:
-            return "moving"
-        await store.rewrite_day(connection, tenant_id, day, counts)
-    _log.warning(
-        "repaired",
-        tenant=str(tenant_id),
-        date=str(day),
-        log_count=theirs.digest.activity_count,
-        rollup_count=ours.activity_count,
-    )
-    return "repaired"
+async def _settle(
+    rebuilder: Rebuilder,
+    tenant_id: UUID,
+    day: date,
+    theirs: LogDigest,
+    ours: Digest,
+    uneven: list[Finding],
+) -> Reconciliation:
+    """Repair one tenant's day where it differs."""
+    if ours == theirs.digest and not uneven:
+        return Reconciliation("equal", theirs.digest, ours)
+    findings = list(uneven)
+    if ours == theirs.digest:
+        await _recount(rebuilder, tenant_id, uneven)
+    elif theirs.unpublished_events:
+        return Reconciliation("moving", theirs.digest, ours)
+    else:
+        findings += await differing_users(rebuilder, tenant_id, day)
+        try:
+            await rebuilder.rebuild_once(tenant_id, [day])
+        except MovingError:
+            return Reconciliation("moving", theirs.digest, ours)
+    _log.warning("repaired", tenant=str(tenant_id), date=str(day), differences=len(findings))
+    records = [each.record() for each in findings[:MOST_FINDINGS]]
+    return Reconciliation("repaired", theirs.digest, ours, records)
 
 
-def _digest_of(counts: Sequence[activity_pb.ActionCount]) -> Digest:
-    total = sum(each.activity_count for each in counts)
-    return Digest(total, sum((Decimal(each.digest) for each in counts), Decimal(0)))
+async def _recount(rebuilder: Rebuilder, tenant_id: UUID, uneven: list[Finding]) -> None:
+    dates = [each.date for each in uneven]
+    async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
+        await store.lock_exclusive(connection, tenant_id)
+        await store.recount_days(connection, tenant_id, min(dates), max(dates))
+        await quotas.tell_reached(connection, tenant_id)

@@ -10,9 +10,14 @@ from services import topology
 from services.metrics import events
 from services.metrics.activity_log import ActivityLog
 from services.metrics.api import SCOPES, MetricsApi
+from services.metrics.rebuilding import Rebuilder
+from services.metrics.schedule import Schedule
 from services.metrics.settings import Settings
+from services.metrics.tools import Tools
 
-TOPOLOGY = Topology(topology.STREAMS, (topology.ACTIVITY_RECORDED, topology.DAILY))
+TOPOLOGY = Topology(
+    topology.STREAMS, (topology.ACTIVITY_RECORDED, topology.DAILY, topology.METRICS_ERASED)
+)
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
@@ -20,11 +25,15 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     log = ActivityLog(
         settings.activity_address, settings.activity_token_file, settings.activity_ca_file
     )
-    api = MetricsApi(foundation.pool)
+    rebuilder = Rebuilder(foundation.pool, log, lambda: events.wait_applied(foundation.nats))
+    tools = Tools(foundation.pool, foundation.relay, rebuilder)
+    # What it does not serve yet answers UNIMPLEMENTED, as the generated base does.
+    api = MetricsApi(tools)  # type: ignore[abstract]
     return Parts(
         add_to=lambda server: grpc_api.add_MetricsServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["MetricsService"].full_name,
         scopes=SCOPES,
-        handlers=events.handlers(foundation.pool, foundation.nats, log),
+        handlers=events.handlers(tools),
+        loops=(Schedule(foundation.nats).run,),
         close=(log.close,),
     )

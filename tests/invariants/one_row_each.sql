@@ -51,3 +51,14 @@ insert into enrichment.flows (tenant_id, turn) values ('TENANT', 0);
 insert into enrichment.erasures (
   tenant_id, receipt_id, prospect_id, user_id, erased_at, run_count, event_count)
 values ('TENANT', gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), now(), 0, 0);
+insert into metrics.settings (tenant_id) values ('TENANT');
+insert into metrics.erasures (tenant_id, user_id, erased_at)
+values ('TENANT', gen_random_uuid(), now());
+insert into metrics.quotas (tenant_id, counter, period, soft_limit)
+values ('TENANT', 'total_logins', 'day', 1);
+insert into metrics.quota_usage (tenant_id, counter, period, period_start)
+values ('TENANT', 'total_logins', 'day', '2026-01-15');
+insert into metrics.usage_metrics_quarter_hours (tenant_id, quarter_hour, user_id)
+values ('TENANT', '2026-01-15', gen_random_uuid());
+insert into metrics.usage_shadow (tenant_id, rebuild_id, quarter_hour, user_id)
+values ('TENANT', gen_random_uuid(), '2026-01-15', gen_random_uuid());

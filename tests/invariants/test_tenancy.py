@@ -38,10 +38,16 @@ TENANT_TABLES = (
     "enrichment.spending",
     "enrichment.steps",
     "enrichment.suppressions",
+    "metrics.erasures",
     "metrics.inbox",
     "metrics.outbox",
+    "metrics.quota_usage",
+    "metrics.quotas",
     "metrics.reconciliations",
+    "metrics.settings",
     "metrics.usage_metrics_daily",
+    "metrics.usage_metrics_quarter_hours",
+    "metrics.usage_shadow",
 )
 
 

@@ -1,0 +1,139 @@
+"""Counting days anew from the log: into a shadow, which is then swapped in, in one transaction.
+
+It must not race with events on their way, or these would be lost or counted twice. So days are
+swapped only when all three hold:
+1. when the log's digest was taken, none of the tenant's events waited in activity's outbox, and
+   since then every event of the stream up to that moment was handled: all it covers is applied;
+2. the log's counts, fetched later, still have that digest: they hold nothing newer;
+3. under the tenant's lock, the roll-up still has the digest of after 1: nothing was applied since.
+Otherwise the days are moving, and are looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Protocol
+from uuid import UUID
+
+from prospect.activity.v1 import activity_service_pb2 as activity_pb
+
+from chassis.clock import new_id
+from chassis.database import Pool, tenant_transaction
+from services.metrics import quotas, store
+from services.metrics.store import SQL, Digest
+
+ROUNDS = 8
+PAUSE_SECONDS = 0.25
+DAY = timedelta(days=1)
+WaitApplied = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class LogDigest:
+    """The log's fingerprint of a tenant's day."""
+
+    digest: Digest
+    unpublished_events: int = 0
+    expired: bool = False
+
+
+class Log(Protocol):
+    """What is asked of the activity service."""
+
+    async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
+        """Return each tenant's fingerprint; None where the log does not reach back to the day."""
+
+    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
+        """Return one tenant's counts by quarter-hour."""
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What a rebuild did."""
+
+    days: int = 0
+    expired: int = 0
+    changed: int = 0
+    activities: int = 0
+
+
+class MovingError(Exception):
+    """Days changed while they were counted."""
+
+
+class Rebuilder:
+    """Rebuilds days of one tenant."""
+
+    def __init__(self, pool: Pool, log: Log, wait_applied: WaitApplied) -> None:
+        self.pool = pool
+        self.log = log
+        self.wait_applied = wait_applied
+
+    async def rebuild(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
+        """Rebuild days, trying again while they move; MovingError where they never hold still."""
+        for _ in range(ROUNDS - 1):
+            try:
+                return await self.rebuild_once(tenant_id, days)
+            except MovingError:
+                await asyncio.sleep(PAUSE_SECONDS)
+        return await self.rebuild_once(tenant_id, days)
+
+    async def rebuild_once(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
+        """Rebuild days, or raise MovingError and leave them as they are."""
+        done, right = Rebuilt(), {}
+        for day in days:
+            logged = await self.log.day_digests(day)
+            theirs = (logged or {}).get(tenant_id, LogDigest(Digest()))
+            if logged is None or theirs.expired:
+                done.expired += 1
+                continue
+            if theirs.unpublished_events:
+                raise MovingError
+            right[day] = theirs.digest
+        await self.wait_applied()
+        if right:
+            await self._count_and_swap(tenant_id, right, done)
+        return done
+
+    async def _count_and_swap(
+        self, tenant_id: UUID, right: dict[date, Digest], done: Rebuilt
+    ) -> None:
+        rebuild_id, first, last = new_id(), min(right), max(right)
+        async with tenant_transaction(self.pool, tenant_id) as connection:
+            before = await store.digests_of(connection, tenant_id, first, last)
+        try:
+            for day, digest in right.items():
+                await self._fill(tenant_id, rebuild_id, day, digest)
+            async with tenant_transaction(self.pool, tenant_id) as connection:
+                await store.lock_exclusive(connection, tenant_id)
+                if await store.digests_of(connection, tenant_id, first, last) != before:
+                    raise MovingError
+                for day in right:
+                    await connection.execute(SQL.clear_quarters, tenant_id, day)
+                await connection.execute(SQL.swap_in, tenant_id, rebuild_id)
+                # A zone's day begins at most a day off UTC's.
+                await store.recount_days(connection, tenant_id, first - DAY, last + DAY)
+                await quotas.tell_reached(connection, tenant_id)
+        finally:
+            async with tenant_transaction(self.pool, tenant_id) as connection:
+                await connection.execute(SQL.drop_shadow, tenant_id, rebuild_id)
+        done.days = len(right)
+        done.changed = sum(before.get(day, Digest()) != digest for day, digest in right.items())
+        done.activities = sum(digest.activity_count for digest in right.values())
+
+    async def _fill(self, tenant_id: UUID, rebuild_id: UUID, day: date, digest: Digest) -> None:
+        counts = await self.log.count_day(tenant_id, day)
+        if digest_of(counts) != digest:
+            raise MovingError
+        async with tenant_transaction(self.pool, tenant_id) as connection:
+            await store.write_shadow(connection, tenant_id, rebuild_id, day, counts)
+
+
+def digest_of(counts: Sequence[activity_pb.ActionCount]) -> Digest:
+    """Return the fingerprint that counts add up to."""
+    total = sum(each.activity_count for each in counts)
+    return Digest(total, sum((Decimal(each.digest) for each in counts), Decimal(0)))

@@ -1,0 +1,54 @@
+"""The daily event's schedule: kept by the broker, one for the deployment.
+
+Every replica publishes it, at the start and once a day: on one subject the last one counts, and the
+broker would otherwise forget it with the stream's age limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from nats.aio.client import Client
+
+from chassis import telemetry
+from chassis.errors import AWAY
+from services import topology
+
+EVERY_DAY = "0 15 0 * * *"
+"""Six fields, UTC: at 0:15, when what happened before midnight has mostly come in."""
+REFRESH_SECONDS = 86_400.0
+_log = structlog.get_logger()
+
+
+class Schedule:
+    """Keeps the schedule there; `cron` has six fields."""
+
+    def __init__(self, client: Client, cron: str = EVERY_DAY) -> None:
+        self._client = client
+        self._cron = cron
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Publish the schedule until told to stop."""
+        while not stopping.is_set():
+            telemetry.start_trace(None)
+            wait = REFRESH_SECONDS
+            try:
+                await self.publish()
+            except AWAY as error:
+                _log.warning("schedule waits", error=repr(error))
+                wait = 5.0
+            try:
+                await asyncio.wait_for(stopping.wait(), wait)
+            except TimeoutError:
+                continue
+
+    async def publish(self) -> None:
+        """Make or replace the schedule."""
+        headers = {
+            "Nats-Schedule": self._cron,
+            "Nats-Schedule-Target": topology.AGGREGATE_DAILY,
+        }
+        await self._client.jetstream().publish(
+            topology.DAILY_SCHEDULE, b"", headers=headers, timeout=5
+        )
