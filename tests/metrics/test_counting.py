@@ -1,0 +1,73 @@
+"""Counting: in any order, however often, by any number at once, the same roll-up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chassis.database import Pool
+from tests.harness import Database
+from tests.metrics.feed import batch, counted, spread
+
+pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
+START = datetime(2026, 3, 10, tzinfo=UTC)
+SLOTS = "select * from metrics.usage_metrics_quarter_hours where tenant_id = $1 order by 1, 2, 3"
+DAYS = "select * from metrics.usage_metrics_daily where tenant_id = $1 order by 1, 2, 3"
+
+
+async def rollup(database: Database, tenant_id: uuid.UUID) -> list[Any]:
+    """Return all rows without the tenant."""
+    rows = await database.fetch(SLOTS, tenant_id) + await database.fetch(DAYS, tenant_id)
+    return [{k: v for k, v in row.items() if k != "tenant_id"} for row in rows]
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+async def test_any_order_and_any_repeats_give_the_same_rollup(
+    database: Database, pool: Pool, data: st.DataObject
+) -> None:
+    once, often = uuid.uuid4(), uuid.uuid4()
+    moments = [spread(START, timedelta(days=2), 20, seed) for seed in range(5)]
+    events = [batch(often, each, seed) for seed, each in enumerate(moments)]
+    await counted(pool, once, [batch(once, each, seed) for seed, each in enumerate(moments)])
+    places = data.draw(st.lists(st.integers(0, 4), max_size=12)) + data.draw(
+        st.permutations(range(5))
+    )
+    size = data.draw(st.integers(1, 5))
+    for start in range(0, len(places), size):
+        await counted(pool, often, [events[each] for each in places[start : start + size]])
+    assert await rollup(database, often) == await rollup(database, once)
+
+
+async def test_two_that_count_at_once_never_block_each_other_in_a_circle(
+    database: Database, pool: Pool
+) -> None:
+    tenant, alone = uuid.uuid4(), uuid.uuid4()
+    moments = [spread(START, timedelta(days=1), 100, seed) for seed in range(20)]
+    events = [batch(tenant, each, seed) for seed, each in enumerate(moments)]
+    shuffled = random.Random(3).sample(events, len(events))
+    await asyncio.gather(
+        *(counted(pool, tenant, events[n : n + 4]) for n in range(0, 20, 4)),
+        *(counted(pool, tenant, shuffled[n : n + 4]) for n in range(0, 20, 4)),
+    )
+    await counted(pool, alone, [batch(alone, each, seed) for seed, each in enumerate(moments)])
+    assert await rollup(database, tenant) == await rollup(database, alone)
+
+
+async def test_a_late_event_changes_the_day_it_happened_in(database: Database, pool: Pool) -> None:
+    tenant = uuid.uuid4()
+    await counted(pool, tenant, [batch(tenant, [START + timedelta(days=1)], 1)])
+    await counted(pool, tenant, [batch(tenant, [START], 2)])
+    rows = await database.fetch(DAYS, tenant)
+    assert sorted(row["date"].isoformat() for row in rows) == ["2026-03-10", "2026-03-11"]
