@@ -5,9 +5,12 @@ from __future__ import annotations
 from prospect.metrics.v1 import metrics_service_pb2_grpc as grpc_api
 
 from services.metrics.auditing import Auditing
+from services.metrics.exporting import Exporting
 from services.metrics.quotas import Quotas
 from services.metrics.reading import Reading
+from services.metrics.summarizing import Summarizing
 from services.metrics.tools import Tools
+from services.metrics.watching import Watching
 from services.metrics.zones import Zones
 
 # VerifyUsage and RebuildUsage work across tenants; every other RPC is the token's tenant's own.
@@ -28,7 +31,16 @@ SCOPES = {
 }
 
 
-class MetricsApi(Reading, Quotas, Zones, Auditing, grpc_api.MetricsServiceServicer):
+class MetricsApi(
+    Reading,
+    Summarizing,
+    Watching,
+    Exporting,
+    Quotas,
+    Zones,
+    Auditing,
+    grpc_api.MetricsServiceServicer,
+):
     """Serves usage, quotas and settings, and their audit."""
 
     def __init__(self, tools: Tools) -> None:

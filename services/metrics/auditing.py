@@ -13,7 +13,7 @@ from chassis.errors import Unavailable
 from chassis.server import Context
 from services.metrics import store
 from services.metrics.comparing import Finding, differing_users, uneven_days
-from services.metrics.reading import span_of
+from services.metrics.messages import span_of
 from services.metrics.rebuilding import LogDigest, MovingError
 from services.metrics.store import Digest
 from services.metrics.tools import Tools

@@ -437,6 +437,74 @@ cross join lateral (
 ) as n
 order by page.place, page.user_id
 
+-- name: active_users
+-- How many users were active in each period, from one day ($2) to another ($3), in their order; the
+-- anonymous one is not a user.
+select p.place, count(a.user_id) as active_users
+from unnest($2::date[], $3::date[]) with ordinality as p (first_day, last_day, place)
+left join lateral (
+  select distinct u.user_id from metrics.usage_metrics_daily u
+  where u.tenant_id = $1 and u.date between p.first_day and p.last_day
+    and u.user_id <> '00000000-0000-0000-0000-000000000000'
+) as a on true
+group by p.place order by p.place
+
+-- name: top_users
+-- A page of users by the sum of one counter ($4) between two days, most first, below the cursor ($5, $6).
+select ranked.*
+from (
+  select n.*, (to_jsonb(n) ->> $4)::bigint as count
+  from (
+    select user_id,
+    coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+    from metrics.usage_metrics_daily
+    where tenant_id = $1 and date between $2 and $3
+      and user_id <> '00000000-0000-0000-0000-000000000000'
+    group by user_id
+  ) as n
+) as ranked
+where count > 0 and ($5::bigint is null or count < $5 or count = $5 and user_id > $6::uuid)
+order by count desc, user_id
+limit $7
+
+-- name: today
+-- What the tenant did on the day that a moment ($2) is in, as it is by now.
+select now_is.date,
+  count(u.user_id) filter (where u.user_id <> '00000000-0000-0000-0000-000000000000') as active_users,
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+from (
+  select ($2::timestamptz at time zone coalesce(
+    (select time_zone from metrics.settings where tenant_id = $1), 'UTC'))::date as date
+) as now_is
+left join metrics.usage_metrics_daily u on u.tenant_id = $1 and u.date = now_is.date
+group by now_is.date
+
+-- name: export
+-- Days by user as lines of CSV, in order; nothing in them needs quotes.
+select concat_ws(',', date, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities) || E'\r\n' as line
+from metrics.usage_metrics_daily
+where tenant_id = $1 and date between $2 and $3
+order by date, user_id
+
 -- name: day_digests
 -- For one UTC day, each tenant's count and digest (see the second migration).
 select tenant_id, activity_count, digest from metrics.day_digests($1)

@@ -19,11 +19,11 @@ from chassis.errors import InvalidArgument
 from chassis.server import Context
 from chassis.tokens import Tokens
 from services.metrics import periods, store
+from services.metrics.messages import counters_of, span_of
 from services.metrics.periods import Period
 from services.metrics.store import COUNTERS, SQL
 from services.metrics.tools import Tools
 
-MOST_DAYS = 366
 MOST_HOURLY_DAYS = 31
 DEFAULT_PAGE = 1000
 CUTS: dict[int, Callable[[date, date, ZoneInfo], list[Period]]] = {
@@ -70,27 +70,6 @@ class Reading:
 Answer = tuple[pb.GetUsageResponse, list[Any] | None]
 
 
-def span_of(start_date: str, end_date: str) -> tuple[date, date]:
-    """Return the first and the last day of a request, or refuse them."""
-    first, last = _day("start_date", start_date), _day("end_date", end_date)
-    if last < first:
-        raise InvalidArgument.field("end_date", "range", "must not be before start_date")
-    if (last - first).days > MOST_DAYS:
-        text = f"must be at most {MOST_DAYS} days after start_date"
-        raise InvalidArgument.field("end_date", "range", text)
-    return first, last
-
-
-def _day(field: str, text: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-        if not date(1972, 1, 1) <= day <= date(9000, 1, 1):
-            raise ValueError
-    except ValueError:
-        raise InvalidArgument.field(field, "date", "must be a day, YYYY-MM-DD") from None
-    return day
-
-
 def _users(request: pb.GetUsageRequest) -> list[UUID] | None:
     return [UUID(each) for each in request.user_ids] or None
 
@@ -107,7 +86,7 @@ async def _rows(
     cursor = (date.fromisoformat(after[0]), UUID(after[1])) if after else (None, None)
     rows = await connection.fetch(SQL.usage, tenant_id, *span, _users(request), *cursor, size + 1)
     page = [
-        pb.DailyUsage(date=row["date"].isoformat(), user_id=str(row["user_id"]), **_counters(row))
+        pb.DailyUsage(date=row["date"].isoformat(), user_id=str(row["user_id"]), **counters_of(row))
         for row in rows[:size]
     ]
     more = [page[-1].date, page[-1].user_id] if len(rows) > size else None
@@ -195,9 +174,5 @@ def _period(period: Period, user: str, counter: int, row: asyncpg.Record) -> pb.
     if counter:
         usage.counter = pb.Counter.ValueType(counter)
     else:
-        usage.counters.CopyFrom(pb.Counters(**_counters(row)))
+        usage.counters.CopyFrom(pb.Counters(**counters_of(row)))
     return usage
-
-
-def _counters(row: asyncpg.Record) -> dict[str, int]:
-    return {name: row[name] for name in COUNTERS.values()}

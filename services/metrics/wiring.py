@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as grpc_api
 
+from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.metrics import events
@@ -13,6 +16,7 @@ from services.metrics.api import SCOPES, MetricsApi
 from services.metrics.rebuilding import Rebuilder
 from services.metrics.schedule import Schedule
 from services.metrics.settings import Settings
+from services.metrics.today import Today
 from services.metrics.tools import Tools
 
 TOPOLOGY = Topology(
@@ -26,9 +30,16 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         settings.activity_address, settings.activity_token_file, settings.activity_ca_file
     )
     rebuilder = Rebuilder(foundation.pool, log, lambda: events.wait_applied(foundation.nats))
-    tools = Tools(foundation.pool, foundation.relay, rebuilder)
-    # What it does not serve yet answers UNIMPLEMENTED, as the generated base does.
-    api = MetricsApi(tools)  # type: ignore[abstract]
+    tools = Tools(
+        pool=foundation.pool,
+        relay=foundation.relay,
+        rebuilder=rebuilder,
+        today=Today(foundation.pool, utc_now),
+        clock=utc_now,
+        stopping=foundation.stopping,
+        exports=asyncio.Semaphore(foundation.pool.get_max_size() // 2),
+    )
+    api = MetricsApi(tools)
     return Parts(
         add_to=lambda server: grpc_api.add_MetricsServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["MetricsService"].full_name,

@@ -1,0 +1,38 @@
+"""Between the contract and the store: the days of a request, and the counters of a row."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import asyncpg
+
+from chassis.errors import InvalidArgument
+from services.metrics.store import COUNTERS
+
+MOST_DAYS = 366
+
+
+def span_of(start_date: str, end_date: str) -> tuple[date, date]:
+    """Return the first and the last day of a request, or refuse them."""
+    first, last = _day("start_date", start_date), _day("end_date", end_date)
+    if last < first:
+        raise InvalidArgument.field("end_date", "range", "must not be before start_date")
+    if (last - first).days > MOST_DAYS:
+        text = f"must be at most {MOST_DAYS} days after start_date"
+        raise InvalidArgument.field("end_date", "range", text)
+    return first, last
+
+
+def _day(field: str, text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+        if not date(1972, 1, 1) <= day <= date(9000, 1, 1):
+            raise ValueError
+    except ValueError:
+        raise InvalidArgument.field(field, "date", "must be a day, YYYY-MM-DD") from None
+    return day
+
+
+def counters_of(row: asyncpg.Record) -> dict[str, int]:
+    """Return a row's counters by the names that they have in Counters and DailyUsage."""
+    return {name: row[name] for name in COUNTERS.values()}

@@ -1,0 +1,109 @@
+"""GetTenantSummary and ListTopUsers: a range of days summed up, and who did most in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from prospect.metrics.v1 import metrics_service_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.database import Connection, tenant_snapshot, tenant_transaction
+from chassis.server import Context
+from chassis.tokens import Tokens
+from services.metrics import periods, store
+from services.metrics.messages import counters_of, span_of
+from services.metrics.periods import DAY, Period
+from services.metrics.store import COUNTERS, SQL
+from services.metrics.tools import Tools
+
+DEFAULT_TOP = 10
+
+
+class Summarizing:
+    """Sums up the usage of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def GetTenantSummary(
+        self, request: pb.GetTenantSummaryRequest, context: Context
+    ) -> pb.GetTenantSummaryResponse:
+        """Sum up a range and the one before, both as they are at one moment."""
+        tenant_id = current_caller().tenant_id
+        first, last = span_of(request.start_date, request.end_date)
+        length = last - first + DAY
+        async with tenant_snapshot(self._tools.pool, tenant_id) as connection:
+            zone = await store.time_zone(connection, tenant_id)
+            spans = ((first, last), (first - length, first - DAY))
+            current, previous = [
+                await _summary(connection, tenant_id, span, ZoneInfo(zone)) for span in spans
+            ]
+        return pb.GetTenantSummaryResponse(current=current, previous=previous, time_zone=zone)
+
+    async def ListTopUsers(
+        self, request: pb.ListTopUsersRequest, context: Context
+    ) -> pb.ListTopUsersResponse:
+        """List those with the most of a counter."""
+        tenant_id, span = current_caller().tenant_id, span_of(request.start_date, request.end_date)
+        counter = COUNTERS[request.counter or pb.COUNTER_TOTAL_ACTIVITIES]
+        asked = pb.ListTopUsersRequest()
+        asked.CopyFrom(request)
+        asked.ClearField("page_token")
+        asked.ClearField("page_size")
+        tokens, size = Tokens("top", tenant_id, asked), request.page_size or DEFAULT_TOP
+        rank, count, user = 0, None, None
+        if request.page_token:
+            rank, count, user = json.loads(tokens.read("page_token", request.page_token))
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            rows = await connection.fetch(
+                SQL.top_users, tenant_id, *span, counter, count, user and UUID(user), size + 1
+            )
+        users = [
+            pb.TopUser(
+                user_id=str(row["user_id"]),
+                rank=rank + place,
+                count=row["count"],
+                counters=pb.Counters(**counters_of(row)),
+            )
+            for place, row in enumerate(rows[:size], start=1)
+        ]
+        response = pb.ListTopUsersResponse(users=users)
+        if len(rows) > size:
+            end = [users[-1].rank, users[-1].count, users[-1].user_id]
+            response.next_page_token = tokens.issue(json.dumps(end).encode())
+        return response
+
+
+async def _summary(
+    connection: Connection, tenant_id: UUID, span: tuple[date, date], zone: ZoneInfo
+) -> pb.UsageSummary:
+    whole = ([0], [span[0]], [span[1]])
+    totals = await connection.fetchrow(SQL.totals_by_days, tenant_id, *whole, None)
+    assert totals is not None  # noqa: S101 -- a period has its row, also with nothing in it
+    cuts = [periods.days(*span, zone), periods.weeks(*span, zone), periods.months(*span, zone)]
+    chosen = [period for cut in cuts for period in cut]
+    first_days, last_days = [p.first_day for p in chosen], [p.last_day for p in chosen]
+    rows = await connection.fetch(
+        SQL.active_users, tenant_id, [span[0], *first_days], [span[1], *last_days]
+    )
+    active = iter([int(row["active_users"]) for row in rows])
+    return pb.UsageSummary(
+        start_date=span[0].isoformat(),
+        end_date=span[1].isoformat(),
+        totals=pb.Counters(**counters_of(totals)),
+        active_users=next(active),
+        daily_active_users=_active(cuts[0], active),
+        weekly_active_users=_active(cuts[1], active),
+        monthly_active_users=_active(cuts[2], active),
+    )
+
+
+def _active(cut: Sequence[Period], active: Iterator[int]) -> list[pb.ActiveUsers]:
+    return [
+        pb.ActiveUsers(date=period.first_day.isoformat(), active_users=next(active))
+        for period in cut
+    ]

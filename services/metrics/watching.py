@@ -1,0 +1,50 @@
+"""WatchUsage: a tenant's totals of today, as they grow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from prospect.metrics.v1 import metrics_service_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.errors import Unavailable
+from chassis.server import Context
+from chassis.tokens import Tokens
+from services.metrics.tools import Tools
+
+EVERY_SECONDS = 1.0
+
+
+class Watching:
+    """Follows the usage of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def WatchUsage(
+        self, request: pb.WatchUsageRequest, context: Context
+    ) -> AsyncIterator[pb.WatchUsageResponse]:
+        """Send the totals whenever they differ from those that the watcher has."""
+        tenant_id, tools = current_caller().tenant_id, self._tools
+        tokens, known = Tokens("watch", tenant_id, pb.WatchUsageRequest()), request.resume_token
+        if known:
+            tokens.read("resume_token", known)
+        try:
+            while True:
+                day = await tools.today.of(tenant_id)
+                token = tokens.issue(day.fingerprint)
+                if token != known:
+                    known, response = token, pb.WatchUsageResponse(resume_token=token)
+                    response.MergeFrom(day.totals)
+                    yield response
+                await _pause(tools.stopping)
+        finally:
+            tools.today.forget(tenant_id)
+
+
+async def _pause(stopping: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), EVERY_SECONDS)
+        raise Unavailable("this replica is stopping; watch again", reason="STOPPING")
