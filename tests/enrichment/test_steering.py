@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import prospect_pb2, runs_pb2
+from prospect.enrichment.v1 import operations_pb2, prospect_pb2, runs_pb2
 
 from tests.enrichment.test_service import finished, followed, statuses
 from tests.harness import Database, Identity, SandboxDesk, violations
@@ -140,8 +140,7 @@ async def test_a_step_that_waits_is_asked_at_once_and_no_call_is_lost(
     await until_exa_is(enrichment, ours, run, prospect_pb2.SOURCE_STATUS_PARKED)
     if not call_is_out:
         await _handed_back(database)
-    await database.fetch("update enrichment.sources set parked_until = null")
-    await asyncio.sleep(1.2)  # every replica looks at the sources once a second
+    await _resumed(enrichment, ours, database)
     retried = await retry(enrichment, ours, run.prospect_id, "exa")
     assert retried.run_id == run.run_id
     prospect = await followed(enrichment, ours, run.prospect_id)
@@ -151,6 +150,19 @@ async def test_a_step_that_waits_is_asked_at_once_and_no_call_is_lost(
     contact = by_source["contactout"]
     assert (contact.attempts, contact.uncertain_attempts) == (1, 0)
     assert await sandbox_desk.calls("contactout") == 1
+
+
+async def _resumed(
+    enrichment: EnrichmentServiceAsyncStub, who: Identity, database: Database
+) -> None:
+    """Let exa be asked again, once the source is known to be parked: the step is so before it."""
+    async with asyncio.timeout(10):
+        while not await database.fetch(
+            "select from enrichment.sources where source = 'exa' and parked_until is not null"
+        ):
+            await asyncio.sleep(0.02)
+    resume = operations_pb2.PauseSourceRequest(source="exa", resume=True)
+    await enrichment.PauseSource(resume, metadata=who.metadata())
 
 
 async def _handed_back(database: Database) -> None:
