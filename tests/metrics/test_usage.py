@@ -131,6 +131,26 @@ async def test_an_event_under_another_tenants_subject_is_a_dead_letter(
     assert letter.headers["Prospect-Dead-Reason"].startswith("tenant_id:")
 
 
+async def test_a_moment_that_no_calendar_has_is_a_dead_letter_and_stops_no_other_event(
+    pair: Pair, ours: Identity, nats: Client
+) -> None:
+    dead = await nats.subscribe("dead.>")
+    message = activity_events.ActivitiesRecorded(
+        tenant_id=str(ours.tenant_id),
+        activity_ids=[str(uuid.uuid4())],
+        user_ids=[USERS[0]],
+        action_types=[activity_pb.ACTION_TYPE_LOGIN],
+        created_at_micros=[2**63 - 1],
+    )
+    subject = f"activity.recorded.{ours.tenant_id}"
+    await messaging.publish(nats, OutgoingEvent.of(subject, message, "test"))
+    await record(pair, ours, some_activities(20))
+    letter = await dead.next_msg(timeout=10)
+    assert letter.headers
+    assert letter.headers["Prospect-Dead-Reason"].startswith("created_at_micros[0]:")
+    await usage_of(pair, ours, 20)
+
+
 async def test_another_tenants_usage_is_empty_to_us(
     pair: Pair, ours: Identity, theirs: Identity
 ) -> None:
