@@ -8,12 +8,13 @@ import time
 import uvloop
 from rich.console import Console
 
-from tests.benchmarks import activity, enrichment
+from tests.benchmarks import activity, enrichment, metrics
 from tests.benchmarks.report import Benchmark, Result, show, write
 
 BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "activity": activity.BENCHMARKS,
     "enrichment": enrichment.BENCHMARKS,
+    "metrics": metrics.BENCHMARKS,
 }
 
 
