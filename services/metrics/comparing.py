@@ -30,6 +30,8 @@ ACTION_COUNTERS = {
     "persona_created": "personas_created",
     "lookalike_search": "lookalike_searches",
 }
+UNEVEN_DAY = "the day is not the sum of its quarter-hours: it was written past the service"
+UNEVEN_TOTAL = "the total is not the sum of the users' days: it was written past the service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Finding:
 
 
 async def uneven_days(pool: Pool, day: date) -> list[Finding]:
-    """Return the local days that are not the sums of their quarters."""
+    """Return the local days and totals that are not the sums that they should be."""
     async with pool.acquire() as connection:
         rows = await connection.fetch(SQL.uneven_days, day)
     return [
@@ -65,9 +67,9 @@ async def uneven_days(pool: Pool, day: date) -> list[Finding]:
             row["tenant_id"],
             row["user_id"],
             row["date"],
-            row["quarters_count"],
+            row["right_count"],
             row["day_count"],
-            "the day is not the sum of its quarter-hours: it was written past the service",
+            UNEVEN_DAY if row["user_id"] else UNEVEN_TOTAL,
         )
         for row in rows
     ]

@@ -103,6 +103,31 @@ with entry as materialized (
   lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
   total_activities = u.total_activities + excluded.total_activities,
   digest = u.digest + excluded.digest
+), totals as (
+  insert into metrics.usage_metrics_daily_totals as u (tenant_id, date,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities)
+  select $1, (quarter_hour at time zone $6)::date,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities)
+  from batch group by 2 order by 2
+  on conflict (tenant_id, date) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities
 )
 select (quarter_hour at time zone $6)::date as date,
   coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
@@ -172,7 +197,7 @@ update metrics.quota_usage set used = 0 where tenant_id = $1
 -- Count what is used of each quota from the days.
 insert into metrics.quota_usage as u (tenant_id, counter, period, period_start, used)
 select $1, q.counter, q.period, date_trunc(q.period, u.date::timestamp)::date, sum(n.counted)
-from metrics.usage_metrics_daily u
+from metrics.usage_metrics_daily_totals u
 cross join lateral (values
     ('total_logins', u.total_logins),
     ('searches_executed', u.searches_executed),
@@ -234,6 +259,25 @@ on conflict (tenant_id) do update set time_zone = excluded.time_zone
 -- name: clear_days
 -- Remove the days of a range, to count them anew in the same transaction.
 delete from metrics.usage_metrics_daily where tenant_id = $1 and date between $2 and $3
+
+-- name: clear_totals
+-- Remove the totals of a range, to count them anew in the same transaction.
+delete from metrics.usage_metrics_daily_totals where tenant_id = $1 and date between $2 and $3
+
+-- name: recount_totals
+-- Count the totals of a range from the days.
+insert into metrics.usage_metrics_daily_totals (tenant_id, date,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities)
+select $1, date,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities)
+from metrics.usage_metrics_daily
+where tenant_id = $1 and date between $2 and $3
+group by date
 
 -- name: recount_days
 -- Count the days of a range from their quarters, in the zone $4.
@@ -338,7 +382,24 @@ order by date, user_id
 limit $7
 
 -- name: totals_by_days
--- The sums of periods, from one day to another each; null users are all.
+-- The sums of periods, from one day to another each, of all users.
+select p.place,
+  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
+  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
+  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
+  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
+  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_activities), 0)::bigint as total_activities
+from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
+left join metrics.usage_metrics_daily_totals u
+  on u.tenant_id = $1 and u.date between p.first_day and p.last_day
+group by p.place order by p.place
+
+-- name: totals_of_users_by_days
+-- The same of some users.
 select p.place,
   coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
   0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
@@ -352,7 +413,7 @@ select p.place,
 from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
 left join metrics.usage_metrics_daily u
   on u.tenant_id = $1 and u.date between p.first_day and p.last_day
-  and ($5::uuid[] is null or u.user_id = any($5))
+  and u.user_id = any($5::uuid[])
 group by p.place order by p.place
 
 -- name: totals_by_quarters
@@ -477,23 +538,28 @@ limit $7
 
 -- name: today
 -- What the tenant did on the day that a moment ($2) is in, as it is by now.
-select now_is.date,
-  count(u.user_id) filter (where u.user_id <> '00000000-0000-0000-0000-000000000000') as active_users,
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
-  coalesce(sum(total_activities), 0)::bigint as total_activities
+select now_is.date, (
+    select count(*) from metrics.usage_metrics_daily a
+    where a.tenant_id = $1 and a.date = now_is.date
+      and a.user_id <> '00000000-0000-0000-0000-000000000000') as active_users,
+  coalesce(u.total_logins, 0) as total_logins,
+  coalesce(u.searches_executed, 0) as searches_executed,
+  coalesce(u.profiles_viewed, 0) as profiles_viewed,
+  coalesce(u.profiles_enriched, 0) as profiles_enriched,
+  coalesce(u.csv_exports, 0) as csv_exports,
+  coalesce(u.lists_created, 0) as lists_created,
+  coalesce(u.list_additions, 0) as list_additions,
+  coalesce(u.list_removals, 0) as list_removals,
+  coalesce(u.statuses_updated, 0) as statuses_updated,
+  coalesce(u.notes_added, 0) as notes_added,
+  coalesce(u.personas_created, 0) as personas_created,
+  coalesce(u.lookalike_searches, 0) as lookalike_searches,
+  coalesce(u.total_activities, 0) as total_activities
 from (
   select ($2::timestamptz at time zone coalesce(
     (select time_zone from metrics.settings where tenant_id = $1), 'UTC'))::date as date
 ) as now_is
-left join metrics.usage_metrics_daily u on u.tenant_id = $1 and u.date = now_is.date
-group by now_is.date
+left join metrics.usage_metrics_daily_totals u on u.tenant_id = $1 and u.date = now_is.date
 
 -- name: export
 -- Days by user as lines of CSV, in order; nothing in them needs quotes.
@@ -510,8 +576,8 @@ order by date, user_id
 select tenant_id, activity_count, digest from metrics.day_digests($1)
 
 -- name: uneven_days
--- Where days are not the sums of their quarters (see the second migration).
-select tenant_id, date, user_id, quarters_count, day_count from metrics.uneven_days($1)
+-- Where days are not the sums that they should be (see the second migration).
+select tenant_id, date, user_id, right_count, day_count from metrics.uneven_days($1)
 
 -- name: digests_of
 -- One tenant's UTC days between two, with count and digest.

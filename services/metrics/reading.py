@@ -131,8 +131,12 @@ async def _in_total(
 ) -> list[asyncpg.Record]:
     first = after[0] if after else 0
     statement, columns = _columns(request, cut, range(first, min(len(cut), first + limit)))
-    sql = SQL.totals_by_quarters if statement == "quarters" else SQL.totals_by_days
-    return await connection.fetch(sql, tenant_id, *columns, _users(request))
+    users = _users(request)
+    if statement == "quarters":
+        return await connection.fetch(SQL.totals_by_quarters, tenant_id, *columns, users)
+    if users:
+        return await connection.fetch(SQL.totals_of_users_by_days, tenant_id, *columns, users)
+    return await connection.fetch(SQL.totals_by_days, tenant_id, *columns)
 
 
 async def _by_user(

@@ -18,7 +18,7 @@ $$;
 
 ALTER FUNCTION metrics.day_digests(day date) OWNER TO metrics_owner;
 
-CREATE FUNCTION metrics.uneven_days(day date) RETURNS TABLE(tenant_id uuid, date date, user_id uuid, quarters_count bigint, day_count bigint)
+CREATE FUNCTION metrics.uneven_days(day date) RETURNS TABLE(tenant_id uuid, date date, user_id uuid, right_count bigint, day_count bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'metrics', 'pg_temp'
     AS $$
@@ -37,6 +37,20 @@ CREATE FUNCTION metrics.uneven_days(day date) RETURNS TABLE(tenant_id uuid, date
       u.list_removals, u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, u.digest
     from metrics.usage_metrics_daily u
+    where u.date between day - 1 and day + 1
+    union all
+    select u.tenant_id, u.date, null, 1, u.total_logins, u.searches_executed, u.profiles_viewed,
+      u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
+      u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
+      u.total_activities, 0
+    from metrics.usage_metrics_daily u
+    where u.date between day - 1 and day + 1
+    union all
+    select u.tenant_id, u.date, null, -1, u.total_logins, u.searches_executed, u.profiles_viewed,
+      u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
+      u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
+      u.total_activities, 0
+    from metrics.usage_metrics_daily_totals u
     where u.date between day - 1 and day + 1
   )
   select d.tenant_id, d.date, d.user_id,
@@ -195,6 +209,28 @@ ALTER TABLE ONLY metrics.usage_metrics_daily FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE metrics.usage_metrics_daily OWNER TO metrics_owner;
 
+CREATE TABLE metrics.usage_metrics_daily_totals (
+    tenant_id uuid NOT NULL,
+    date date NOT NULL,
+    total_logins bigint DEFAULT 0 NOT NULL,
+    searches_executed bigint DEFAULT 0 NOT NULL,
+    profiles_viewed bigint DEFAULT 0 NOT NULL,
+    profiles_enriched bigint DEFAULT 0 NOT NULL,
+    csv_exports bigint DEFAULT 0 NOT NULL,
+    lists_created bigint DEFAULT 0 NOT NULL,
+    list_additions bigint DEFAULT 0 NOT NULL,
+    list_removals bigint DEFAULT 0 NOT NULL,
+    statuses_updated bigint DEFAULT 0 NOT NULL,
+    notes_added bigint DEFAULT 0 NOT NULL,
+    personas_created bigint DEFAULT 0 NOT NULL,
+    lookalike_searches bigint DEFAULT 0 NOT NULL,
+    total_activities bigint DEFAULT 0 NOT NULL
+);
+
+ALTER TABLE ONLY metrics.usage_metrics_daily_totals FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.usage_metrics_daily_totals OWNER TO metrics_owner;
+
 CREATE TABLE metrics.usage_metrics_quarter_hours (
     tenant_id uuid NOT NULL,
     quarter_hour timestamp with time zone NOT NULL,
@@ -273,6 +309,9 @@ ALTER TABLE ONLY metrics.settings
 ALTER TABLE ONLY metrics.usage_metrics_daily
     ADD CONSTRAINT usage_metrics_daily_pk PRIMARY KEY (tenant_id, date, user_id);
 
+ALTER TABLE ONLY metrics.usage_metrics_daily_totals
+    ADD CONSTRAINT usage_metrics_daily_totals_pk PRIMARY KEY (tenant_id, date);
+
 ALTER TABLE ONLY metrics.usage_metrics_daily
     ADD CONSTRAINT usage_metrics_daily_unique UNIQUE (date, tenant_id, user_id);
 
@@ -327,6 +366,12 @@ CREATE POLICY usage_metrics_daily_of_auditor ON metrics.usage_metrics_daily FOR 
 
 CREATE POLICY usage_metrics_daily_of_tenant ON metrics.usage_metrics_daily TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE metrics.usage_metrics_daily_totals ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY usage_metrics_daily_totals_of_auditor ON metrics.usage_metrics_daily_totals FOR SELECT TO metrics_owner USING (true);
+
+CREATE POLICY usage_metrics_daily_totals_of_tenant ON metrics.usage_metrics_daily_totals TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 ALTER TABLE metrics.usage_metrics_quarter_hours ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY usage_metrics_quarter_hours_of_auditor ON metrics.usage_metrics_quarter_hours FOR SELECT TO metrics_owner USING (true);
@@ -362,6 +407,8 @@ GRANT SELECT,INSERT ON TABLE metrics.reconciliations TO metrics_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE metrics.settings TO metrics_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.usage_metrics_daily TO metrics_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.usage_metrics_daily_totals TO metrics_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.usage_metrics_quarter_hours TO metrics_app;
 

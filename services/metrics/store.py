@@ -65,6 +65,8 @@ async def recount_days(connection: Connection, tenant_id: UUID, first: date, las
     zone = await time_zone(connection, tenant_id)
     await connection.execute(SQL.clear_days, tenant_id, first, last)
     await connection.execute(SQL.recount_days, tenant_id, first, last, zone)
+    await connection.execute(SQL.clear_totals, tenant_id, first, last)
+    await connection.execute(SQL.recount_totals, tenant_id, first, last)
     await connection.execute(SQL.clear_quota_usage, tenant_id)
     await connection.execute(SQL.recount_quotas, tenant_id)
 

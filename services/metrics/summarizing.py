@@ -82,7 +82,7 @@ async def _summary(
     connection: Connection, tenant_id: UUID, span: tuple[date, date], zone: ZoneInfo
 ) -> pb.UsageSummary:
     whole = ([0], [span[0]], [span[1]])
-    totals = await connection.fetchrow(SQL.totals_by_days, tenant_id, *whole, None)
+    totals = await connection.fetchrow(SQL.totals_by_days, tenant_id, *whole)
     assert totals is not None  # noqa: S101 -- a period has its row, also with nothing in it
     cuts = [periods.days(*span, zone), periods.weeks(*span, zone), periods.months(*span, zone)]
     chosen = [period for cut in cuts for period in cut]

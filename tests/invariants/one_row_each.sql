@@ -60,5 +60,6 @@ insert into metrics.quota_usage (tenant_id, counter, period, period_start)
 values ('TENANT', 'total_logins', 'day', '2026-01-15');
 insert into metrics.usage_metrics_quarter_hours (tenant_id, quarter_hour, user_id)
 values ('TENANT', '2026-01-15', gen_random_uuid());
+insert into metrics.usage_metrics_daily_totals (tenant_id, date) values ('TENANT', '2026-01-15');
 insert into metrics.usage_shadow (tenant_id, rebuild_id, quarter_hour, user_id)
 values ('TENANT', gen_random_uuid(), '2026-01-15', gen_random_uuid());

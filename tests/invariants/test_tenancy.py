@@ -46,6 +46,7 @@ TENANT_TABLES = (
     "metrics.reconciliations",
     "metrics.settings",
     "metrics.usage_metrics_daily",
+    "metrics.usage_metrics_daily_totals",
     "metrics.usage_metrics_quarter_hours",
     "metrics.usage_shadow",
 )

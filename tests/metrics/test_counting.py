@@ -19,12 +19,13 @@ from tests.metrics.feed import batch, counted, spread
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 START = datetime(2026, 3, 10, tzinfo=UTC)
 SLOTS = "select * from metrics.usage_metrics_quarter_hours where tenant_id = $1 order by 1, 2, 3"
+TOTALS = "select * from metrics.usage_metrics_daily_totals where tenant_id = $1 order by 2"
 DAYS = "select * from metrics.usage_metrics_daily where tenant_id = $1 order by 1, 2, 3"
 
 
 async def rollup(database: Database, tenant_id: uuid.UUID) -> list[Any]:
     """Return all rows without the tenant."""
-    rows = await database.fetch(SLOTS, tenant_id) + await database.fetch(DAYS, tenant_id)
+    rows = [row for each in (SLOTS, DAYS, TOTALS) for row in await database.fetch(each, tenant_id)]
     return [{k: v for k, v in row.items() if k != "tenant_id"} for row in rows]
 
 

@@ -45,6 +45,13 @@ def some_activities(count: int, seed: int = 7) -> list[activity_pb.NewActivity]:
     ]
 
 
+async def total(pair: Pair, who: Identity) -> int:
+    """Return what the day's total says."""
+    request = pb.GetUsageRequest(start_date=DAY, end_date=DAY, grain=pb.USAGE_GRAIN_DAY)
+    response = await pair.metrics.GetUsage(request, metadata=who.metadata())
+    return sum(each.count for each in response.periods)
+
+
 async def record(
     pair: Pair, who: Identity, activities: list[activity_pb.NewActivity]
 ) -> activity_pb.RecordActivitiesResponse:
@@ -222,6 +229,8 @@ async def test_a_day_that_was_counted_right_is_proven_equal(
         "update metrics.usage_metrics_daily set total_logins = total_logins + 5,"
         " total_activities = total_activities + 5",
         "update metrics.usage_metrics_daily set user_id = gen_random_uuid(), digest = digest - 7",
+        "update metrics.usage_metrics_daily_totals set total_logins = total_logins + 5",
+        "delete from metrics.usage_metrics_daily_totals",
     ],
 )
 async def test_a_damaged_day_is_repaired_from_the_log(
@@ -232,6 +241,7 @@ async def test_a_damaged_day_is_repaired_from_the_log(
     await database.fetch(damage)
     assert await aggregate(nats, DAY, database) == "repaired"
     assert await usage(pair, ours) == right
+    assert await total(pair, ours) == 100
     assert await aggregate(nats, DAY, database, seen=1) == "equal"
 
 

@@ -3,14 +3,15 @@
 -- The tables   usage_metrics_quarter_hours is the finest roll-up: a row for each quarter of an hour (UTC),
 --              tenant and user. Every zone's offset since 1972 is a multiple of a quarter, Kathmandu's
 --              5:45 too, so that hours and days of any zone are exact sums of its rows.
---              usage_metrics_daily holds the days of the tenant's time zone, sums of the above.
+--              usage_metrics_daily holds the days of the tenant's time zone, sums of the above, and
+--              usage_metrics_daily_totals those of all its users together: what is read most is a row a day.
 --              settings has that zone; no row means UTC. usage_shadow is where a rebuild counts before it
 --              swaps. quotas are limits, quota_usage what is used of each in each period.
 --              erasures are the users who are counted as the anonymous one, UUID 0.
 -- The flow     A counting transaction takes the tenant's advisory lock shared, so that any number count
---              side by side, and upserts quarters, then days, then quota_usage, each in the order of keys.
+--              side by side, and upserts quarters, days, totals and quota_usage, each in the order of keys.
 --              What changes what is there (a zone, a quota, an erasure, a repair) takes it exclusive.
--- Guarantees   A day is the sum of its quarters, and quota_usage of its days, at every commit. A limit's
+-- Guarantees   A day is the sum of its quarters, a total of its days, and quota_usage too, at every commit. A limit's
 --              reaching is written once, with its event.
 -- Across tenants  day_digests and uneven_days, functions of the owner, give counts and no content.
 
@@ -56,6 +57,37 @@ select tenant_id, date::timestamp at time zone 'UTC', user_id,
   list_additions, list_removals, statuses_updated, notes_added, personas_created,
   lookalike_searches, total_activities, digest
 from metrics.usage_metrics_daily
+on conflict do nothing;
+
+create table if not exists metrics.usage_metrics_daily_totals (
+  tenant_id uuid not null,
+  date date not null,
+  total_logins bigint not null default 0,
+  searches_executed bigint not null default 0,
+  profiles_viewed bigint not null default 0,
+  profiles_enriched bigint not null default 0,
+  csv_exports bigint not null default 0,
+  lists_created bigint not null default 0,
+  list_additions bigint not null default 0,
+  list_removals bigint not null default 0,
+  statuses_updated bigint not null default 0,
+  notes_added bigint not null default 0,
+  personas_created bigint not null default 0,
+  lookalike_searches bigint not null default 0,
+  total_activities bigint not null default 0,
+  constraint usage_metrics_daily_totals_pk primary key (tenant_id, date)
+);
+
+insert into metrics.usage_metrics_daily_totals (tenant_id, date,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities)
+select tenant_id, date,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities)
+from metrics.usage_metrics_daily group by tenant_id, date
 on conflict do nothing;
 
 create table if not exists metrics.usage_shadow (
@@ -126,6 +158,10 @@ alter table metrics.usage_metrics_quarter_hours force row level security;
 create policy usage_metrics_quarter_hours_of_tenant on metrics.usage_metrics_quarter_hours to
       metrics_app
   using (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
+alter table metrics.usage_metrics_daily_totals enable row level security;
+alter table metrics.usage_metrics_daily_totals force row level security;
+create policy usage_metrics_daily_totals_of_tenant on metrics.usage_metrics_daily_totals to metrics_app
+  using (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
 alter table metrics.usage_shadow enable row level security;
 alter table metrics.usage_shadow force row level security;
 create policy usage_shadow_of_tenant on metrics.usage_shadow to metrics_app
@@ -149,9 +185,12 @@ create policy quota_usage_of_tenant on metrics.quota_usage to metrics_app
 -- For day_digests and uneven_days, which run as the owner and give aggregates only.
 create policy usage_metrics_quarter_hours_of_auditor on metrics.usage_metrics_quarter_hours
   for select to metrics_owner using (true);
+create policy usage_metrics_daily_totals_of_auditor on metrics.usage_metrics_daily_totals
+  for select to metrics_owner using (true);
 create policy settings_of_auditor on metrics.settings for select to metrics_owner using (true);
 
-grant select, insert, update, delete on metrics.usage_metrics_quarter_hours, metrics.usage_shadow,
+grant select, insert, update, delete on metrics.usage_metrics_quarter_hours,
+  metrics.usage_metrics_daily_totals, metrics.usage_shadow,
   metrics.quotas, metrics.quota_usage to metrics_app;
 grant select, insert, update on metrics.settings to metrics_app;
 grant select, insert on metrics.erasures to metrics_app;
@@ -168,10 +207,10 @@ language sql stable security definer set search_path = metrics, pg_temp as $$
 $$;
 
 -- The tenants' local days that share a moment with a UTC day, where a user's day is not the sum of its
--- quarters.
+-- quarters, or (user_id null) the tenant's total not that of its users' days.
 create or replace function metrics.uneven_days(day date)
 returns table (
-  tenant_id uuid, date date, user_id uuid, quarters_count bigint, day_count bigint)
+  tenant_id uuid, date date, user_id uuid, right_count bigint, day_count bigint)
 language sql stable security definer set search_path = metrics, pg_temp as $$
   with side as (
     select u.tenant_id,
@@ -188,6 +227,20 @@ language sql stable security definer set search_path = metrics, pg_temp as $$
       u.list_removals, u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, u.digest
     from metrics.usage_metrics_daily u
+    where u.date between day - 1 and day + 1
+    union all
+    select u.tenant_id, u.date, null, 1, u.total_logins, u.searches_executed, u.profiles_viewed,
+      u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
+      u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
+      u.total_activities, 0
+    from metrics.usage_metrics_daily u
+    where u.date between day - 1 and day + 1
+    union all
+    select u.tenant_id, u.date, null, -1, u.total_logins, u.searches_executed, u.profiles_viewed,
+      u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
+      u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
+      u.total_activities, 0
+    from metrics.usage_metrics_daily_totals u
     where u.date between day - 1 and day + 1
   )
   select d.tenant_id, d.date, d.user_id,
