@@ -41,6 +41,8 @@ ALL_SCOPES = (
     " enrichment:read enrichment:write enrichment:admin enrichment:operate metrics:read"
     " metrics:admin"
 )
+# What the metrics service needs of the log, and the command of both.
+AUDIT_SCOPES = "activity:audit metrics:audit"
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
 # The setting that makes a source live, and where the sandbox stands in for it.
@@ -235,7 +237,7 @@ def _environment(
         return common | _source_settings(sandbox_url)
     if name == "metrics":
         token_file = folder / "activity-audit-token"
-        token = mint(key, None, uuid.UUID(int=0), "activity:audit", timedelta(days=365))
+        token = mint(key, None, uuid.UUID(int=0), AUDIT_SCOPES, timedelta(days=365))
         token_file.write_text(token)
         token_file.chmod(0o600)
         return common | {

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -27,6 +24,7 @@ from services.cli.client import (
     TokenFile,
     calling,
 )
+from services.cli.whole_file import replacing
 
 
 class Format(StrEnum):
@@ -77,7 +75,7 @@ def export(
     form = form or (Format.CSV if path.suffix == ".csv" else Format.NDJSON)
     wanted = make_filter(user, action, start, end, target, metadata)
     request = pb.ExportActivitiesRequest(filter=wanted, format=FORMATS[form])
-    with calling(address, token_file, ca_file) as call, _replacing(path) as file:
+    with calling(address, token_file, ca_file) as call, replacing(path) as file:
         rows, size = _receive(call, request, file)
     result = {"file": str(path), "rows": rows, "bytes": size}
     typer.echo(json.dumps(result) if as_json else f"{rows:,} entries, {size:,} bytes: {path}")
@@ -102,20 +100,3 @@ def _receive(call: Call, request: pb.ExportActivitiesRequest, file: BinaryIO) ->
         typer.secho("prospect: not all that was sent arrived; export again", fg="red", err=True)
         raise typer.Exit(REFUSED_EXIT)
     return rows, size
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes the place of `path` when the block ends well, and else leaves none."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # Only its owner may read what was taken out of the log.
-        with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,9 +19,16 @@ from rich.table import Table
 from chassis.clock import utc_now
 from services.activity.maintenance import drop_expired_months
 from services.activity.retention import kept_since
-from services.cli.client import ADDRESS, TOKEN_FILE, Address, AsJson, CaFile, TokenFile, calling
-
-AUDIT_TOKEN_FILE = Path(".state/dev/activity-audit-token")
+from services.cli.client import (
+    ADDRESS,
+    AUDIT_TOKEN_FILE,
+    TOKEN_FILE,
+    Address,
+    AsJson,
+    CaFile,
+    TokenFile,
+    calling,
+)
 
 
 def erase(

@@ -18,9 +18,11 @@ from chassis.settings import SettingsError
 
 TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
 ENRICHMENT_VARIABLE = "PROSPECT_ENRICHMENT_ADDRESS"
+METRICS_VARIABLE = "PROSPECT_METRICS_ADDRESS"
 VARIABLES = {
     TOKEN_VARIABLE: "file with the bearer token that the commands call with",
     ENRICHMENT_VARIABLE: "host:port at which `prospect enrich` finds the enrichment service",
+    METRICS_VARIABLE: "host:port at which `prospect usage` finds the metrics service",
 }
 NOT_FOUND_EXIT, REFUSED_EXIT = 1, 2
 
@@ -34,6 +36,10 @@ EnrichmentAddress = Annotated[
         "--address", envvar=ENRICHMENT_VARIABLE, help="host:port of the enrichment service."
     ),
 ]
+MetricsAddress = Annotated[
+    str,
+    typer.Option("--address", envvar=METRICS_VARIABLE, help="host:port of the metrics service."),
+]
 TokenFile = Annotated[
     Path, typer.Option(envvar=TOKEN_VARIABLE, help="File with the bearer token to call with.")
 ]
@@ -43,7 +49,9 @@ CaFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
 ADDRESS = "127.0.0.1:8401"
 ENRICHMENT_ADDRESS = "127.0.0.1:8402"
+METRICS_ADDRESS = "127.0.0.1:8403"
 TOKEN_FILE = Path(".state/dev/token")
+AUDIT_TOKEN_FILE = Path(".state/dev/activity-audit-token")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
 
-import grpc
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
@@ -15,19 +12,10 @@ from rich.live import Live
 
 from services.cli import enrichment_show as show
 from services.cli.client import NOT_FOUND_EXIT, Call
+from services.cli.resuming import resuming
 
-MOST_BREAKS = 30
-REST_SECONDS = 1.0
 INTERRUPTED_EXIT = 130
 News = tuple[pb.WatchEnrichmentResponse, prospect_pb2.Run]
-
-
-class _Resumable(Protocol):
-    @property
-    def resume_token(self) -> str: ...
-
-
-Message = TypeVar("Message", bound=_Resumable)
 
 
 def follow_run(
@@ -43,7 +31,7 @@ def follow_run(
         )
         return stub.WatchEnrichment(request, metadata=call.metadata)
 
-    for message in _resuming(watch, token):
+    for message in resuming(watch, token):
         if message.HasField("snapshot"):
             run = message.snapshot
         else:
@@ -61,7 +49,7 @@ def follow_batch(call: Call, batch_id: str, token: str = "") -> Iterator[pb.Watc
         request = pb.WatchBatchRequest(batch_id=batch_id, resume_token=resume_token)
         return stub.WatchBatch(request, metadata=call.metadata)
 
-    return _resuming(watch, token)
+    return resuming(watch, token)
 
 
 def get_run(call: Call, run_id: str) -> runs_pb2.GetRunResponse:
@@ -106,24 +94,3 @@ def exit_code(run: prospect_pb2.Run) -> int:
     """Return 0 for a run that is complete, 1 for any other."""
     complete = run.status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE
     return 0 if complete else NOT_FOUND_EXIT
-
-
-def _resuming(watch: Callable[[str], Iterator[Message]], token: str) -> Iterator[Message]:
-    """Pass on what a stream says; after a break go on from its last token."""
-    left = MOST_BREAKS
-    has_spoken = False
-    while True:
-        try:
-            for message in watch(token):
-                token, left, has_spoken = message.resume_token, MOST_BREAKS, True
-                yield message
-            return
-        except grpc.RpcError as error:
-            is_break = isinstance(error, grpc.Call) and error.code() in _BREAKS
-            if not (is_break and has_spoken and left):
-                raise
-        left -= 1
-        time.sleep(REST_SECONDS)
-
-
-_BREAKS = frozenset({grpc.StatusCode.UNAVAILABLE})

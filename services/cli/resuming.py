@@ -1,0 +1,45 @@
+"""Reading a stream over breaks of the connection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+import grpc
+
+MOST_BREAKS = 30
+REST_SECONDS = 1.0
+_BREAKS = frozenset({grpc.StatusCode.UNAVAILABLE})
+
+
+class _Resumable(Protocol):
+    @property
+    def resume_token(self) -> str: ...
+
+
+Message = TypeVar("Message", bound=_Resumable)
+
+
+def resuming(
+    watch: Callable[[str], Iterator[Message]],
+    token: str = "",
+    on_break: Callable[[], None] = lambda: None,
+) -> Iterator[Message]:
+    """Pass on what a stream says; after a break say so once, and go on from its last token."""
+    left = MOST_BREAKS
+    has_spoken = False
+    while True:
+        try:
+            for message in watch(token):
+                token, left, has_spoken = message.resume_token, MOST_BREAKS, True
+                yield message
+            return
+        except grpc.RpcError as error:
+            is_break = isinstance(error, grpc.Call) and error.code() in _BREAKS
+            if not (is_break and has_spoken and left):
+                raise
+        if left == MOST_BREAKS:
+            on_break()
+        left -= 1
+        time.sleep(REST_SECONDS)
