@@ -11,7 +11,7 @@ from chassis.embedded import EmbeddedError
 from chassis.migrate import MigrationError
 from chassis.settings import SettingsError
 from services.activity.maintenance import MaintenanceError
-from services.cli import activity, config, demo, dev, enrichment, events, migrate, sec, serve
+from services.cli import activity, config, demo, dev, enrichment, events, migrate, sec, serve, usage
 from services.dev import StackError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("migrate")(migrate.migrate)
 app.command("config")(config.config)
 app.add_typer(activity.app, name="activity")
 app.add_typer(enrichment.app, name="enrich")
+app.add_typer(usage.app, name="usage")
 app.add_typer(events.app, name="events")
 app.add_typer(sec.app, name="sec")
 

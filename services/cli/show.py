@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.enrichment.v1 import prospect_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2 as metrics_pb
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.progress import (
@@ -25,7 +24,6 @@ from chassis.clock import to_datetime, utc_now
 from services.cli.dollars import dollars
 
 SOURCES = ("contactout", "exa", "sec", "claude")
-BAR_WIDTH = 50
 STYLES = {
     "complete": "green",
     "in_progress": "cyan",
@@ -183,39 +181,6 @@ def _summary(summary: pb.Summary) -> Group:
         if fact.id in cited:
             facts.add_row(fact.id, shown(fact.text), shown(fact.url))
     return Group(Text("\nSummary", style="bold"), text, facts)
-
-
-def usage(rows: Iterable[metrics_pb.DailyUsage], names: Mapping[str, str]) -> Table:
-    """The day by user."""
-    columns = (
-        ("logins", "total_logins"),
-        ("searches", "searches_executed"),
-        ("views", "profiles_viewed"),
-        ("enriched", "profiles_enriched"),
-        ("exports", "csv_exports"),
-        ("new lists", "lists_created"),
-        ("all", "total_activities"),
-    )
-    table = Table("date", "user")
-    for heading, _ in columns:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        values = [f"{getattr(row, name):,}" for _, name in columns]
-        table.add_row(row.date, names.get(row.user_id, row.user_id), *values)
-    return table
-
-
-def usage_chart(rows: Iterable[metrics_pb.DailyUsage], names: Mapping[str, str]) -> Text:
-    """A bar a user, as long as what they did; enriched profiles stand behind it."""
-    listed = list(rows)
-    most = max((row.total_activities for row in listed), default=1)
-    text = Text("activities by user\n", style="bold")
-    for row in listed:
-        length = max(1, round(row.total_activities / most * BAR_WIDTH))
-        text.append(f"{names.get(row.user_id, row.user_id):>8} ")
-        text.append("█" * length, style="green")
-        text.append(f" {row.total_activities:,}, {row.profiles_enriched} enriched\n")
-    return text
 
 
 def transfer(*, counted: bool) -> Progress:

@@ -27,7 +27,7 @@ from chassis import messaging
 from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.messaging import OutgoingEvent
 from services import topology
-from services.cli import show
+from services.cli import show, usage_show
 from services.cli.dollars import dollars
 from services.cli.enrichment_follow import apply
 from services.dev import Stack
@@ -105,7 +105,7 @@ async def tell(stack: Stack, console: Console, tenant_id: uuid.UUID) -> None:
         complete = [run for run in runs if run.status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE]
         rows = await _usage(metrics_api.MetricsServiceStub(metrics), token, len(complete))
         names = {str(user_id): name for name, user_id in USERS.items()}
-        console.print(show.usage(rows, names), show.usage_chart(rows, names))
+        console.print(usage_show.usage(rows, names), usage_show.usage_chart(rows, names))
 
 
 async def _record_day(
