@@ -17,16 +17,19 @@ from services.cli.messages import enum_name
 from services.cli.show import shown
 from services.cli.usage_options import TOTAL
 from services.cli.usage_show import (
+    WIDE,
     Bar,
     bars,
     counted_table,
     counter_name,
+    heading,
     used_counters,
     values,
     words,
 )
 
 MOST_BARS = 40
+BORDER = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +57,18 @@ class Shape:
         return enum_name(pb.UsageGrain.DESCRIPTOR, self.grain)
 
 
-def table(rows: Sequence[pb.PeriodUsage], shape: Shape) -> Table:
+def table(rows: Sequence[pb.PeriodUsage], shape: Shape, room: int = WIDE) -> Table:
     """A row a period; where it is told apart further, those of zero are left out."""
     told = [row for row in rows if row.count or not (shape.by_user or shape.by_action)]
-    keys = [shape.grain_name]
-    if shape.by_user:
-        keys.append("user")
-    if shape.by_action:
-        made = counted_table([*keys, "action"], [])
-        made.add_column("count", justify="right")
-        for row in told:
-            made.add_row(*_keys(row, shape), counter_name(row.counter), f"{row.count:,}")
-    else:
-        counters = used_counters(row.counters for row in told)
-        made = counted_table(keys, counters)
-        for row in told:
-            made.add_row(*_keys(row, shape), *values(row.counters, counters))
+    made = _by_action(told, shape) if shape.by_action else _by_counter(told, shape, room)
     if len(told) < len(rows):
         made.caption = f"{len(rows) - len(told):,} rows of zero left out; --json has them"
     return made
 
 
-def chart(rows: Sequence[pb.PeriodUsage], shape: Shape, counter: str) -> Text:
+def chart(
+    rows: Sequence[pb.PeriodUsage], shape: Shape, counter: str = "", room: int = WIDE
+) -> Text:
     """A bar a user and action, where these are told apart, else a bar a period."""
     by_action = shape.by_action and not counter
     by_period = not (shape.by_user or by_action)
@@ -89,7 +82,50 @@ def chart(rows: Sequence[pb.PeriodUsage], shape: Shape, counter: str) -> Text:
         labels[key] = shape.period(row) if by_period else " ".join(each for each in parts if each)
         sums[key] += _value(row, counter)
     made: list[Bar] = [(label, sums[key], "") for key, label in labels.items()]
-    return _periods(made, shape, counter) if by_period else _greatest(made, counter, by_action)
+    what = words(counter or ("actions" if by_action else TOTAL))
+    if by_period:
+        return bars(f"{what} by {shape.grain_name}", made, room)
+    return _greatest(f"{what} in the range, most first", made, room)
+
+
+def _by_action(rows: Sequence[pb.PeriodUsage], shape: Shape) -> Table:
+    made = Table(*_headings(shape), "action")
+    made.add_column("count", justify="right", no_wrap=True)
+    for row in rows:
+        made.add_row(*_keys(row, shape), counter_name(row.counter), f"{row.count:,}")
+    return made
+
+
+def _by_counter(rows: Sequence[pb.PeriodUsage], shape: Shape, room: int) -> Table:
+    """A column a counter; those that count least give way where there is no room for all."""
+    keys = [len(str(each)) + BORDER for row in rows[:1] for each in _keys(row, shape)]
+    every = used_counters(row.counters for row in rows)
+    counters = _fitting(rows, every, room - sum(keys) - 1)
+    made = counted_table(_headings(shape), counters)
+    for row in rows:
+        made.add_row(*_keys(row, shape), *values(row.counters, counters))
+    if len(counters) < len(every):
+        left_out = len(every) - len(counters)
+        made.title = f"{left_out} counters left out: a wider terminal or --json has them"
+    return made
+
+
+def _fitting(rows: Sequence[pb.PeriodUsage], counters: list[str], room: int) -> list[str]:
+    sums = {name: sum(getattr(row.counters, name) for row in rows) for name in counters}
+    widths = {name: _width(rows, name) for name in counters}
+    while sum(widths[name] for name in counters) > room and counters != [TOTAL]:
+        least = min((name for name in counters if name != TOTAL), key=lambda name: sums[name])
+        counters = [name for name in counters if name != least]
+    return counters
+
+
+def _width(rows: Sequence[pb.PeriodUsage], counter: str) -> int:
+    longest = max((len(f"{getattr(row.counters, counter):,}") for row in rows), default=0)
+    return max(longest, len(heading(counter))) + BORDER
+
+
+def _headings(shape: Shape) -> list[str]:
+    return [shape.grain_name, "user"] if shape.by_user else [shape.grain_name]
 
 
 def _keys(row: pb.PeriodUsage, shape: Shape) -> list[str | Text]:
@@ -103,15 +139,10 @@ def _value(row: pb.PeriodUsage, counter: str) -> int:
     return row.count if counter in ("", counter_name(row.counter)) else 0
 
 
-def _periods(rows: list[Bar], shape: Shape, counter: str) -> Text:
-    return bars(f"{words(counter or TOTAL)} by {shape.grain_name}", rows)
-
-
-def _greatest(rows: list[Bar], counter: str, by_action: bool) -> Text:
+def _greatest(title: str, rows: list[Bar], room: int) -> Text:
     """The longest bars first; of many users the end is left out."""
     greatest = sorted((row for row in rows if row[1]), key=lambda row: -row[1])
-    what = "activities" if by_action else words(counter or TOTAL)
-    text = bars(f"{what} in the range, most first", greatest[:MOST_BARS])
+    text = bars(title, greatest[:MOST_BARS], room)
     if len(greatest) > MOST_BARS:
         text.append(f"… and {len(greatest) - MOST_BARS:,} more\n")
     return text

@@ -204,9 +204,9 @@ def _print_usage(
         pb.USAGE_DIMENSION_ACTION in request.group_by,
         zone_named(pages[0].time_zone),
     )
-    console.print(usage_periods.table(rows, shape))
+    console.print(usage_periods.table(rows, shape, console.width))
     if console.is_terminal if chart is None else chart:
-        console.print(usage_periods.chart(rows, shape, counter))
+        console.print(usage_periods.chart(rows, shape, counter, console.width))
 
 
 def _top(call: Call, request: pb.ListTopUsersRequest, limit: int) -> Iterator[pb.TopUser]:

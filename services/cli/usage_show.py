@@ -15,6 +15,9 @@ from services.cli.show import shown
 from services.cli.usage_options import COUNTERS, TOTAL
 
 BAR_WIDTH = 50
+LEAST_BAR = 10
+LEAST_INDENT = 8
+WIDE = 200
 SPARKS = "▁▂▃▄▅▆▇█"
 HEADINGS = {
     "total_logins": "logins",
@@ -50,6 +53,11 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def heading(name: str) -> str:
+    """Return a counter's name as it stands over a column."""
+    return HEADINGS.get(name, words(name))
+
+
 def used_counters(rows: Iterable[Counted]) -> list[str]:
     """Return the counters that count something, and the total: who has 13 columns reads none."""
     listed = list(rows)
@@ -61,15 +69,17 @@ def bar(value: int, most: int, width: int = BAR_WIDTH) -> str:
     return "█" * max(1, round(min(value, most) / most * width)) if value and most else ""
 
 
-def bars(title: str, rows: Sequence[Bar]) -> Text:
+def bars(title: str, rows: Sequence[Bar], room: int = WIDE) -> Text:
     """A bar a row, the greatest as long as the chart is wide."""
     most = max((value for _, value, _ in rows), default=0)
-    width = max((len(label) for label, _, _ in rows), default=0)
+    widest = max([LEAST_INDENT, *(len(label) for label, _, _ in rows)])
+    ends = max((len(f" {value:,}{note}") for _, value, note in rows), default=0)
+    width = max(LEAST_BAR, min(BAR_WIDTH, room - widest - 1 - ends))
     text = Text().append(f"{title}\n", style="bold")
     for label, value, note in rows:
-        text.append_text(shown(f"{label:>{max(width, 8)}} "))
-        text.append(bar(value, most), style="green")
-        text.append(f" {value:,}{note}\n")
+        length = bar(value, most, width)
+        text.append_text(shown(f"{label:>{widest}} ")).append(length, style="green")
+        text.append(f"{' ' if length else ''}{value:,}{note}\n")
     return text
 
 
@@ -114,11 +124,13 @@ def usage_chart(rows: Iterable[pb.DailyUsage], names: Mapping[str, str]) -> Text
     )
 
 
-def counted_table(keys: Sequence[str], counters: Iterable[str], title: str = "") -> Table:
+def counted_table(keys: Sequence[str], counters: Iterable[str]) -> Table:
     """Return a table of what is counted, without rows."""
-    table = Table(*keys, title=title or None, title_justify="left")
+    table = Table(title_justify="left")
+    for key in keys:
+        table.add_column(key, no_wrap=True)
     for name in counters:
-        table.add_column(HEADINGS.get(name, words(name)), justify="right")
+        table.add_column(heading(name), justify="right")
     return table
 
 
