@@ -89,7 +89,9 @@ def chart(
 
 
 def _by_action(rows: Sequence[pb.PeriodUsage], shape: Shape) -> Table:
-    made = Table(*_headings(shape), "action")
+    made = Table()
+    for name in [*_headings(shape), "action"]:
+        made.add_column(name, overflow="fold")  # an id that is cut short is of no use
     made.add_column("count", justify="right", no_wrap=True)
     for row in rows:
         made.add_row(*_keys(row, shape), counter_name(row.counter), f"{row.count:,}")
