@@ -156,8 +156,8 @@ def top(users: Sequence[pb.TopUser], counter: str) -> Table:
 def summary(said: pb.GetTenantSummaryResponse) -> Group:
     """Totals beside those of the range before, and how many users were active."""
     now, before = said.current, said.previous
-    title = f"{_range(now)} ({said.time_zone}), before: {_range(before)}"
-    table = Table("", title=title, title_justify="left")
+    title = shown(f"{_range(now)}, before: {_range(before)}; days of {said.time_zone}")
+    table = Table("")
     for heading in ("now", "before", "change"):
         table.add_column(heading, justify="right")
     rows = [
@@ -166,7 +166,7 @@ def summary(said: pb.GetTenantSummaryResponse) -> Group:
     ]
     for label, newer, older in [*rows, ("active users", now.active_users, before.active_users)]:
         table.add_row(label, f"{newer:,}", f"{older:,}", change(newer, older))
-    return Group(table, _active(now))
+    return Group(title, table, _active(now))
 
 
 def _active(said: pb.UsageSummary) -> Table:
