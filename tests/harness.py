@@ -92,12 +92,12 @@ class Services:
     async def running(self, name: ServiceName, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
         """Serve until the block ends; yield a channel that has been answered."""
         wiring = wiring_of(name)
-        port = embedded.free_port()
+        address = settings.get("listen", f"127.0.0.1:{embedded.free_port()}")
         public = self.key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         values: dict[str, Any] = {
-            "listen": f"127.0.0.1:{port}",
+            "listen": address,
             "postgres_dsn": SecretStr(self.database.dsn(f"{name.value}_app")),
             "nats_url": self.nats_url,
             "auth_public_key": public.decode(),
@@ -118,9 +118,9 @@ class Services:
         )
         # The channel is opened before the port listens: look again at once, not after a second.
         soon = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.min_reconnect_backoff_ms", 20)]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", soon) as channel:
+        async with grpc.aio.insecure_channel(address, soon) as channel:
             await _first(serving, channel.channel_ready())
-            self.addresses[name] = f"127.0.0.1:{port}"
+            self.addresses[name] = address
             try:
                 yield channel
             finally:  # a test that failed must not leave a service to the next one

@@ -1,0 +1,80 @@
+"""A stream is read over breaks of the connection, and not for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+import pytest
+
+from services.cli import resuming
+from services.cli.resuming import MOST_BREAKS
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message with the token to go on from."""
+
+    resume_token: str
+
+
+@grpc.Call.register
+class BrokenError(grpc.RpcError):
+    """What a stub raises."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self._code = code
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+
+@pytest.fixture(autouse=True)
+def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "REST_SECONDS", 0.0)
+
+
+def test_after_a_break_it_goes_on_from_the_last_token_and_says_so_once() -> None:
+    asked: list[str] = []
+    breaks: list[int] = []
+
+    def watch(token: str) -> Iterator[Said]:
+        asked.append(token)
+        if token == "":
+            yield Said("a")
+            yield Said("b")
+        if len(asked) < 4:
+            raise BrokenError(grpc.StatusCode.UNAVAILABLE)
+        yield Said("c")
+
+    read = list(resuming.resuming(watch, on_break=lambda: breaks.append(1)))
+    assert [each.resume_token for each in read] == ["a", "b", "c"]
+    assert asked == ["", "b", "b", "b"]
+    assert len(breaks) == 1
+
+
+def test_a_stream_that_never_spoke_or_was_refused_is_not_asked_again() -> None:
+    for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED):
+
+        def watch(token: str, code: grpc.StatusCode = code) -> Iterator[Said]:
+            if code is grpc.StatusCode.PERMISSION_DENIED:
+                yield Said("a")
+            raise BrokenError(code)
+
+        with pytest.raises(BrokenError):
+            list(resuming.resuming(watch))
+
+
+def test_a_connection_that_stays_broken_is_given_up() -> None:
+    asked = []
+
+    def watch(token: str) -> Iterator[Said]:
+        asked.append(token)
+        if not token:
+            yield Said("a")
+        raise BrokenError(grpc.StatusCode.UNAVAILABLE)
+
+    with pytest.raises(BrokenError):
+        list(resuming.resuming(watch))
+    assert len(asked) == MOST_BREAKS + 1
