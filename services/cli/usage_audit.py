@@ -131,7 +131,9 @@ def rebuild(
 
 def findings_table(findings: Sequence[pb.UsageFinding]) -> Table:
     """What differs, one row a finding."""
-    table = Table("day", "tenant", "user", "finding")
+    table = Table()
+    for heading in ("day", "tenant", "user", "finding"):
+        table.add_column(heading, overflow="fold")  # an id that is cut short repairs nothing
     for heading in ("log", "roll-up"):
         table.add_column(heading, justify="right")
     table.add_column("reason")

@@ -26,10 +26,9 @@ from services.cli.client import (
 )
 from services.cli.messages import enum_name, print_json
 from services.cli.usage_options import COUNTERS, parse_counter
-from services.cli.usage_show import bar, counter_name
+from services.cli.usage_show import CELL_BAR, bar, counter_name
 
 app = typer.Typer(no_args_is_help=True)
-BAR_WIDTH = 20
 
 
 class PeriodName(StrEnum):
@@ -173,22 +172,21 @@ def verdict(answer: pb.CheckQuotaResponse) -> str:
 
 def table(quotas: Iterable[pb.Quota]) -> Table:
     """Quotas, each with a bar of what is used of its hard limit, or of its soft one without."""
-    table = Table("counter", "by", "since")
+    table = Table("counter", "by")
     for heading in ("used", "soft", "hard", "%"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for each in quotas:
         limit = each.hard_limit or each.soft_limit
-        filled = bar(each.used, limit, BAR_WIDTH)
+        filled = bar(each.used, limit, CELL_BAR)
         limits = (f"{each.soft_limit:,}", f"{each.hard_limit:,}")
         table.add_row(
             counter_name(each.counter),
             enum_name(pb.QuotaPeriod.DESCRIPTOR, each.period),
-            each.period_start,
             f"{each.used:,}",
             *("" if text == "0" else text for text in limits),
             f"{each.used / limit:.0%}" if limit else "",
-            Text(filled.ljust(BAR_WIDTH, "░"), style=_style(each)),
+            Text(filled.ljust(CELL_BAR, "░"), style=_style(each)),
         )
     return table
 

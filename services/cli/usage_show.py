@@ -16,6 +16,7 @@ from services.cli.usage_options import COUNTERS, TOTAL
 
 BAR_WIDTH = 50
 LEAST_BAR = 10
+CELL_BAR = 10
 LEAST_INDENT = 8
 WIDE = 200
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -143,12 +144,12 @@ def top(users: Sequence[pb.TopUser], counter: str) -> Table:
     """The users in their places."""
     table = Table()
     table.add_column("", justify="right")
-    table.add_column("user")
+    table.add_column("user", no_wrap=True)
     table.add_column(words(counter), justify="right")
     table.add_column("")
     most = max((each.count for each in users), default=0)
     for each in users:
-        length = Text(bar(each.count, most, 30), style="green")
+        length = Text(bar(each.count, most, CELL_BAR), style="green")
         table.add_row(f"{each.rank}", shown(each.user_id), f"{each.count:,}", length)
     return table
 

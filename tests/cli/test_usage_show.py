@@ -144,7 +144,7 @@ def test_the_top_users_have_places_and_bars() -> None:
              for rank, each in enumerate((ANA, BEN), 1)]  # fmt: skip
     lines = printed(usage_show.top(users, "csv_exports")).splitlines()
     assert "csv exports" in lines[1]
-    assert [line.count("█") for line in lines[3:5]] == [30, 15]
+    assert [line.count("█") for line in lines[3:5]] == [10, 5]
 
 
 def test_the_day_so_far_is_one_line_where_nobody_looks() -> None:
@@ -164,7 +164,7 @@ def test_a_quota_has_a_bar_of_its_hard_limit_or_of_its_soft_one() -> None:
     hard = pb.Quota(counter=pb.COUNTER_CSV_EXPORTS, soft_limit=8, hard_limit=10, used=15)
     soft = pb.Quota(counter=pb.COUNTER_CSV_EXPORTS, soft_limit=10, used=5)
     lines = printed(usage_quota.table([hard, soft])).splitlines()[3:5]
-    assert [(line.count("█"), line.count("░")) for line in lines] == [(20, 0), (10, 10)]
+    assert [(line.count("█"), line.count("░")) for line in lines] == [(10, 0), (5, 5)]
     assert "150%" in lines[0]
 
 

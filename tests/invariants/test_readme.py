@@ -63,7 +63,7 @@ def test_every_command_that_a_page_names_is_one() -> None:
     named = {
         tuple(words.split())
         for page in pages
-        for words in re.findall(r"\bprospect (enrich [a-z]+|activity [a-z]+)", page.read_text())
+        for words in re.findall(r"\bprospect ((?:enrich|activity|usage) [a-z]+)", page.read_text())
     }
     commands = typer.main.get_command(app)
     for group, name in named:
