@@ -53,7 +53,10 @@ class Days:
     def fixed(self, today: date) -> tuple[str, str]:
         """Return the first and the last day, as requests have them."""
         last = _fix(self.last, today)
-        first = last - (DEFAULT_DAYS - 1) * DAY if self.first is None else _fix(self.first, today)
+        if self.first is None:
+            first = _fix((DEFAULT_DAYS - 1) * DAY, last)
+        else:
+            first = _fix(self.first, today)
         if last < first:
             raise typer.BadParameter(f"--to {last}: must not be before --from {first}")
         return first.isoformat(), last.isoformat()
@@ -113,4 +116,4 @@ def _fix(day: date | timedelta, today: date) -> date:
     try:
         return today - day if isinstance(day, timedelta) else day
     except OverflowError:
-        raise typer.BadParameter(f"{day} before {today} is no day") from None
+        raise typer.BadParameter(f"so long before {today} there is no day") from None

@@ -116,7 +116,7 @@ async def test_a_mistake_is_named_with_what_it_must_be(usage: Usage) -> None:
     for arguments, says in (
         (("show", "--from", "tomorrow"), "--from tomorrow: must be 2026-11-24, today"),
         (("show", "--from", "2026-02-30"), "--from 2026-02-30: must be"),
-        (("show", "--from", "9999999d"), "is no day"),
+        (("show", "--from", "9999999d"), "there is no day"),
         (("show", "--from", "2d", "--to", "3d"), "must not be before --from"),
         (("show", "--from", "2026-01-01", "--to", "2026-03-01", "--grain", "hour"), "end_date: "),
         (("show", "--counter", "logins"), "counter logins: must be one of total_logins"),

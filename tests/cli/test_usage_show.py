@@ -221,3 +221,9 @@ def test_the_present_day_is_asked_for_only_where_it_is_needed() -> None:
 def test_what_is_no_day_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_days("2026-11-01", text).fixed(date(2026, 11, 23))
+
+
+def test_days_before_the_calendar_are_refused() -> None:
+    for start, end in ((None, "0001-01-05"), ("9999999d", "today")):
+        with pytest.raises(typer.BadParameter, match="there is no day"):
+            parse_days(start, end).fixed(date(2026, 11, 23))
