@@ -105,8 +105,8 @@ def show(
       prospect usage show --from 2026-01-01 --to 2026-12-31 --grain month --by action --json
     """
     days, by = parse_days(start, end), list(dict.fromkeys(by or ()))
-    if counter:
-        parse_counter(counter)
+    if counter and parse_counter(counter) == pb.COUNTER_TOTAL_ACTIVITIES and "action" in by:
+        raise typer.BadParameter(f"--by action has no rows of {counter}: name another --counter")
     with calling(address, token_file, ca_file) as call:
         first, last = tenant_days(call, days)
         request = pb.GetUsageRequest(

@@ -120,6 +120,7 @@ async def test_a_mistake_is_named_with_what_it_must_be(usage: Usage) -> None:
         (("show", "--from", "2d", "--to", "3d"), "must not be before --from"),
         (("show", "--from", "2026-01-01", "--to", "2026-03-01", "--grain", "hour"), "end_date: "),
         (("show", "--counter", "logins"), "counter logins: must be one of total_logins"),
+        (("show", "--by", "action", "--counter", "total_activities"), "--by action has no rows"),
         (("show", "--user", "nobody"), "user_ids[0]: must be a valid UUID"),
         (("top", "--counter", "logins"), "counter logins: must be one of total_logins"),
         (("export", "-", "--json"), "--json tells of a file"),
