@@ -58,7 +58,7 @@ class Finding:
 
 
 async def uneven_days(pool: Pool, day: date) -> list[Finding]:
-    """Return the local days and totals that are not the sums that they should be."""
+    """Return the local days and totals of a date that are not the sums that they should be."""
     async with pool.acquire() as connection:
         rows = await connection.fetch(SQL.uneven_days, day)
     return [

@@ -37,30 +37,27 @@ CREATE FUNCTION metrics.uneven_days(day date) RETURNS TABLE(tenant_id uuid, date
       u.list_removals, u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, u.digest
     from metrics.usage_metrics_daily u
-    where u.date between day - 1 and day + 1
+    where u.date = day
     union all
     select u.tenant_id, u.date, null, 1, u.total_logins, u.searches_executed, u.profiles_viewed,
       u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
       u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, 0
     from metrics.usage_metrics_daily u
-    where u.date between day - 1 and day + 1
+    where u.date = day
     union all
     select u.tenant_id, u.date, null, -1, u.total_logins, u.searches_executed, u.profiles_viewed,
       u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
       u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, 0
     from metrics.usage_metrics_daily_totals u
-    where u.date between day - 1 and day + 1
+    where u.date = day
   )
   select d.tenant_id, d.date, d.user_id,
     coalesce(sum(d.total_activities) filter (where d.sign = 1), 0)::bigint,
     coalesce(sum(d.total_activities) filter (where d.sign = -1), 0)::bigint
-  from side d left join metrics.settings s using (tenant_id)
-  where d.date between
-      (day::timestamp at time zone 'UTC' at time zone coalesce(s.time_zone, 'UTC'))::date
-      and ((day + 1)::timestamp at time zone 'UTC' at time zone coalesce(s.time_zone, 'UTC')
-        - interval '1 second')::date
+  from side d
+  where d.date = day
   group by d.tenant_id, d.date, d.user_id
   having sum(d.sign * d.total_logins) <> 0 or sum(d.sign * d.searches_executed) <> 0 or sum(d.sign *
       d.profiles_viewed) <> 0 or sum(d.sign * d.profiles_enriched) <> 0 or sum(d.sign *
@@ -322,6 +319,8 @@ ALTER TABLE ONLY metrics.usage_shadow
     ADD CONSTRAINT usage_shadow_pk PRIMARY KEY (tenant_id, rebuild_id, quarter_hour, user_id);
 
 CREATE INDEX outbox_in_order ON metrics.outbox USING btree (outbox_id);
+
+CREATE INDEX usage_metrics_daily_totals_date ON metrics.usage_metrics_daily_totals USING btree (date, tenant_id);
 
 CREATE INDEX usage_metrics_quarter_hours_moment ON metrics.usage_metrics_quarter_hours USING btree (quarter_hour, tenant_id);
 

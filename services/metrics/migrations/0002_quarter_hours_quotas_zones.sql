@@ -77,6 +77,8 @@ create table if not exists metrics.usage_metrics_daily_totals (
   total_activities bigint not null default 0,
   constraint usage_metrics_daily_totals_pk primary key (tenant_id, date)
 );
+create index if not exists usage_metrics_daily_totals_date
+  on metrics.usage_metrics_daily_totals (date, tenant_id);
 
 insert into metrics.usage_metrics_daily_totals (tenant_id, date,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
@@ -206,8 +208,8 @@ language sql stable security definer set search_path = metrics, pg_temp as $$
   order by u.tenant_id
 $$;
 
--- The tenants' local days that share a moment with a UTC day, where a user's day is not the sum of its
--- quarters, or (user_id null) the tenant's total not that of its users' days.
+-- Where a user's local day of this date is not the sum of its quarters, or (user_id null) the tenant's
+-- total not that of its users' days.
 create or replace function metrics.uneven_days(day date)
 returns table (
   tenant_id uuid, date date, user_id uuid, right_count bigint, day_count bigint)
@@ -227,30 +229,27 @@ language sql stable security definer set search_path = metrics, pg_temp as $$
       u.list_removals, u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, u.digest
     from metrics.usage_metrics_daily u
-    where u.date between day - 1 and day + 1
+    where u.date = day
     union all
     select u.tenant_id, u.date, null, 1, u.total_logins, u.searches_executed, u.profiles_viewed,
       u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
       u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, 0
     from metrics.usage_metrics_daily u
-    where u.date between day - 1 and day + 1
+    where u.date = day
     union all
     select u.tenant_id, u.date, null, -1, u.total_logins, u.searches_executed, u.profiles_viewed,
       u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
       u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
       u.total_activities, 0
     from metrics.usage_metrics_daily_totals u
-    where u.date between day - 1 and day + 1
+    where u.date = day
   )
   select d.tenant_id, d.date, d.user_id,
     coalesce(sum(d.total_activities) filter (where d.sign = 1), 0)::bigint,
     coalesce(sum(d.total_activities) filter (where d.sign = -1), 0)::bigint
-  from side d left join metrics.settings s using (tenant_id)
-  where d.date between
-      (day::timestamp at time zone 'UTC' at time zone coalesce(s.time_zone, 'UTC'))::date
-      and ((day + 1)::timestamp at time zone 'UTC' at time zone coalesce(s.time_zone, 'UTC')
-        - interval '1 second')::date
+  from side d
+  where d.date = day
   group by d.tenant_id, d.date, d.user_id
   having sum(d.sign * d.total_logins) <> 0 or sum(d.sign * d.searches_executed) <> 0 or sum(d.sign *
       d.profiles_viewed) <> 0 or sum(d.sign * d.profiles_enriched) <> 0 or sum(d.sign *
