@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
-import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import asyncpg
 import grpc
 import httpx
 import nats.errors
-import psutil
 import pytest
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import embedded, messaging
+from chassis import messaging
 from chassis.clock import new_id
-from services.dev import Stack, running, start_service, wait_serving
+from services.dev import Stack, running
 from services.enrichment.findings import SourceName
 from services.enrichment.profiles import PROFILES
+from tests.chaos.killing import RECONNECT_SOON, Victims, fetch, until_answered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 RUNS = 500
 KILLS = 10
-MAY_RETRY = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-}
+ORDER = ("enrichment", "nats-server", "enrichment", "enrichment-2", "postgres")
 ENDS: dict[str, Any] = {
     "completed": events_pb2.EnrichmentCompleted,
     "failed": events_pb2.EnrichmentFailed,
@@ -61,76 +53,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-class Victims:
-    """What is killed: two replicas of the service, the broker and the database."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._servers: list[subprocess.Popen[bytes]] = []
-        self._starts = 0
-        address = f"127.0.0.1:{embedded.free_port()}"
-        self._replicas = {"enrichment": stack.addresses["enrichment"], "enrichment-2": address}
-        self._start("enrichment-2")
-
-    def _start(self, replica: str) -> None:
-        environment = {
-            **self._stack.environments["enrichment"],
-            "PROSPECT_LISTEN": self._replicas[replica],
-        }
-        self._starts += 1
-        logs = self._stack.folder / f"{replica}-{self._starts}"
-        logs.mkdir()
-        process = start_service(logs, "enrichment", environment)
-        self._stack.processes[replica] = process  # type: ignore[index]
-
-    async def supervise(self) -> None:
-        """Start again whatever replica is gone, as the platform does."""
-        while True:
-            await asyncio.sleep(0.3)
-            for replica in self._replicas:
-                if self._stack.processes[replica].poll() is not None:
-                    self._start(replica)
-
-    async def kill_replica(self, replica: str) -> None:
-        """Kill a replica; who supervises it starts it again."""
-        embedded.stop(self._stack.processes[replica], signal.SIGKILL)
-
-    async def kill_nats(self) -> None:
-        """Kill the broker and start it on the same port and store."""
-        await asyncio.to_thread(self._restart, "nats-server", self._stack.folder / "nats")
-
-    async def kill_postgres(self) -> None:
-        """Kill the database's postmaster and start it on the same data and socket."""
-        await asyncio.to_thread(self._restart, "postgres", self._stack.folder / "postgres")
-
-    def _restart(self, name: str, home: Path) -> None:
-        (server,) = [
-            each
-            for each in psutil.process_iter(["name", "cmdline"])
-            if each.info["name"] == name and str(home) in " ".join(each.info["cmdline"] or ())
-        ]
-        command = server.cmdline()
-        children = server.children()
-        server.kill()
-        psutil.wait_procs([server, *children], timeout=20)
-        with suppress(FileNotFoundError):
-            os.unlink(home / "data" / "postmaster.pid")
-        prefix = self._stack.postgres.process.args if name == "postgres" else []
-        assert isinstance(prefix, list)
-        guarded = prefix[: prefix.index(command[0])] if command[0] in prefix else []
-        with open(home / "again.log", "ab") as log:
-            self._servers.append(
-                subprocess.Popen([*guarded, *command], stdout=log, stderr=log, process_group=0)
-            )
-
-    async def stop(self) -> None:
-        """Stop the servers that this started; the stack stops its own."""
-        for replica in self._replicas:
-            embedded.stop(self._stack.processes[replica], signal.SIGTERM)
-        for server in reversed(self._servers):
-            embedded.stop(server, signal.SIGINT)
-
-
 class Client:
     """A back end that asks until it is answered, by both replicas in turn."""
 
@@ -142,56 +64,24 @@ class Client:
 
     async def request(self, names: list[str]) -> None:
         """Request one after the other, each again under the same id until it is answered."""
-        soon = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200)]
-        async with grpc.aio.insecure_channel(self._address, soon) as channel:
+        async with grpc.aio.insecure_channel(self._address, RECONNECT_SOON) as channel:
             stub = grpc_api.EnrichmentServiceStub(channel)
             while names:
                 request = pb.RequestEnrichmentRequest(
                     name=names.pop(), company="Example", request_id=str(new_id())
                 )
-                await self._request(stub, request)
+                response = await until_answered(
+                    partial(stub.RequestEnrichment, request, metadata=self._metadata, timeout=10)
+                )
+                self.runs.add(response.run.run_id)
                 await asyncio.sleep(random.uniform(0, 0.1))
-
-    async def _request(
-        self, stub: grpc_api.EnrichmentServiceAsyncStub, request: pb.RequestEnrichmentRequest
-    ) -> None:
-        for _ in range(1_000):
-            call = stub.RequestEnrichment(request, metadata=self._metadata, timeout=10)
-            code = await call.code()
-            if code is grpc.StatusCode.OK:
-                self.runs.add((await call).run.run_id)
-                return
-            assert code in MAY_RETRY, await call.details()
-            await asyncio.sleep(0.1)
-        pytest.fail("never answered")
 
 
 async def kill_now_and_then(victims: Victims, dice: random.Random) -> None:
     """Kill something at random moments."""
     for round_ in range(KILLS):
         await asyncio.sleep(dice.uniform(0.5, 2.5))
-        match round_ % 5:
-            case 0 | 2:
-                await victims.kill_replica("enrichment")
-            case 1:
-                await victims.kill_nats()
-            case 3:
-                await victims.kill_replica("enrichment-2")
-            case 4:
-                await victims.kill_postgres()
-
-
-async def fetch(stack: Stack, sql: str) -> list[Any]:
-    """Read past row level security, however often the database has to be asked."""
-    for _ in range(100):
-        with suppress(OSError, asyncpg.PostgresError):
-            connection = await asyncpg.connect(stack.postgres.dsn())
-            try:
-                return list(await connection.fetch(sql))
-            finally:
-                await connection.close()
-        await asyncio.sleep(0.2)
-    pytest.fail("the database did not come back")
+        await victims.kill(ORDER[round_ % len(ORDER)])
 
 
 async def ends(stack: Stack, wanted: int) -> Counter[str]:
@@ -214,13 +104,10 @@ async def ends(stack: Stack, wanted: int) -> Counter[str]:
 
 
 async def test_every_run_ends_once_and_nothing_is_paid_for_twice(stack: Stack) -> None:
-    victims = Victims(stack)
-    address = victims._replicas["enrichment-2"]
-    await asyncio.to_thread(
-        wait_serving, "enrichment", address, stack.processes["enrichment-2"], stack.folder
-    )
+    victims = Victims(stack, {"enrichment": "enrichment", "enrichment-2": "enrichment"})
+    await victims.wait_serving()
     names = [f"Person {number:04}" for number in range(RUNS)]
-    clients = [Client(stack, each) for each in (stack.addresses["enrichment"], address) * 2]
+    clients = [Client(stack, each) for each in list(victims.addresses.values()) * 2]
     supervising = asyncio.create_task(victims.supervise())
     try:
         await asyncio.gather(

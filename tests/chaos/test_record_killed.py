@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import asyncpg
 import grpc
@@ -20,17 +21,13 @@ from prospect.activity.v1 import events_pb2
 from chassis import embedded, messaging
 from chassis.clock import new_id, to_timestamp, utc_now
 from services.dev import Stack, running, start_service, wait_serving
+from tests.chaos.killing import RECONNECT_SOON, until_answered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 TOTAL = 200_000
 BATCH = 500
 CALLERS = 4
 KILLS = 8
-MAY_RETRY = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-}
 
 
 @pytest.fixture
@@ -66,24 +63,15 @@ class Client:
 
     async def record(self, requests: list[pb.RecordActivitiesRequest]) -> None:
         """Record batch after batch."""
-        soon = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200)]
-        async with grpc.aio.insecure_channel(self._address, soon) as channel:
+        async with grpc.aio.insecure_channel(self._address, RECONNECT_SOON) as channel:
             stub = grpc_api.ActivityServiceStub(channel)
             while requests:
-                await self._record(stub, requests.pop())
-
-    async def _record(
-        self, stub: grpc_api.ActivityServiceAsyncStub, request: pb.RecordActivitiesRequest
-    ) -> None:
-        for attempt in range(1_000):
-            call = stub.RecordActivities(request, metadata=self._metadata, timeout=10)
-            code = await call.code()
-            if code is grpc.StatusCode.OK:
-                self.acknowledged |= set((await call).activity_ids)
-                return
-            assert code in MAY_RETRY, f"attempt {attempt}: {await call.details()}"
-            await asyncio.sleep(0.05)
-        pytest.fail("never answered")
+                response = await until_answered(
+                    partial(
+                        stub.RecordActivities, requests.pop(), metadata=self._metadata, timeout=10
+                    )
+                )
+                self.acknowledged |= set(response.activity_ids)
 
 
 async def kill_now_and_then(stack: Stack, dice: random.Random) -> None:
