@@ -97,21 +97,13 @@ async def _transaction(connection: Connection, setting: str) -> AsyncIterator[No
     try:
         await connection.execute(f"begin; {setting}")
         yield
-    except BaseException as error:
+        await connection.execute("commit")
+    except BaseException:
         try:
             await connection.execute("rollback")
-        except (
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ):
+        except _BROKEN:
             connection.terminate()
-        if isinstance(error, asyncpg.InternalClientError):
-            # asyncpg lost its place in the protocol when the server went away under it.
-            raise ConnectionResetError(str(error)) from error
         raise
-    await connection.execute("commit")
 
 
 def _of_tenant(tenant_id: UUID) -> str:

@@ -36,6 +36,9 @@ AWAY = (
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TooManyConnectionsError,
+    # asyncpg has lost its place in the protocol: the server said goodbye to an idle connection, and
+    # its end has not come in yet.
+    asyncpg.InternalClientError,
     nats.errors.Error,
 )
 

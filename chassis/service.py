@@ -26,6 +26,7 @@ from nats.aio.client import Client
 from chassis import auth, messaging, telemetry
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool
+from chassis.errors import AWAY
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
 from chassis.server import Gate, create_server
@@ -192,6 +193,6 @@ async def _follow_health(
 async def _answers(pool: Pool) -> bool:
     try:
         await pool.fetchval("select 1", timeout=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (*AWAY, asyncpg.PostgresError):
         return False
     return True

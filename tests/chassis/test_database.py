@@ -1,0 +1,55 @@
+"""Transactions on a real Postgres that goes away under them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from chassis.database import Connection, Pool, tenant_transaction
+from chassis.errors import AWAY
+from tests.harness import Database
+
+
+async def end_session_unseen(database: Database, connection: Connection) -> None:
+    """End the connection's session while this loop does not look, as a crash between two steps."""
+    pid = await connection.fetchval("select pg_backend_pid()")
+    ending = database.fetch(f"select pg_terminate_backend({pid})")
+    with ThreadPoolExecutor(1) as own_thread:
+        own_thread.submit(asyncio.run, ending).result()
+    time.sleep(0.1)  # noqa: ASYNC251 -- the server's last words are there, and not read yet
+
+
+async def left_before_the_commit(database: Database, pool: Pool, steps: int) -> None:
+    """Commit so many steps of the loop after the server has left."""
+    async with tenant_transaction(pool, uuid.uuid4()) as connection:
+        await end_session_unseen(database, connection)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+
+async def left_before_a_statement(database: Database, pool: Pool, steps: int) -> None:
+    """Ask so many steps of the loop after the server has left."""
+    async with pool.acquire() as connection:
+        await end_session_unseen(database, connection)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await connection.fetchval("select 1")
+
+
+@pytest.mark.parametrize("steps", range(5))
+@pytest.mark.parametrize("work", [left_before_the_commit, left_before_a_statement])
+async def test_a_server_that_has_left_is_away_however_much_is_known_of_it(
+    database: Database,
+    pool: Pool,
+    work: Callable[[Database, Pool, int], Awaitable[None]],
+    steps: int,
+) -> None:
+    with pytest.raises(AWAY):
+        await work(database, pool, steps)
+    async with tenant_transaction(pool, uuid.uuid4()) as connection:
+        assert await connection.fetchval("select 1") == 1
