@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -12,13 +12,14 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.errors import Unavailable
 from chassis.server import Context
 from services.metrics import store
-from services.metrics.comparing import Finding, differing_users, uneven_days
+from services.metrics.comparing import Finding, differing_users, moved_since, uneven_days
 from services.metrics.messages import span_of
 from services.metrics.rebuilding import LogDigest, MovingError
 from services.metrics.store import Digest
 from services.metrics.tools import Tools
 
 DAY = timedelta(days=1)
+NOTHING = LogDigest(Digest())
 
 
 class Auditing:
@@ -69,19 +70,39 @@ class Auditing:
             counted = await store.day_digests(connection, day)
         uneven = await uneven_days(self._tools.pool, day)
         findings = [each for each in uneven if only in (None, each.tenant_id)]
-        for tenant_id in sorted(logged.keys() | counted.keys()):
-            theirs = logged.get(tenant_id, LogDigest(Digest()))
-            if theirs.expired or only not in (None, tenant_id):
-                continue
-            response.tenant_count += 1
-            response.activity_count += theirs.digest.activity_count
-            ours = counted.get(tenant_id, Digest())
-            if theirs.unpublished_events and ours != theirs.digest:
-                findings.append(_moving(tenant_id, day, theirs.digest, ours))
-            elif thorough or ours != theirs.digest:
-                findings += await differing_users(rebuilder, tenant_id, day)
+        pairs = {
+            tenant_id: (logged.get(tenant_id, NOTHING), counted.get(tenant_id, Digest()))
+            for tenant_id in sorted(logged.keys() | counted.keys())
+            if only in (None, tenant_id) and not logged.get(tenant_id, NOTHING).expired
+        }
+        response.tenant_count = len(pairs)
+        response.activity_count = sum(log.digest.activity_count for log, _ in pairs.values())
+        findings += await self._differing(day, logged, pairs, thorough)
         response.findings.extend(map(_message, findings))
         return response
+
+    async def _differing(
+        self,
+        day: date,
+        logged: Mapping[UUID, LogDigest],
+        pairs: Mapping[UUID, tuple[LogDigest, Digest]],
+        thorough: bool,
+    ) -> list[Finding]:
+        """Return what differs by user; one finding for a tenant that cannot be compared now."""
+        rebuilder = self._tools.rebuilder
+        differing = {
+            tenant_id: await differing_users(rebuilder, tenant_id, day)
+            for tenant_id, (log, rollup) in pairs.items()
+            if thorough or rollup != log.digest
+        }
+        moved = await moved_since(rebuilder.log, day, logged) if any(differing.values()) else set()
+        findings = []
+        for tenant_id, found in differing.items():
+            log, rollup = pairs[tenant_id]
+            unpublished = log.unpublished_events and rollup != log.digest
+            moving = [_moving(tenant_id, day, log.digest, rollup)]
+            findings += moving if found and (unpublished or tenant_id in moved) else found
+        return findings
 
 
 def _moving(tenant_id: UUID, day: date, log: Digest, rollup: Digest) -> Finding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -14,8 +14,8 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Pool, tenant_transaction
-from services.metrics.rebuilding import Rebuilder
-from services.metrics.store import ACTION_NAMES, ANONYMOUS, SQL
+from services.metrics.rebuilding import Log, LogDigest, Rebuilder
+from services.metrics.store import ACTION_NAMES, ANONYMOUS, SQL, Digest
 
 ACTION_COUNTERS = {
     "login": "total_logins",
@@ -73,6 +73,20 @@ async def uneven_days(pool: Pool, day: date) -> list[Finding]:
         )
         for row in rows
     ]
+
+
+async def moved_since(log: Log, day: date, before: Mapping[UUID, LogDigest]) -> set[UUID]:
+    """Return the tenants whose day in the log is not what it was `before`.
+
+    For the others what was read of the roll-up in between is comparable: it cannot hold anything
+    that the log had not.
+    """
+    after, nothing = await log.day_digests(day) or {}, LogDigest(Digest())
+    return {
+        tenant_id
+        for tenant_id in before.keys() | after.keys()
+        if before.get(tenant_id, nothing).digest != after.get(tenant_id, nothing).digest
+    }
 
 
 async def differing_users(rebuilder: Rebuilder, tenant_id: UUID, day: date) -> list[Finding]:

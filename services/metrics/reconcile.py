@@ -15,7 +15,7 @@ import structlog
 
 from chassis.database import tenant_transaction
 from services.metrics import quotas, store
-from services.metrics.comparing import Finding, differing_users, uneven_days
+from services.metrics.comparing import Finding, differing_users, moved_since, uneven_days
 from services.metrics.rebuilding import LogDigest, MovingError, Rebuilder
 from services.metrics.store import Digest, Reconciliation
 
@@ -56,13 +56,18 @@ async def _one_round(
     uneven: dict[UUID, list[Finding]] = {}
     for finding in await uneven_days(rebuilder.pool, day):
         uneven.setdefault(finding.tenant_id, []).append(finding)
+    differs = counted != {tenant_id: log.digest for tenant_id, log in logged.items()}
+    moved = await moved_since(rebuilder.log, day, logged) if differs else set()
     found = {}
     for tenant_id in sorted(logged.keys() | counted.keys() | uneven.keys()):
         theirs = logged.get(tenant_id, LogDigest(Digest()))
         if theirs.expired or (only is not None and tenant_id not in only):
             continue
         ours, differing = counted.get(tenant_id, Digest()), uneven.get(tenant_id, [])
-        found[tenant_id] = await _settle(rebuilder, tenant_id, day, theirs, ours, differing)
+        if ours != theirs.digest and (theirs.unpublished_events or tenant_id in moved):
+            found[tenant_id] = Reconciliation("moving", theirs.digest, ours)
+        else:
+            found[tenant_id] = await _settle(rebuilder, tenant_id, day, theirs, ours, differing)
     return found
 
 
@@ -80,8 +85,6 @@ async def _settle(
     findings = list(uneven)
     if ours == theirs.digest:
         await _recount(rebuilder, tenant_id, uneven)
-    elif theirs.unpublished_events:
-        return Reconciliation("moving", theirs.digest, ours)
     else:
         findings += await differing_users(rebuilder, tenant_id, day)
         try:

@@ -1,0 +1,104 @@
+"""Proving a day while it is counted: what came in meanwhile is not taken for a difference."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prospect.activity.v1 import activity_service_pb2 as activity_pb
+from prospect.metrics.v1 import metrics_service_pb2 as pb
+
+from chassis.database import Pool
+from services.cli.catalogue import ServiceName
+from services.metrics.activity_log import ActivityLog
+from services.metrics.auditing import Auditing
+from services.metrics.rebuilding import LogDigest, Rebuilder
+from services.metrics.reconcile import reconcile
+from services.metrics.tools import Tools
+from tests.harness import Database, Identity, Services
+from tests.metrics.conftest import Pair
+from tests.metrics.test_usage import DAY, record, some_activities, usage_of
+
+pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
+OUTCOMES = "select outcome from metrics.reconciliations"
+
+
+@pytest.fixture
+async def log(pair: Pair, services: Services) -> AsyncIterator[ActivityLog]:
+    """The running activity service as metrics sees it."""
+    address = services.addresses[ServiceName.ACTIVITY]
+    log = ActivityLog(address, services.audit_token_file(), None)
+    yield log
+    await log.close()
+
+
+def coming_in(pair: Pair, who: Identity, times: int) -> Callable[[], Awaitable[None]]:
+    """Return a wait in which something more is recorded and counted, so many times at most."""
+    waits = 0
+
+    async def wait() -> None:
+        nonlocal waits
+        waits += 1
+        if waits <= times:
+            await record(pair, who, some_activities(10, seed=waits))
+            await usage_of(pair, who, 10 + 10 * waits)
+
+    return wait
+
+
+class BusyLog:
+    """A log in which something more is recorded, and counted, once the day's counts are read."""
+
+    def __init__(self, log: ActivityLog, come_in: Callable[[], Awaitable[None]]) -> None:
+        self._log = log
+        self._come_in = come_in
+
+    async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
+        """Answer as the log does."""
+        return await self._log.day_digests(day)
+
+    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
+        """Answer as the log does, and have something come in before that is compared."""
+        counts = await self._log.count_day(tenant_id, day)
+        await self._come_in()
+        return counts
+
+
+async def all_applied() -> None:
+    """Wait for nothing: what these tests record is counted before they go on."""
+
+
+async def some_usage(pair: Pair, who: Identity) -> None:
+    """Record and count a few."""
+    await record(pair, who, some_activities(10))
+    await usage_of(pair, who, 10)
+
+
+async def test_what_is_counted_while_a_day_is_verified_is_moving_and_not_excess(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog
+) -> None:
+    await some_usage(pair, ours)
+    rebuilder = Rebuilder(pool, BusyLog(log, coming_in(pair, ours, times=1)), all_applied)
+    nothing: Any = None
+    auditing = Auditing(Tools(pool, nothing, rebuilder))
+    request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY, thorough=True)
+    kinds = [
+        [finding.kind for finding in response.findings]
+        for _ in range(2)
+        async for response in auditing.VerifyUsage(request, nothing)
+    ]
+    assert kinds == [[pb.USAGE_FINDING_KIND_MOVING], []]
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(1, "equal"), (2, "equal"), (1_000, "moving")])
+async def test_what_is_counted_while_a_day_is_reconciled_is_not_repaired(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database, times: int,
+    outcome: str,
+) -> None:  # fmt: skip
+    await some_usage(pair, ours)
+    rebuilder = Rebuilder(pool, log, coming_in(pair, ours, times))
+    await reconcile(rebuilder, date.fromisoformat(DAY))
+    assert [row["outcome"] for row in await database.fetch(OUTCOMES)] == [outcome]
