@@ -119,11 +119,13 @@ class Victims:
 
     def _restart(self, name: str, home: Path) -> None:
         """Kill a server and start it on the same port or socket and the same data."""
-        (server,) = [
-            each
+        found = {
+            each.pid: each
             for each in psutil.process_iter(["name", "cmdline"])
             if each.info["name"] == name and str(home) in " ".join(each.info["cmdline"] or ())
-        ]
+        }
+        # A child of the postmaster looks like it until it has named itself.
+        (server,) = [each for each in found.values() if each.ppid() not in found]
         command = server.cmdline()
         children = server.children()
         server.kill()
