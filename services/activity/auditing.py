@@ -30,7 +30,14 @@ class Auditing:
         async with self._tools.pool.acquire() as connection:
             rows = await store.day_digests(connection, day)
             past = set(await store.tenants_past(connection, day, today))
-        digests = {row["tenant_id"]: _digest(row) for row in rows if row["tenant_id"] not in past}
+        # Read after the digests, so that what they cover is among it.
+        waiting = any(row["unpublished_events"] for row in rows)
+        unpublished = await store.unpublished(self._tools.pool) if waiting else {}
+        digests = {
+            row["tenant_id"]: _digest(row, unpublished.get(row["tenant_id"]))
+            for row in rows
+            if row["tenant_id"] not in past
+        }
         digests |= {each: pb.DayDigest(tenant_id=str(each), expired=True) for each in past}
         return pb.ListDayDigestsResponse(
             digests=[digests[each] for each in sorted(digests)],
@@ -54,12 +61,15 @@ def _day(text: str) -> date:
         raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
 
 
-def _digest(row: asyncpg.Record) -> pb.DayDigest:
+def _digest(row: asyncpg.Record, unpublished: tuple[int, int] | None) -> pb.DayDigest:
+    first, last = unpublished or (0, 0)
     return pb.DayDigest(
         tenant_id=str(row["tenant_id"]),
         activity_count=row["activity_count"],
         digest=row["digest"],
-        unpublished_events=row["unpublished_events"],
+        unpublished_events=row["unpublished_events"] if unpublished else 0,
+        first_unpublished=first,
+        last_unpublished=last,
     )
 
 

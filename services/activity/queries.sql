@@ -558,6 +558,10 @@ order by s.leaf_index
 -- For one UTC day, each tenant's count, digest and unpublished events (see the first migration).
 select tenant_id, activity_count, digest::text, unpublished_events from activity.day_digests($1)
 
+-- name: unpublished
+-- For each tenant, where its first and last unpublished events stand in the order of publishing.
+select tenant_id, min(outbox_id) as first, max(outbox_id) as last from activity.outbox group by 1
+
 -- name: count_day
 -- One tenant's UTC day by user and action, and by quarter-hour where $3 says so.
 select user_id, action_type,

@@ -13,7 +13,7 @@ from prospect.activity.v1 import events_pb2
 
 from chassis import outbox
 from chassis.clock import new_id
-from chassis.database import Connection, Plans, Pool, Queries
+from chassis.database import Connection, Plans, Pool, Queries, role_transaction
 from chassis.errors import FieldViolation
 from chassis.messaging import OutgoingEvent
 from services.activity.batch import ACTION_NUMBERS, Columns
@@ -21,6 +21,7 @@ from services.activity.filters import Filter, not_json
 
 SQL = Queries(Path(__file__).parent / "queries.sql")
 SOURCE = "prospect/activity"
+RELAY_ROLE = "activity_relay"
 FIRST = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
 LAST = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
 # Up to how many entries are found by their metadata and sorted, rather than read in order.
@@ -241,6 +242,13 @@ async def export(
 async def day_digests(connection: Connection, day: date) -> list[asyncpg.Record]:
     """Return each tenant's count and digest of one UTC day."""
     return await connection.fetch(SQL.day_digests, day)
+
+
+async def unpublished(pool: Pool) -> dict[UUID, tuple[int, int]]:
+    """Return where each tenant's first and last unpublished events stand."""
+    async with role_transaction(pool, RELAY_ROLE) as connection:
+        rows = await connection.fetch(SQL.unpublished)
+    return {row["tenant_id"]: (row["first"], row["last"]) for row in rows}
 
 
 async def count_day(

@@ -46,6 +46,8 @@ class ActivityLog:
                 Digest(each.activity_count, Decimal(each.digest or 0)),
                 each.unpublished_events,
                 each.expired,
+                each.first_unpublished,
+                each.last_unpublished,
             )
             for each in response.digests
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from uuid import UUID
 
@@ -65,6 +65,7 @@ class Auditing:
         if logged is None:
             response.expired = True
             return response
+        unpublished = await rebuilder.unpublished(day, logged)
         await rebuilder.wait_applied()
         async with self._tools.pool.acquire() as connection:
             counted = await store.day_digests(connection, day)
@@ -77,38 +78,24 @@ class Auditing:
         }
         response.tenant_count = len(pairs)
         response.activity_count = sum(log.digest.activity_count for log, _ in pairs.values())
-        findings += await self._differing(day, logged, pairs, thorough)
-        response.findings.extend(map(_message, findings))
-        return response
-
-    async def _differing(
-        self,
-        day: date,
-        logged: Mapping[UUID, LogDigest],
-        pairs: Mapping[UUID, tuple[LogDigest, Digest]],
-        thorough: bool,
-    ) -> list[Finding]:
-        """Return what differs by user; one finding for a tenant that cannot be compared now."""
-        rebuilder = self._tools.rebuilder
         differing = {
             tenant_id: await differing_users(rebuilder, tenant_id, day)
             for tenant_id, (log, rollup) in pairs.items()
             if thorough or rollup != log.digest
         }
         moved = await moved_since(rebuilder.log, day, logged) if any(differing.values()) else set()
-        findings = []
         for tenant_id, found in differing.items():
             log, rollup = pairs[tenant_id]
-            unpublished = log.unpublished_events and rollup != log.digest
-            moving = [_moving(tenant_id, day, log.digest, rollup)]
-            findings += moving if found and (unpublished or tenant_id in moved) else found
-        return findings
+            moving = tenant_id in moved or (tenant_id in unpublished and rollup != log.digest)
+            findings += _moving(tenant_id, day, log.digest, rollup) if found and moving else found
+        response.findings.extend(map(_message, findings))
+        return response
 
 
-def _moving(tenant_id: UUID, day: date, log: Digest, rollup: Digest) -> Finding:
+def _moving(tenant_id: UUID, day: date, log: Digest, rollup: Digest) -> list[Finding]:
     counts = log.activity_count, rollup.activity_count
     reason = "events are on their way"
-    return Finding(pb.USAGE_FINDING_KIND_MOVING, tenant_id, None, day, *counts, reason)
+    return [Finding(pb.USAGE_FINDING_KIND_MOVING, tenant_id, None, day, *counts, reason)]
 
 
 def _message(finding: Finding) -> pb.UsageFinding:

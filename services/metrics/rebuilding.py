@@ -2,8 +2,9 @@
 
 It must not race with events on their way, or these would be lost or counted twice. So days are
 swapped only when all three hold:
-1. when the log's digest was taken, none of the tenant's events waited in activity's outbox, and
-   since then every event of the stream up to that moment was handled: all it covers is applied;
+1. since the log's digest was taken, all the tenant's events that waited in activity's outbox were
+   published, and then every event of the stream up to that moment was handled: all it covers is
+   applied, however many came meanwhile;
 2. the log's counts, fetched later, still have that digest: they hold nothing newer;
 3. under the tenant's lock, the roll-up still has the digest of after 1: nothing was applied since.
 Otherwise the days are moving, and are looked at again.
@@ -12,7 +13,7 @@ Otherwise the days are moving, and are looked at again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -28,6 +29,8 @@ from services.metrics.store import SQL, Digest
 
 ROUNDS = 8
 PAUSE_SECONDS = 0.25
+OUTBOX_LOOKS = 10
+OUTBOX_SECONDS = 0.1
 DAY = timedelta(days=1)
 WaitApplied = Callable[[], Awaitable[None]]
 
@@ -39,6 +42,14 @@ class LogDigest:
     digest: Digest
     unpublished_events: int = 0
     expired: bool = False
+    first_unpublished: int = 0
+    last_unpublished: int = 0
+
+    def is_published(self, later: LogDigest | None) -> bool:
+        """Tell by a later fingerprint whether all that this one covers has left the outbox."""
+        if later is None:
+            return False
+        return not later.unpublished_events or later.first_unpublished > self.last_unpublished > 0
 
 
 class Log(Protocol):
@@ -84,20 +95,34 @@ class Rebuilder:
 
     async def rebuild_once(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
         """Rebuild days, or raise MovingError and leave them as they are."""
-        done, right = Rebuilt(), {}
+        done, right = Rebuilt(), dict[date, Digest]()
+        waiting: tuple[date, dict[UUID, LogDigest]] | None = None
         for day in days:
             logged = await self.log.day_digests(day)
             theirs = (logged or {}).get(tenant_id, LogDigest(Digest()))
             if logged is None or theirs.expired:
                 done.expired += 1
                 continue
-            if theirs.unpublished_events:
-                raise MovingError
             right[day] = theirs.digest
+            if theirs.unpublished_events:
+                waiting = day, {tenant_id: theirs}
+        if waiting and await self.unpublished(*waiting):
+            raise MovingError
         await self.wait_applied()
         if right:
             await self._count_and_swap(tenant_id, right, done)
         return done
+
+    async def unpublished(self, day: date, logged: Mapping[UUID, LogDigest]) -> set[UUID]:
+        """Return the tenants of whom something that fingerprints cover stays in the outbox."""
+        waiting = {tenant_id for tenant_id, each in logged.items() if each.unpublished_events}
+        for _ in range(OUTBOX_LOOKS):
+            if not waiting:
+                break
+            await asyncio.sleep(OUTBOX_SECONDS)
+            later = await self.log.day_digests(day) or {}
+            waiting = {each for each in waiting if not logged[each].is_published(later.get(each))}
+        return waiting
 
     async def _count_and_swap(
         self, tenant_id: UUID, right: dict[date, Digest], done: Rebuilt

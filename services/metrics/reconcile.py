@@ -50,6 +50,7 @@ async def _one_round(
     logged = await rebuilder.log.day_digests(day)
     if logged is None:
         return {}
+    unpublished = await rebuilder.unpublished(day, logged)
     await rebuilder.wait_applied()
     async with rebuilder.pool.acquire() as connection:
         counted = await store.day_digests(connection, day)
@@ -64,7 +65,7 @@ async def _one_round(
         if theirs.expired or (only is not None and tenant_id not in only):
             continue
         ours, differing = counted.get(tenant_id, Digest()), uneven.get(tenant_id, [])
-        if ours != theirs.digest and (theirs.unpublished_events or tenant_id in moved):
+        if ours != theirs.digest and tenant_id in unpublished | moved:
             found[tenant_id] = Reconciliation("moving", theirs.digest, ours)
         else:
             found[tenant_id] = await _settle(rebuilder, tenant_id, day, theirs, ours, differing)

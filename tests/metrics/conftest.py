@@ -11,6 +11,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from services.cli.catalogue import ServiceName
+from services.metrics.activity_log import ActivityLog
 from tests.harness import Services
 
 if TYPE_CHECKING:
@@ -40,3 +41,12 @@ async def pair(services: Services) -> AsyncIterator[Pair]:
             activity_api.ActivityServiceStub(activity),
             metrics_api.MetricsServiceStub(metrics),
         )
+
+
+@pytest.fixture
+async def log(pair: Pair, services: Services) -> AsyncIterator[ActivityLog]:
+    """The running activity service as metrics sees it."""
+    address = services.addresses[ServiceName.ACTIVITY]
+    log = ActivityLog(address, services.audit_token_file(), None)
+    yield log
+    await log.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -12,27 +12,17 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Pool
-from services.cli.catalogue import ServiceName
 from services.metrics.activity_log import ActivityLog
 from services.metrics.auditing import Auditing
 from services.metrics.rebuilding import LogDigest, Rebuilder
 from services.metrics.reconcile import reconcile
 from services.metrics.tools import Tools
-from tests.harness import Database, Identity, Services
+from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.test_usage import DAY, record, some_activities, usage_of
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 OUTCOMES = "select outcome from metrics.reconciliations"
-
-
-@pytest.fixture
-async def log(pair: Pair, services: Services) -> AsyncIterator[ActivityLog]:
-    """The running activity service as metrics sees it."""
-    address = services.addresses[ServiceName.ACTIVITY]
-    log = ActivityLog(address, services.audit_token_file(), None)
-    yield log
-    await log.close()
 
 
 def coming_in(pair: Pair, who: Identity, times: int) -> Callable[[], Awaitable[None]]:

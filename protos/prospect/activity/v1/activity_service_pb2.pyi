@@ -1621,6 +1621,8 @@ class DayDigest(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     UNPUBLISHED_EVENTS_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
+    FIRST_UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    LAST_UNPUBLISHED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID."""
     activity_count: _builtins.int
@@ -1633,6 +1635,12 @@ class DayDigest(_message.Message):
     """
     expired: _builtins.bool
     """expired is true when this tenant's entries are not kept as far back as the day: there is nothing to compare with."""
+    first_unpublished: _builtins.int
+    """first_unpublished is the place of the first of those events in the order of publishing; 0 where there are none."""
+    last_unpublished: _builtins.int
+    """last_unpublished is the place of the last of them. Once a later digest's first_unpublished is above it, or 0, every
+    entry in this digest stands in an event on activity.recorded.<tenant>, however many came since.
+    """
     def __init__(
         self,
         *,
@@ -1641,10 +1649,12 @@ class DayDigest(_message.Message):
         digest: _builtins.str = ...,
         unpublished_events: _builtins.int = ...,
         expired: _builtins.bool = ...,
+        first_unpublished: _builtins.int = ...,
+        last_unpublished: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "expired", b"expired", "tenant_id", b"tenant_id", "unpublished_events", b"unpublished_events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "expired", b"expired", "first_unpublished", b"first_unpublished", "last_unpublished", b"last_unpublished", "tenant_id", b"tenant_id", "unpublished_events", b"unpublished_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
