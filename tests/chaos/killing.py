@@ -59,7 +59,7 @@ async def fetch(stack: Stack, sql: str) -> list[Any]:
 class Victims:
     """What is killed: replicas of services, the broker and the database.
 
-    A service has the replica that the stack started, of its own name, and those named `more`.
+    A service's first replica, of its own name, is the stack's; others are started here.
     """
 
     def __init__(self, stack: Stack, services: Mapping[str, str]) -> None:
