@@ -20,7 +20,7 @@ from chassis.errors import InvalidArgument
 from chassis.groups import Groups
 from chassis.outbox import Relay
 from services import topology
-from services.metrics import quotas
+from services.metrics.reaching import tell_reached
 from services.metrics.store import ACTION_NAMES, COUNTERS, NEW_LIST, SQL
 
 MOST_BATCHES = 64
@@ -67,7 +67,7 @@ async def count(connection: Connection, tenant_id: UUID, group: Sequence[Recorde
         return False
     used = [(n, day["date"], day[n]) for day in days for n in COUNTERS.values() if day[n]]
     await connection.execute(SQL.charge, tenant_id, *map(list, zip(*used, strict=True)))
-    return await quotas.tell_reached(connection, tenant_id)
+    return await tell_reached(connection, tenant_id)
 
 
 def _columns(batches: Sequence[activity_events.ActivitiesRecorded]) -> tuple[list[Any], ...]:

@@ -1,53 +1,25 @@
-"""Quotas: limits of a counter by day or month, told of once when they are reached."""
+"""Quotas: limits of a counter by day or month; reaching.py tells of those that are reached."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-import asyncpg
-from prospect.metrics.v1 import events_pb2
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from chassis import outbox
 from chassis.auth import current_caller
-from chassis.clock import to_timestamp
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import NotFound
-from chassis.messaging import OutgoingEvent
 from chassis.server import Context
-from services.metrics.store import COUNTERS, SOURCE, SQL, lock_exclusive
+from services.metrics.reaching import tell_reached
+from services.metrics.store import (
+    COUNTER_NUMBERS,
+    COUNTERS,
+    PERIOD_NUMBERS,
+    PERIODS,
+    SQL,
+    lock_exclusive,
+)
 from services.metrics.tools import Tools
-
-PERIODS = {pb.QUOTA_PERIOD_DAY: "day", pb.QUOTA_PERIOD_MONTH: "month"}
-COUNTER_NUMBERS = {name: number for number, name in COUNTERS.items()}
-PERIOD_NUMBERS = {name: number for number, name in PERIODS.items()}
-
-
-async def tell_reached(connection: Connection, tenant_id: UUID) -> bool:
-    """Write down the limits that are reached now, and an event for each, in this transaction."""
-    rows = await connection.fetch(SQL.reach, tenant_id)
-    events = [
-        _news(tenant_id, row, hard=kind == "hard")
-        for row in rows
-        for kind in ("soft", "hard")
-        if row[kind]
-    ]
-    await outbox.enqueue(connection, tenant_id, events)
-    return bool(events)
-
-
-def _news(tenant_id: UUID, row: asyncpg.Record, *, hard: bool) -> OutgoingEvent:
-    message = events_pb2.UsageQuotaReached(
-        tenant_id=str(tenant_id),
-        counter=COUNTER_NUMBERS[row["counter"]],
-        period=PERIOD_NUMBERS[row["period"]],
-        period_start=row["period_start"].isoformat(),
-        hard=hard,
-        limit=row["hard_limit" if hard else "soft_limit"],
-        used=row["used"],
-        reached_at=to_timestamp(row["reached_at"]),
-    )
-    return OutgoingEvent.of(f"metrics.quota.reached.{tenant_id}", message, SOURCE)
 
 
 class Quotas:

@@ -24,7 +24,8 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 
 from chassis.clock import new_id
 from chassis.database import Pool, tenant_transaction
-from services.metrics import quotas, store
+from services.metrics import store
+from services.metrics.reaching import tell_reached
 from services.metrics.store import SQL, Digest
 
 ROUNDS = 8
@@ -142,7 +143,7 @@ class Rebuilder:
                 await connection.execute(SQL.swap_in, tenant_id, rebuild_id)
                 # A zone's day begins at most a day off UTC's.
                 await store.recount_days(connection, tenant_id, first - DAY, last + DAY)
-                await quotas.tell_reached(connection, tenant_id)
+                await tell_reached(connection, tenant_id)
         finally:
             async with tenant_transaction(self.pool, tenant_id) as connection:
                 await connection.execute(SQL.drop_shadow, tenant_id, rebuild_id)

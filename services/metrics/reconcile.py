@@ -14,8 +14,9 @@ from uuid import UUID
 import structlog
 
 from chassis.database import tenant_transaction
-from services.metrics import quotas, store
+from services.metrics import store
 from services.metrics.comparing import Finding, differing_users, moved_since, uneven_days
+from services.metrics.reaching import tell_reached
 from services.metrics.rebuilding import LogDigest, MovingError, Rebuilder
 from services.metrics.store import Digest, Reconciliation
 
@@ -102,4 +103,4 @@ async def _recount(rebuilder: Rebuilder, tenant_id: UUID, uneven: list[Finding])
     async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
         await store.lock_exclusive(connection, tenant_id)
         await store.recount_days(connection, tenant_id, min(dates), max(dates))
-        await quotas.tell_reached(connection, tenant_id)
+        await tell_reached(connection, tenant_id)

@@ -24,6 +24,9 @@ ACTION_NAMES = {
 COUNTERS = {
     number: name.removeprefix("COUNTER_").lower() for name, number in pb.Counter.items() if number
 }
+COUNTER_NUMBERS = {name: number for number, name in COUNTERS.items()}
+PERIODS = {pb.QUOTA_PERIOD_DAY: "day", pb.QUOTA_PERIOD_MONTH: "month"}
+PERIOD_NUMBERS = {name: number for number, name in PERIODS.items()}
 NEW_LIST = 100
 """The action code of an add_to_list that made a list, beside the numbers of the contract."""
 ANONYMOUS = UUID(int=0)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.outbox import Relay
+from services.metrics.rebuilding import Rebuilder
 from services.metrics.today import Today
-
-if TYPE_CHECKING:  # it tells of quotas, whose RPCs stand on this
-    from services.metrics.rebuilding import Rebuilder
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from services.metrics.quotas import Quotas
 from services.metrics.tools import Tools
 from services.metrics.zones import Zones
 from tests.harness import Database
+from tests.metrics.feed import tools_of
 
 Told = tuple[str, bool, int]
 """What an event says: the period's start, whether it is of the hard limit, and the limit."""
@@ -95,7 +96,6 @@ async def two_replicas(database: Database, nats: Client, now: datetime) -> Async
     ]
     relays = [Relay(pool, nats, "metrics_relay") for pool in pools]
     counting = [Counting(pool, relay) for pool, relay in zip(pools, relays, strict=True)]
-    unused: Any = None
-    yield Replicas(counting, relays, Tools(pools[0], relays[0], unused, lambda: now), nats)
+    yield Replicas(counting, relays, tools_of(pools[0], relays[0], clock=lambda: now), nats)
     for pool in pools:
         await pool.close()

@@ -16,9 +16,9 @@ from services.metrics.activity_log import ActivityLog
 from services.metrics.auditing import Auditing
 from services.metrics.rebuilding import LogDigest, Rebuilder
 from services.metrics.reconcile import reconcile
-from services.metrics.tools import Tools
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
+from tests.metrics.feed import tools_of
 from tests.metrics.test_usage import DAY, record, some_activities, usage_of
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
@@ -73,7 +73,7 @@ async def test_what_is_counted_while_a_day_is_verified_is_moving_and_not_excess(
     await some_usage(pair, ours)
     rebuilder = Rebuilder(pool, BusyLog(log, coming_in(pair, ours, times=1)), all_applied)
     nothing: Any = None
-    auditing = Auditing(Tools(pool, nothing, rebuilder))
+    auditing = Auditing(tools_of(pool, rebuilder=rebuilder))
     request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY, thorough=True)
     kinds = [
         [finding.kind for finding in response.findings]
