@@ -55,9 +55,10 @@ def _hours(day: Period) -> Iterator[Period]:
 
 
 def _cut(first: date, last: date, zone: ZoneInfo, last_of: Callable[[date], date]) -> list[Period]:
-    periods = []
+    periods, start = [], midnight(first, zone)
     while first <= last:
         until = min(last_of(first), last)
-        periods.append(Period(first, until, midnight(first, zone), midnight(until + DAY, zone)))
-        first = until + DAY
+        end = midnight(until + DAY, zone)
+        periods.append(Period(first, until, start, end))
+        first, start = until + DAY, end
     return periods

@@ -168,15 +168,14 @@ def _columns(
 
 
 def _period(period: Period, user: str, counter: int, row: asyncpg.Record) -> pb.PeriodUsage:
-    usage = pb.PeriodUsage(
+    # A submessage is given as a dict, and not copied after: pages are made of a thousand of these.
+    counters = None if counter else counters_of(row)
+    return pb.PeriodUsage(
         start_time=to_timestamp(period.start),
         end_time=to_timestamp(period.end),
         date=period.first_day.isoformat(),
         user_id=user,
-        count=row[COUNTERS[pb.Counter.ValueType(counter or pb.COUNTER_TOTAL_ACTIVITIES)]],
+        counter=counter,  # type: ignore[arg-type]
+        count=row[COUNTERS[counter]] if counter else row["total_activities"],  # type: ignore[index]
+        counters=counters,  # type: ignore[arg-type]
     )
-    if counter:
-        usage.counter = pb.Counter.ValueType(counter)
-    else:
-        usage.counters.CopyFrom(pb.Counters(**counters_of(row)))
-    return usage
