@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import asyncpg
 
@@ -10,6 +12,7 @@ from chassis.errors import InvalidArgument
 from services.metrics.store import COUNTERS
 
 MOST_DAYS = 366
+Row = Mapping[str, Any] | asyncpg.Record
 
 
 def span_of(start_date: str, end_date: str) -> tuple[date, date]:
@@ -33,6 +36,13 @@ def _day(field: str, text: str) -> date:
     return day
 
 
-def counters_of(row: asyncpg.Record) -> dict[str, int]:
+def counters_of(row: Row) -> dict[str, int]:
     """Return a row's counters by the names that they have in Counters and DailyUsage."""
     return {name: row[name] for name in COUNTERS.values()}
+
+
+def sum_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what rows count together; one alone is given as it is."""
+    if len(rows) == 1:
+        return dict(rows[0].items())
+    return {name: sum([row[name] for row in rows]) for name in COUNTERS.values()}

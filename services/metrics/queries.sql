@@ -381,25 +381,21 @@ where tenant_id = $1 and date between $2 and $3
 order by date, user_id
 limit $7
 
--- name: totals_by_days
--- The sums of periods, from one day to another each, of all users.
-select p.place,
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
-  coalesce(sum(total_activities), 0)::bigint as total_activities
-from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
-left join metrics.usage_metrics_daily_totals u
-  on u.tenant_id = $1 and u.date between p.first_day and p.last_day
-group by p.place order by p.place
+-- name: totals
+-- The days of all users together between two, with the tenant's zone; one row without a day where there
+-- are none.
+select s.time_zone, u.date,
+  u.total_logins, u.searches_executed, u.profiles_viewed, u.profiles_enriched, u.csv_exports,
+  u.lists_created, u.list_additions, u.list_removals, u.statuses_updated, u.notes_added,
+  u.personas_created, u.lookalike_searches, u.total_activities
+from (
+  select coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC') as time_zone
+) as s
+left join metrics.usage_metrics_daily_totals u on u.tenant_id = $1 and u.date between $2 and $3
+order by u.date
 
 -- name: totals_of_users_by_days
--- The same of some users.
+-- The sums of some users' periods, from one day to another each.
 select p.place,
   coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
   0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,

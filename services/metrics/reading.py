@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from chassis.errors import InvalidArgument
 from chassis.server import Context
 from chassis.tokens import Tokens
 from services.metrics import periods, store
-from services.metrics.messages import counters_of, span_of
+from services.metrics.messages import Row, counters_of, span_of, sum_of
 from services.metrics.periods import Period
 from services.metrics.store import COUNTERS, SQL
 from services.metrics.tools import Tools
@@ -102,13 +103,18 @@ async def _periods(
 ) -> Answer:
     """Read periods, those with nothing too; the cursor is a period, a user and a counter."""
     size = request.page_size or DEFAULT_PAGE
-    zone = await store.time_zone(connection, tenant_id)
-    cut = CUTS[request.grain](*span, ZoneInfo(zone))
     by_action = pb.USAGE_DIMENSION_ACTION in request.group_by
-    if pb.USAGE_DIMENSION_USER in request.group_by:
-        rows = await _by_user(connection, tenant_id, request, cut, after, size + 1)
+    by_user = pb.USAGE_DIMENSION_USER in request.group_by
+    rows: Sequence[Row]
+    if by_user or request.user_ids or request.grain == pb.USAGE_GRAIN_HOUR:
+        zone = await store.time_zone(connection, tenant_id)
+        cut = CUTS[request.grain](*span, ZoneInfo(zone))
+        read = _by_user if by_user else _in_total
+        rows = await read(connection, tenant_id, request, cut, after, size + 1)
     else:
-        rows = await _in_total(connection, tenant_id, request, cut, after, size + 1)
+        zone, days = await store.totals(connection, tenant_id, *span)
+        cut = CUTS[request.grain](*span, ZoneInfo(zone))
+        rows = _by_period(days, cut)
     usage: list[tuple[list[Any], pb.PeriodUsage]] = []
     for row in rows:
         user = str(row["user_id"]) if "user_id" in row else ""
@@ -131,12 +137,20 @@ async def _in_total(
 ) -> list[asyncpg.Record]:
     first = after[0] if after else 0
     statement, columns = _columns(request, cut, range(first, min(len(cut), first + limit)))
-    users = _users(request)
-    if statement == "quarters":
-        return await connection.fetch(SQL.totals_by_quarters, tenant_id, *columns, users)
-    if users:
-        return await connection.fetch(SQL.totals_of_users_by_days, tenant_id, *columns, users)
-    return await connection.fetch(SQL.totals_by_days, tenant_id, *columns)
+    sql = SQL.totals_by_quarters if statement == "quarters" else SQL.totals_of_users_by_days
+    return await connection.fetch(sql, tenant_id, *columns, _users(request))
+
+
+def _by_period(days: Mapping[date, Row], cut: Sequence[Period]) -> list[dict[str, Any]]:
+    """Sum up the days of each period."""
+    left = deque(days.items())
+    sums = []
+    for place, period in enumerate(cut):
+        inside = []
+        while left and left[0][0] <= period.last_day:
+            inside.append(left.popleft()[1])
+        sums.append(sum_of(inside) | {"place": place})
+    return sums
 
 
 async def _by_user(
@@ -167,7 +181,7 @@ def _columns(
     return "days", (list(places), [p.first_day for p in chosen], [p.last_day for p in chosen])
 
 
-def _period(period: Period, user: str, counter: int, row: asyncpg.Record) -> pb.PeriodUsage:
+def _period(period: Period, user: str, counter: int, row: Row) -> pb.PeriodUsage:
     # A submessage is given as a dict, and not copied after: pages are made of a thousand of these.
     counters = None if counter else counters_of(row)
     return pb.PeriodUsage(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
@@ -61,6 +62,14 @@ async def lock_exclusive(connection: Connection, tenant_id: UUID) -> None:
 async def time_zone(connection: Connection, tenant_id: UUID) -> str:
     """Return the zone in which the tenant's days begin."""
     return str(await connection.fetchval(SQL.time_zone, tenant_id))
+
+
+async def totals(
+    connection: Connection, tenant_id: UUID, first: date, last: date
+) -> tuple[str, dict[date, asyncpg.Record]]:
+    """Return the tenant's zone, and the days between two on which somebody did something."""
+    rows = await connection.fetch(SQL.totals, tenant_id, first, last)
+    return rows[0]["time_zone"], {row["date"]: row for row in rows if row["date"]}
 
 
 async def recount_days(connection: Connection, tenant_id: UUID, first: date, last: date) -> None:

@@ -15,7 +15,7 @@ from chassis.database import Connection, tenant_snapshot, tenant_transaction
 from chassis.server import Context
 from chassis.tokens import Tokens
 from services.metrics import periods, store
-from services.metrics.messages import counters_of, span_of
+from services.metrics.messages import counters_of, span_of, sum_of
 from services.metrics.periods import DAY, Period
 from services.metrics.store import COUNTERS, SQL
 from services.metrics.tools import Tools
@@ -81,9 +81,7 @@ class Summarizing:
 async def _summary(
     connection: Connection, tenant_id: UUID, span: tuple[date, date], zone: ZoneInfo
 ) -> pb.UsageSummary:
-    whole = ([0], [span[0]], [span[1]])
-    totals = await connection.fetchrow(SQL.totals_by_days, tenant_id, *whole)
-    assert totals is not None  # noqa: S101 -- a period has its row, also with nothing in it
+    _, days = await store.totals(connection, tenant_id, *span)
     cuts = [periods.days(*span, zone), periods.weeks(*span, zone), periods.months(*span, zone)]
     chosen = [period for cut in cuts for period in cut]
     first_days, last_days = [p.first_day for p in chosen], [p.last_day for p in chosen]
@@ -94,7 +92,7 @@ async def _summary(
     return pb.UsageSummary(
         start_date=span[0].isoformat(),
         end_date=span[1].isoformat(),
-        totals=pb.Counters(**counters_of(totals)),
+        totals=pb.Counters(**counters_of(sum_of(list(days.values())))),
         active_users=next(active),
         daily_active_users=_active(cuts[0], active),
         weekly_active_users=_active(cuts[1], active),
