@@ -41,8 +41,8 @@ def counters_of(row: Row) -> dict[str, int]:
     return {name: row[name] for name in COUNTERS.values()}
 
 
-def sum_of(rows: Sequence[Row]) -> dict[str, Any]:
+def sum_of(rows: Sequence[Row]) -> Row:
     """Return what rows count together; one alone is given as it is."""
     if len(rows) == 1:
-        return dict(rows[0].items())
+        return rows[0]
     return {name: sum([row[name] for row in rows]) for name in COUNTERS.values()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -105,23 +105,24 @@ async def _periods(
     size = request.page_size or DEFAULT_PAGE
     by_action = pb.USAGE_DIMENSION_ACTION in request.group_by
     by_user = pb.USAGE_DIMENSION_USER in request.group_by
-    rows: Sequence[Row]
+    rows: Iterable[tuple[int, Row]]
     if by_user or request.user_ids or request.grain == pb.USAGE_GRAIN_HOUR:
         zone = await store.time_zone(connection, tenant_id)
         cut = CUTS[request.grain](*span, ZoneInfo(zone))
         read = _by_user if by_user else _in_total
-        rows = await read(connection, tenant_id, request, cut, after, size + 1)
+        found = await read(connection, tenant_id, request, cut, after, size + 1)
+        rows = [(row["place"], row) for row in found]
     else:
         zone, days = await store.totals(connection, tenant_id, *span)
         cut = CUTS[request.grain](*span, ZoneInfo(zone))
         rows = _by_period(days, cut)
     usage: list[tuple[list[Any], pb.PeriodUsage]] = []
-    for row in rows:
-        user = str(row["user_id"]) if "user_id" in row else ""
+    for number, row in rows:
+        user = str(row["user_id"]) if by_user else ""
         for counter in ACTIONS if by_action else [0]:
-            place = [row["place"], user, counter]
+            place = [number, user, counter]
             if after is None or place > after:
-                usage.append((place, _period(cut[row["place"]], user, counter, row)))
+                usage.append((place, _period(cut[number], user, counter, row)))
     more = usage[size - 1][0] if len(usage) > size else None
     page = [each for _, each in usage[:size]]
     return pb.GetUsageResponse(periods=page, time_zone=zone), more
@@ -141,16 +142,14 @@ async def _in_total(
     return await connection.fetch(sql, tenant_id, *columns, _users(request))
 
 
-def _by_period(days: Mapping[date, Row], cut: Sequence[Period]) -> list[dict[str, Any]]:
+def _by_period(days: Mapping[date, Row], cut: Sequence[Period]) -> Iterator[tuple[int, Row]]:
     """Sum up the days of each period."""
     left = deque(days.items())
-    sums = []
     for place, period in enumerate(cut):
         inside = []
         while left and left[0][0] <= period.last_day:
             inside.append(left.popleft()[1])
-        sums.append(sum_of(inside) | {"place": place})
-    return sums
+        yield place, sum_of(inside)
 
 
 async def _by_user(
