@@ -382,17 +382,9 @@ order by date, user_id
 limit $7
 
 -- name: totals
--- The days of all users together between two, with the tenant's zone; one row without a day where there
--- are none.
-select s.time_zone, u.date,
-  u.total_logins, u.searches_executed, u.profiles_viewed, u.profiles_enriched, u.csv_exports,
-  u.lists_created, u.list_additions, u.list_removals, u.statuses_updated, u.notes_added,
-  u.personas_created, u.lookalike_searches, u.total_activities
-from (
-  select coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC') as time_zone
-) as s
-left join metrics.usage_metrics_daily_totals u on u.tenant_id = $1 and u.date between $2 and $3
-order by u.date
+-- The days of all users together between two, with the tenant's zone (see the second migration); needs no
+-- tenant to be set.
+select * from metrics.daily_totals($1, $2, $3)
 
 -- name: totals_of_users_by_days
 -- The sums of some users' periods, from one day to another each.

@@ -60,15 +60,28 @@ class Reading:
             if request.page_token
             else None
         )
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            page = _rows if request.grain == pb.USAGE_GRAIN_UNSPECIFIED else _periods
-            response, more = await page(connection, tenant_id, request, span, after)
+        if _of_all(request):
+            async with self._tools.pool.acquire() as connection:
+                zone, days = await store.totals(connection, tenant_id, *span)
+            cut = CUTS[request.grain](*span, ZoneInfo(zone))
+            response, more = _page(request, zone, cut, _by_period(days, cut), after)
+        else:
+            async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+                page = _rows if request.grain == pb.USAGE_GRAIN_UNSPECIFIED else _periods
+                response, more = await page(connection, tenant_id, request, span, after)
         if more is not None:
             response.next_page_token = tokens.issue(json.dumps(more).encode())
         return response
 
 
 Answer = tuple[pb.GetUsageResponse, list[Any] | None]
+
+
+def _of_all(request: pb.GetUsageRequest) -> bool:
+    """Whether the totals of days answer it: what is asked most, by one statement."""
+    no_days = (pb.USAGE_GRAIN_UNSPECIFIED, pb.USAGE_GRAIN_HOUR)
+    by_user = pb.USAGE_DIMENSION_USER in request.group_by
+    return request.grain not in no_days and not by_user and not request.user_ids
 
 
 def _users(request: pb.GetUsageRequest) -> list[UUID] | None:
@@ -103,19 +116,24 @@ async def _periods(
 ) -> Answer:
     """Read periods, those with nothing too; the cursor is a period, a user and a counter."""
     size = request.page_size or DEFAULT_PAGE
+    zone = await store.time_zone(connection, tenant_id)
+    cut = CUTS[request.grain](*span, ZoneInfo(zone))
+    read = _by_user if pb.USAGE_DIMENSION_USER in request.group_by else _in_total
+    found = await read(connection, tenant_id, request, cut, after, size + 1)
+    return _page(request, zone, cut, [(row["place"], row) for row in found], after)
+
+
+def _page(
+    request: pb.GetUsageRequest,
+    zone: str,
+    cut: Sequence[Period],
+    rows: Iterable[tuple[int, Row]],
+    after: list[Any] | None,
+) -> Answer:
+    """Return what comes after the cursor of rows by the places of their periods."""
+    size = request.page_size or DEFAULT_PAGE
     by_action = pb.USAGE_DIMENSION_ACTION in request.group_by
     by_user = pb.USAGE_DIMENSION_USER in request.group_by
-    rows: Iterable[tuple[int, Row]]
-    if by_user or request.user_ids or request.grain == pb.USAGE_GRAIN_HOUR:
-        zone = await store.time_zone(connection, tenant_id)
-        cut = CUTS[request.grain](*span, ZoneInfo(zone))
-        read = _by_user if by_user else _in_total
-        found = await read(connection, tenant_id, request, cut, after, size + 1)
-        rows = [(row["place"], row) for row in found]
-    else:
-        zone, days = await store.totals(connection, tenant_id, *span)
-        cut = CUTS[request.grain](*span, ZoneInfo(zone))
-        rows = _by_period(days, cut)
     usage: list[tuple[list[Any], pb.PeriodUsage]] = []
     for number, row in rows:
         user = str(row["user_id"]) if by_user else ""

@@ -4,6 +4,30 @@ CREATE SCHEMA metrics;
 
 ALTER SCHEMA metrics OWNER TO metrics_owner;
 
+CREATE FUNCTION metrics.daily_totals(tenant uuid, first_day date, last_day date) RETURNS TABLE(time_zone text, date date, total_logins bigint, searches_executed bigint, profiles_viewed bigint, profiles_enriched bigint, csv_exports bigint, lists_created bigint, list_additions bigint, list_removals bigint, statuses_updated bigint, notes_added bigint, personas_created bigint, lookalike_searches bigint, total_activities bigint)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'metrics', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+begin
+  perform set_config('app.current_tenant_id', tenant::text, true);
+  return query
+    select s.time_zone, u.date, u.total_logins, u.searches_executed, u.profiles_viewed,
+      u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
+      u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
+      u.total_activities
+    from (
+      select coalesce((
+        select z.time_zone from metrics.settings z where z.tenant_id = tenant), 'UTC') as time_zone
+    ) as s
+    left join metrics.usage_metrics_daily_totals u
+      on u.tenant_id = tenant and u.date between first_day and last_day
+    order by u.date;
+end
+$$;
+
+ALTER FUNCTION metrics.daily_totals(tenant uuid, first_day date, last_day date) OWNER TO metrics_owner;
+
 CREATE FUNCTION metrics.day_digests(day date) RETURNS TABLE(tenant_id uuid, activity_count bigint, digest numeric)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'metrics', 'pg_temp'
@@ -383,6 +407,9 @@ CREATE POLICY usage_shadow_of_tenant ON metrics.usage_shadow TO metrics_app USIN
 
 GRANT USAGE ON SCHEMA metrics TO metrics_app;
 GRANT USAGE ON SCHEMA metrics TO metrics_relay;
+
+REVOKE ALL ON FUNCTION metrics.daily_totals(tenant uuid, first_day date, last_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION metrics.daily_totals(tenant uuid, first_day date, last_day date) TO metrics_app;
 
 REVOKE ALL ON FUNCTION metrics.day_digests(day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION metrics.day_digests(day date) TO metrics_app;

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from nats.aio.client import Client
@@ -310,3 +311,17 @@ async def test_a_resume_token_of_another_tenant_is_refused(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call.read()
     assert [name for name, _ in violations(refused.value)] == ["resume_token"]
+
+
+async def test_a_total_is_the_callers_own_and_leaves_no_tenant_behind(
+    pair: Pair, ours: Identity, theirs: Identity, database: Database
+) -> None:
+    await record(pair, theirs, some_activities(20))
+    await usage_of(pair, theirs, 20)
+    app = await asyncpg.connect(database.dsn("metrics_app"))
+    own = "select coalesce(sum(total_activities), 0) from metrics.daily_totals($1, $2, $2)"
+    day = date.fromisoformat(DAY)
+    assert await app.fetchval(own, theirs.tenant_id, day) == 20
+    assert await app.fetchval(own, ours.tenant_id, day) == 0
+    assert await app.fetch("select from metrics.usage_metrics_daily_totals") == []
+    await app.close()

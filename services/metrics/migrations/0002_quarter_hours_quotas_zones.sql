@@ -263,3 +263,34 @@ $$;
 
 revoke all on function metrics.uneven_days(date) from public;
 grant execute on function metrics.uneven_days(date) to metrics_app;
+
+-- The days of all users together between two, with the tenant's zone; one row without a day where there are
+-- none. It runs as its caller and sees one tenant's rows as any statement does: it makes the tenant the
+-- setting for as long as it runs, which saves the most frequent call two of its three round trips.
+create or replace function metrics.daily_totals(tenant uuid, first_day date, last_day date)
+returns table (
+  time_zone text, date date, total_logins bigint, searches_executed bigint, profiles_viewed bigint,
+  profiles_enriched bigint, csv_exports bigint, lists_created bigint, list_additions bigint,
+  list_removals bigint, statuses_updated bigint, notes_added bigint, personas_created bigint,
+  lookalike_searches bigint, total_activities bigint)
+language plpgsql stable set search_path = metrics, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform set_config('app.current_tenant_id', tenant::text, true);
+  return query
+    select s.time_zone, u.date, u.total_logins, u.searches_executed, u.profiles_viewed,
+      u.profiles_enriched, u.csv_exports, u.lists_created, u.list_additions, u.list_removals,
+      u.statuses_updated, u.notes_added, u.personas_created, u.lookalike_searches,
+      u.total_activities
+    from (
+      select coalesce((
+        select z.time_zone from metrics.settings z where z.tenant_id = tenant), 'UTC') as time_zone
+    ) as s
+    left join metrics.usage_metrics_daily_totals u
+      on u.tenant_id = tenant and u.date between first_day and last_day
+    order by u.date;
+end
+$$;
+
+revoke all on function metrics.daily_totals(uuid, date, date) from public;
+grant execute on function metrics.daily_totals(uuid, date, date) to metrics_app;
