@@ -79,6 +79,8 @@ class Victims:
     async def wait_serving(self) -> None:
         """Wait until every replica serves."""
         for replica, service in self._services.items():
+            while self._stack.processes[replica].poll() is not None:
+                await asyncio.sleep(0.05)  # who supervises has not seen its death yet
             process, folder = self._stack.processes[replica], self._stack.folder
             address = self.addresses[replica]
             await asyncio.to_thread(wait_serving, service, address, process, folder)
