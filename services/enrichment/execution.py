@@ -88,14 +88,19 @@ class Execution:
         """Take a turn now: the process is stopping."""
         self._news.set()
 
-    async def drive(self) -> None:
-        """Work on the run; raise LeaseLost where another worker has it."""
+    async def drive(self, first: Turn | None = None) -> None:
+        """Work on the run; raise LeaseLost where another worker has it.
+
+        `first` is the turn that was taken as the run was made; else calls that are out are lost.
+        """
         telemetry.start_trace(self._run.traceparent)
-        steps = self._run.state.steps.values()
-        self._happened = [Lost(s.source) for s in steps if s.status is StepStatus.IN_PROGRESS]
+        if not first:
+            steps = self._run.state.steps.values()
+            self._happened = [Lost(s.source) for s in steps if s.status is StepStatus.IN_PROGRESS]
         try:
-            while await self._advance():
-                pass
+            turn = first or await self._take_turn()
+            while await self._follow(turn):
+                turn = await self._take_turn()
         except asyncio.CancelledError:
             # The grace period is over: the next worker need not wait for the lease to run out.
             await self._hand_back(self._tools.clock())
@@ -103,11 +108,13 @@ class Execution:
         finally:
             await _cancel([*self._calls.values(), *self._admissions.values()])
 
-    async def _advance(self) -> bool:
-        """Take one turn and wait for the next; False means that the run is out of hand."""
+    async def _take_turn(self) -> Turn:
         happened, self._happened = self._happened, []
         self._news.clear()
-        turn = await self._tools.writer.take_turn(self._run, happened, self._admitted)
+        return await self._tools.writer.take_turn(self._run, happened, self._admitted)
+
+    async def _follow(self, turn: Turn) -> bool:
+        """Do what a turn says and wait for the next; False means that the run is out of hand."""
         for begun in turn.begun:
             self._start_call(begun)
         if not turn.open:

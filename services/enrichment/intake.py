@@ -25,6 +25,7 @@ from services.enrichment.policy import Policy
 from services.enrichment.request import HEAD_START, Known, KnownAnswer, Request, first_steps
 from services.enrichment.run import Step, StepStatus
 from services.enrichment.store import SQL
+from services.enrichment.worker import Worker
 
 QUEUE_PATIENCE = timedelta(hours=24)
 """A run that no worker begins within this ends; its own deadline counts from its beginning."""
@@ -54,22 +55,26 @@ class InFlight:
 
 
 class Intake:
-    """Writes requests down; `wake` tells the workers."""
+    """Writes requests down; `worker` begins their runs if it is free, `wake` tells all workers."""
 
     def __init__(
-        self, pool: Pool, clock: Clock, default: Policy, wake: Callable[[], Awaitable[None]]
+        self,
+        pool: Pool,
+        clock: Clock,
+        default: Policy,
+        worker: Worker,
+        wake: Callable[[], Awaitable[None]],
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._default = default
+        self._worker = worker
         self._wake = wake
         self._groups: Groups[Request, Accepted] = Groups(self._commit, MOST_TOGETHER)
 
     async def accept(self, request: Request) -> Accepted:
         """Take a request in; it is committed when this returns."""
-        accepted = await self._groups.do(request.tenant_id, request)
-        await self._wake()
-        return accepted
+        return await self._groups.do(request.tenant_id, request)
 
     async def _commit(
         self, tenant_id: UUID, group: Sequence[Request]
@@ -77,13 +82,19 @@ class Intake:
         """Commit requests together; where one is at fault, one by one."""
         try:
             async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
-                return [*await self.accept_in(connection, group)]
+                accepted = await self._accept_in(connection, group)
+                made = [each.run_id for each in accepted if not each.joined]
+                begun = await self._worker.begin(connection, tenant_id, made) if made else []
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
             return await self._commit(tenant_id, group)
         except asyncpg.DataError:
             if len(group) == 1:
                 raise
             return [(await self._commit(tenant_id, [each]))[0] for each in group]
+        self._worker.drive(begun)
+        if len(begun) < len(made):
+            await self._wake()
+        return [*accepted]
 
     async def accept_batch(
         self, batch_id: UUID, requests: Mapping[int, Request]
@@ -108,7 +119,7 @@ class Intake:
             accepted = {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
             new = {place: each for place, each in requests.items() if place not in accepted}
             if new:
-                taken = await self.accept_in(connection, list(new.values()), batch_id)
+                taken = await self._accept_in(connection, list(new.values()), batch_id)
                 accepted |= dict(zip(new, taken, strict=True))
                 run_ids = [accepted[place].run_id for place in new]
                 await connection.execute(SQL.join_batch, *key, list(new), run_ids)
@@ -116,10 +127,9 @@ class Intake:
                     await store.end_batches(connection, tenant_id, run_ids, now)
         return accepted
 
-    async def accept_in(
+    async def _accept_in(
         self, connection: Connection, requests: Sequence[Request], batch_id: UUID | None = None
     ) -> list[Accepted]:
-        """Take in requests in the caller's transaction."""
         now = self._clock()
         keys = [request.request_id or new_id(now) for request in requests]
         # The same id again in this call is a repeat as well: the first counts.

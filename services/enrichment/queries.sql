@@ -194,6 +194,27 @@ passed as (
 )
 select tenant_id, run_id, lease_epoch from claimed order by start
 
+-- name: try_lock_claims
+-- The same, unless somebody is claiming.
+select pg_try_advisory_xact_lock(hashtext('enrichment.claims'))
+
+-- name: claim_new
+-- Take the leases of runs ($2) that this transaction has made and that are due by now ($6), where the
+-- tenant's cap ($5 by default) leaves room for them and none of its runs waits. $3 the worker's token, $4
+-- the lease.
+update enrichment.runs r set
+  lease_token = $3, lease_expires_at = now() + $4::interval, lease_epoch = r.lease_epoch + 1
+where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.wake_at <= $6
+  and cardinality($2) <= coalesce((
+      select most_runs_at_once from enrichment.policies where tenant_id = $1), $5::int) - (
+    select count(*) from enrichment.runs l
+    where l.tenant_id = $1 and l.lease_token is not null and l.lease_expires_at > now())
+  and not exists (
+    select from enrichment.runs w
+    where w.tenant_id = $1 and w.open and w.wake_at <= now() and w.run_id <> all($2)
+      and (w.lease_expires_at is null or w.lease_expires_at <= now()))
+returning r.run_id, r.lease_epoch
+
 -- name: renew
 -- Renew a worker's leases, and return the runs that are still its own (as enrichment_claimer). A row that
 -- is locked is being written by the worker itself, which renews it as well.

@@ -124,6 +124,22 @@ async def claim(
     return [Lease(row["tenant_id"], row["run_id"], token, row["lease_epoch"]) for row in rows]
 
 
+async def claim_new(
+    connection: Connection,
+    tenant_id: UUID,
+    run_ids: Sequence[UUID],
+    token: UUID,
+    times: Times,
+    cap: int,
+    now: datetime,
+) -> list[Lease]:
+    """Take the leases of runs that the transaction has made, where that takes no other's turn."""
+    if not await connection.fetchval(SQL.try_lock_claims):
+        return []
+    rows = await connection.fetch(SQL.claim_new, tenant_id, run_ids, token, times.lease, cap, now)
+    return [Lease(tenant_id, row["run_id"], token, row["lease_epoch"]) for row in rows]
+
+
 async def renew(
     connection: Connection, token: UUID, times: Times, leases: Sequence[Lease]
 ) -> dict[UUID, bool]:

@@ -1,8 +1,9 @@
 """The worker: claims runs that are due, by fair turn, and drives as many at once as it may.
 
 It looks once a second, and at once when told that there is something (a hint on NATS, or this
-process itself). A run whose worker died is claimed again when its lease has run out; nobody has to
-notice the death.
+process itself). Where it has room and nothing waits, a run begins in the transaction that takes it
+in. A run whose worker died is claimed again when its lease has run out; nobody has to notice the
+death.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from uuid import UUID
 import structlog
 
 from chassis.clock import new_id
-from chassis.database import role_transaction, tenant_transaction
+from chassis.database import Connection, role_transaction, tenant_transaction
 from chassis.errors import AWAY
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
 from services.enrichment.findings import SourceName
 from services.enrichment.gauges import RUNS_IN_HAND
+from services.enrichment.run import Turn
 from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
+MOST_BEGUN_AT_ONCE = 8
+"""More that come together are claimed: by then there is a line, which is the claim's to keep."""
 CLAIMER = "enrichment_claimer"
 _log = structlog.get_logger()
 
@@ -44,6 +48,8 @@ class Worker:
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._executions: dict[UUID, Execution] = {}
         self._leases: dict[UUID, Lease] = {}
+        self._stopping: asyncio.Event | None = None
+        self._nobody_waits = False
 
     def wake(self) -> None:
         """Look soon: a run was accepted, or has ended."""
@@ -68,12 +74,13 @@ class Worker:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Claim and drive until told to stop; then let the calls that are out come back."""
+        self._stopping = stopping
         renewing = asyncio.create_task(self._renew_forever())
         stop = asyncio.create_task(stopping.wait())
         try:
             while not stopping.is_set():
                 self._wake.clear()
-                more = await self._try_claim(stopping)
+                more = await self._try_claim()
                 if more:
                     await asyncio.sleep(0)
                     continue
@@ -85,6 +92,39 @@ class Worker:
             stop.cancel()
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
+
+    async def begin(
+        self, connection: Connection, tenant_id: UUID, run_ids: Sequence[UUID]
+    ) -> list[tuple[ClaimedRun, Turn]]:
+        """Begin runs that the transaction has made, where this worker is free and nobody waits.
+
+        Those that are returned are to be driven once the transaction is committed.
+        """
+        if not self._is_free_for(len(run_ids)):
+            return []
+        tools, now = self._tools, self._tools.clock()
+        await tools.desk.breakers.renew(connection)
+        leases = await store.claim_new(
+            connection, tenant_id, run_ids, self._token, self._times, self._cap, now
+        )
+        if not leases:
+            return []
+        runs = await store.load_runs(connection, tenant_id, leases, self._times, now)
+        turns = await tools.writer.take_first_turns(connection, tenant_id, runs)
+        return [
+            (run, turn) for run, turn in zip(runs, turns, strict=True) if isinstance(turn, Turn)
+        ]
+
+    def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
+        """Drive runs that have begun and are committed."""
+        for run, turn in begun:
+            if turn.open:
+                self._start(run, turn)
+
+    def _is_free_for(self, runs: int) -> bool:
+        working = self._stopping is not None and not self._stopping.is_set()
+        room = self._most_runs - len(self._running)
+        return working and self._nobody_waits and runs <= min(room, MOST_BEGUN_AT_ONCE)
 
     async def _sleep(self, stop: asyncio.Task[bool]) -> None:
         wake = asyncio.create_task(self._wake.wait())
@@ -100,16 +140,17 @@ class Worker:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _try_claim(self, stopping: asyncio.Event) -> bool:
+    async def _try_claim(self) -> bool:
         """Claim what is due; return whether there may be more."""
         try:
-            return await self._claim(stopping)
+            return await self._claim()
         except AWAY as error:
             _log.warning("worker waits", error=repr(error))
             return False
 
-    async def _claim(self, stopping: asyncio.Event) -> bool:
+    async def _claim(self) -> bool:
         room = self._most_runs - len(self._running)
+        self._nobody_waits = False
         if room <= 0:
             return False
         # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
@@ -120,13 +161,12 @@ class Worker:
         for lease in leases:
             by_tenant[lease.tenant_id].append(lease)
         await asyncio.gather(
-            *(self._take_up(tenant_id, mine, stopping) for tenant_id, mine in by_tenant.items())
+            *(self._take_up(tenant_id, mine) for tenant_id, mine in by_tenant.items())
         )
-        return bool(leases) and len(leases) == room
+        self._nobody_waits = len(leases) < room
+        return not self._nobody_waits
 
-    async def _take_up(
-        self, tenant_id: UUID, leases: Sequence[Lease], stopping: asyncio.Event
-    ) -> None:
+    async def _take_up(self, tenant_id: UUID, leases: Sequence[Lease]) -> None:
         now = self._tools.clock()
         async with tenant_transaction(
             self._tools.pool, tenant_id, plans=store.GENERIC
@@ -138,16 +178,21 @@ class Worker:
             if before:  # our own lease ran out while this process could not renew it
                 before.cancel()
                 await asyncio.gather(before, return_exceptions=True)
-            self._leases[run_id] = run.lease
-            RUNS_IN_HAND.set(len(self._leases))
-            self._executions[run_id] = execution = Execution(run, self._tools, stopping)
-            self._running[run_id] = asyncio.create_task(self._drive(run, execution))
+            self._start(run)
 
-    async def _drive(self, run: ClaimedRun, execution: Execution) -> None:
+    def _start(self, run: ClaimedRun, first: Turn | None = None) -> None:
+        assert self._stopping is not None  # noqa: S101 -- only a worker that runs has leases
+        run_id = run.lease.run_id
+        self._leases[run_id] = run.lease
+        RUNS_IN_HAND.set(len(self._leases))
+        self._executions[run_id] = execution = Execution(run, self._tools, self._stopping)
+        self._running[run_id] = asyncio.create_task(self._drive(run, execution, first))
+
+    async def _drive(self, run: ClaimedRun, execution: Execution, first: Turn | None) -> None:
         """Drive one run; whatever goes wrong, its lease runs out and it is taken up again."""
         run_id = run.lease.run_id
         try:
-            await execution.drive()
+            await execution.drive(first)
         except LeaseLost:
             _log.info("lease lost", run=str(run_id))
         except AWAY as error:

@@ -74,12 +74,24 @@ class Writer:
     async def _commit_together(
         self, tenant_id: UUID, group: Sequence[Move]
     ) -> list[Turn | Exception]:
-        now = self._clock()
         async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
-            gate = await self._open_gate(connection, tenant_id, group, now)
-            turns = [(move, self._take(move, gate, now)) for move in group]
-            held = await self._write(connection, tenant_id, turns, now)
+            results = await self._take_turns(connection, tenant_id, group)
         self._relay.wake()
+        return results
+
+    async def take_first_turns(
+        self, connection: Connection, tenant_id: UUID, runs: Sequence[ClaimedRun]
+    ) -> list[Turn | Exception]:
+        """Take turns in the caller's transaction, which has made the runs; wake the relay after."""
+        return await self._take_turns(connection, tenant_id, [Move(run, (), {}) for run in runs])
+
+    async def _take_turns(
+        self, connection: Connection, tenant_id: UUID, group: Sequence[Move]
+    ) -> list[Turn | Exception]:
+        now = self._clock()
+        gate = await self._open_gate(connection, tenant_id, group, now)
+        turns = [(move, self._take(move, gate, now)) for move in group]
+        held = await self._write(connection, tenant_id, turns, now)
         results: list[Turn | Exception] = []
         for move, turn in turns:
             if turn.is_empty or move.run.lease.run_id in held:

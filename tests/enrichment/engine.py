@@ -193,7 +193,7 @@ async def engine(
     async def wake() -> None:
         worker.wake()
 
-    intake = Intake(pool, clock, default, wake)
+    intake = Intake(pool, clock, default, worker, wake)
     stopping, drained = asyncio.Event(), asyncio.Event()
     loops = [asyncio.create_task(relay.run(drained))]
     if working:
