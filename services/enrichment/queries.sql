@@ -194,6 +194,12 @@ passed as (
 )
 select tenant_id, run_id, lease_epoch from claimed order by start
 
+-- name: does_anyone_wait
+-- Whether a run is due that no worker has, be it that its tenant's cap holds it (as enrichment_claimer).
+select exists (
+  select from enrichment.runs
+  where open and wake_at <= now() and (lease_expires_at is null or lease_expires_at <= now()))
+
 -- name: try_lock_claims
 -- The same, unless somebody is claiming.
 select pg_try_advisory_xact_lock(hashtext('enrichment.claims'))

@@ -117,11 +117,16 @@ class ClaimedRun:
 
 async def claim(
     connection: Connection, limit: int, token: UUID, times: Times, cap: int
-) -> list[Lease]:
-    """Take the leases of up to `limit` runs that are due; needs the claimer's role."""
+) -> tuple[list[Lease], bool]:
+    """Take the leases of up to `limit` runs that are due, and say whether others still wait.
+
+    Needs the claimer's role.
+    """
     await connection.execute(SQL.lock_claims)
     rows = await connection.fetch(SQL.claim, limit, token, times.lease, cap)
-    return [Lease(row["tenant_id"], row["run_id"], token, row["lease_epoch"]) for row in rows]
+    leases = [Lease(row["tenant_id"], row["run_id"], token, row["lease_epoch"]) for row in rows]
+    full = len(leases) == limit
+    return leases, full or bool(await connection.fetchval(SQL.does_anyone_wait))
 
 
 async def claim_new(

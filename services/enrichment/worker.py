@@ -150,21 +150,23 @@ class Worker:
 
     async def _claim(self) -> bool:
         room = self._most_runs - len(self._running)
-        self._nobody_waits = False
+        self._nobody_waits = False  # until this look says so again
         if room <= 0:
             return False
         # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
         async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
             await self._tools.desk.breakers.renew(connection)
-            leases = await store.claim(connection, room, self._token, self._times, self._cap)
+            leases, others = await store.claim(
+                connection, room, self._token, self._times, self._cap
+            )
         by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
         for lease in leases:
             by_tenant[lease.tenant_id].append(lease)
         await asyncio.gather(
             *(self._take_up(tenant_id, mine) for tenant_id, mine in by_tenant.items())
         )
-        self._nobody_waits = len(leases) < room
-        return not self._nobody_waits
+        self._nobody_waits = not others
+        return len(leases) == room
 
     async def _take_up(self, tenant_id: UUID, leases: Sequence[Lease]) -> None:
         now = self._tools.clock()
@@ -203,7 +205,8 @@ class Worker:
             if self._leases.get(run_id) is run.lease:
                 del self._running[run_id], self._leases[run_id], self._executions[run_id]
                 RUNS_IN_HAND.set(len(self._leases))
-            self.wake()
+            if not self._nobody_waits:  # its room, or its tenant's, is for the next
+                self.wake()
 
     async def _renew_forever(self) -> None:
         """Renew every lease well before it runs out; let go of those that are lost."""
