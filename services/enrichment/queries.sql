@@ -206,20 +206,31 @@ select pg_try_advisory_xact_lock(hashtext('enrichment.claims'))
 
 -- name: claim_new
 -- Take the leases of runs ($2) that this transaction has made and that are due by now ($6), where the
--- tenant's cap ($5 by default) leaves room for them and none of its runs waits. $3 the worker's token, $4
--- the lease.
-update enrichment.runs r set
-  lease_token = $3, lease_expires_at = now() + $4::interval, lease_epoch = r.lease_epoch + 1
-where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.wake_at <= $6
-  and cardinality($2) <= coalesce((
-      select most_runs_at_once from enrichment.policies where tenant_id = $1), $5::int) - (
-    select count(*) from enrichment.runs l
-    where l.tenant_id = $1 and l.lease_token is not null and l.lease_expires_at > now())
-  and not exists (
-    select from enrichment.runs w
-    where w.tenant_id = $1 and w.open and w.wake_at <= now() and w.run_id <> all($2)
-      and (w.lease_expires_at is null or w.lease_expires_at <= now()))
-returning r.run_id, r.lease_epoch
+-- tenant's cap ($5 by default) leaves room for them and none of its runs waits; return them as load_runs
+-- does. $3 the worker's token, $4 the lease.
+with claimed as (
+  update enrichment.runs r set
+    lease_token = $3, lease_expires_at = now() + $4::interval, lease_epoch = r.lease_epoch + 1
+  where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.wake_at <= $6
+    and cardinality($2) <= coalesce((
+        select most_runs_at_once from enrichment.policies where tenant_id = $1), $5::int) - (
+      select count(*) from enrichment.runs l
+      where l.tenant_id = $1 and l.lease_token is not null and l.lease_expires_at > now())
+    and not exists (
+      select from enrichment.runs w
+      where w.tenant_id = $1 and w.open and w.wake_at <= now() and w.run_id <> all($2)
+        and (w.lease_expires_at is null or w.lease_expires_at <= now()))
+  returning r.*
+)
+select r.run_id, r.lease_epoch, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
+  r.deadline_at, r.budget_micros, r.sources as asked, r.cancel_requested_at is not null as cancel_requested,
+  p.name, p.company, p.title, p.email, p.linkedin_url, p.is_public_company, p.company_cik,
+  p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo,
+  (select coalesce(policy.contact_lookups, '{}') from enrichment.policies policy
+   where policy.tenant_id = $1) as contact_lookups,
+  array(select s from enrichment.steps s where s.tenant_id = $1 and s.run_id = r.run_id) as steps
+from claimed r
+join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = r.prospect_id
 
 -- name: renew
 -- Renew a worker's leases, and return the runs that are still its own (as enrichment_claimer). A row that

@@ -137,12 +137,15 @@ async def claim_new(
     times: Times,
     cap: int,
     now: datetime,
-) -> list[Lease]:
-    """Take the leases of runs that the transaction has made, where that takes no other's turn."""
+) -> list[ClaimedRun]:
+    """Claim and load runs that the transaction has made, where that takes no other's turn."""
     if not await connection.fetchval(SQL.try_lock_claims):
         return []
     rows = await connection.fetch(SQL.claim_new, tenant_id, run_ids, token, times.lease, cap, now)
-    return [Lease(tenant_id, row["run_id"], token, row["lease_epoch"]) for row in rows]
+    return [
+        _claimed(row, Lease(tenant_id, row["run_id"], token, row["lease_epoch"]), times, now)
+        for row in rows
+    ]
 
 
 async def renew(

@@ -104,12 +104,11 @@ class Worker:
             return []
         tools, now = self._tools, self._tools.clock()
         await tools.desk.breakers.renew(connection)
-        leases = await store.claim_new(
+        runs = await store.claim_new(
             connection, tenant_id, run_ids, self._token, self._times, self._cap, now
         )
-        if not leases:
+        if not runs:
             return []
-        runs = await store.load_runs(connection, tenant_id, leases, self._times, now)
         turns = await tools.writer.take_first_turns(connection, tenant_id, runs)
         return [
             (run, turn) for run, turn in zip(runs, turns, strict=True) if isinstance(turn, Turn)
@@ -117,6 +116,8 @@ class Worker:
 
     def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
         """Drive runs that have begun and are committed."""
+        if begun:
+            self._tools.writer.tell()
         for run, turn in begun:
             if turn.open:
                 self._start(run, turn)

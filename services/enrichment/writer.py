@@ -76,13 +76,17 @@ class Writer:
     ) -> list[Turn | Exception]:
         async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
             results = await self._take_turns(connection, tenant_id, group)
-        self._relay.wake()
+        self.tell()
         return results
+
+    def tell(self) -> None:
+        """Have the news of what is committed published."""
+        self._relay.wake()
 
     async def take_first_turns(
         self, connection: Connection, tenant_id: UUID, runs: Sequence[ClaimedRun]
     ) -> list[Turn | Exception]:
-        """Take turns in the caller's transaction, which has made the runs; wake the relay after."""
+        """Take turns in the caller's transaction, which has made the runs; `tell` when it ends."""
         return await self._take_turns(connection, tenant_id, [Move(run, (), {}) for run in runs])
 
     async def _take_turns(
