@@ -24,7 +24,7 @@ from services.enrichment.findings import SourceName, Subject
 from services.enrichment.policy import Policy
 from services.enrichment.request import HEAD_START, Known, KnownAnswer, Request, first_steps
 from services.enrichment.run import Step, StepStatus
-from services.enrichment.store import SQL
+from services.enrichment.store import SQL, Seen
 from services.enrichment.worker import Worker
 
 QUEUE_PATIENCE = timedelta(hours=24)
@@ -82,9 +82,11 @@ class Intake:
         """Commit requests together; where one is at fault, one by one."""
         try:
             async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
-                accepted = await self._accept_in(connection, group)
+                accepted, seen = await self._accept_in(connection, group)
                 made = [each.run_id for each in accepted if not each.joined]
-                begun = await self._worker.begin(connection, tenant_id, made) if made else []
+                begun = []
+                if made and seen:
+                    begun = await self._worker.begin(connection, tenant_id, made, seen)
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
             return await self._commit(tenant_id, group)
         except asyncpg.DataError:
@@ -119,7 +121,7 @@ class Intake:
             accepted = {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
             new = {place: each for place, each in requests.items() if place not in accepted}
             if new:
-                taken = await self._accept_in(connection, list(new.values()), batch_id)
+                taken, _ = await self._accept_in(connection, list(new.values()), batch_id)
                 accepted |= dict(zip(new, taken, strict=True))
                 run_ids = [accepted[place].run_id for place in new]
                 await connection.execute(SQL.join_batch, *key, list(new), run_ids)
@@ -129,21 +131,23 @@ class Intake:
 
     async def _accept_in(
         self, connection: Connection, requests: Sequence[Request], batch_id: UUID | None = None
-    ) -> list[Accepted]:
+    ) -> tuple[list[Accepted], Seen | None]:
         now = self._clock()
         keys = [request.request_id or new_id(now) for request in requests]
         # The same id again in this call is a repeat as well: the first counts.
         firsts = dict(zip(reversed(keys), reversed(requests), strict=True))
         answers = await _find_repeats(connection, firsts, now)
         new = {key: request for key, request in firsts.items() if key not in answers}
+        seen = None
         if new:
-            answers |= await self._decide(connection, new, batch_id, now)
+            decided, seen = await self._decide(connection, new, batch_id, now)
+            answers |= decided
         told: set[UUID] = set()
         accepted = []
         for key in keys:
             accepted.append(replace(answers[key], joined=answers[key].joined or key in told))
             told.add(key)
-        return accepted
+        return accepted, seen
 
     async def _decide(
         self,
@@ -151,11 +155,12 @@ class Intake:
         new: Mapping[UUID, Request],
         batch_id: UUID | None,
         now: datetime,
-    ) -> dict[UUID, Accepted]:
+    ) -> tuple[dict[UUID, Accepted], Seen]:
         """Begin a run for each request whose prospect has none under way; let the others join."""
         tenant_id = next(iter(new.values())).tenant_id
         known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
-        policy = await store.read_policy(connection, tenant_id, self._default)
+        seen = await store.look_at_gate(connection, tenant_id, now.date(), self._default)
+        policy = seen.policy
         begun: list[tuple[Request, UUID]] = []
         answers: dict[UUID, Accepted] = {}
         for key, request in new.items():
@@ -173,7 +178,7 @@ class Intake:
         joined_requests = [request for key, request in new.items() if answers[key].joined]
         if policy.debounce_seconds and joined_requests:
             await _hold_back(connection, joined_requests, in_flight, policy, now)
-        return answers
+        return answers, seen
 
     async def _begin(
         self,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -242,30 +242,37 @@ def step_of(row: asyncpg.Record) -> Step:
 # -- taking turns ----------------------------------------------------------------------------------
 
 
+class Seen(NamedTuple):
+    """What a look at a tenant's gate shows: its policy, what it has committed of the day's budgets
+    by source, and whether it suppresses anybody.
+    """
+
+    policy: Policy
+    committed: Mapping[str, int]
+    suppresses: bool
+
+
 async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) -> Policy:
     """Return a tenant's policy."""
     row = await connection.fetchrow(SQL.open_gate, tenant_id, date.min)
     return policy_of(row, default)
 
 
-async def open_gate(
-    connection: Connection, tenant_id: UUID, day: date, default: Policy
-) -> tuple[Policy, Mapping[str, int], bool]:
+async def open_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
     """Look at the gate; where a budget of the day limits, hold the day's spending still."""
     found = await look_at_gate(connection, tenant_id, day, default)
-    if found[0].has_day_budget:
+    if found.policy.has_day_budget:
         await connection.fetchval(SQL.lock_day, tenant_id, day)
         found = await look_at_gate(connection, tenant_id, day, default)
     return found
 
 
-async def look_at_gate(
-    connection: Connection, tenant_id: UUID, day: date, default: Policy
-) -> tuple[Policy, Mapping[str, int], bool]:
+async def look_at_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
     """Return a tenant's policy, what it has committed today, and whether it suppresses anybody."""
     row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
     assert row is not None  # noqa: S101 -- the statement always gives a row
-    return policy_of(row, default), json.loads(row["committed"] or "{}"), row["suppresses"]
+    committed = json.loads(row["committed"] or "{}")
+    return Seen(policy_of(row, default), committed, row["suppresses"])
 
 
 async def find_suppressed(

@@ -23,7 +23,7 @@ from services.enrichment.execution import Execution, Tools
 from services.enrichment.findings import SourceName
 from services.enrichment.gauges import RUNS_IN_HAND
 from services.enrichment.run import Turn
-from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times
+from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Seen, Times
 
 LOOK_SECONDS = 1.0
 MOST_BEGUN_AT_ONCE = 8
@@ -94,11 +94,12 @@ class Worker:
             await asyncio.gather(renewing, return_exceptions=True)
 
     async def begin(
-        self, connection: Connection, tenant_id: UUID, run_ids: Sequence[UUID]
+        self, connection: Connection, tenant_id: UUID, run_ids: Sequence[UUID], seen: Seen
     ) -> list[tuple[ClaimedRun, Turn]]:
         """Begin runs that the transaction has made, where this worker is free and nobody waits.
 
-        Those that are returned are to be driven once the transaction is committed.
+        `seen` is the tenant's gate as the transaction has seen it. What is returned is to be driven
+        once the transaction is committed.
         """
         if not self._is_free_for(len(run_ids)):
             return []
@@ -109,7 +110,7 @@ class Worker:
         )
         if not runs:
             return []
-        turns = await tools.writer.take_first_turns(connection, tenant_id, runs)
+        turns = await tools.writer.take_first_turns(connection, tenant_id, runs, seen)
         return [
             (run, turn) for run, turn in zip(runs, turns, strict=True) if isinstance(turn, Turn)
         ]

@@ -23,7 +23,7 @@ from services.enrichment.money import Purse
 from services.enrichment.policy import Policy
 from services.enrichment.rows import Rows
 from services.enrichment.run import Happening, Returned, RunStatus, Turn
-from services.enrichment.store import ClaimedRun, LeaseLost, Times
+from services.enrichment.store import ClaimedRun, LeaseLost, Seen, Times
 from services.enrichment.suppression import Key
 from services.enrichment.turn import take_turn
 
@@ -84,16 +84,27 @@ class Writer:
         self._relay.wake()
 
     async def take_first_turns(
-        self, connection: Connection, tenant_id: UUID, runs: Sequence[ClaimedRun]
+        self, connection: Connection, tenant_id: UUID, runs: Sequence[ClaimedRun], seen: Seen
     ) -> list[Turn | Exception]:
-        """Take turns in the caller's transaction, which has made the runs; `tell` when it ends."""
-        return await self._take_turns(connection, tenant_id, [Move(run, (), {}) for run in runs])
+        """Take turns in the caller's transaction, which has made the runs; `tell` when it ends.
+
+        What was seen there of the gate is enough, where nothing has to be held still or looked up.
+        """
+        group = [Move(run, (), {}) for run in runs]
+        return await self._take_turns(connection, tenant_id, group, seen)
 
     async def _take_turns(
-        self, connection: Connection, tenant_id: UUID, group: Sequence[Move]
+        self,
+        connection: Connection,
+        tenant_id: UUID,
+        group: Sequence[Move],
+        seen: Seen | None = None,
     ) -> list[Turn | Exception]:
         now = self._clock()
-        gate = await self._open_gate(connection, tenant_id, group, now)
+        if seen and not (seen.policy.has_day_budget or seen.suppresses):
+            gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
+        else:
+            gate = await self._open_gate(connection, tenant_id, group, now)
         turns = [(move, self._take(move, gate, now)) for move in group]
         held = await self._write(connection, tenant_id, turns, now)
         results: list[Turn | Exception] = []
