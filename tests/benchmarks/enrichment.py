@@ -29,7 +29,7 @@ from tests.benchmarks.plain_runs import plain_runs_per_second
 from tests.benchmarks.report import Benchmark, Result, ratio_of
 from tests.enrichment.engine import COST, Engine, Sources, engine, finding
 
-ROUNDS = 3
+ROUNDS = 5
 RUNS = 2_000
 DBOS_RUNS = 300
 IN_FLIGHT = 128
@@ -115,8 +115,11 @@ async def against_dbos() -> AsyncIterator[Result]:
     async with bench() as ours:
         for _ in range(ROUNDS):
             theirs = await _dbos(ours.dsn)
-            mine = await ours.runs(RUNS, IN_FLIGHT)
+            # At rest first, as there: after many the relay still has their news to publish.
+            for _ in range(10):
+                await ours.run()
             alone = median([await ours.run() for _ in range(50)]) * 1000
+            mine = await ours.runs(RUNS, IN_FLIGHT)
             runs.append((mine, theirs["runs_per_second"]))
             latencies.append((alone, theirs["latency_ms"]))
     yield ratio_of("enrichment.runs_vs_dbos", "runs/s", "7 or more, aim 10", runs)
