@@ -211,12 +211,67 @@ async def test_an_idle_worker_looks_once_a_second(
 ) -> None:
     looked = 0
 
-    async def count(*_: object) -> list[store.Lease]:
+    async def count(*_: object) -> tuple[list[store.Lease], bool]:
         nonlocal looked
         looked += 1
-        return []
+        return [], False
 
     monkeypatch.setattr(store, "claim", count)
     async with engine(dsn, nats_server.url, Sources()):
         await asyncio.sleep(2.5)
     assert 2 <= looked <= 3
+
+
+def claim_nothing(monkeypatch: pytest.MonkeyPatch, *, others_wait: bool) -> asyncio.Event:
+    """Let workers find nothing; return what is set when one has looked."""
+    looked = asyncio.Event()
+
+    async def claim(*_: object) -> tuple[list[store.Lease], bool]:
+        looked.set()
+        return [], others_wait
+
+    monkeypatch.setattr(store, "claim", claim)
+    return looked
+
+
+async def test_a_run_begins_as_it_is_taken_in_where_a_worker_is_free_and_nobody_waits(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = claim_nothing(monkeypatch, others_wait=False)
+    async with engine(dsn, nats_server.url, Sources()) as running:
+        await looked.wait()
+        row, _ = await running.enriched()
+    assert row["status"] == "complete"
+
+
+async def test_a_run_waits_for_its_turn_where_others_wait(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = claim_nothing(monkeypatch, others_wait=True)
+    async with engine(dsn, nats_server.url, Sources()) as running:
+        await looked.wait()
+        accepted = await running.accept()
+        await asyncio.sleep(0.3)
+        row, _ = await running.run(accepted.run_id)
+    assert row["status"] == "pending"
+
+
+async def test_a_run_that_begins_at_once_stays_within_its_tenants_cap(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    held, sources = asyncio.Event(), Sources()
+
+    async def hold(call: SourceCall) -> Answer:
+        await held.wait()
+        return Answer(finding(SourceName.EXA), 0)
+
+    sources.answers[SourceName.EXA] = hold
+    policy = Policy(most_runs_at_once=2)
+    async with engine(dsn, nats_server.url, sources, policy=policy) as running:
+        run_ids = [(await running.accept()).run_id for _ in range(4)]
+        await asyncio.sleep(0.3)
+        statuses = [(await running.run(run_id))[0]["status"] for run_id in run_ids]
+        assert sorted(statuses) == ["in_progress"] * 2 + ["pending"] * 2
+        held.set()
+        for run_id in run_ids:
+            await running.ended(run_id)
