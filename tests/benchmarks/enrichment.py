@@ -16,18 +16,17 @@ from statistics import median
 from typing import Any
 
 import asyncpg
-import psutil
 
 from chassis import embedded
 from chassis.migrate import migrate
 from services.dev import ROOT
-from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.policy import Policy
 from services.enrichment.run import Turn
 from services.enrichment.store import ClaimedRun
+from tests.benchmarks import enrichment_http
 from tests.benchmarks.plain_runs import plain_runs_per_second
 from tests.benchmarks.report import Benchmark, Result, ratio_of
-from tests.enrichment.engine import COST, Engine, Sources, engine, finding
+from tests.enrichment.engine import Engine, Sources, engine
 
 ROUNDS = 3
 LATENCY_ROUNDS = 7
@@ -153,59 +152,10 @@ async def against_plain_sql() -> AsyncIterator[Result]:
     yield ratio_of("enrichment.runs_vs_plain_sql", "runs/s", "0.4 or more", rounds)
 
 
-async def against_slowest_source() -> AsyncIterator[Result]:
-    """Wall time of a run, against the slowest source plus the summary (200 ms each)."""
-    rounds = []
-    async with bench() as ours:
-        _slow_down(ours.sources)
-        for _ in range(ROUNDS):
-            times = [await ours.run() for _ in range(10)]
-            rounds.append((median(times) * 1000, 2 * SLOW_SECONDS * 1000))
-    yield ratio_of("enrichment.wall_vs_slowest", "ms", "1.15 or less", rounds)
-
-
-async def memory_of_many() -> AsyncIterator[Result]:
-    """What 1,000 runs in flight in one process take."""
-    process, held = psutil.Process(), asyncio.Event()
-
-    async def hold(call: SourceCall) -> Answer:
-        await held.wait()
-        return Answer(finding(SourceName.EXA), COST)
-
-    async with bench() as ours:
-        before = process.memory_info().rss
-        ours.sources.answers[SourceName.EXA] = hold
-        waiting = asyncio.gather(*(ours.run() for _ in range(1_000)))
-        while ours.sources.calls[SourceName.EXA] < 1_300:
-            await asyncio.sleep(0.1)
-        megabytes = process.memory_info().rss / 1e6
-        held.set()
-        await waiting
-    yield Result(
-        "enrichment.memory_1000_runs_mb",
-        round(megabytes, 1),
-        "MB",
-        round(before / 1e6, 1),
-        round(megabytes / (before / 1e6), 3),
-        "value below 400 MB",
-    )
-
-
-def _slow_down(sources: Sources) -> None:
-    def slow(source: SourceName) -> Any:
-        async def answer(call: SourceCall) -> Answer:
-            await asyncio.sleep(SLOW_SECONDS)
-            return Answer(finding(source), COST)
-
-        return answer
-
-    sources.answers.update({source: slow(source) for source in SourceName})
-
-
 BENCHMARKS: tuple[Benchmark, ...] = (
     one_at_a_time,
     against_dbos,
     against_plain_sql,
-    against_slowest_source,
-    memory_of_many,
+    enrichment_http.against_slowest_source,
+    enrichment_http.memory_of_many,
 )
