@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import httpx
@@ -42,7 +43,7 @@ TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED, topology.ENRIC
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
-    http = httpx.AsyncClient(timeout=settings.call_timeout_seconds)
+    clients = [_client(settings) for _ in range(3)]
     claude = Claude(
         settings.anthropic_url,
         settings.anthropic_api_key.get_secret_value(),
@@ -54,7 +55,9 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     )
     desk = _desk(foundation, settings)
     limits = desk.limits
-    worker = _worker(foundation, settings, desk, default, _sources(settings, http, claude, limits))
+    worker = _worker(
+        foundation, settings, desk, default, _sources(settings, clients, claude, limits)
+    )
     hints = Hints(foundation.nats)
 
     async def wake() -> None:
@@ -96,7 +99,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
             worker.run,
             Keeper(foundation.pool, timedelta(days=settings.history_days), utc_now).run,
         ),
-        close=(http.aclose, claude.close),
+        close=(*(client.aclose for client in clients), claude.close),
     )
 
 
@@ -145,22 +148,33 @@ def _worker(
     )
 
 
+def _client(settings: Settings) -> httpx.AsyncClient:
+    """Return a source's own client: one that hangs must not take the others' connections.
+
+    How many calls are out is bounded by the source's rate and their timeout. A pool that makes them
+    wait searches all that wait at every change: 2,000 stopped the process for seconds.
+    """
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    return httpx.AsyncClient(timeout=settings.call_timeout_seconds, limits=limits)
+
+
 def _sources(
-    settings: Settings, http: httpx.AsyncClient, claude: Claude, limits: Limits
+    settings: Settings, clients: Sequence[httpx.AsyncClient], claude: Claude, limits: Limits
 ) -> dict[SourceName, Ask]:
+    for_contactout, for_exa, for_sec = clients
     contactout = ContactOut(
-        http,
+        for_contactout,
         settings.contactout_url,
         settings.contactout_api_key.get_secret_value(),
         clock=utc_now,
     )
-    exa = Exa(http, settings.exa_url, settings.exa_api_key.get_secret_value(), clock=utc_now)
+    exa = Exa(for_exa, settings.exa_url, settings.exa_api_key.get_secret_value(), clock=utc_now)
 
     async def pace() -> None:
         await limits.wait(SourceName.SEC)
 
     sec = SecEdgar(
-        http,
+        for_sec,
         settings.sec_data_url,
         settings.sec_archives_url,
         user_agent=settings.sec_user_agent,
