@@ -54,6 +54,12 @@ class Settings(ServiceSettings):
     sec_calls_per_second: float = Field(
         10, ge=0, le=10, description="for the whole deployment; the SEC allows 10 (enrichment)"
     )
+    sec_filings: int = Field(
+        40,
+        ge=1,
+        le=1000,
+        description="how many of a company's newest ownership filings are read (enrichment)",
+    )
     claude_calls_per_second: float = Field(
         50, ge=0, description="for the whole deployment; 0 is no limit (enrichment)"
     )

@@ -178,6 +178,7 @@ def _sources(
         settings.sec_data_url,
         settings.sec_archives_url,
         user_agent=settings.sec_user_agent,
+        max_filings=settings.sec_filings,
         clock=utc_now,
         pace=pace,
     )
