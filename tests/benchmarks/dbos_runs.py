@@ -1,4 +1,4 @@
-"""The same run in DBOS, for comparison: sources that answer at once, and a summary, each durable.
+"""The same run in DBOS, for comparison: four calls answered at once, and a summary, each durable.
 
 A program of its own, in an environment of its own: `dbos_runs.py DSN RUNS IN_FLIGHT` prints JSON.
 """
@@ -17,7 +17,13 @@ ANSWER = {"name": "Ada Lovelace", "emails": ["ada@engines.example"], "cost_micro
 
 
 @DBOS.step()  # type: ignore[untyped-decorator]
-async def contactout(prospect: str) -> dict[str, object]:
+async def contactout_by_email(prospect: str) -> dict[str, object]:
+    """Find nobody, at once."""
+    return {}
+
+
+@DBOS.step()  # type: ignore[untyped-decorator]
+async def contactout_by_name(prospect: str) -> dict[str, object]:
     """Answer at once."""
     return ANSWER
 
@@ -40,7 +46,7 @@ async def claude(found: list[dict[str, object]]) -> dict[str, object]:
     return ANSWER
 
 
-RESEARCH = (contactout, exa, sec)
+RESEARCH = (contactout_by_email, contactout_by_name, exa, sec)
 
 
 @DBOS.workflow()  # type: ignore[untyped-decorator]

@@ -1,7 +1,8 @@
 """The limit of a run: its rows, written by a bare asyncpg loop as a superuser, past every rule.
 
-As many commits as a run takes (accept, begin, settle and begin, settle and end), one statement a
-table and commit, no fence, no policy, no budget, no row level security.
+As many commits as a run takes (accept, begin, settle and ask ContactOut otherwise, settle and
+begin the summary, settle and end), one statement a table and commit, no fence, no policy, no
+budget, no row level security.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from services.enrichment.findings import SourceName, to_json
 from services.enrichment.store import COLUMNS
 from tests.enrichment.engine import finding
 
-RESEARCH = ("contactout", "exa", "sec")
-ALL = (*RESEARCH, "claude")
+Calls = tuple[list[str], int]
+"""Sources, and which of their attempts it is."""
+FIRST: Calls = (["contactout", "exa", "sec"], 1)
+OTHERWISE: Calls = (["contactout"], 2)
+SUMMARY: Calls = (["claude"], 1)
+ALL = ["contactout", "exa", "sec", "claude"]
 TABLES = ("prospects", "runs", "steps", "attempts", "ledger", "outbox")
 BODY = b"x" * 200
 Key = tuple[uuid.UUID, uuid.UUID]
@@ -30,14 +35,14 @@ values ($1, $2, 'prospect.enrich.progressed', 'EnrichmentProgressed', 'plain', $
 """
 ADD_ATTEMPTS = """
 insert into plain.attempts (tenant_id, run_id, source, attempt, started_at, reserved_micros)
-select $1, $2, unnest($3::text[]), 1, now(), 1000
+select $1, $2, unnest($3::text[]), $4, now(), 1000
 """
 ADD_MONEY = """
 insert into plain.ledger (tenant_id, run_id, source, attempt, kind, amount_micros, created_at)
-select $1, $2, s, 1, k, 1000, now() from unnest($3::text[]) s, unnest($4::text[]) k
+select $1, $2, s, $4, k, 1000, now() from unnest($3::text[]) s, unnest($5::text[]) k
 """
 BEGIN_STEPS = """
-update plain.steps set status = 'in_progress', attempts = 1, started_at = now()
+update plain.steps set status = 'in_progress', attempts = $4, started_at = now()
 where tenant_id = $1 and run_id = $2 and source = any($3::text[])
 """
 END_STEPS = """
@@ -46,7 +51,7 @@ where tenant_id = $1 and run_id = $2 and source = any($3::text[])
 """
 END_ATTEMPTS = """
 update plain.attempts set status = 'complete', ended_at = now(), cost_micros = 1000
-where tenant_id = $1 and run_id = $2 and source = any($3::text[])
+where tenant_id = $1 and run_id = $2 and source = any($3::text[]) and attempt = $4
 """
 TOUCH = """
 update plain.runs set version = version + 1, lease_expires_at = now()
@@ -101,12 +106,13 @@ async def _run(
         await connection.execute(
             "insert into plain.steps (tenant_id, run_id, source)"
             " select $1, $2, unnest($3::text[])",
-            *key, list(ALL),
+            *key, ALL,
         )  # fmt: skip
-    await _begin(connection, key, RESEARCH)
-    await _settle(connection, key, prospect_id, RESEARCH)
+    await _begin(connection, key, FIRST)
+    await _settle(connection, key, prospect_id, FIRST, OTHERWISE)
+    await _settle(connection, key, prospect_id, OTHERWISE, SUMMARY)
     async with connection.transaction():
-        await _end(connection, key, prospect_id, ("claude",))
+        await _end(connection, key, prospect_id, SUMMARY)
         await connection.execute(
             "update plain.runs set status = 'complete', open = false, ended_at = now()"
             " where tenant_id = $1 and run_id = $2",
@@ -115,38 +121,36 @@ async def _run(
         await connection.execute(ADD_EVENT, new_id(), tenant_id, BODY)
 
 
-async def _begin(connection: Connection, key: Key, sources: tuple[str, ...]) -> None:
+async def _begin(connection: Connection, key: Key, calls: Calls) -> None:
     async with connection.transaction():
-        await _start(connection, key, sources)
+        await _start(connection, key, calls)
         await connection.execute(TOUCH, *key)
         await connection.execute(ADD_EVENT, new_id(), key[0], BODY)
 
 
 async def _settle(
-    connection: Connection, key: Key, prospect_id: uuid.UUID, sources: tuple[str, ...]
+    connection: Connection, key: Key, prospect_id: uuid.UUID, ended: Calls, begun: Calls
 ) -> None:
     async with connection.transaction():
-        await _end(connection, key, prospect_id, sources)
-        await _start(connection, key, ("claude",))
+        await _end(connection, key, prospect_id, ended)
+        await _start(connection, key, begun)
         await connection.execute(TOUCH, *key)
         await connection.execute(ADD_EVENT, new_id(), key[0], BODY)
 
 
-async def _start(connection: Connection, key: Key, sources: tuple[str, ...]) -> None:
-    await connection.execute(ADD_ATTEMPTS, *key, list(sources))
-    await connection.execute(ADD_MONEY, *key, list(sources), ["reserve"])
-    await connection.execute(BEGIN_STEPS, *key, list(sources))
+async def _start(connection: Connection, key: Key, calls: Calls) -> None:
+    await connection.execute(ADD_ATTEMPTS, *key, *calls)
+    await connection.execute(ADD_MONEY, *key, *calls, ["reserve"])
+    await connection.execute(BEGIN_STEPS, *key, *calls)
 
 
-async def _end(
-    connection: Connection, key: Key, prospect_id: uuid.UUID, sources: tuple[str, ...]
-) -> None:
-    await connection.execute(END_ATTEMPTS, *key, list(sources))
-    await connection.execute(ADD_MONEY, *key, list(sources), ["settle", "refund"])
-    await connection.execute(END_STEPS, *key, list(sources))
-    columns = [COLUMNS[SourceName(source)] for source in sources]
+async def _end(connection: Connection, key: Key, prospect_id: uuid.UUID, calls: Calls) -> None:
+    await connection.execute(END_ATTEMPTS, *key, *calls)
+    await connection.execute(ADD_MONEY, *key, *calls, ["settle", "refund"])
+    await connection.execute(END_STEPS, *key, calls[0])
+    columns = [COLUMNS[SourceName(source)] for source in calls[0]]
     places = ", ".join(f"{column} = ${n}" for n, column in enumerate(columns, 3))
-    found = [json.dumps(to_json(finding(SourceName(source)))) for source in sources]
+    found = [json.dumps(to_json(finding(SourceName(source)))) for source in calls[0]]
     await connection.execute(
         f"update plain.prospects set {places}, updated_at = now()"
         " where tenant_id = $1 and prospect_id = $2",
