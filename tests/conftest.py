@@ -15,43 +15,48 @@ from nats.aio.client import Client
 
 from chassis import embedded, messaging
 from chassis.database import Pool, open_pool
-from chassis.migrate import migrate
 from services import topology
-from services.dev import ROOT, SERVICES, start_sandbox
-from tests.harness import Database, Identity, SandboxDesk, Services, admin
-
-TEMPLATE = "template_prospect"
+from services.dev import start_sandbox
+from tests.databases import Databases
+from tests.harness import Database, Identity, SandboxDesk, Services
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Postgres]:
-    """A PostgreSQL whose template database has the three schemas."""
+    """A PostgreSQL for all tests of this process."""
     with embedded.postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
-        asyncio.run(_make_template(server))
         yield server
 
 
-async def _make_template(server: embedded.Postgres) -> None:
-    await admin(server, f"create database {TEMPLATE}")
-    for name in SERVICES:
-        await migrate(server.dsn(database=TEMPLATE), name, ROOT / "services" / name)
+@pytest.fixture(scope="session")
+def databases(postgres: embedded.Postgres) -> Databases:
+    """Its databases with the three schemas."""
+    databases = Databases(postgres)
+    asyncio.run(databases.prepare())
+    return databases
 
 
 @pytest.fixture
-async def database(postgres: embedded.Postgres) -> AsyncIterator[Database]:
-    """A fresh copy of the template."""
-    name = f"test_{uuid.uuid4().hex}"
-    await admin(postgres, f"create database {name} template {TEMPLATE} strategy file_copy")
-    yield Database(postgres, name)
-    await admin(postgres, f"drop database {name} with (force)")
+async def database(databases: Databases) -> AsyncIterator[Database]:
+    """A database of the test's own, with nothing in it."""
+    database = await databases.take()
+    yield database
+    await databases.give_back(database)
+
+
+@pytest.fixture
+async def no_months(database: Database) -> None:
+    """Take the log's months away, of which there are today's and the next three."""
+    parent = "activity.activity_log"
+    months = "select inhrelid::regclass::text as name from pg_inherits"
+    for month in await database.fetch(f"{months} where inhparent = '{parent}'::regclass"):
+        await database.fetch(f"drop table {month['name']}")
 
 
 @pytest.fixture(scope="session")
-def shared_database(postgres: embedded.Postgres) -> Database:
+def shared_database(databases: Databases) -> Database:
     """One copy for the tests that leave it as it was, or only add rows of tenants of their own."""
-    name = f"shared_{uuid.uuid4().hex}"
-    asyncio.run(admin(postgres, f"create database {name} template {TEMPLATE} strategy file_copy"))
-    return Database(postgres, name)
+    return asyncio.run(databases.copy())
 
 
 @pytest.fixture
@@ -59,6 +64,7 @@ def nats_server(tmp_path: Path) -> Iterator[embedded.Nats]:
     """A NATS server of the test's own."""
     with embedded.nats_server(tmp_path / "nats") as server:
         yield server
+        server.process.kill()  # it would take a tenth of a second to put away what nobody reads
 
 
 @pytest.fixture

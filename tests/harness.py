@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -116,10 +117,9 @@ class Services:
                 stopping,
             )
         )
-        # The channel is opened before the port listens: look again at once, not after a second.
-        soon = [("grpc.initial_reconnect_backoff_ms", 20), ("grpc.min_reconnect_backoff_ms", 20)]
-        async with grpc.aio.insecure_channel(address, soon) as channel:
-            await _first(serving, channel.channel_ready())
+        await _listening(serving, address)
+        async with grpc.aio.insecure_channel(address) as channel:
+            await channel.channel_ready()
             self.addresses[name] = address
             try:
                 yield channel
@@ -151,13 +151,21 @@ def pem_of(key: Ed25519PrivateKey) -> bytes:
     )
 
 
-async def _first(serving: asyncio.Task[None], ready: Any) -> None:
-    """Wait until the channel is ready, or fail with what stopped the service."""
-    waiting = asyncio.ensure_future(ready)
-    await asyncio.wait([serving, waiting], timeout=20, return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        serving.result()
-    await asyncio.wait_for(waiting, 1)
+async def _listening(serving: asyncio.Task[None], address: str) -> None:
+    """Wait until the port is open, or fail with what stopped the service.
+
+    A channel that finds it closed would not look again for a tenth of a second.
+    """
+    host, _, port = address.rpartition(":")
+    async with asyncio.timeout(20):
+        while True:
+            if serving.done():
+                serving.result()
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.close()
+                return
+            await asyncio.sleep(0.002)
 
 
 @dataclass(frozen=True)

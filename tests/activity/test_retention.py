@@ -24,6 +24,7 @@ from tests.harness import Database, Identity, violations
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 
+pytestmark = pytest.mark.usefixtures("no_months")  # these tests have a time of their own
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 

@@ -69,6 +69,7 @@ async def test_each_statement_of_the_relay_is_good_as_its_role(
     await prepare(shared_database, service, f"{service}_relay", sql)
 
 
+@pytest.mark.usefixtures("no_months")
 @pytest.mark.parametrize("service", SERVICES)
 def test_schema_sql_is_what_the_migrations_add_up_to(database: Database, service: str) -> None:
     assert dump(database.dsn(), service) == path_of(service).read_text()
