@@ -52,21 +52,33 @@ class Handler(Generic[M]):
 
 
 async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event) -> None:
-    """Handle events until told to stop; what is in hand is finished first."""
+    """Handle events until told to stop; what is in hand is finished first.
+
+    An event that takes long, because its tenant's rows are locked, holds its own place only.
+    """
     jetstream = client.jetstream()
-    subscription = await jetstream.pull_subscribe_bind(
-        handler.consumer.name, stream=handler.consumer.stream
-    )
-    while not stopping.is_set():
-        messages = await _fetch(subscription, handler.consumer, stopping)
-        await asyncio.gather(*(_settle(client, handler, message) for message in messages))
+    consumer = handler.consumer
+    subscription = await jetstream.pull_subscribe_bind(consumer.name, stream=consumer.stream)
+    in_hand: set[asyncio.Task[None]] = set()
+    async with asyncio.TaskGroup() as tasks:
+        while not stopping.is_set():
+            room = consumer.in_hand - len(in_hand)
+            for message in await _fetch(subscription, consumer, room, stopping):
+                task = tasks.create_task(_settle(client, handler, message))
+                in_hand.add(task)
+                task.add_done_callback(in_hand.discard)
+            if len(in_hand) == consumer.in_hand:
+                await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _fetch(
-    subscription: JetStreamContext.PullSubscription, consumer: Consumer, stopping: asyncio.Event
+    subscription: JetStreamContext.PullSubscription,
+    consumer: Consumer,
+    room: int,
+    stopping: asyncio.Event,
 ) -> list[Msg]:
     """Fetch what is there; a stop ends the wait at once, and what was sent comes again."""
-    fetching = asyncio.ensure_future(subscription.fetch(consumer.in_hand, timeout=FETCH_SECONDS))
+    fetching = asyncio.ensure_future(subscription.fetch(room, timeout=FETCH_SECONDS))
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait([fetching, stop], return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()

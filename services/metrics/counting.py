@@ -16,7 +16,7 @@ from prospect.activity.v1 import events_pb2 as activity_events
 
 from chassis.consumer import IncomingEvent
 from chassis.database import Connection, Pool, tenant_transaction
-from chassis.errors import InvalidArgument
+from chassis.errors import AWAY, InvalidArgument
 from chassis.groups import Groups
 from chassis.outbox import Relay
 from services import topology
@@ -45,8 +45,16 @@ class Counting:
     async def _commit(
         self, tenant_id: UUID, group: Sequence[Recorded]
     ) -> Sequence[Exception | None]:
-        async with tenant_transaction(self._pool, tenant_id) as connection:
-            reached = await count(connection, tenant_id, group)
+        """Count a group together; where that fails, one by one: a batch at fault fails alone."""
+        try:
+            async with tenant_transaction(self._pool, tenant_id) as connection:
+                reached = await count(connection, tenant_id, group)
+        except AWAY:
+            raise
+        except Exception as error:
+            if len(group) == 1:
+                return [error]
+            return [(await self._commit(tenant_id, [each]))[0] for each in group]
         if reached:
             self._relay.wake()
         return [None] * len(group)

@@ -18,6 +18,7 @@ from chassis.messaging import OutgoingEvent
 from services import topology
 
 CONSUMER = topology.ENRICH_REQUESTED
+SLOW = "Takes Long"
 
 
 def a_request(**fields: str) -> events_pb2.EnrichmentRequested:
@@ -33,8 +34,12 @@ class Seen:
     def __init__(self) -> None:
         self.events: asyncio.Queue[IncomingEvent[events_pb2.EnrichmentRequested]] = asyncio.Queue()
         self.failures = 0
+        self.waiting, self.go_on = asyncio.Event(), asyncio.Event()
 
     async def handle(self, event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
+        if event.message.name == SLOW:
+            self.waiting.set()
+            await self.go_on.wait()
         if self.failures:
             self.failures -= 1
             raise RuntimeError("a bug")
@@ -109,6 +114,19 @@ async def test_a_dead_letter_carries_the_body_as_it_came(
     body = a_request(name="").SerializeToString()
     await publish_bytes(nats, body)
     assert (await get(dead)).data == body
+
+
+async def test_an_event_that_takes_long_holds_up_none_that_comes_later(
+    nats: Client, seen: Seen
+) -> None:
+    await publish_bytes(nats, a_request(name=SLOW).SerializeToString())
+    await asyncio.wait_for(seen.waiting.wait(), 10)
+    later = a_request()
+    await publish_bytes(nats, later.SerializeToString())
+    event = await asyncio.wait_for(seen.events.get(), 10)
+    seen.go_on.set()
+    assert event.message == later
+    assert (await asyncio.wait_for(seen.events.get(), 10)).message.name == SLOW
 
 
 async def test_a_bad_event_does_not_hold_up_the_good_one_behind_it(

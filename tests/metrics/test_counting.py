@@ -7,12 +7,15 @@ import random
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chassis.database import Pool
+from chassis.outbox import Relay
+from services.metrics.counting import Counting
 from tests.harness import Database
 from tests.metrics.feed import batch, counted, spread
 
@@ -63,6 +66,19 @@ async def test_two_that_count_at_once_never_block_each_other_in_a_circle(
         *(counted(pool, tenant, shuffled[n : n + 4]) for n in range(0, 20, 4)),
     )
     await counted(pool, alone, [batch(alone, each, seed) for seed, each in enumerate(moments)])
+    assert await rollup(database, tenant) == await rollup(database, alone)
+
+
+async def test_a_batch_that_cannot_be_counted_fails_alone(database: Database, pool: Pool) -> None:
+    tenant, alone = uuid.uuid4(), uuid.uuid4()
+    moments = spread(START, timedelta(days=1), 10)
+    good = [batch(tenant, moments, seed) for seed in range(5)]
+    bad = batch(tenant, moments, 9)
+    bad.message.created_at_micros[3] = 2**62  # no time that Postgres has
+    counting = Counting(pool, Mock(Relay))
+    done = await asyncio.gather(*map(counting.count, [bad, *good]), return_exceptions=True)
+    assert [each is None for each in done] == [False, True, True, True, True, True]
+    await counted(pool, alone, [batch(alone, moments, seed) for seed in range(5)])
     assert await rollup(database, tenant) == await rollup(database, alone)
 
 

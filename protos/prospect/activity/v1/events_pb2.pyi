@@ -51,7 +51,9 @@ class ActivitiesRecorded(_message.Message):
 
     @_builtins.property
     def created_at_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """created_at_micros are when it happened, in microseconds since 1970-01-01 UTC, to the year 9999."""
+        """created_at_micros are when it happened, in microseconds since 1970-01-01 UTC, before 9999-12-30:
+        the calendar's last days have no local time in every zone.
+        """
 
     @_builtins.property
     def new_lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
