@@ -77,6 +77,9 @@ class Relay:
         except AWAY as error:
             _log.warning("outbox waits", error=repr(error))
             return 0
+        except Exception:
+            _log.exception("outbox failed")
+            return 0
 
     async def publish_pending(self) -> int:
         """Publish the oldest events, oldest first, and delete them; return how many."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import struct
+from collections.abc import Callable
 from hashlib import blake2b
+from typing import TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -11,6 +14,7 @@ from google.protobuf.message import Message
 from chassis.errors import InvalidArgument
 
 _SUM = 8
+T = TypeVar("T")
 
 
 class Tokens:
@@ -27,18 +31,18 @@ class Tokens:
         """Return the token for a position."""
         return base64.urlsafe_b64encode(self._sum(position) + position).decode()
 
-    def read(self, field: str, token: str) -> bytes:
-        """Return the position of a token, or refuse one that does not belong here."""
+    def read(self, field: str, token: str, parse: Callable[[bytes], T]) -> T:
+        """Return the position of a token, parsed, or refuse one that does not belong here."""
         try:
             packed = base64.urlsafe_b64decode(token)
-        except ValueError:
-            packed = b""
-        position = packed[_SUM:]
-        # Compared as issued: base64 has more than one spelling of the same bytes.
-        if len(packed) <= _SUM or self.issue(position) != token:
-            text = "must come from a response before, and be sent with what was asked then"
-            raise InvalidArgument.field(field, field, text)
-        return position
+            position = packed[_SUM:]
+            # Compared as issued: base64 has more than one spelling of the same bytes.
+            if len(packed) > _SUM and self.issue(position) == token:
+                return parse(position)
+        except (ValueError, TypeError, LookupError, struct.error):
+            pass  # who can compute the sum can make a token of anything
+        text = "must come from a response before, and be sent with what was asked then"
+        raise InvalidArgument.field(field, field, text)
 
     def _sum(self, position: bytes) -> bytes:
         said = self._question + position

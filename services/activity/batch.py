@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from prospect.activity.v1 import activity_service_pb2 as pb
@@ -230,9 +231,14 @@ def _new_id(micros: int) -> str:
     return str(new_id(datetime.fromtimestamp(micros / 1_000_000)))  # noqa: DTZ006 -- its instant
 
 
+def parse_json(text: str) -> Any:
+    """Parse for the shape: numbers stay text, for Postgres takes longer ones than Python makes."""
+    return json.loads(text, parse_int=str, parse_float=str)
+
+
 def _says_new_list(metadata: str) -> bool:
     try:
-        return json.loads(metadata).get("new_list") is True
+        return parse_json(metadata).get("new_list") is True
     except RecursionError:  # nested deeper than Python reads, though not than Postgres does
         return False
 

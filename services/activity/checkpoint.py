@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 _ED25519 = b"\x01"
+_SIZE = re.compile(r"[0-9]{1,18}")
 _MARK = "\u2014 "  # a signature line begins with an em dash
 _ID_BYTES = 4
 _PEM_END = b"-----END PUBLIC KEY-----"
@@ -87,7 +89,7 @@ def _signer(
 
 def _statement(text: str) -> Statement:
     origin, *rest = text.split("\n")
-    if len(rest) < 2 or not origin or not rest[0].isdecimal():
+    if len(rest) < 2 or not origin or not _SIZE.fullmatch(rest[0]):
         raise NoteError("the text is not a checkpoint")
     root = _decoded(rest[1], "root")
     if len(root) != sha256().digest_size:

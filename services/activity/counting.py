@@ -86,7 +86,7 @@ def _position(row: asyncpg.Record) -> bytes:
 
 
 def _group(tokens: Tokens, token: str) -> Group:
-    period, user_id, action_type = json.loads(tokens.read("page_token", token))
+    period, user_id, action_type = tokens.read("page_token", token, json.loads)
     return Group(period, UUID(user_id), action_type)
 
 

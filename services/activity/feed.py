@@ -1,8 +1,9 @@
 """A tenant's events as JetStream has them, from a place in the stream on, into a bounded backlog.
 
 Nothing polls: the broker holds a request for events open until there is one. While what was there
-before is replayed, the reading waits for its reader; from then on a backlog that is full means that
-the reader is slower than the log grows, and ends the feed.
+before is replayed, the reading waits for its reader; from then on a backlog that is full, and of
+which the reader takes nothing for a second, means that it is slower than the log grows, and ends
+the feed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from chassis.errors import Unavailable
 
 STREAM = "ACTIVITY"
 BACKLOG_BYTES = 8 * 1024 * 1024
-FETCH_EVENTS = 64
+FETCH_EVENTS = 8  # of 1.2 MB at most, beside the backlog
+PATIENCE_SECONDS = 1.0
 FETCH_SECONDS = 30.0
 CANCEL_AGAIN_SECONDS = 0.2
 # The broker forgets a reader that is gone without having said so.
@@ -114,14 +116,17 @@ class Feed:
                     return
                 expected += 1
                 await self._take(message)
+                await asyncio.sleep(0)  # the reader's turn: events come faster than it is asked
 
     async def _take(self, message: Msg) -> None:
         while self._bytes >= self._most_bytes:
-            if not self._replaying:
-                self._backlog.clear()
-                raise TooSlow
             self._emptied.clear()
-            await self._emptied.wait()
+            try:
+                patience = None if self._replaying else PATIENCE_SECONDS
+                await asyncio.wait_for(self._emptied.wait(), patience)
+            except TimeoutError:
+                self._backlog.clear()
+                raise TooSlow from None
         if message.metadata.num_pending == 0:
             self._replaying = False
         event = events_pb2.ActivitiesRecorded.FromString(message.data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_datetime
 from chassis.errors import InvalidArgument
-from services.activity.batch import ACTIONS
+from services.activity.batch import ACTIONS, parse_json
 
 # The whole of time, in microseconds since 1970.
 FIRST = -62_135_510_400_000_000
@@ -96,7 +95,7 @@ def _micros(field: str, moment: Timestamp) -> int:
 
 def _json_object(text: str) -> str:
     try:
-        parsed = json.loads(text)
+        parsed = parse_json(text)
     except (ValueError, RecursionError):
         raise not_json() from None
     if not isinstance(parsed, dict):

@@ -55,7 +55,7 @@ class Reading:
         newest_first = request.order_by in ("", "created_at desc")
         tokens = Tokens("list", tenant_id, request.filter, newest_first)
         after = (
-            _cursor(tokens.read("page_token", request.page_token)) if request.page_token else None
+            tokens.read("page_token", request.page_token, _cursor) if request.page_token else None
         )
         size = request.page_size or DEFAULT_PAGE
         plans = store.BY_VALUE if wanted.metadata else store.IN_ORDER

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from chassis.database import Connection, Pool, tenant_transaction
+from chassis.errors import AWAY
 from chassis.outbox import Relay
 from services.activity import store
 from services.activity.batch import ID_TAKEN, Batch, Columns
@@ -49,7 +50,8 @@ class _Queue:
             self.enough.set()
 
     def take(self) -> list[_Waiting]:
-        """Return the next group."""
+        """Return the next group, without those who gave up."""
+        self.waiting = [each for each in self.waiting if not each.done.done()]
         group, self.waiting = self.waiting[:MOST_TOGETHER], self.waiting[MOST_TOGETHER:]
         self.wanted = len(group)
         self.enough.clear()
@@ -157,7 +159,9 @@ class Recorder:
                 recorded = await store.record(connection, tenant_id, together)
                 if recorded.conflicting:
                     raise _OneByOne
-        except (*store.UNSTORABLE, _OneByOne):
+        except AWAY:
+            raise
+        except Exception:  # whatever is wrong with one, the others are recorded
             return False
         self._relay.wake()
         start = 0

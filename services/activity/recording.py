@@ -112,6 +112,7 @@ class Recording:
             recorded_count=answer.recorded_count,
             duplicate_count=answer.duplicate_count,
             refused_entries=answer.refused_entries,
+            is_repeat=answer.is_repeat,
         )
 
     def _batch(
@@ -202,6 +203,7 @@ def _answer_again(
         text = "was used before for a request with other content"
         raise InvalidArgument.field("request_id", "request_id.taken", text)
     answer = pb.RecordActivitiesResponse.FromString(before["answer"])
+    answer.is_repeat = True
     if not answer.activity_ids:
         refused = {each.index for each in answer.refused_entries}
         answer.activity_ids.extend(

@@ -12,14 +12,13 @@ import random
 from collections.abc import Sequence
 from uuid import UUID
 
-import asyncpg
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, role_transaction, tenant_transaction
 from chassis.errors import AWAY
+from chassis.loops import repeat
 from services.activity import checkpoint, merkle, tree
 from services.activity.checkpoint import NoteError, Statement
 from services.activity.merkle import Frontier
@@ -51,16 +50,7 @@ class Sealer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Seal until told to stop."""
-        while not stopping.is_set():
-            telemetry.start_trace(None)
-            try:
-                await self.seal_pending()
-            except AWAY as error:
-                _log.warning("sealing waits", error=repr(error))
-            try:
-                await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
-            except TimeoutError:
-                continue
+        await repeat(self.seal_pending, stopping, name="sealing", every_seconds=LOOK_SECONDS)
 
     async def seal_pending(self) -> int:
         """Seal what waits, of every tenant; return how many entries that was."""
@@ -71,14 +61,20 @@ class Sealer:
         return sum([await self._seal_tenant(tenant_id) for tenant_id in tenants])
 
     async def _seal_tenant(self, tenant_id: UUID) -> int:
-        """Seal one tenant's batches, a transaction for so many, until none waits."""
+        """Seal one tenant's batches, a transaction for so many, until none waits.
+
+        What goes wrong with one tenant's tree is told once, and the others are sealed.
+        """
         sealed = 0
         try:
             while count := await self._seal_some(tenant_id):
                 sealed += count
-        except (TreeBroken, asyncpg.IntegrityConstraintViolationError) as error:
+        except AWAY:
+            raise
+        except Exception as error:
             if tenant_id not in self._broken:
-                _log.error("sealing stopped", tenant=str(tenant_id), error=str(error))
+                kind = type(error).__name__
+                _log.error("sealing stopped", tenant=str(tenant_id), kind=kind, error=str(error))
             self._broken.add(tenant_id)
         else:
             self._broken.discard(tenant_id)

@@ -82,7 +82,7 @@ class _Tail:
         state = (await self.tools.nats.jetstream().stream_info(STREAM)).state
         if not resume_token:
             return state.last_seq
-        (position,) = _POSITION.unpack(self.tokens.read("resume_token", resume_token))
+        (position,) = self.tokens.read("resume_token", resume_token, _POSITION.unpack)
         if not state.first_seq - 1 <= position <= state.last_seq:
             text = "is older than the events that are kept; list what came since, and tail anew"
             raise InvalidArgument.field("resume_token", "resume_token.expired", text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
 from prospect.activity.v1 import activity_service_pb2 as pb
 from rich.table import Table
 
@@ -19,13 +19,13 @@ def action_name(action: pb.ActionType.ValueType) -> str:
 
 
 def fields_of(entry: pb.Activity) -> dict[str, Any]:
-    """Return an entry as a line of an export has it."""
+    """Return an entry as a line of an export has it; metadata as they are, to the last digit."""
     return {
         "activity_id": entry.activity_id,
         "user_id": entry.user_id,
         "action_type": action_name(entry.action_type),
         "target_id": entry.target_id,
-        "metadata": json.loads(entry.metadata_json),
+        "metadata": orjson.Fragment(entry.metadata_json),
         "created_at": f"{to_datetime(entry.created_at):%Y-%m-%dT%H:%M:%S.%fZ}",
         "recorded_at": f"{to_datetime(entry.recorded_at):%Y-%m-%dT%H:%M:%S.%fZ}",
         "ip_address": entry.ip_address,
@@ -35,7 +35,7 @@ def fields_of(entry: pb.Activity) -> dict[str, Any]:
 
 def json_line(entry: pb.Activity) -> str:
     """Return an entry as one line of JSON."""
-    return json.dumps(fields_of(entry), ensure_ascii=False)
+    return orjson.dumps(fields_of(entry)).decode()
 
 
 def line_of(entry: pb.Activity) -> str:
@@ -64,6 +64,5 @@ def card_of(entry: pb.Activity) -> Table:
     """Return one entry with all its fields."""
     table = Table(show_header=False)
     for name, value in fields_of(entry).items():
-        text = json.dumps(value, ensure_ascii=False) if name == "metadata" else str(value)
-        table.add_row(name, shown(text))
+        table.add_row(name, shown(entry.metadata_json if name == "metadata" else str(value)))
     return table

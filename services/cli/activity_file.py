@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from prospect.activity.v1 import activity_service_pb2 as pb
@@ -26,7 +28,22 @@ CHUNK_BYTES = 1_000_000
 # In an export a ' stands before these, so that no spreadsheet runs a cell.
 _GUARDED = tuple(f"'{first}" for first in "-=+@\t\r\n'")
 _NAMESPACE = uuid.UUID("0192f0c1-0000-7000-8000-00000000f11e")
-Line = tuple[int, dict[str, Any]]
+TEXTS = ("activity_id", "user_id", "target_id", "ip_address", "user_agent")
+Entry = tuple[int, pb.NewActivity]
+
+
+class _Number(str):
+    """A number as it is written: not every one that Postgres keeps fits into Python's."""
+
+    __slots__ = ()
+
+
+class Faulty(Exception):
+    """A line is no entry: the field at fault, the rule, and the rule in words."""
+
+
+class Unreadable(Exception):
+    """The rest of a file cannot be read; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,8 @@ class Result:
     recorded: int = 0
     duplicates: int = 0
     refused: list[Refused] = field(default_factory=list)
+    broken: str = ""
+    """Why the file was not read to its end."""
 
     def said(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -53,44 +72,51 @@ class Result:
             "recorded": self.recorded,
             "duplicates": self.duplicates,
             "refused": [asdict(each) for each in self.refused],
+            **({"broken": self.broken} if self.broken else {}),
         }
 
 
 @dataclass(slots=True)
 class _Upload:
-    """A file being sent: which lines each chunk has, how far it is read, and what broke it."""
+    """A file being sent: which lines each chunk has, how far it is read, and what is at fault."""
 
     file: BinaryIO
     is_csv: bool
     lines: dict[str, list[int]] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)
-    broken: typer.BadParameter | None = None
+    refused: list[Refused] = field(default_factory=list)
+    broken: str = ""
 
     def requests(self) -> Iterator[pb.StreamActivitiesRequest]:
-        """Yield the chunks; gRPC takes them in its own thread, so a fault is kept for later."""
-        try:
-            for number, (lines, request) in enumerate(_chunks(self._parsed())):
-                content = sha256(request.SerializeToString(deterministic=True)).hexdigest()
-                # From place and content: sending the file again repeats its requests.
-                request.request_id = str(uuid.uuid5(_NAMESPACE, f"{number} {content}"))
-                self.lines[request.request_id] = lines
-                self.read[request.request_id] = self.file.tell()
-                yield request
-        except typer.BadParameter as fault:
-            self.broken = fault
+        """Yield the chunks."""
+        for number, (lines, request) in enumerate(_chunks(self._entries())):
+            content = sha256(request.SerializeToString(deterministic=True)).hexdigest()
+            # From place and content: sending the file again repeats its requests.
+            request.request_id = str(uuid.uuid5(_NAMESPACE, f"{number} {content}"))
+            self.lines[request.request_id] = lines
+            self.read[request.request_id] = self.file.tell()
+            yield request
 
-    def _parsed(self) -> Iterator[Line]:
-        text = io.TextIOWrapper(self.file, encoding="utf-8-sig", newline="")
+    def _entries(self) -> Iterator[Entry]:
+        """Yield the lines that are entries, as far as the file can be read."""
+        # What is not UTF-8 is the fault of its line.
+        text = io.TextIOWrapper(self.file, "utf-8-sig", errors="surrogateescape", newline="")
         try:
-            yield from _csv_lines(text) if self.is_csv else _json_lines(text)
-        except UnicodeDecodeError:
-            raise typer.BadParameter("the file is not UTF-8") from None
+            for number, line in _csv_lines(text) if self.is_csv else enumerate(text, 1):
+                if not isinstance(line, str) or line.strip():
+                    try:
+                        yield number, new_activity(_fields(line))
+                    except Faulty as fault:
+                        self.refused.append(Refused(number, *fault.args))
+        except Unreadable as fault:
+            self.broken = str(fault)
         finally:
-            text.detach()
+            with contextlib.suppress(ValueError):  # closed already, where the call failed
+                text.detach()
 
 
 def record(call: Call, path: Path) -> Result:
-    """Record every line of a file; what was acknowledged before a broken line stays recorded."""
+    """Record every line of a file that is an entry; the others are refused, each by itself."""
     result = Result()
     try:
         file = open(path, "rb")  # noqa: SIM115 -- closed below
@@ -103,25 +129,25 @@ def record(call: Call, path: Path) -> Result:
         for answer in stub.StreamActivities(upload.requests(), metadata=call.metadata):
             progress.update(bar, completed=upload.read[answer.request_id])
             _add(result, answer, upload.lines.pop(answer.request_id))
-    if upload.broken:
-        raise upload.broken
+    result.refused = sorted(result.refused + upload.refused, key=lambda each: each.line)
+    result.broken = upload.broken
     return result
 
 
 def _add(result: Result, answer: pb.StreamActivitiesResponse, lines: list[int]) -> None:
-    result.recorded += answer.recorded_count
-    result.duplicates += answer.duplicate_count
+    repeated = answer.recorded_count if answer.is_repeat else 0
+    result.recorded += answer.recorded_count - repeated
+    result.duplicates += answer.duplicate_count + repeated
     result.refused += [
         Refused(lines[each.index], each.field, each.rule, each.message)
         for each in answer.refused_entries
     ]
 
 
-def _chunks(lines: Iterator[Line]) -> Iterator[tuple[list[int], pb.StreamActivitiesRequest]]:
+def _chunks(entries: Iterator[Entry]) -> Iterator[tuple[list[int], pb.StreamActivitiesRequest]]:
     """Put entries together, few enough and small enough for one message."""
     numbers, request, size = list[int](), pb.StreamActivitiesRequest(), 0
-    for number, fields in lines:
-        entry = new_activity(number, fields)
+    for number, entry in entries:
         size += entry.ByteSize()
         if numbers and (len(numbers) == CHUNK or size > CHUNK_BYTES):
             yield numbers, request
@@ -132,61 +158,74 @@ def _chunks(lines: Iterator[Line]) -> Iterator[tuple[list[int], pb.StreamActivit
         yield numbers, request
 
 
-def _json_lines(text: io.TextIOBase) -> Iterator[Line]:
-    for number, line in enumerate(text, 1):
-        if line.strip():
-            try:
-                parsed = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise typer.BadParameter(f"line {number} is not JSON: {error}") from None
-            if not isinstance(parsed, dict):
-                raise typer.BadParameter(f"line {number} is not a JSON object")
-            yield number, parsed
+def _fields(line: str | dict[str, str]) -> dict[str, Any]:
+    """Return the fields of a line of JSON; those of CSV are there already."""
+    if isinstance(line, dict):
+        return line
+    try:
+        parsed = json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Faulty("", "json", f"is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise Faulty("", "json.object", "is not a JSON object")
+    return parsed
 
 
-def _csv_lines(text: io.TextIOBase) -> Iterator[Line]:
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _csv_lines(text: io.TextIOBase) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(text, strict=True)
     if not {"user_id", "action_type"} <= set(reader.fieldnames or ()):
-        raise typer.BadParameter(
-            "the first line must name the columns, user_id and action_type too"
-        )
+        raise Unreadable("the first line must name the columns, user_id and action_type too")
     try:
         for row in reader:
             cells = {name: cell or "" for name, cell in row.items() if name}
             yield reader.line_num, {name: _unguarded(cell) for name, cell in cells.items()}
     except csv.Error as error:
-        raise typer.BadParameter(f"line {reader.line_num} is not CSV: {error}") from None
+        raise Unreadable(f"after line {reader.line_num} it is not CSV: {error}") from None
 
 
 def _unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith(_GUARDED) else cell
 
 
-def new_activity(line: int, fields: dict[str, Any]) -> pb.NewActivity:
-    """Return a line as an entry; what it may hold, the service knows and says by line."""
-    metadata = fields.get("metadata") or {}
+def new_activity(fields: dict[str, Any]) -> pb.NewActivity:
+    """Return a line as an entry, or raise Faulty; what it may hold, the service knows and says."""
     action = str(fields.get("action_type", ""))
     if action not in ACTIONS:
-        choices = ", ".join(ACTIONS)
-        raise typer.BadParameter(f"line {line}: action_type {action!r} must be one of {choices}")
-    return pb.NewActivity(
-        activity_id=str(fields.get("activity_id") or ""),
-        user_id=str(fields.get("user_id") or ""),
-        action_type=ACTIONS[action],
-        target_id=str(fields.get("target_id") or ""),
-        metadata_json=metadata if isinstance(metadata, str) else json.dumps(metadata),
-        created_at=_time(line, str(fields.get("created_at") or "")),
-        ip_address=str(fields.get("ip_address") or ""),
-        user_agent=str(fields.get("user_agent") or ""),
-    )
+        raise Faulty("action_type", "enum.defined_only", f"must be one of {', '.join(ACTIONS)}")
+    texts = {name: str(fields.get(name) or "") for name in TEXTS}
+    created_at = _time(str(fields.get("created_at") or ""))
+    try:
+        return pb.NewActivity(
+            action_type=ACTIONS[action],
+            metadata_json=_json_text(fields.get("metadata") or {}),
+            created_at=created_at,
+            **texts,
+        )
+    except (TypeError, ValueError):  # bytes that are none, or half of a pair in JSON's escapes
+        raise Faulty("", "string.utf8", "has a text that is not UTF-8") from None
 
 
-def _time(line: int, text: str) -> Timestamp | None:
+def _json_text(metadata: object) -> str:
+    if isinstance(metadata, str):
+        return metadata
+    option = orjson.OPT_PASSTHROUGH_SUBCLASS
+    return orjson.dumps(metadata, default=_as_written, option=option).decode()
+
+
+def _as_written(number: _Number) -> orjson.Fragment:
+    return orjson.Fragment(number.encode())
+
+
+def _time(text: str) -> Timestamp | None:
     if not text:
         return None
     moment = Timestamp()
     try:
         moment.FromJsonString(text)
     except ValueError:
-        raise typer.BadParameter(f"line {line}: created_at {text!r} must be RFC 3339") from None
+        raise Faulty("created_at", "timestamp", "must be RFC 3339") from None
     return moment

@@ -86,8 +86,11 @@ def _report_file(result: activity_file.Result, as_json: bool) -> None:
             f" {len(result.refused):,} refused"
         )
         for each in result.refused[:MOST_SHOWN]:
-            typer.echo(f"line {each.line}: {each.field}: {each.message} ({each.rule})", err=True)
+            where = f"line {each.line}: {each.field}".removesuffix(": ")
+            typer.echo(f"{where}: {each.message} ({each.rule})", err=True)
         if len(result.refused) > MOST_SHOWN:
             typer.echo(f"and {len(result.refused) - MOST_SHOWN:,} more (--json)", err=True)
-    if result.refused:
+    if result.broken:
+        typer.echo(f"the rest was not read: {result.broken}", err=True)
+    if result.refused or result.broken:
         raise typer.Exit(REFUSED_EXIT)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
+import grpc
 import typer
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as rpc
 
 from services.cli import activity_entries as show
 from services.cli.activity_filter import Actions, From, Metadata, Targets, To, Users, make_filter
-from services.cli.client import ADDRESS, TOKEN_FILE, Address, AsJson, CaFile, TokenFile, calling
+from services.cli.client import (
+    ADDRESS,
+    TOKEN_FILE,
+    Address,
+    AsJson,
+    CaFile,
+    Call,
+    TokenFile,
+    calling,
+)
+from services.cli.resuming import resuming, say_break
 
 
 def tail(
@@ -36,18 +48,31 @@ def tail(
 
       prospect activity tail --json | jq .metadata.query
     """
-    request = pb.TailActivitiesRequest(
-        filter=make_filter(user, action, start, end, target, metadata), resume_token=resume
-    )
+    wanted = make_filter(user, action, start, end, target, metadata)
     last = resume
-    try:
-        with calling(address, token_file, ca_file) as call:
-            stub = rpc.ActivityServiceStub(call.channel)
-            for response in stub.TailActivities(request, metadata=call.metadata):
+    with calling(address, token_file, ca_file) as call:
+        try:
+            for response in _follow(call, wanted, resume):
                 if not last:
                     typer.echo("following; Ctrl-C ends", err=True)
                 for entry in response.activities:
                     typer.echo(show.json_line(entry) if as_json else show.line_of(entry))
                 last = response.resume_token
-    except KeyboardInterrupt:
-        typer.echo(f"\nto go on from here: --resume {last}", err=True)
+        except (KeyboardInterrupt, grpc.RpcError) as end_of_it:
+            if last:
+                typer.echo(f"\nto go on from here: --resume {last}", err=True)
+            if isinstance(end_of_it, grpc.RpcError):
+                raise
+
+
+def _follow(
+    call: Call, wanted: pb.ActivityFilter, token: str
+) -> Iterator[pb.TailActivitiesResponse]:
+    """Yield what a tail says, over breaks of the connection."""
+    stub = rpc.ActivityServiceStub(call.channel)
+
+    def tail_from(token: str) -> Iterator[pb.TailActivitiesResponse]:
+        request = pb.TailActivitiesRequest(filter=wanted, resume_token=token)
+        return stub.TailActivities(request, metadata=call.metadata)
+
+    return resuming(tail_from, token, on_break=say_break)

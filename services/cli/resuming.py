@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
 import grpc
+import typer
 
 MOST_BREAKS = 30
 REST_SECONDS = 1.0
@@ -16,6 +17,11 @@ _BREAKS = frozenset({grpc.StatusCode.UNAVAILABLE})
 class _Resumable(Protocol):
     @property
     def resume_token(self) -> str: ...
+
+
+def say_break() -> None:
+    """Tell who looks that the connection broke, and what happens now."""
+    typer.echo(f"the connection broke; trying again each {REST_SECONDS:.0f} s", err=True)
 
 
 Message = TypeVar("Message", bound=_Resumable)

@@ -24,7 +24,7 @@ from services.cli.client import (
     calling,
 )
 from services.cli.messages import print_json
-from services.cli.resuming import REST_SECONDS, resuming
+from services.cli.resuming import resuming, say_break
 
 
 def watch(
@@ -60,11 +60,7 @@ def _updates(call: Call) -> Iterator[pb.WatchUsageResponse]:
         request = pb.WatchUsageRequest(resume_token=token)
         return stub.WatchUsage(request, metadata=call.metadata)
 
-    return resuming(watch_from, on_break=_say_break)
-
-
-def _say_break() -> None:
-    typer.echo(f"the connection broke; trying again each {REST_SECONDS:.0f} s", err=True)
+    return resuming(watch_from, on_break=say_break)
 
 
 def _show(updates: Iterator[pb.WatchUsageResponse], *, as_json: bool) -> None:

@@ -60,7 +60,7 @@ class Batching:
         tokens = Tokens("batch", tenant_id, pb.WatchBatchRequest(batch_id=str(batch_id)))
         position = 0
         if request.resume_token:
-            (position,) = _POSITION.unpack(tokens.read("resume_token", request.resume_token))
+            (position,) = tokens.read("resume_token", request.resume_token, _POSITION.unpack)
         async with aclosing(follow_batch(self._tools, tenant_id, batch_id, position)) as all_news:
             async for news in all_news:
                 token = tokens.issue(_POSITION.pack(news.position))

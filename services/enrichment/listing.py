@@ -83,5 +83,5 @@ def _next(tokens: Tokens, rows: Sequence[RunRow], size: int, key: str) -> str:
 def _cursor(tokens: Tokens, token: str) -> Cursor | None:
     if not token:
         return None
-    moment, key = _POSITION.unpack(tokens.read("page_token", token))
+    moment, key = tokens.read("page_token", token, _POSITION.unpack)
     return _EPOCH + timedelta(microseconds=moment), UUID(bytes=key)

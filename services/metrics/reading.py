@@ -56,7 +56,7 @@ class Reading:
             asked.ClearField(field)
         tokens = Tokens("usage", tenant_id, asked)
         after = (
-            json.loads(tokens.read("page_token", request.page_token))
+            tokens.read("page_token", request.page_token, json.loads)
             if request.page_token
             else None
         )

@@ -57,7 +57,7 @@ class Summarizing:
         tokens, size = Tokens("top", tenant_id, asked), request.page_size or DEFAULT_TOP
         rank, count, user = 0, None, None
         if request.page_token:
-            rank, count, user = json.loads(tokens.read("page_token", request.page_token))
+            rank, count, user = tokens.read("page_token", request.page_token, json.loads)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             rows = await connection.fetch(
                 SQL.top_users, tenant_id, *span, counter, count, user and UUID(user), size + 1

@@ -30,7 +30,7 @@ class Watching:
         tenant_id, tools = current_caller().tenant_id, self._tools
         tokens, known = Tokens("watch", tenant_id, pb.WatchUsageRequest()), request.resume_token
         if known:
-            tokens.read("resume_token", known)
+            tokens.read("resume_token", known, bytes)
         try:
             while True:
                 day = await tools.today.of(tenant_id)

@@ -127,6 +127,8 @@ async def test_a_sealer_that_dies_in_the_middle_changes_nothing(
     [
         "update activity.trees set frontier = sha256('x') || sha256('y')",
         "update activity.trees set size = 5",
+        "update activity.trees"
+        " set note = replace(note, E'\\n3\\n', E'\\n' || repeat('3', 5000) || E'\\n')",
         "update activity.trees set note = replace(note, 'prospect', 'prospekt')",
         "update activity.trees set tenant_id = gen_random_uuid()",
         "delete from activity.trees",

@@ -18,6 +18,7 @@ from prospect.activity.v1 import events_pb2
 
 from chassis import messaging
 from chassis.messaging import OutgoingEvent
+from services.activity import feed
 from services.cli.catalogue import ServiceName
 from tests.activity.log import METADATA, record
 from tests.harness import Database, Identity, Services, violations
@@ -195,8 +196,9 @@ async def test_a_token_from_before_the_events_that_are_kept_is_refused(
 
 
 async def test_a_client_that_reads_too_slowly_is_cut_off_with_the_token_to_go_on_from(
-    services: Services, ours: Identity
+    services: Services, ours: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.1)
     async with services.running(ServiceName.ACTIVITY, tail_backlog_bytes=20_000) as channel:
         activity = grpc_api.ActivityServiceStub(channel)
         call, _ = await a_tail(activity, ours)
@@ -204,6 +206,7 @@ async def test_a_client_that_reads_too_slowly_is_cut_off_with_the_token_to_go_on
         large = json.dumps({"text": "x" * 8_000})
         for _ in range(60):  # more than gRPC's own windows hold, and nobody reads
             sent += await record(activity, ours, [an_entry(metadata_json=large) for _ in range(40)])
+        await asyncio.sleep(0.3)
         delivered, token = await until_cut_off(call, len(sent))
         assert token
         while token:  # once more where it comes to the end before all is published
@@ -212,6 +215,19 @@ async def test_a_client_that_reads_too_slowly_is_cut_off_with_the_token_to_go_on
             delivered += more
         resumed.cancel()
     assert delivered == sent
+
+
+async def test_a_client_that_reads_is_not_cut_off_by_a_burst(
+    services: Services, ours: Identity
+) -> None:
+    async with services.running(ServiceName.ACTIVITY, tail_backlog_bytes=1) as channel:
+        activity = grpc_api.ActivityServiceStub(channel)
+        call, _ = await a_tail(activity, ours, wanted=pb.ActivityFilter(user_ids=[BEN]))
+        for _ in range(100):
+            await record(activity, ours, [an_entry()])
+        sent = await record(activity, ours, [an_entry(user_id=BEN)])
+        assert await ids(call, 1) == sent
+        call.cancel()
 
 
 async def test_a_replay_waits_for_its_client_instead_of_cutting_it_off(

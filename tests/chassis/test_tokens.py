@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import uuid
+from collections.abc import Callable
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -16,7 +19,7 @@ TOKEN = Tokens("list", TENANT, ASKED, 1).issue(b"place")
 
 
 def test_a_token_gives_its_position_back() -> None:
-    assert Tokens("list", TENANT, ASKED, 1).read("page_token", TOKEN) == b"place"
+    assert Tokens("list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes) == b"place"
 
 
 @pytest.mark.parametrize(
@@ -31,11 +34,19 @@ def test_a_token_gives_its_position_back() -> None:
 )
 def test_a_token_of_another_question_is_refused(other: Tokens) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        other.read("page_token", TOKEN)
+        other.read("page_token", TOKEN, bytes)
     assert [each.field for each in refused.value.violations] == ["page_token"]
 
 
 @pytest.mark.parametrize("token", ["", "x", "tampered", TOKEN[:-2], TOKEN + "=", "A" + TOKEN[1:]])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidArgument):
-        Tokens("list", TENANT, ASKED, 1).read("page_token", token)
+        Tokens("list", TENANT, ASKED, 1).read("page_token", token, bytes)
+
+
+@pytest.mark.parametrize("parse", [json.loads, struct.Struct(">q").unpack])
+def test_a_token_with_a_position_of_another_kind_is_refused(
+    parse: Callable[[bytes], object],
+) -> None:
+    with pytest.raises(InvalidArgument):
+        Tokens("list", TENANT, ASKED, 1).read("page_token", TOKEN, parse)

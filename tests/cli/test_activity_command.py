@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from services.cli.catalogue import ServiceName
 from services.dev import ROOT
@@ -111,9 +112,9 @@ async def test_a_file_is_recorded_once_however_often_it_is_sent(
     path = tmp_path / "day.ndjson"
     line = json.dumps({"user_id": ANA, "action_type": "login"})
     path.write_text(f"{line}\n" * 1_200)
-    for _ in range(2):
+    for outcome in ((1_200, 0), (0, 1_200)):
         (said,) = await prospect.json("record", "--file", str(path))
-        assert (said["recorded"], said["refused"]) == (1_200, [])
+        assert (said["recorded"], said["duplicates"], said["refused"]) == (*outcome, [])
     assert await prospect.json("count") == [{"count": 1_200}]
 
 
@@ -126,6 +127,57 @@ async def test_a_refused_line_of_a_file_is_named_and_the_others_are_recorded(
     assert code == 2
     assert output == "2 recorded, 0 there already, 1 refused\n"
     assert "line 3: user_id:" in errors
+
+
+async def test_lines_that_are_no_entries_leave_the_others_recorded(
+    prospect: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "day.ndjson"
+    good = json.dumps({"user_id": ANA, "action_type": "login"})
+    faults = (
+        '{"user_id": "x"',
+        "[]",
+        json.dumps({"user_id": ANA, "action_type": "nope"}),
+        json.dumps({"user_id": ANA, "action_type": "login", "created_at": "yesterday"}),
+        json.dumps({"user_id": ANA, "action_type": "login", "target_id": "\ud800"}),
+        '{"user_id": "x", "action_type": "login", "metadata": {"a": NaN}}',
+        f'{{"user_id": "{ANA}", "action_type": "login", "target_id": "\udcff"}}',
+    )
+    path.write_bytes("\n".join((good, *faults, good)).encode(errors="surrogateescape"))
+    code, output, _ = await prospect("record", "--json", "--file", str(path))
+    said = json.loads(output)
+    assert (code, said["recorded"]) == (2, 2)
+    assert [(each["line"], each["field"], each["rule"]) for each in said["refused"]] == [
+        (2, "", "json"),
+        (3, "", "json.object"),
+        (4, "action_type", "enum.defined_only"),
+        (5, "created_at", "timestamp"),
+        (6, "", "string.utf8"),
+        (7, "", "json"),
+        (8, "", "string.utf8"),
+    ]
+
+
+async def test_what_stands_before_the_part_of_a_file_that_cannot_be_read_is_recorded(
+    prospect: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "day.csv"
+    path.write_text(f'user_id,action_type\n{ANA},login\n"{ANA}"x,login\n{ANA},login\n')
+    code, output, errors = await prospect("record", "--file", str(path))
+    assert code == 2
+    assert output == "1 recorded, 0 there already, 0 refused\n"
+    assert errors.startswith("the rest was not read: after line 2 it is not CSV")
+
+
+async def test_metadata_keep_every_digit_through_a_file_and_back(
+    prospect: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "day.ndjson"
+    metadata = f'{{"n": {"1" * 5_000}, "x": 0.10000000000000000000000001}}'
+    path.write_text(f'{{"user_id": "{ANA}", "action_type": "login", "metadata": {metadata}}}\n')
+    assert (await prospect("record", "--file", str(path)))[0] == 0
+    _, listed, _ = await prospect("list", "--json")
+    assert metadata in listed
 
 
 async def test_an_exported_csv_can_be_recorded_again_and_is_all_duplicates(
@@ -165,6 +217,33 @@ async def test_tail_prints_entries_as_they_come_and_ends_well_on_ctrl_c(prospect
     output, errors = await asyncio.wait_for(tail.communicate(), 30)
     assert (tail.returncode, output) == (0, b"")
     assert errors.startswith(b"\nto go on from here: --resume ")
+
+
+async def test_a_tail_goes_on_after_a_break_and_says_how_when_it_is_refused(
+    services: Services, ours: Identity, tmp_path: Path, nats: Client
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(ours.metadata()[0][1].split()[1])
+    async with services.running(ServiceName.ACTIVITY):
+        address = services.addresses[ServiceName.ACTIVITY]
+        prospect = Command(environment(address, token))
+        tail = await prospect.start("tail", "--json")
+        assert tail.stdout
+        assert tail.stderr
+        assert await asyncio.wait_for(tail.stderr.readline(), 30) == b"following; Ctrl-C ends\n"
+    broke = b"the connection broke; trying again each 1 s\n"
+    assert await asyncio.wait_for(tail.stderr.readline(), 30) == broke
+    async with services.running(ServiceName.ACTIVITY, listen=address):
+        (recorded,) = await prospect.json("record", "--user", ANA, "--action", "login")
+        line = json.loads(await asyncio.wait_for(tail.stdout.readline(), 30))
+        assert line["activity_id"] == recorded["activity_id"]
+    await nats.jetstream().publish(f"activity.recorded.{uuid.uuid4()}", b"")
+    await nats.jetstream().purge_stream("ACTIVITY")  # what it would go on from is gone
+    async with services.running(ServiceName.ACTIVITY, listen=address):
+        _, errors = await asyncio.wait_for(tail.communicate(), 30)
+    assert tail.returncode == 2
+    assert b"to go on from here: --resume " in errors
+    assert b"resume_token.expired" in errors
 
 
 async def test_what_is_not_there_is_exit_code_1(prospect: Command) -> None:

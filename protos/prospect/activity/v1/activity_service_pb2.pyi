@@ -335,10 +335,13 @@ class RecordActivitiesResponse(_message.Message):
     RECORDED_COUNT_FIELD_NUMBER: _builtins.int
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     REFUSED_ENTRIES_FIELD_NUMBER: _builtins.int
+    IS_REPEAT_FIELD_NUMBER: _builtins.int
     recorded_count: _builtins.int
     """recorded_count is how many entries this call added to the log."""
     duplicate_count: _builtins.int
     """duplicate_count is how many were there already with the same content."""
+    is_repeat: _builtins.bool
+    """is_repeat says that the request was answered before: this is that answer, and nothing was added now."""
     @_builtins.property
     def activity_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """activity_ids are the ids of the entries in the order sent; empty for a refused one."""
@@ -354,10 +357,11 @@ class RecordActivitiesResponse(_message.Message):
         recorded_count: _builtins.int = ...,
         duplicate_count: _builtins.int = ...,
         refused_entries: _abc.Iterable[Global___RefusedEntry] | None = ...,
+        is_repeat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_ids", b"activity_ids", "duplicate_count", b"duplicate_count", "recorded_count", b"recorded_count", "refused_entries", b"refused_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_ids", b"activity_ids", "duplicate_count", b"duplicate_count", "is_repeat", b"is_repeat", "recorded_count", b"recorded_count", "refused_entries", b"refused_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -436,6 +440,7 @@ class StreamActivitiesResponse(_message.Message):
     DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     REFUSED_ENTRIES_FIELD_NUMBER: _builtins.int
     TOTAL_RECORDED_COUNT_FIELD_NUMBER: _builtins.int
+    IS_REPEAT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id is the chunk's."""
     recorded_count: _builtins.int
@@ -444,6 +449,8 @@ class StreamActivitiesResponse(_message.Message):
     """duplicate_count is how many were there already with the same content."""
     total_recorded_count: _builtins.int
     """total_recorded_count is the sum of recorded_count over this call so far."""
+    is_repeat: _builtins.bool
+    """is_repeat says that the chunk was answered before: this is that answer, and nothing was added now."""
     @_builtins.property
     def refused_entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedEntry]:
         """refused_entries names each entry that was not recorded."""
@@ -456,10 +463,11 @@ class StreamActivitiesResponse(_message.Message):
         duplicate_count: _builtins.int = ...,
         refused_entries: _abc.Iterable[Global___RefusedEntry] | None = ...,
         total_recorded_count: _builtins.int = ...,
+        is_repeat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_count", b"duplicate_count", "recorded_count", b"recorded_count", "refused_entries", b"refused_entries", "request_id", b"request_id", "total_recorded_count", b"total_recorded_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_count", b"duplicate_count", "is_repeat", b"is_repeat", "recorded_count", b"recorded_count", "refused_entries", b"refused_entries", "request_id", b"request_id", "total_recorded_count", b"total_recorded_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

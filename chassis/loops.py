@@ -1,0 +1,41 @@
+"""Work that comes round again and again, until the service stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from chassis import telemetry
+from chassis.errors import AWAY
+
+TROUBLE_SECONDS = 5.0
+_log = structlog.get_logger()
+
+
+async def repeat(
+    work: Callable[[], Awaitable[object]],
+    stopping: asyncio.Event,
+    *,
+    name: str,
+    every_seconds: float,
+) -> None:
+    """Do it at once, and then every so many seconds; sooner again where it failed.
+
+    Whatever one pass raises is logged: the next may succeed, and the service has other work.
+    """
+    while not stopping.is_set():
+        telemetry.start_trace(None)
+        wait = every_seconds
+        try:
+            await work()
+        except AWAY as error:
+            _log.warning("waits", work=name, error=repr(error))
+            wait = min(every_seconds, TROUBLE_SECONDS)
+        except Exception:
+            _log.exception("failed", work=name)
+            wait = min(every_seconds, TROUBLE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), wait)

@@ -1,0 +1,33 @@
+"""Work that comes round: one pass that fails is not the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chassis.loops import repeat
+
+
+@pytest.mark.parametrize("trouble", [ConnectionResetError(), ValueError("a bug")])
+async def test_a_pass_that_fails_is_followed_by_the_next(trouble: Exception) -> None:
+    stopping, passes = asyncio.Event(), 0
+
+    async def work() -> None:
+        nonlocal passes
+        passes += 1
+        if passes < 3:
+            raise trouble
+        stopping.set()
+
+    await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=0.01), 5)
+    assert passes == 3
+
+
+async def test_a_stop_ends_the_wait_at_once() -> None:
+    stopping = asyncio.Event()
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(stopping.set)
+
+    await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=3_600), 5)
