@@ -1,15 +1,24 @@
-"""The inbox: an event's id is written in its effect's transaction, so the effect comes once."""
+"""The inbox: an event's id is written in its effect's transaction, so the effect comes once.
+
+An id is kept for 40 days, longer than any stream keeps an event or a dead letter; the relay's role
+sees no younger one.
+"""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from chassis.database import Connection
+from chassis.database import Connection, Pool, role_transaction
 
 _REMEMBER = """
 insert into inbox (tenant_id, consumer, event_id) values ($1, $2, $3)
 on conflict do nothing returning true
 """
+_FORGET = """
+delete from inbox where ctid = any(array(
+  select ctid from inbox where handled_at < now() - interval '40 days' limit $1))
+"""
+PIECE = 5_000
 
 
 async def first_time(
@@ -17,3 +26,14 @@ async def first_time(
 ) -> bool:
     """Remember the event; False means that its effect is already there."""
     return bool(await connection.fetchval(_REMEMBER, tenant_id, consumer, event_id))
+
+
+async def forget_old(pool: Pool, relay_role: str) -> int:
+    """Delete the ids that no event can come with any more; return how many there were."""
+    total, found = 0, PIECE
+    while found == PIECE:  # in pieces, so that no transaction holds many rows for long
+        async with role_transaction(pool, relay_role) as connection:
+            done = await connection.execute(_FORGET, PIECE)
+        found = int(done.split()[-1])
+        total += found
+    return total

@@ -55,7 +55,7 @@ class Relay:
     def __init__(self, pool: Pool, client: Client, role: str) -> None:
         self._pool = pool
         self._jetstream = client.jetstream()
-        self._role = role
+        self.role = role
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -83,7 +83,7 @@ class Relay:
 
     async def publish_pending(self) -> int:
         """Publish the oldest events, oldest first, and delete them; return how many."""
-        async with role_transaction(self._pool, self._role) as connection:
+        async with role_transaction(self._pool, self.role) as connection:
             if not await connection.fetchval(_LOCK):
                 return 0
             rows = await connection.fetch(_TAKE, BATCH)

@@ -23,16 +23,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from nats.aio.client import Client
 
-from chassis import auth, messaging, telemetry
+from chassis import auth, inbox, messaging, telemetry
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool
 from chassis.errors import AWAY
+from chassis.loops import repeat
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
 from chassis.server import Gate, create_server
 from chassis.settings import ServiceSettings
 
 HEALTH_SECONDS = 1.0
+INBOX_SECONDS = 3_600.0
 _log = structlog.get_logger()
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -161,6 +163,7 @@ async def _serve(
         work = [consume(foundation.nats, handler, stopping) for handler in parts.handlers]
         working = [tasks.create_task(each) for each in work]
         working += [tasks.create_task(_loop(loop, stopping)) for loop in parts.loops]
+        working.append(tasks.create_task(_forget_old_events(foundation, stopping)))
         await stopping.wait()
         _log.info("draining")
         await status.enter_graceful_shutdown()
@@ -168,6 +171,13 @@ async def _serve(
         if working:
             await asyncio.wait(working)
         drained.set()
+
+
+async def _forget_old_events(foundation: Foundation, stopping: asyncio.Event) -> None:
+    async def forget() -> None:
+        await inbox.forget_old(foundation.pool, foundation.relay.role)
+
+    await repeat(forget, stopping, name="inbox", every_seconds=INBOX_SECONDS)
 
 
 async def _loop(loop: Loop, stopping: asyncio.Event) -> None:

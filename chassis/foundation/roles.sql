@@ -3,8 +3,8 @@
 --
 --   __service___owner   owns the schema, migrates
 --   __service___app     serves: no superuser, no BYPASSRLS, no rights in another schema
---   __service___relay   sees the outbox across tenants and nothing else; the app steps into it by
---                       SET ROLE inside a transaction, and inherits none of it
+--   __service___relay   sees the outbox across tenants, the inbox's old rows, and nothing else; the app
+--                       steps into it by SET ROLE inside a transaction, and inherits none of it
 do $$
 declare
   name text;

@@ -331,6 +331,8 @@ CREATE UNIQUE INDEX batches_in_tree ON activity.batches USING btree (tenant_id, 
 
 CREATE INDEX batches_unsealed ON activity.batches USING btree (tenant_id, batch_id) WHERE (first_leaf IS NULL);
 
+CREATE INDEX inbox_handled_at ON activity.inbox USING brin (handled_at);
+
 CREATE INDEX outbox_in_order ON activity.outbox USING btree (outbox_id);
 
 CREATE INDEX requests_by_age ON activity.requests USING btree (answered_at);
@@ -356,6 +358,8 @@ ALTER TABLE activity.expiries ENABLE ROW LEVEL SECURITY;
 CREATE POLICY expiries_of_tenant ON activity.expiries TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.inbox ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY inbox_of_relay ON activity.inbox TO activity_relay USING ((handled_at < (now() - '40 days'::interval)));
 
 CREATE POLICY inbox_of_tenant ON activity.inbox TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -438,6 +442,7 @@ GRANT UPDATE(erased_count) ON TABLE activity.erasures TO activity_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE activity.expiries TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.inbox TO activity_app;
+GRANT SELECT,DELETE ON TABLE activity.inbox TO activity_relay;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_app;
 GRANT SELECT,DELETE ON TABLE activity.outbox TO activity_relay;

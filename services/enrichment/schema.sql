@@ -382,6 +382,8 @@ CREATE INDEX batch_runs_of_run ON enrichment.batch_runs USING btree (tenant_id, 
 
 CREATE INDEX erasures_of_prospect ON enrichment.erasures USING btree (tenant_id, prospect_id, erased_at DESC);
 
+CREATE INDEX inbox_handled_at ON enrichment.inbox USING brin (handled_at);
+
 CREATE INDEX outbox_in_order ON enrichment.outbox USING btree (outbox_id);
 
 CREATE INDEX prospects_newest ON enrichment.prospects USING btree (tenant_id, created_at DESC, prospect_id DESC);
@@ -434,6 +436,8 @@ CREATE POLICY flows_of_claimer ON enrichment.flows TO enrichment_claimer USING (
 CREATE POLICY flows_of_tenant ON enrichment.flows TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE enrichment.inbox ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY inbox_of_relay ON enrichment.inbox TO enrichment_relay USING ((handled_at < (now() - '40 days'::interval)));
 
 CREATE POLICY inbox_of_tenant ON enrichment.inbox TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -502,6 +506,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.flows TO enrichment_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.flows TO enrichment_claimer;
 
 GRANT SELECT,INSERT,DELETE ON TABLE enrichment.inbox TO enrichment_app;
+GRANT SELECT,DELETE ON TABLE enrichment.inbox TO enrichment_relay;
 
 GRANT SELECT,INSERT ON TABLE enrichment.ledger TO enrichment_app;
 

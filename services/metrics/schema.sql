@@ -342,6 +342,8 @@ ALTER TABLE ONLY metrics.usage_metrics_quarter_hours
 ALTER TABLE ONLY metrics.usage_shadow
     ADD CONSTRAINT usage_shadow_pk PRIMARY KEY (tenant_id, rebuild_id, quarter_hour, user_id);
 
+CREATE INDEX inbox_handled_at ON metrics.inbox USING brin (handled_at);
+
 CREATE INDEX outbox_in_order ON metrics.outbox USING btree (outbox_id);
 
 CREATE INDEX usage_metrics_daily_totals_date ON metrics.usage_metrics_daily_totals USING btree (date, tenant_id);
@@ -356,6 +358,8 @@ ALTER TABLE metrics.erasures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY erasures_of_tenant ON metrics.erasures TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE metrics.inbox ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY inbox_of_relay ON metrics.inbox TO metrics_relay USING ((handled_at < (now() - '40 days'::interval)));
 
 CREATE POLICY inbox_of_tenant ON metrics.inbox TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -420,6 +424,7 @@ GRANT ALL ON FUNCTION metrics.uneven_days(day date) TO metrics_app;
 GRANT SELECT,INSERT ON TABLE metrics.erasures TO metrics_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE metrics.inbox TO metrics_app;
+GRANT SELECT,DELETE ON TABLE metrics.inbox TO metrics_relay;
 
 GRANT SELECT,INSERT,DELETE ON TABLE metrics.outbox TO metrics_app;
 GRANT SELECT,DELETE ON TABLE metrics.outbox TO metrics_relay;
