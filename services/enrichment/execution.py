@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -38,6 +38,7 @@ from services.enrichment.store import ANONYMOUS, ClaimedRun
 from services.enrichment.writer import Writer
 
 Ask = Callable[[SourceCall], Awaitable[Answer]]
+AGAIN = timedelta(seconds=0.5)
 HOLD_SECONDS = 1.0
 """A run that wants a turn sooner than this is kept in hand."""
 _log = structlog.get_logger()
@@ -159,6 +160,8 @@ class Execution:
             await self._tools.desk.breakers.report(source, epoch, outcome)
         except AWAY as error:
             _log.warning("breaker not told", source=source.value, error=repr(error))
+        except Exception:
+            _log.exception("telling the breaker failed", source=source.value)
 
     async def _outcome(self, begun: Begun) -> Answer | SourceError:
         call = SourceCall(self._run.subject, self._run.evidence({}), begun.lookup)
@@ -186,13 +189,16 @@ class Execution:
         except AWAY as error:
             _log.warning("no admission", source=source.value, error=repr(error))
             self._happened.append(Held(source, self._again(error)))
+        except Exception as error:
+            _log.exception("admission failed", source=source.value)
+            self._happened.append(Held(source, self._again(error)))
         finally:
             del self._admissions[source]
             self._news.set()
 
     def _again(self, error: BaseException) -> Denial:
         reason = f"the service could not be asked for room: {type(error).__name__}"
-        return Denial(StepStatus.PARKED, reason, self._tools.clock())
+        return Denial(StepStatus.PARKED, reason, self._tools.clock() + AGAIN)
 
     async def _hand_back(self, wake_at: datetime) -> None:
         lease = self._run.lease

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from chassis.database import Connection, Plans, Pool, Queries
 from services.enrichment.findings import (
@@ -30,6 +31,7 @@ from services.enrichment.run import Findings, RunState, RunStatus, Step, StepSta
 from services.enrichment.sources.contactout import lookups
 from services.enrichment.suppression import Hasher, Key
 
+_log = structlog.get_logger()
 SQL = Queries(Path(__file__).parent / "queries.sql")
 GENERIC: Plans = "force_generic_plan"
 """The statements take lists as JSON: no value makes one plan better than another."""
@@ -166,11 +168,17 @@ async def renew(
 async def load_runs(
     connection: Connection, tenant_id: UUID, leases: Sequence[Lease], times: Times, now: datetime
 ) -> list[ClaimedRun]:
-    """Return claimed runs of one tenant."""
+    """Return claimed runs of one tenant; one that cannot be read stops none of the others."""
     by_run = {lease.run_id: lease for lease in leases}
     token = leases[0].token
     rows = await connection.fetch(SQL.load_runs, tenant_id, list(by_run), token)
-    return [_claimed(row, by_run[row["run_id"]], times, now) for row in rows]
+    runs = []
+    for row in rows:
+        try:
+            runs.append(_claimed(row, by_run[row["run_id"]], times, now))
+        except Exception:
+            _log.exception("a run cannot be read", run=str(row["run_id"]))
+    return runs
 
 
 async def release(connection: Connection, lease: Lease, wake_at: datetime) -> None:

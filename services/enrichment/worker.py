@@ -148,7 +148,9 @@ class Worker:
             return await self._claim()
         except AWAY as error:
             _log.warning("worker waits", error=repr(error))
-            return False
+        except Exception:
+            _log.exception("claiming failed")
+        return False
 
     async def _claim(self) -> bool:
         room = self._most_runs - len(self._running)
@@ -222,6 +224,9 @@ class Worker:
                     held = await store.renew(connection, self._token, self._times, leases)
             except AWAY as error:
                 _log.warning("leases not renewed", error=repr(error))
+                continue
+            except Exception:
+                _log.exception("renewing failed")
                 continue
             self._let_go(leases, held)
 

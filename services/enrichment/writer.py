@@ -106,10 +106,13 @@ class Writer:
         else:
             gate = await self._open_gate(connection, tenant_id, group, now)
         turns = [(move, self._take(move, gate, now)) for move in group]
-        held = await self._write(connection, tenant_id, turns, now)
+        taken = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
+        held = await self._write(connection, tenant_id, taken, now)
         results: list[Turn | Exception] = []
         for move, turn in turns:
-            if turn.is_empty or move.run.lease.run_id in held:
+            if isinstance(turn, Exception):
+                results.append(turn)
+            elif turn.is_empty or move.run.lease.run_id in held:
                 _apply(move.run, turn, now, held)
                 results.append(turn)
             else:
@@ -138,9 +141,13 @@ class Writer:
                 keys += hasher.of_finding(tenant_id, found) if found else []
         return keys
 
-    def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn:
+    def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn | Exception:
+        """Take one run's turn; what goes wrong in it is that run's alone."""
         rules = RunRules(move.run, gate, self._desk, move.admitted, now)
-        return take_turn(move.run.state, move.happened, rules, now, random.random)
+        try:
+            return take_turn(move.run.state, move.happened, rules, now, random.random)
+        except Exception as error:
+            return error
 
     async def _write(
         self,
