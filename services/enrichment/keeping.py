@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
 
-from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Pool, role_transaction, tenant_transaction
-from chassis.errors import AWAY
+from chassis.loops import repeat
 from services.enrichment.store import SQL
 
 KEEPER = "enrichment_keeper"
@@ -35,18 +35,8 @@ class Keeper:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the history until told to stop."""
-        while not stopping.is_set():
-            wait: float = CHECK_SECONDS
-            telemetry.start_trace(None)
-            try:
-                await self.keep(stopping)
-            except AWAY as error:
-                _log.warning("keeping waits", error=repr(error))
-                wait = 5
-            try:
-                await asyncio.wait_for(stopping.wait(), wait)
-            except TimeoutError:
-                continue
+        keep = partial(self.keep, stopping)
+        await repeat(keep, stopping, name="keeping", every_seconds=CHECK_SECONDS)
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Forget what is old enough: once."""
