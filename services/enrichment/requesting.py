@@ -9,6 +9,7 @@ from prospect.enrichment.v1 import events_pb2
 
 from chassis.auth import current_caller
 from chassis.clock import new_id
+from chassis.errors import InvalidArgument
 from chassis.server import Context
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.request import Priority, Request
@@ -57,7 +58,10 @@ def request_of(
 
 
 def subject_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Subject:
-    """Return whom a request is about, refusing what Postgres cannot hold."""
+    """Return whom a request is about, refusing what names nobody and what Postgres cannot hold."""
+    for field, text in (("name", message.name), ("company", message.company)):
+        if not text.strip():
+            raise InvalidArgument.field(field, "string.not_blank", "must not be blank")
     for field in ("name", "company", "title", "email", "linkedin_url"):
         storable(field, getattr(message, field))
     return Subject(

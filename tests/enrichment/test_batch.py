@@ -84,15 +84,22 @@ async def test_a_batch_is_accepted_by_chunks_and_followed_to_its_last_end(
 async def test_what_is_at_fault_is_refused_by_index_field_and_rule_and_the_rest_accepted(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
-    people = [person(), person(name=""), person(name="Ada\0"), person(sources=["exa", "exa"])]
+    faults = (
+        person(name=""),
+        person(name="Ada\0"),
+        person(company=" "),
+        person(sources=["exa", "exa"]),
+    )
+    people = [person(), *faults]
     (accepted,), progress = await send(enrichment, ours, chunk(str(uuid.uuid4()), 7, people))
     assert [(each.index, each.field, each.rule) for each in accepted.refused] == [
         (8, "name", "string.min_len"),
         (9, "name", "string.no_nul"),
-        (10, "sources", "repeated.unique"),
+        (10, "company", "string.not_blank"),
+        (11, "sources", "repeated.unique"),
     ]
     assert all(each.message for each in accepted.refused)
-    assert [bool(each) for each in accepted.prospect_ids] == [True, False, False, False]
+    assert [bool(each) for each in accepted.prospect_ids] == [True, *[False] * 4]
     assert progress[-1].total == accepted.accepted == 1
 
 

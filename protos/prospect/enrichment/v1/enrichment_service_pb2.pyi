@@ -42,9 +42,9 @@ class RequestEnrichmentRequest(_message.Message):
     prospect_id: _builtins.str
     """prospect_id is the prospect's UUID; absent means a new prospect."""
     name: _builtins.str
-    """name is the person's name, 1 to 200 characters."""
+    """name is the person's name, 1 to 200 characters, not blank."""
     company: _builtins.str
-    """company is the company's name, 1 to 200 characters."""
+    """company is the company's name, 1 to 200 characters, not blank."""
     title: _builtins.str
     """title is the person's job title; at most 200 characters."""
     email: _builtins.str

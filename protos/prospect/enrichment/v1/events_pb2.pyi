@@ -53,9 +53,9 @@ class EnrichmentRequested(_message.Message):
     linkedin_url: _builtins.str
     """linkedin_url is the person's LinkedIn profile, /in/ or /pub/; absent means unknown."""
     name: _builtins.str
-    """name is the person's name, 1 to 200 characters."""
+    """name is the person's name, 1 to 200 characters, not blank."""
     company: _builtins.str
-    """company is the company's name, 1 to 200 characters."""
+    """company is the company's name, 1 to 200 characters, not blank."""
     title: _builtins.str
     """title is the person's job title; at most 200 characters."""
     is_public_company: _builtins.bool
