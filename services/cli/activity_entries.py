@@ -47,7 +47,9 @@ def line_of(entry: pb.Activity) -> str:
 
 def table_of(entries: Iterable[pb.Activity]) -> Table:
     """Return entries as a table."""
-    table = Table("when (UTC)", "action", "user", "target", "metadata", "activity")
+    table = Table("when (UTC)", "action")
+    for name in ("user", "target", "metadata", "activity"):
+        table.add_column(name, overflow="fold")  # an id that is cut off is no use
     for entry in entries:
         table.add_row(
             f"{to_datetime(entry.created_at):%Y-%m-%d %H:%M:%S}",

@@ -8,8 +8,6 @@ from datetime import UTC
 from typing import Annotated
 
 import typer
-from google.protobuf import json_format
-from google.protobuf.message import Message
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as rpc
 from rich.console import Console
@@ -29,6 +27,7 @@ from services.cli.client import (
     TokenFile,
     calling,
 )
+from services.cli.messages import print_json
 
 
 def erase(
@@ -50,7 +49,7 @@ def erase(
         request = pb.EraseUserRequest(user_id=user_id)
         receipt = stub.EraseUser(request, metadata=call.metadata).receipt
     if as_json:
-        _print_json(receipt)
+        print_json(receipt)
     else:
         when = receipt.erased_at.ToDatetime(UTC)
         typer.echo(
@@ -84,7 +83,7 @@ def retention(
             stub.UpdateRetention(update, metadata=call.metadata)
         kept = stub.GetRetention(pb.GetRetentionRequest(), metadata=call.metadata)
     if as_json:
-        _print_json(kept)
+        print_json(kept)
     else:
         whose = "as long as the whole log" if kept.is_default else "the tenant's own retention"
         typer.echo(f"entries are kept for {kept.retention_days} days ({whose})")
@@ -104,8 +103,7 @@ def partitions(
         stub = rpc.ActivityServiceStub(call.channel)
         found = stub.ListPartitions(pb.ListPartitionsRequest(), metadata=call.metadata)
     if as_json:
-        for each in found.partitions:
-            _print_json(each)
+        print_json(found)
         return
     table = Table("month")
     for heading in ("rows (about)", "table", "indexes"):
@@ -148,7 +146,3 @@ def maintain(
     else:
         verb = "would drop" if dry_run else "dropped"
         typer.echo(f"{verb} {', '.join(dropped)}" if dropped else "nothing to drop")
-
-
-def _print_json(message: Message) -> None:
-    typer.echo(json.dumps(json_format.MessageToDict(message, preserving_proto_field_name=True)))

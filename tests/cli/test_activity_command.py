@@ -296,7 +296,7 @@ async def test_every_command_has_help_with_an_example(name: str, tmp_path: Path)
 async def test_a_user_is_erased_with_a_receipt(prospect: Command) -> None:
     await prospect.json("record", "--user", ANA, "--action", "login")
     (receipt,) = await prospect.json("erase", ANA, "--yes")
-    assert (receipt["user_id"], receipt["erased_count"]) == (ANA, "1")
+    assert (receipt["user_id"], receipt["erased_count"]) == (ANA, 1)
     assert await prospect.json("list", "--user", ANA) == []
 
 
@@ -310,7 +310,7 @@ async def test_erasing_asks_first_and_takes_no_for_an_answer(prospect: Command) 
 
 async def test_retention_is_shown_and_set(prospect: Command) -> None:
     assert await prospect.json("retention") == [{"retention_days": 395, "is_default": True}]
-    assert await prospect.json("retention", "90") == [{"retention_days": 90}]
+    assert await prospect.json("retention", "90") == [{"retention_days": 90, "is_default": False}]
     code, _, errors = await prospect("retention", "400")
     assert code == 2
     assert "retention_days" in errors
@@ -324,6 +324,9 @@ async def test_partitions_are_shown_to_an_auditor(
     code, output, _ = await prospect("partitions", "--token-file", str(audit))
     assert code == 0
     assert "is made about" in output
+    (said,) = await prospect.json("partitions", "--token-file", str(audit))
+    assert said["retention_days"] == 395
+    assert len(said["partitions"]) == 4  # type: ignore[arg-type]
     code, _, errors = await prospect("partitions")
     assert code == 2
     assert "activity:audit" in errors
