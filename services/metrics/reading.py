@@ -154,7 +154,9 @@ async def _in_total(
     after: list[Any] | None,
     limit: int,
 ) -> list[asyncpg.Record]:
-    first = after[0] if after else 0
+    # By action, the period of the cursor may have counters left; else the page begins after it.
+    by_action = pb.USAGE_DIMENSION_ACTION in request.group_by
+    first = (after[0] if by_action else after[0] + 1) if after else 0
     statement, columns = _columns(request, cut, range(first, min(len(cut), first + limit)))
     sql = SQL.totals_by_quarters if statement == "quarters" else SQL.totals_of_users_by_days
     return await connection.fetch(sql, tenant_id, *columns, _users(request))
