@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +13,12 @@ import grpc
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
+from chassis.errors import DependencyAwayError
 from services.metrics.rebuilding import LogDigest
 from services.metrics.store import Digest
 
 TIMEOUT_SECONDS = 30
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 # A day of many users by quarter-hour is larger than the 4 MiB that gRPC takes by itself.
 OPTIONS = (("grpc.max_receive_message_length", 256 * 1024 * 1024),)
 
@@ -34,11 +37,12 @@ class ActivityLog:
 
     async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
         """Return each tenant's fingerprint of the day; None where the log does not reach back."""
-        response = await self._stub.ListDayDigests(
-            pb.ListDayDigestsRequest(date=day.isoformat()),
-            metadata=self._metadata(),
-            timeout=TIMEOUT_SECONDS,
-        )
+        with _telling_away():
+            response = await self._stub.ListDayDigests(
+                pb.ListDayDigestsRequest(date=day.isoformat()),
+                metadata=self._metadata(),
+                timeout=TIMEOUT_SECONDS,
+            )
         if response.expired:
             return None
         return {
@@ -54,13 +58,14 @@ class ActivityLog:
 
     async def count_day(self, tenant_id: UUID, day: date) -> Sequence[pb.ActionCount]:
         """Return one tenant's counts of the day."""
-        response = await self._stub.CountDay(
-            pb.CountDayRequest(
-                tenant_id=str(tenant_id), date=day.isoformat(), by_quarter_hour=True
-            ),
-            metadata=self._metadata(),
-            timeout=TIMEOUT_SECONDS,
-        )
+        with _telling_away():
+            response = await self._stub.CountDay(
+                pb.CountDayRequest(
+                    tenant_id=str(tenant_id), date=day.isoformat(), by_quarter_hour=True
+                ),
+                metadata=self._metadata(),
+                timeout=TIMEOUT_SECONDS,
+            )
         return response.counts
 
     async def close(self) -> None:
@@ -69,3 +74,15 @@ class ActivityLog:
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)
+
+
+@contextmanager
+def _telling_away() -> Iterator[None]:
+    """Tell a service that is away from one that refuses, which will refuse again."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() in AWAY:
+            text = f"activity answered {error.code().name}: {error.details()}"
+            raise DependencyAwayError(text) from error
+        raise

@@ -9,7 +9,7 @@ from uuid import UUID
 import grpc
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from chassis.errors import Unavailable
+from chassis.errors import DependencyAwayError, Unavailable
 from chassis.server import Context
 from services.metrics import store
 from services.metrics.comparing import Finding, differing_users, moved_since, uneven_days
@@ -36,7 +36,7 @@ class Auditing:
         for day in _days(*span_of(request.start_date, request.end_date)):
             try:
                 yield await self._verify(day, only, request.thorough)
-            except grpc.aio.AioRpcError as error:
+            except (grpc.aio.AioRpcError, DependencyAwayError) as error:
                 raise _away(error) from error
 
     async def RebuildUsage(
@@ -49,7 +49,7 @@ class Auditing:
         except MovingError:
             text = "events of these days keep coming in: try again"
             raise Unavailable(text, reason="usage.moving") from None
-        except grpc.aio.AioRpcError as error:
+        except (grpc.aio.AioRpcError, DependencyAwayError) as error:
             raise _away(error) from error
         self._tools.relay.wake()
         return pb.RebuildUsageResponse(
@@ -114,5 +114,7 @@ def _days(first: date, last: date) -> list[date]:
     return [first + number * DAY for number in range((last - first).days + 1)]
 
 
-def _away(error: grpc.aio.AioRpcError) -> Unavailable:
+def _away(error: grpc.aio.AioRpcError | DependencyAwayError) -> Unavailable:
+    if isinstance(error, DependencyAwayError):
+        return Unavailable(str(error))
     return Unavailable(f"activity answered {error.code().name}: {error.details()}")

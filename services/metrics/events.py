@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-import grpc
 from nats.aio.client import Client
 from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.metrics.v1 import events_pb2
@@ -17,7 +16,7 @@ from chassis import inbox
 from chassis.clock import to_datetime
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import DependencyAwayError, InvalidArgument
+from chassis.errors import InvalidArgument
 from services import topology
 from services.metrics import store
 from services.metrics.counting import Counting
@@ -41,11 +40,8 @@ def handlers(tools: Tools) -> Sequence[Handler[Any]]:
             raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
         try:
             await reconcile(tools.rebuilder, day)
-        except grpc.aio.AioRpcError as error:
-            raise DependencyAwayError(
-                f"activity answered {error.code().name}: {error.details()}"
-            ) from error
-        tools.relay.wake()
+        finally:
+            tools.relay.wake()
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
         """Give what a user did to the anonymous one, now and when a batch comes late."""

@@ -280,7 +280,9 @@ where tenant_id = $1 and date between $2 and $3
 group by date
 
 -- name: recount_days
--- Count the days of a range from their quarters, in the zone $4.
+-- Count the days of a range from their quarters, in the zone $4. A quarter's own date decides: the other way
+-- about, a midnight that a clock shows twice is one moment to Postgres and another to what counted. The
+-- bounds in UTC, a day wider than any zone needs, are for the index.
 insert into metrics.usage_metrics_daily (tenant_id, date, user_id,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
   list_additions, list_removals, statuses_updated, notes_added, personas_created,
@@ -292,8 +294,9 @@ select $1, (quarter_hour at time zone $4)::date, user_id,
   sum(total_activities), sum(digest)
 from metrics.usage_metrics_quarter_hours
 where tenant_id = $1
-  and quarter_hour >= $2::date::timestamp at time zone $4
-  and quarter_hour < ($3::date + 1)::timestamp at time zone $4
+  and (quarter_hour at time zone $4)::date between $2 and $3
+  and quarter_hour >= ($2::date - 1)::timestamp at time zone 'UTC'
+  and quarter_hour < ($3::date + 2)::timestamp at time zone 'UTC'
 group by 2, 3
 
 -- name: remember_erasure

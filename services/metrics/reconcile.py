@@ -2,7 +2,7 @@
 
 A tenant's day whose digest differs is rebuilt from the log (rebuilding.py says when that is safe);
 a local day that is not the sum of its quarters is counted from them. A day that the log does not
-keep any more is left as it was counted.
+keep any more is left as it was counted. A tenant whose day cannot be settled stops no other's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from chassis.database import tenant_transaction
+from chassis.errors import DependencyAwayError
 from services.metrics import store
 from services.metrics.comparing import Finding, differing_users, moved_since, uneven_days
 from services.metrics.reaching import tell_reached
@@ -26,12 +27,17 @@ MOST_FINDINGS = 100
 _log = structlog.get_logger()
 
 
+class UnsettledError(Exception):
+    """Tenants whose day could not be compared or repaired; those of all others were."""
+
+
 async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
     """Compare every tenant's day, repair what differs, and return how many had which outcome."""
     outcomes = {"equal": 0, "repaired": 0, "moving": 0}
     pending: set[UUID] | None = None
+    failed: dict[UUID, Exception] = {}
     for number in range(ROUNDS):
-        found = await _one_round(rebuilder, day, pending)
+        found = await _one_round(rebuilder, day, pending, failed)
         last = number == ROUNDS - 1
         pending = {each for each, was in found.items() if was.outcome == "moving" and not last}
         for tenant_id in found.keys() - pending:
@@ -41,12 +47,26 @@ async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
         if not pending:
             break
         await asyncio.sleep(PAUSE_SECONDS)
-    _log.info("reconciled", date=str(day), **outcomes)
+    _log.info("reconciled", date=str(day), failed=len(failed), **outcomes)
+    _raise_of(day, failed)
     return outcomes
 
 
+def _raise_of(day: date, failed: dict[UUID, Exception]) -> None:
+    """Have the event come again: later where only a server is away, else as often as a bug may."""
+    errors = list(failed.values())
+    if errors and all(isinstance(each, DependencyAwayError) for each in errors):
+        raise errors[0]
+    if errors:
+        text = f"{len(errors)} tenants' {day} could not be settled: {', '.join(map(str, failed))}"
+        raise UnsettledError(text[:500]) from errors[0]
+
+
 async def _one_round(
-    rebuilder: Rebuilder, day: date, only: set[UUID] | None
+    rebuilder: Rebuilder,
+    day: date,
+    only: set[UUID] | None,
+    failed: dict[UUID, Exception],
 ) -> dict[UUID, Reconciliation]:
     logged = await rebuilder.log.day_digests(day)
     if logged is None:
@@ -68,8 +88,12 @@ async def _one_round(
         ours, differing = counted.get(tenant_id, Digest()), uneven.get(tenant_id, [])
         if ours != theirs.digest and tenant_id in unpublished | moved:
             found[tenant_id] = Reconciliation("moving", theirs.digest, ours)
-        else:
+            continue
+        try:
             found[tenant_id] = await _settle(rebuilder, tenant_id, day, theirs, ours, differing)
+        except Exception as error:
+            _log.exception("not reconciled", tenant=str(tenant_id), date=str(day))
+            failed[tenant_id] = error
     return found
 
 
