@@ -1,7 +1,8 @@
 """Proving a day's roll-up equal to the log, and repairing it where it is not.
 
 A tenant's day whose digest differs is rebuilt from the log (rebuilding.py says when that is safe);
-a local day that is not the sum of its quarters is counted from them. A day that the log does not
+a local day that is not the sum of its quarters is counted from them, once every counter of every
+user's quarters is that of the log: a digest says nothing of counters. A day that the log does not
 keep any more is left as it was counted. A tenant whose day cannot be settled stops no other's.
 """
 
@@ -108,11 +109,13 @@ async def _settle(
     """Repair one tenant's day where it differs."""
     if ours == theirs.digest and not uneven:
         return Reconciliation("equal", theirs.digest, ours)
-    findings = list(uneven)
-    if ours == theirs.digest:
+    differing = await differing_users(rebuilder, tenant_id, day)
+    if differing and tenant_id in await moved_since(rebuilder.log, day, {tenant_id: theirs}):
+        return Reconciliation("moving", theirs.digest, ours)
+    findings = uneven + differing
+    if ours == theirs.digest and not differing:
         await _recount(rebuilder, tenant_id, uneven)
     else:
-        findings += await differing_users(rebuilder, tenant_id, day)
         try:
             await rebuilder.rebuild_once(tenant_id, [day])
         except MovingError:

@@ -23,6 +23,7 @@ from tests.metrics.conftest import Pair
 from tests.metrics.feed import batch, counted
 from tests.metrics.test_counting import rollup
 from tests.metrics.test_moving import all_applied
+from tests.metrics.test_settings import verify
 from tests.metrics.test_usage import DAY, record, some_activities, usage, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
@@ -96,3 +97,21 @@ async def test_a_tenant_whose_day_cannot_be_settled_stops_no_other(
         await reconcile(rebuilder, date.fromisoformat(DAY))
     assert await usage(pair, second) == right
     assert await usage(pair, first) == []
+
+
+@metrics_pool
+async def test_days_are_not_counted_from_quarters_whose_counters_are_not_the_logs(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database
+) -> None:
+    await record(pair, ours, some_activities(200))
+    right = await usage_of(pair, ours, 200)
+    await database.fetch(
+        "update metrics.usage_metrics_quarter_hours set total_logins = total_logins + 1,"
+        " profiles_enriched = profiles_enriched - 1 where profiles_enriched > 0"
+    )
+    await reconcile(Rebuilder(pool, log, all_applied), date.fromisoformat(DAY))
+    assert await usage(pair, ours) == right
+    (noted,) = await database.fetch("select outcome, findings from metrics.reconciliations")
+    assert noted["outcome"] == "repaired"
+    assert "the digest is right, so a counter was written past the service" in noted["findings"]
+    assert await verify(pair, ours, thorough=True) == []
