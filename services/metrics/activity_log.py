@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -19,8 +19,8 @@ from services.metrics.store import Digest
 
 TIMEOUT_SECONDS = 30
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-# A day of many users by quarter-hour is larger than the 4 MiB that gRPC takes by itself.
-OPTIONS = (("grpc.max_receive_message_length", 256 * 1024 * 1024),)
+STREAM_SECONDS = 300
+"""Time for a large tenant's day, which is written down as it comes."""
 
 
 class ActivityLog:
@@ -29,9 +29,9 @@ class ActivityLog:
     def __init__(self, address: str, token_file: Path, ca_file: Path | None) -> None:
         if ca_file:
             credentials = grpc.ssl_channel_credentials(ca_file.read_bytes())
-            self._channel = grpc.aio.secure_channel(address, credentials, OPTIONS)
+            self._channel = grpc.aio.secure_channel(address, credentials)
         else:
-            self._channel = grpc.aio.insecure_channel(address, OPTIONS)
+            self._channel = grpc.aio.insecure_channel(address)
         self._stub = grpc_api.ActivityServiceStub(self._channel)
         self._token_file = token_file
 
@@ -56,17 +56,17 @@ class ActivityLog:
             for each in response.digests
         }
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[pb.ActionCount]:
-        """Return one tenant's counts of the day."""
+    async def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[pb.ActionCount]]:
+        """Yield one tenant's counts of the day in the order of users, some at a time."""
+        request = pb.StreamDayCountsRequest(tenant_id=str(tenant_id), date=day.isoformat())
+        call = self._stub.StreamDayCounts(
+            request, metadata=self._metadata(), timeout=STREAM_SECONDS
+        )
         with _telling_away():
-            response = await self._stub.CountDay(
-                pb.CountDayRequest(
-                    tenant_id=str(tenant_id), date=day.isoformat(), by_quarter_hour=True
-                ),
-                metadata=self._metadata(),
-                timeout=TIMEOUT_SECONDS,
-            )
-        return response.counts
+            async for response in call:
+                yield response.counts
 
     async def close(self) -> None:
         """Close the channel."""

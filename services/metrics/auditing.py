@@ -79,7 +79,7 @@ class Auditing:
         response.tenant_count = len(pairs)
         response.activity_count = sum(log.digest.activity_count for log, _ in pairs.values())
         differing = {
-            tenant_id: await differing_users(rebuilder, tenant_id, day)
+            tenant_id: [each async for each in differing_users(rebuilder, tenant_id, day)]
             for tenant_id, (log, rollup) in pairs.items()
             if thorough or rollup != log.digest
         }

@@ -580,7 +580,7 @@ where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
 group by 1
 
 -- name: day_by_user
--- One tenant's UTC day by user, as the log's counts are summed.
+-- One tenant's UTC day by user, in order, as the log's counts are summed.
 select user_id,
   coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
   0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
@@ -595,14 +595,15 @@ from metrics.usage_metrics_quarter_hours
 where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
   and quarter_hour < ($2::date + 1)::timestamp at time zone 'UTC'
 group by user_id
+order by user_id
 
 -- name: erased_users
--- Which of some users are counted as the anonymous one.
-select user_id from metrics.erasures where tenant_id = $1 and user_id = any($2::uuid[])
+-- The users who are counted as the anonymous one.
+select user_id from metrics.erasures where tenant_id = $1
 
 -- name: write_shadow
--- Count a UTC day ($3) of the log's into a shadow, from its counts by quarter, user and action.
-insert into metrics.usage_shadow (tenant_id, rebuild_id, quarter_hour, user_id,
+-- Add some of the log's counts of a UTC day ($3), by quarter, user and action, to a shadow.
+insert into metrics.usage_shadow as u (tenant_id, rebuild_id, quarter_hour, user_id,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
   list_additions, list_removals, statuses_updated, notes_added, personas_created,
   lookalike_searches, total_activities, digest)
@@ -623,6 +624,21 @@ select $1, $2, ($3::date::timestamp at time zone 'UTC') + e.quarter * interval '
 from unnest($4::int[], $5::uuid[], $6::smallint[], $7::bigint[], $8::numeric[])
   as e (quarter, user_id, action, n, digest)
 group by 3, 4
+on conflict (tenant_id, rebuild_id, quarter_hour, user_id) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities,
+  digest = u.digest + excluded.digest
 
 -- name: clear_quarters
 -- Remove a UTC day's quarters, to swap the shadow in, in the same transaction.

@@ -13,7 +13,8 @@ Otherwise the days are moving, and are looked at again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -59,8 +60,10 @@ class Log(Protocol):
     async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
         """Return each tenant's fingerprint; None where the log does not reach back to the day."""
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
-        """Return one tenant's counts by quarter-hour."""
+    def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[activity_pb.ActionCount]]:
+        """Yield one tenant's counts by quarter-hour in the order of users, some at a time."""
 
 
 @dataclass(slots=True)
@@ -152,14 +155,18 @@ class Rebuilder:
         done.activities = sum(digest.activity_count for digest in right.values())
 
     async def _fill(self, tenant_id: UUID, rebuild_id: UUID, day: date, digest: Digest) -> None:
-        counts = await self.log.count_day(tenant_id, day)
-        if digest_of(counts) != digest:
+        counted = Digest()
+        async with aclosing(self.log.count_day(tenant_id, day)) as pieces:
+            async for counts in pieces:
+                counted = _more(counted, counts)
+                async with tenant_transaction(self.pool, tenant_id) as connection:
+                    await store.write_shadow(connection, tenant_id, rebuild_id, day, counts)
+        if counted != digest:
             raise MovingError
-        async with tenant_transaction(self.pool, tenant_id) as connection:
-            await store.write_shadow(connection, tenant_id, rebuild_id, day, counts)
 
 
-def digest_of(counts: Sequence[activity_pb.ActionCount]) -> Digest:
-    """Return the fingerprint that counts add up to."""
+def _more(before: Digest, counts: Sequence[activity_pb.ActionCount]) -> Digest:
+    """Return the fingerprint that further counts add up to."""
     total = sum(each.activity_count for each in counts)
-    return Digest(total, sum((Decimal(each.digest) for each in counts), Decimal(0)))
+    digest = sum((Decimal(each.digest) for each in counts), Decimal(0))
+    return Digest(before.activity_count + total, before.digest + digest)

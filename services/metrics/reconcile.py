@@ -9,7 +9,10 @@ keep any more is left as it was counted. A tenant whose day cannot be settled st
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import date
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -26,6 +29,22 @@ ROUNDS = 5
 PAUSE_SECONDS = 0.5
 MOST_FINDINGS = 100
 _log = structlog.get_logger()
+
+
+class Found:
+    """What differs: the first of it, to be remembered, and how much there is."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.count = 0
+        self.records: list[dict[str, Any]] = []
+        for each in findings:
+            self.add(each)
+
+    def add(self, finding: Finding) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.records) < MOST_FINDINGS:
+            self.records.append(finding.record())
 
 
 class UnsettledError(Exception):
@@ -109,20 +128,21 @@ async def _settle(
     """Repair one tenant's day where it differs."""
     if ours == theirs.digest and not uneven:
         return Reconciliation("equal", theirs.digest, ours)
-    differing = await differing_users(rebuilder, tenant_id, day)
-    if differing and tenant_id in await moved_since(rebuilder.log, day, {tenant_id: theirs}):
+    found = Found(uneven)
+    async with aclosing(differing_users(rebuilder, tenant_id, day)) as differing:
+        async for each in differing:
+            found.add(each)
+    if found.count > len(uneven) and tenant_id in await moved_since(rebuilder.log, day, {tenant_id: theirs}):
         return Reconciliation("moving", theirs.digest, ours)
-    findings = uneven + differing
-    if ours == theirs.digest and not differing:
+    if ours == theirs.digest and found.count == len(uneven):
         await _recount(rebuilder, tenant_id, uneven)
     else:
         try:
             await rebuilder.rebuild_once(tenant_id, [day])
         except MovingError:
             return Reconciliation("moving", theirs.digest, ours)
-    _log.warning("repaired", tenant=str(tenant_id), date=str(day), differences=len(findings))
-    records = [each.record() for each in findings[:MOST_FINDINGS]]
-    return Reconciliation("repaired", theirs.digest, ours, records)
+    _log.warning("repaired", tenant=str(tenant_id), date=str(day), differences=found.count)
+    return Reconciliation("repaired", theirs.digest, ours, found.records)
 
 
 async def _recount(rebuilder: Rebuilder, tenant_id: UUID, uneven: list[Finding]) -> None:

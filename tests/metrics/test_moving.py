@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -40,7 +40,7 @@ def coming_in(pair: Pair, who: Identity, times: int) -> Callable[[], Awaitable[N
 
 
 class BusyLog:
-    """A log in which something more is recorded, and counted, once the day's counts are read."""
+    """A log in which something more is recorded, and counted, before the day's counts are read."""
 
     def __init__(self, log: ActivityLog, come_in: Callable[[], Awaitable[None]]) -> None:
         self._log = log
@@ -50,11 +50,13 @@ class BusyLog:
         """Answer as the log does."""
         return await self._log.day_digests(day)
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
-        """Answer as the log does, and have something come in before that is compared."""
-        counts = await self._log.count_day(tenant_id, day)
+    async def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[activity_pb.ActionCount]]:
+        """Answer as the log does, once something has come in."""
         await self._come_in()
-        return counts
+        async for counts in self._log.count_day(tenant_id, day):
+            yield counts
 
 
 async def all_applied() -> None:

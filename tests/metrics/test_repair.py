@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -70,11 +70,14 @@ class RefusingLog:
         """Answer as the log does."""
         return await self._log.day_digests(day)
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
+    async def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[activity_pb.ActionCount]]:
         """Answer as the log does, but for the one."""
         if tenant_id == self._tenant_id:
             raise self._error
-        return await self._log.count_day(tenant_id, day)
+        async for counts in self._log.count_day(tenant_id, day):
+            yield counts
 
 
 @metrics_pool
@@ -114,4 +117,27 @@ async def test_days_are_not_counted_from_quarters_whose_counters_are_not_the_log
     (noted,) = await database.fetch("select outcome, findings from metrics.reconciliations")
     assert noted["outcome"] == "repaired"
     assert "the digest is right, so a counter was written past the service" in noted["findings"]
+    assert await verify(pair, ours, thorough=True) == []
+
+
+MANY = 30_000
+LARGE_DAY = """
+insert into activity.activity_log (tenant_id, activity_id, user_id, action_type, created_at)
+select $1, gen_random_uuid(), ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, a,
+  $2::date::timestamp at time zone 'UTC' + (n % 96) * interval '15 minutes'
+from generate_series(1, 30000) n cross join unnest(array['login', 'note_added', 'csv_exported']) a
+"""
+
+
+@metrics_pool
+async def test_a_day_of_more_counts_than_a_message_holds_is_repaired_and_proven(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database
+) -> None:
+    day = date.fromisoformat(DAY)
+    await database.fetch(LARGE_DAY, ours.tenant_id, day)
+    await reconcile(Rebuilder(pool, log, all_applied), day)
+    (found,) = await database.fetch(
+        "select sum(total_activities) as counted, count(*) as users from metrics.usage_metrics_daily"
+    )
+    assert (found["counted"], found["users"]) == (3 * MANY, MANY)
     assert await verify(pair, ours, thorough=True) == []
