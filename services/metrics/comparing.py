@@ -110,13 +110,12 @@ async def differing_users(
         ours = connection.cursor(SQL.day_by_user, tenant_id, day, prefetch=ROWS)
         log, rollup = Counter[str](), Counter[str]()  # of the anonymous one, with all who are it
         async for user, right, counted in _pairs(_by_user(pieces), _by_row(aiter(ours))):
-            if user in erased:
-                log.update(right)
-                right = NOTHING
+            log.update(right if user in erased else NOTHING)
+            theirs = NOTHING if user in erased else right
             if user == ANONYMOUS:
                 rollup = counted
-            elif right != counted:
-                yield _finding(tenant_id, user, day, right, counted)
+            elif theirs != counted:
+                yield _finding(tenant_id, user, day, theirs, counted)
         if log != rollup:
             yield _finding(tenant_id, ANONYMOUS, day, log, rollup)
 

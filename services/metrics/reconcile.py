@@ -132,7 +132,9 @@ async def _settle(
     async with aclosing(differing_users(rebuilder, tenant_id, day)) as differing:
         async for each in differing:
             found.add(each)
-    if found.count > len(uneven) and tenant_id in await moved_since(rebuilder.log, day, {tenant_id: theirs}):
+    if found.count > len(uneven) and tenant_id in await moved_since(
+        rebuilder.log, day, {tenant_id: theirs}
+    ):
         return Reconciliation("moving", theirs.digest, ours)
     if ours == theirs.digest and found.count == len(uneven):
         await _recount(rebuilder, tenant_id, uneven)

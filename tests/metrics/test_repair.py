@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
+from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError
@@ -23,7 +24,7 @@ from tests.metrics.conftest import Pair
 from tests.metrics.feed import batch, counted
 from tests.metrics.test_counting import rollup
 from tests.metrics.test_moving import all_applied
-from tests.metrics.test_settings import verify
+from tests.metrics.test_settings import AUDIT, verify
 from tests.metrics.test_usage import DAY, record, some_activities, usage, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
@@ -130,14 +131,24 @@ from generate_series(1, 30000) n cross join unnest(array['login', 'note_added', 
 
 
 @metrics_pool
-async def test_a_day_of_more_counts_than_a_message_holds_is_repaired_and_proven(
+async def test_a_day_of_more_counts_than_a_message_holds_is_named_repaired_and_proven(
     pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database
 ) -> None:
     day = date.fromisoformat(DAY)
     await database.fetch(LARGE_DAY, ours.tenant_id, day)
+    request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY)
+    call = pair.metrics.VerifyUsage(request, metadata=ours.metadata(AUDIT))
+    told = [response async for response in call]
+    users = [finding.user_id for response in told for finding in response.findings]
+    assert users == sorted(set(users))
+    assert len(users) == MANY
+    assert max(len(each.findings) for each in told) == 1_000
+    assert [each.more for each in told] == [True] * (len(told) - 1) + [False]
+    assert told[-1].activity_count == 3 * MANY
     await reconcile(Rebuilder(pool, log, all_applied), day)
     (found,) = await database.fetch(
-        "select sum(total_activities) as counted, count(*) as users from metrics.usage_metrics_daily"
+        "select sum(total_activities) as counted, count(*) as users"
+        " from metrics.usage_metrics_daily"
     )
     assert (found["counted"], found["users"]) == (3 * MANY, MANY)
     assert await verify(pair, ours, thorough=True) == []

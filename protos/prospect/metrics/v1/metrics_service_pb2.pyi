@@ -1227,7 +1227,7 @@ Global___VerifyUsageRequest: _TypeAlias = VerifyUsageRequest  # noqa: Y015
 
 @_typing.final
 class VerifyUsageResponse(_message.Message):
-    """VerifyUsageResponse tells of one day."""
+    """VerifyUsageResponse tells of one day, or of a part of what differs on it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1236,17 +1236,20 @@ class VerifyUsageResponse(_message.Message):
     ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     date: _builtins.str
     """date is the UTC day, YYYY-MM-DD."""
     tenant_count: _builtins.int
-    """tenant_count is how many tenants were compared."""
+    """tenant_count is how many tenants were compared; it stands in the day's last message."""
     activity_count: _builtins.int
-    """activity_count is how many activities the log has of them."""
+    """activity_count is how many activities the log has of them; it stands in the day's last message."""
     expired: _builtins.bool
     """expired is true where the log does not reach back to the day: there is nothing to compare with."""
+    more: _builtins.bool
+    """more is true where the next message tells of the same day."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageFinding]:
-        """findings are what differs; empty means that the day is proven equal."""
+        """findings are what differs, at most 1,000 a message; a day whose only message has none is proven equal."""
 
     def __init__(
         self,
@@ -1256,10 +1259,11 @@ class VerifyUsageResponse(_message.Message):
         activity_count: _builtins.int = ...,
         expired: _builtins.bool = ...,
         findings: _abc.Iterable[Global___UsageFinding] | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "date", b"date", "expired", b"expired", "findings", b"findings", "tenant_count", b"tenant_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "date", b"date", "expired", b"expired", "findings", b"findings", "more", b"more", "tenant_count", b"tenant_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -195,8 +195,8 @@ class MetricsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def VerifyUsage(self, request, context):
-        """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-        nothing. It needs the scope metrics:audit.
+        """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+        several where much differs. It changes nothing. It needs the scope metrics:audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -74,8 +74,8 @@ class MetricsServiceStub:
     GetSettings: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]
     """GetSettings gives the tenant's settings."""
     VerifyUsage: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.VerifyUsageRequest, _metrics_service_pb2.VerifyUsageResponse]
-    """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-    nothing. It needs the scope metrics:audit.
+    """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+    several where much differs. It changes nothing. It needs the scope metrics:audit.
     """
     RebuildUsage: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
@@ -130,8 +130,8 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     GetSettings: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]  # type: ignore[assignment]
     """GetSettings gives the tenant's settings."""
     VerifyUsage: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.VerifyUsageRequest, _metrics_service_pb2.VerifyUsageResponse]  # type: ignore[assignment]
-    """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-    nothing. It needs the scope metrics:audit.
+    """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+    several where much differs. It changes nothing. It needs the scope metrics:audit.
     """
     RebuildUsage: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]  # type: ignore[assignment]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
@@ -255,8 +255,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.VerifyUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.VerifyUsageResponse], _abc.AsyncIterator[_metrics_service_pb2.VerifyUsageResponse]]:
-        """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-        nothing. It needs the scope metrics:audit.
+        """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+        several where much differs. It changes nothing. It needs the scope metrics:audit.
         """
 
     @_abc_1.abstractmethod
