@@ -38,6 +38,7 @@ def handlers(tools: Tools) -> Sequence[Handler[Any]]:
             day = date.fromisoformat(event.message.date or yesterday.isoformat())
         except ValueError:
             raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
+        await tools.pool.execute(SQL.drop_old_shadows)
         try:
             await reconcile(tools.rebuilder, day)
         finally:
@@ -67,6 +68,8 @@ async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -
             await connection.execute(SQL.remember_erasure, tenant_id, user_id, erased_at)
             await connection.execute(SQL.erase_quarters, tenant_id, user_id)
             await connection.execute(SQL.erase_days, tenant_id, user_id)
+            await connection.execute(SQL.erase_shadows, tenant_id, user_id)
+            await connection.execute(SQL.erase_findings, tenant_id, user_id)
 
 
 async def wait_applied(client: Client) -> None:

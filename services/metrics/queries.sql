@@ -337,6 +337,49 @@ on conflict (tenant_id, quarter_hour, user_id) do update set
   total_activities = u.total_activities + excluded.total_activities,
   digest = u.digest + excluded.digest
 
+-- name: erase_shadows
+-- Give a user's part of the shadows to the anonymous one: a rebuild that runs would miss it.
+with gone as (
+  delete from metrics.usage_shadow where tenant_id = $1 and user_id = $2
+  returning rebuild_id, quarter_hour,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+)
+insert into metrics.usage_shadow as u (tenant_id, rebuild_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, rebuild_id, quarter_hour, '00000000-0000-0000-0000-000000000000',
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+from gone order by rebuild_id, quarter_hour
+on conflict (tenant_id, rebuild_id, quarter_hour, user_id) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities,
+  digest = u.digest + excluded.digest
+
+-- name: erase_findings
+-- Make a user the anonymous one in what was found of its days.
+update metrics.reconciliations r
+set findings = (
+  select jsonb_agg(case when f.finding ->> 'user_id' = $2::uuid::text
+    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.place)
+  from jsonb_array_elements(r.findings) with ordinality as f (finding, place))
+where r.tenant_id = $1 and r.findings @> jsonb_build_array(jsonb_build_object('user_id', $2::uuid::text))
+
 -- name: erase_days
 -- Give a user's days to the anonymous one.
 with gone as (
@@ -624,6 +667,7 @@ select $1, $2, ($3::date::timestamp at time zone 'UTC') + e.quarter * interval '
 from unnest($4::int[], $5::uuid[], $6::smallint[], $7::bigint[], $8::numeric[])
   as e (quarter, user_id, action, n, digest)
 group by 3, 4
+order by 3, 4
 on conflict (tenant_id, rebuild_id, quarter_hour, user_id) do update set
   total_logins = u.total_logins + excluded.total_logins,
   searches_executed = u.searches_executed + excluded.searches_executed,
@@ -664,12 +708,20 @@ where e.tenant_id = $1 and e.rebuild_id = $2
 group by 2, 3
 
 -- name: drop_shadow
--- Forget a shadow, and those that a crash left behind.
-delete from metrics.usage_shadow
-where tenant_id = $1 and (rebuild_id = $2 or uuid_extract_timestamp(rebuild_id) < now() - interval '1 day')
+-- Forget a shadow.
+delete from metrics.usage_shadow where tenant_id = $1 and rebuild_id = $2
+
+-- name: drop_old_shadows
+-- Forget the shadows that crashes left behind, of all tenants (see the third migration).
+select metrics.drop_old_shadows()
 
 -- name: note_reconciliation
--- Remember how log and roll-up compared.
-insert into metrics.reconciliations (
-  tenant_id, date, outcome, log_count, rollup_count, log_digest, rollup_digest, findings)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+-- Remember how log and roll-up compared; those who were erased meanwhile are anonymous. It is for those who
+-- hold the tenant's lock, shared: an erasure comes before or after it.
+insert into metrics.reconciliations (tenant_id, date, outcome, log_count, rollup_count, log_digest,
+  rollup_digest, finding_count, findings)
+select $1, $2, $3, $4, $5, $6, $7, $8, coalesce(jsonb_agg(case when exists (
+      select from metrics.erasures x where x.tenant_id = $1 and x.user_id::text = f.finding ->> 'user_id')
+    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.place),
+  '[]')
+from jsonb_array_elements($9::jsonb) with ordinality as f (finding, place)

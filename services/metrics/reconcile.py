@@ -144,7 +144,7 @@ async def _settle(
         except MovingError:
             return Reconciliation("moving", theirs.digest, ours)
     _log.warning("repaired", tenant=str(tenant_id), date=str(day), differences=found.count)
-    return Reconciliation("repaired", theirs.digest, ours, found.records)
+    return Reconciliation("repaired", theirs.digest, ours, found.count, found.records)
 
 
 async def _recount(rebuilder: Rebuilder, tenant_id: UUID, uneven: list[Finding]) -> None:

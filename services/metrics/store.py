@@ -51,7 +51,9 @@ class Reconciliation:
     outcome: str
     log: Digest
     rollup: Digest
+    finding_count: int = 0
     findings: Sequence[dict[str, Any]] = ()
+    """The first of them."""
 
 
 async def lock_exclusive(connection: Connection, tenant_id: UUID) -> None:
@@ -122,6 +124,7 @@ async def note_reconciliation(
     connection: Connection, tenant_id: UUID, day: date, found: Reconciliation
 ) -> None:
     """Remember how log and roll-up compared."""
+    await connection.execute(SQL.lock_shared, tenant_id)
     await connection.execute(
         SQL.note_reconciliation,
         tenant_id,
@@ -131,5 +134,6 @@ async def note_reconciliation(
         found.rollup.activity_count,
         found.log.digest,
         found.rollup.digest,
+        found.finding_count,
         json.dumps(found.findings),
     )

@@ -16,6 +16,7 @@ from services.metrics.api import SCOPES, MetricsApi
 from services.metrics.rebuilding import Rebuilder
 from services.metrics.schedule import Schedule
 from services.metrics.settings import Settings
+from services.metrics.store import SQL
 from services.metrics.today import Today
 from services.metrics.tools import Tools
 
@@ -26,6 +27,7 @@ TOPOLOGY = Topology(
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
+    await foundation.pool.execute(SQL.drop_old_shadows)
     log = ActivityLog(
         settings.activity_address, settings.activity_token_file, settings.activity_ca_file
     )

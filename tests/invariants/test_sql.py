@@ -90,6 +90,7 @@ async def test_replicas_that_migrate_at_once_apply_each_file_once(database: Data
     assert sorted(name for names in done for name in names) == [
         "0001_usage",
         "0002_quarter_hours_quotas_zones",
+        "0003_erasing_and_limits",
         "foundation_0001_outbox_and_inbox",
     ]
 

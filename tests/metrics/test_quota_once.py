@@ -177,3 +177,12 @@ async def test_what_is_counted_without_a_quota_counts_once_there_is_one(replicas
     assert await replicas.told() == []
     await replicas.count(logins(replicas, 1, 1, seed=1))
     assert await replicas.told() == [(TODAY, False, 5)]
+
+
+async def test_limits_may_be_as_large_as_a_number_goes(
+    replicas: Replicas, database: Database
+) -> None:
+    for limit in (2**62, 2**63 - 1):
+        await replicas.set_quota(soft_limit=limit, hard_limit=limit)
+    rows = await database.fetch("select soft_limit, hard_limit from metrics.quotas")
+    assert [tuple(row) for row in rows] == [(2**63 - 1, 2**63 - 1)]
