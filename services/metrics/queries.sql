@@ -9,6 +9,10 @@ select pg_advisory_xact_lock_shared(hashtextextended('metrics/' || $1::uuid, 0))
 -- Change what is there, while nobody counts for the tenant.
 select pg_advisory_xact_lock(hashtextextended('metrics/' || $1::uuid, 0))
 
+-- name: lock_rework
+-- Change what is there beside those who count, while nobody else does; it comes before lock_exclusive.
+select pg_advisory_xact_lock(hashtextextended('metrics/rework/' || $1::uuid, 0))
+
 -- name: begin_counting
 -- Remember the events ($3); return the new ones, the tenant's zone, and whether it has quotas.
 with fresh as (
@@ -298,6 +302,62 @@ where tenant_id = $1
   and quarter_hour >= ($2::date - 1)::timestamp at time zone 'UTC'
   and quarter_hour < ($3::date + 2)::timestamp at time zone 'UTC'
 group by 2, 3
+
+-- name: write_shadow_days
+-- Count the days of a range ($3, $4) from their quarters, in the zone $5, into a shadow ($2): a day stands at
+-- its date's 0:00 UTC. The bounds are those of recount_days.
+insert into metrics.usage_shadow (tenant_id, rebuild_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, $2, (quarter_hour at time zone $5)::date::timestamp at time zone 'UTC', user_id,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities), sum(digest)
+from metrics.usage_metrics_quarter_hours
+where tenant_id = $1
+  and (quarter_hour at time zone $5)::date between $3 and $4
+  and quarter_hour >= ($3::date - 1)::timestamp at time zone 'UTC'
+  and quarter_hour < ($4::date + 2)::timestamp at time zone 'UTC'
+group by 3, 4
+
+-- name: clear_shadow_days
+-- Remove the days of a range from a shadow, to count them anew in the same transaction.
+delete from metrics.usage_shadow
+where tenant_id = $1 and rebuild_id = $2
+  and (quarter_hour at time zone 'UTC')::date between $3 and $4
+
+-- name: plan_swap
+-- Have a shadow compared as a whole: it was just written, and the planner takes it for empty.
+select set_config('enable_nestloop', 'off', true)
+
+-- name: clear_other_days
+-- Remove the days that a shadow does not have as they are.
+delete from metrics.usage_metrics_daily d
+where d.tenant_id = $1 and not exists (
+  select from metrics.usage_shadow s
+  where s.tenant_id = $1 and s.rebuild_id = $2 and s.quarter_hour = d.date::timestamp at time zone 'UTC'
+    and s.user_id = d.user_id and (s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports, s.lists_created,
+  s.list_additions, s.list_removals, s.statuses_updated, s.notes_added, s.personas_created,
+  s.lookalike_searches, s.total_activities, s.digest) = (d.total_logins, d.searches_executed, d.profiles_viewed, d.profiles_enriched, d.csv_exports, d.lists_created,
+  d.list_additions, d.list_removals, d.statuses_updated, d.notes_added, d.personas_created,
+  d.lookalike_searches, d.total_activities, d.digest))
+
+-- name: swap_in_days
+-- Add the days of a shadow that are missing.
+insert into metrics.usage_metrics_daily (tenant_id, date, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, (s.quarter_hour at time zone 'UTC')::date, s.user_id,
+  s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports, s.lists_created,
+  s.list_additions, s.list_removals, s.statuses_updated, s.notes_added, s.personas_created,
+  s.lookalike_searches, s.total_activities, s.digest
+from metrics.usage_shadow s
+where s.tenant_id = $1 and s.rebuild_id = $2 and not exists (
+  select from metrics.usage_metrics_daily d
+  where d.tenant_id = $1 and d.date = (s.quarter_hour at time zone 'UTC')::date and d.user_id = s.user_id)
 
 -- name: remember_erasure
 -- Count a user as the anonymous one from now on.

@@ -25,6 +25,7 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 
 from chassis.clock import new_id
 from chassis.database import Pool, tenant_transaction
+from chassis.errors import DependencyAwayError
 from services.metrics import store
 from services.metrics.reaching import tell_reached
 from services.metrics.store import SQL, Digest
@@ -78,6 +79,10 @@ class Rebuilt:
 
 class MovingError(Exception):
     """Days changed while they were counted."""
+
+
+class HeldUpError(DependencyAwayError):
+    """Events are not counted yet, and for so long that something holds them up."""
 
 
 class Rebuilder:
@@ -138,6 +143,7 @@ class Rebuilder:
             for day, digest in right.items():
                 await self._fill(tenant_id, rebuild_id, day, digest)
             async with tenant_transaction(self.pool, tenant_id) as connection:
+                await store.lock_rework(connection, tenant_id)
                 await store.lock_exclusive(connection, tenant_id)
                 if await store.digests_of(connection, tenant_id, first, last) != before:
                     raise MovingError

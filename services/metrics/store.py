@@ -56,6 +56,11 @@ class Reconciliation:
     """The first of them."""
 
 
+async def lock_rework(connection: Connection, tenant_id: UUID) -> None:
+    """Let nobody but who counts change the tenant's quarters until the transaction ends."""
+    await connection.execute(SQL.lock_rework, tenant_id)
+
+
 async def lock_exclusive(connection: Connection, tenant_id: UUID) -> None:
     """Let nobody count for the tenant until the transaction ends."""
     await connection.execute(SQL.lock_exclusive, tenant_id)
@@ -79,6 +84,11 @@ async def recount_days(connection: Connection, tenant_id: UUID, first: date, las
     zone = await time_zone(connection, tenant_id)
     await connection.execute(SQL.clear_days, tenant_id, first, last)
     await connection.execute(SQL.recount_days, tenant_id, first, last, zone)
+    await recount_sums(connection, tenant_id, first, last)
+
+
+async def recount_sums(connection: Connection, tenant_id: UUID, first: date, last: date) -> None:
+    """Count totals and quotas from the days; under the exclusive lock."""
     await connection.execute(SQL.clear_totals, tenant_id, first, last)
     await connection.execute(SQL.recount_totals, tenant_id, first, last)
     await connection.execute(SQL.clear_quota_usage, tenant_id)

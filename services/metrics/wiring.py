@@ -12,7 +12,7 @@ from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.metrics import events
 from services.metrics.activity_log import ActivityLog
-from services.metrics.api import SCOPES, MetricsApi
+from services.metrics.api import LASTING, SCOPES, MetricsApi
 from services.metrics.rebuilding import Rebuilder
 from services.metrics.schedule import Schedule
 from services.metrics.settings import Settings
@@ -46,6 +46,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         add_to=lambda server: grpc_api.add_MetricsServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["MetricsService"].full_name,
         scopes=SCOPES,
+        lasting=LASTING,
         handlers=events.handlers(tools),
         loops=(Schedule(foundation.nats).run,),
         close=(log.close,),

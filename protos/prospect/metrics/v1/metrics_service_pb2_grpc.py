@@ -181,7 +181,8 @@ class MetricsServiceServicer(object):
 
     def SetTimeZone(self, request, context):
         """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-        transaction: no reader sees half.
+        transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+        caller's it has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,8 +206,8 @@ class MetricsServiceServicer(object):
     def RebuildUsage(self, request, context):
         """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
         transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-        that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-        metrics:audit.
+        that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+        nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

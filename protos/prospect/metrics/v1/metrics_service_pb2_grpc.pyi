@@ -69,7 +69,8 @@ class MetricsServiceStub:
     """DeleteQuota removes a quota; NOT_FOUND where there is none."""
     SetTimeZone: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.SetTimeZoneRequest, _metrics_service_pb2.SetTimeZoneResponse]
     """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-    transaction: no reader sees half.
+    transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+    caller's it has none.
     """
     GetSettings: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]
     """GetSettings gives the tenant's settings."""
@@ -80,8 +81,8 @@ class MetricsServiceStub:
     RebuildUsage: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
     transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-    that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-    metrics:audit.
+    that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+    nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
     """
 
 @_typing.type_check_only
@@ -125,7 +126,8 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     """DeleteQuota removes a quota; NOT_FOUND where there is none."""
     SetTimeZone: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.SetTimeZoneRequest, _metrics_service_pb2.SetTimeZoneResponse]  # type: ignore[assignment]
     """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-    transaction: no reader sees half.
+    transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+    caller's it has none.
     """
     GetSettings: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]  # type: ignore[assignment]
     """GetSettings gives the tenant's settings."""
@@ -136,8 +138,8 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     RebuildUsage: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]  # type: ignore[assignment]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
     transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-    that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-    metrics:audit.
+    that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+    nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
     """
 
 class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -238,7 +240,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.SetTimeZoneResponse, _abc.Awaitable[_metrics_service_pb2.SetTimeZoneResponse]]:
         """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-        transaction: no reader sees half.
+        transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+        caller's it has none.
         """
 
     @_abc_1.abstractmethod
@@ -267,8 +270,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metrics_service_pb2.RebuildUsageResponse, _abc.Awaitable[_metrics_service_pb2.RebuildUsageResponse]]:
         """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
         transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-        that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-        metrics:audit.
+        that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+        nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
         """
 
 def add_MetricsServiceServicer_to_server(servicer: MetricsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
