@@ -255,6 +255,10 @@ order by q.counter, q.period
 -- The tenant's zone.
 select coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC')
 
+-- name: knows_zone
+-- Whether Postgres, which cuts days, knows a zone by this name.
+select exists (select from pg_timezone_names where name = $1)
+
 -- name: set_time_zone
 -- Change where the tenant's days begin; its days have to be counted anew in the same transaction.
 insert into metrics.settings (tenant_id, time_zone) values ($1, $2)

@@ -11,7 +11,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.clock import new_id
-from chassis.database import Connection, tenant_transaction
+from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
 from services.metrics import store
@@ -19,6 +19,8 @@ from services.metrics.periods import DAY
 from services.metrics.store import FIRST_DAY, LAST_DAY, SQL, Digest
 from services.metrics.tools import Tools
 
+NO_PLACES = {"Factory", "localtime", "posixrules"}
+"""What zone databases have beside zones: a machine's own, and that of one that was never set."""
 RECOUNT_SECONDS = 1_800
 """Time for a statement over all of a tenant's history; a pool's statements have a minute."""
 
@@ -38,9 +40,7 @@ class Zones:
         has changed since, which their digests tell.
         """
         tenant_id, zone = current_caller().tenant_id, request.time_zone
-        if zone not in available_timezones():
-            text = "must be a zone of the IANA database, such as Europe/Berlin"
-            raise InvalidArgument.field("time_zone", "time_zone.unknown", text)
+        await _check(self._tools.pool, zone)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             await store.lock_rework(connection, tenant_id)
             shadow, before = new_id(), await _digests(connection, tenant_id)
@@ -60,6 +60,14 @@ class Zones:
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             zone = await store.time_zone(connection, tenant_id)
         return pb.GetSettingsResponse(settings=pb.MetricsSettings(time_zone=zone))
+
+
+async def _check(pool: Pool, zone: str) -> None:
+    """Refuse what is no place's zone, to us who cut hours or to Postgres, which cuts days."""
+    known = zone in available_timezones() - NO_PLACES
+    if not (known and await pool.fetchval(SQL.knows_zone, zone)):
+        text = "must be a zone of the IANA database, such as Europe/Berlin"
+        raise InvalidArgument.field("time_zone", "time_zone.unknown", text)
 
 
 async def _digests(connection: Connection, tenant_id: UUID) -> dict[date, Digest]:

@@ -6,15 +6,18 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis import auth
-from chassis.auth import Caller
+from chassis.auth import Caller, current_caller
 from chassis.database import Pool
+from chassis.errors import InvalidArgument
+from chassis.tokens import Tokens
 from services.metrics.reading import Reading
+from services.metrics.summarizing import Summarizing
 from tests.metrics.feed import USERS, batch, counted, spread, tools_of
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
@@ -83,3 +86,25 @@ async def test_pages_of_any_size_hold_every_row_of_any_shape_once(reading: Readi
             pages, rows = await read(reading, request)
             assert rows == whole, (size, request)
             assert pages[:-1] == [size] * (len(pages) - 1), (size, request)
+
+
+FORGED = [
+    b"x", b"\xff", b"null", b"7", b"{}", b"[]", b'["a"]', b"[1]", b"[1, 2]", b"[1, 2, 3, 4]",
+    b'[99999999999, "", 0]', b'[-1, "", 0]', b'[1.5, "", 0]', b'[true, "", 0]', b'[1, "", "x"]',
+    b'[1, "nobody", 1e999]', b'["2026-03-10", 7]', b'["2026-03-32", "x"]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", FORGED)
+async def test_a_page_token_that_says_what_we_do_not_is_refused(
+    reading: Reading, pool: Pool, said: bytes
+) -> None:
+    tenant_id, nothing = current_caller().tenant_id, cast(Any, None)
+    for request in shapes():
+        request.page_token = Tokens("usage", tenant_id, request).issue(said)
+        with pytest.raises(InvalidArgument, match="page_token"):
+            await reading.GetUsage(request, nothing)
+    top = pb.ListTopUsersRequest(start_date="2026-03-10", end_date="2026-03-14")
+    top.page_token = Tokens("top", tenant_id, top).issue(said)
+    with pytest.raises(InvalidArgument, match="page_token"):
+        await Summarizing(tools_of(pool)).ListTopUsers(top, nothing)

@@ -218,7 +218,7 @@ class GetUsageRequest(_message.Message):
     GRAIN_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     page_size: _builtins.int
@@ -501,7 +501,7 @@ class GetTenantSummaryRequest(_message.Message):
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     def __init__(
@@ -566,7 +566,7 @@ class UsageSummary(_message.Message):
     WEEKLY_ACTIVE_USERS_FIELD_NUMBER: _builtins.int
     MONTHLY_ACTIVE_USERS_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day, YYYY-MM-DD."""
+    """start_date is the first day, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD."""
     active_users: _builtins.int
@@ -644,7 +644,7 @@ class ListTopUsersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     counter: Global___Counter.ValueType
@@ -809,7 +809,7 @@ class ExportUsageRequest(_message.Message):
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     def __init__(
@@ -1200,7 +1200,7 @@ class VerifyUsageRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     THOROUGH_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first UTC day, YYYY-MM-DD."""
+    """start_date is the first UTC day, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     tenant_id: _builtins.str
@@ -1327,7 +1327,7 @@ class RebuildUsageRequest(_message.Message):
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID."""
     start_date: _builtins.str
-    """start_date is the first UTC day, YYYY-MM-DD."""
+    """start_date is the first UTC day, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     def __init__(
