@@ -102,12 +102,19 @@ class Auditing:
         """Name what differs of a tenant, or say that the day is moving."""
         rebuilder = self._tools.rebuilder
         found = [each async for each in differing_users(rebuilder, tenant_id, day)]
-        if not found:
-            return []
-        moved = tenant_id in await moved_since(rebuilder.log, day, {tenant_id: log})
-        if moved or (late and rollup != log.digest):
+        moved = bool(found) and await self._has_moved(tenant_id, day, log)
+        if found and not moved and rollup == log.digest:
+            # It may be an erasure, which is first in the log and which no digest tells of.
+            await rebuilder.unpublished(day, await rebuilder.log.day_digests(day) or {})
+            await rebuilder.wait_applied()
+            found = [each async for each in differing_users(rebuilder, tenant_id, day)]
+            moved = await self._has_moved(tenant_id, day, log)
+        if found and (moved or (late and rollup != log.digest)):
             return _moving(tenant_id, day, log.digest, rollup)
         return found
+
+    async def _has_moved(self, tenant_id: UUID, day: date, before: LogDigest) -> bool:
+        return tenant_id in await moved_since(self._tools.rebuilder.log, day, {tenant_id: before})
 
 
 def _piece(day: date, findings: list[Finding]) -> pb.VerifyUsageResponse:
