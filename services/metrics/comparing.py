@@ -33,6 +33,9 @@ ACTION_COUNTERS = {
 }
 UNEVEN_DAY = "the day is not the sum of its quarter-hours: it was written past the service"
 UNEVEN_TOTAL = "the total is not the sum of the users' days: it was written past the service"
+UNEVEN_QUOTA = (
+    "what is used of {} by {} is not the sum of its days: it was written past the service"
+)
 ROWS = 1_000
 NOTHING: Counter[str] = Counter()
 Sums = tuple[UUID, Counter[str]]
@@ -77,6 +80,25 @@ async def uneven_days(pool: Pool, day: date) -> list[Finding]:
         )
         for row in rows
     ]
+
+
+def uneven_quotas(
+    tenant_id: UUID, before: Sequence[asyncpg.Record], after: Sequence[asyncpg.Record]
+) -> list[Finding]:
+    """Return the periods of which another use was written down than their days add up to."""
+    wrong, right = [
+        {(row["period_start"], row["counter"], row["period"]): row["used"] for row in rows}
+        for rows in (before, after)
+    ]
+    return [
+        Finding(
+            pb.USAGE_FINDING_KIND_DAYS, tenant_id, None, start, right.get(key, 0),
+            wrong.get(key, 0), UNEVEN_QUOTA.format(counter, period),
+        )
+        for key in sorted(right.keys() | wrong.keys())
+        for start, counter, period in [key]
+        if right.get(key) != wrong.get(key)
+    ]  # fmt: skip
 
 
 async def moved_since(log: Log, day: date, before: Mapping[UUID, LogDigest]) -> set[UUID]:

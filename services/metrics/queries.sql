@@ -223,6 +223,14 @@ having sum(n.counted) > 0
 order by 2, 3, 4
 on conflict (tenant_id, counter, period, period_start) do update set used = excluded.used
 
+-- name: has_quotas
+-- Whether there is any quota.
+select exists (select from metrics.quotas where tenant_id = $1)
+
+-- name: quota_usage
+-- What is used in all periods.
+select counter, period, period_start, used from metrics.quota_usage where tenant_id = $1 and used > 0
+
 -- name: drop_quota_usage
 -- Forget the periods of the zone before.
 delete from metrics.quota_usage where tenant_id = $1

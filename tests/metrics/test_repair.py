@@ -12,20 +12,21 @@ import pytest
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
+from chassis.clock import to_timestamp
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError
 from services.metrics import store
 from services.metrics.activity_log import ActivityLog
 from services.metrics.rebuilding import LogDigest, Rebuilder
 from services.metrics.reconcile import UnsettledError, reconcile
-from services.metrics.store import SQL
+from services.metrics.store import SQL, Digest
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import batch, counted
 from tests.metrics.test_counting import rollup
 from tests.metrics.test_moving import all_applied
-from tests.metrics.test_settings import AUDIT, verify
-from tests.metrics.test_usage import DAY, record, some_activities, usage, usage_of
+from tests.metrics.test_settings import AUDIT, set_zone, verify
+from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 
@@ -151,4 +152,88 @@ async def test_a_day_of_more_counts_than_a_message_holds_is_named_repaired_and_p
         " from metrics.usage_metrics_daily"
     )
     assert (found["counted"], found["users"]) == (3 * MANY, MANY)
+    assert await verify(pair, ours, thorough=True) == []
+
+
+class ExpiredLog:
+    """A log that does not reach back any more: of one tenant, or at all."""
+
+    def __init__(self, tenant_id: UUID | None) -> None:
+        self._tenant_id = tenant_id
+
+    async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
+        """Tell that the day has expired."""
+        del day
+        return {self._tenant_id: LogDigest(Digest(), expired=True)} if self._tenant_id else None
+
+    async def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[activity_pb.ActionCount]]:
+        """Have nothing."""
+        raise AssertionError((tenant_id, day))
+        yield
+
+
+@metrics_pool
+@pytest.mark.parametrize("whole", [True, False], ids=["of the whole log", "of the tenant"])
+async def test_an_uneven_day_that_the_log_does_not_keep_is_counted_from_its_quarters(
+    pool: Pool, database: Database, whole: bool
+) -> None:
+    tenant_id, day = uuid.uuid4(), date(2026, 3, 10)
+    start = datetime(2026, 3, 10, tzinfo=UTC)
+    await counted(pool, tenant_id, [batch(tenant_id, [start + timedelta(hours=n)])
+                                    for n in range(20)])  # fmt: skip
+    right = await rollup(database, tenant_id)
+    await database.fetch("delete from metrics.usage_metrics_daily")
+    await database.fetch("update metrics.usage_metrics_daily_totals set total_logins = 77")
+    rebuilder = Rebuilder(pool, ExpiredLog(None if whole else tenant_id), all_applied)
+    assert (await reconcile(rebuilder, day))["repaired"] == 1
+    assert await rollup(database, tenant_id) == right
+    assert (await reconcile(rebuilder, day))["repaired"] == 0
+
+
+@metrics_pool
+@pytest.mark.parametrize(
+    "damage", ["update metrics.quota_usage set used = used + 7", "delete from metrics.quota_usage"]
+)
+async def test_what_is_used_of_quotas_is_made_the_sum_of_the_days(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database, damage: str
+) -> None:
+    quota = pb.Quota(
+        counter=pb.COUNTER_TOTAL_ACTIVITIES, period=pb.QUOTA_PERIOD_MONTH, soft_limit=1_000
+    )
+    await pair.metrics.SetQuota(pb.SetQuotaRequest(quota=quota), metadata=ours.metadata())
+    await record(pair, ours, some_activities(40))
+    await usage_of(pair, ours, 40)
+    await database.fetch(damage)
+    rebuilder, day = Rebuilder(pool, log, all_applied), date.fromisoformat(DAY)
+    assert (await reconcile(rebuilder, day))["repaired"] == 1
+    rows = await database.fetch("select used from metrics.quota_usage")
+    assert [row["used"] for row in rows] == [40]
+    assert (await reconcile(rebuilder, day))["equal"] == 1
+
+
+@metrics_pool
+async def test_a_local_day_is_compared_with_the_log_of_the_utc_day_that_it_begins_on(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database
+) -> None:
+    await set_zone(pair, ours, "Asia/Tokyo")
+    day = date.fromisoformat(DAY)
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=9)
+    moments = [begin + timedelta(hours=n) for n in range(24)]
+    entries = [
+        activity_pb.NewActivity(
+            user_id=USERS[n % 3], action_type=1 + n % 2, created_at=to_timestamp(moment)  # type: ignore[arg-type]
+        )
+        for n, moment in enumerate(moments)
+    ]  # fmt: skip
+    await record(pair, ours, entries)
+    right = await usage_of(pair, ours, 24)
+    await database.fetch(
+        "update metrics.usage_metrics_quarter_hours set total_logins = 0, searches_executed = 1"
+        " where total_logins = 1 and quarter_hour < $1",
+        begin + timedelta(hours=9),
+    )
+    await reconcile(Rebuilder(pool, log, all_applied), day)
+    assert await usage(pair, ours) == right
     assert await verify(pair, ours, thorough=True) == []
