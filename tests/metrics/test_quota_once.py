@@ -146,6 +146,18 @@ async def test_a_limit_that_is_set_again_as_it_was_is_not_told_of_again(replicas
     assert await replicas.told() == [(TODAY, False, 5)]
 
 
+async def test_a_limit_in_place_of_one_that_was_told_of_is_told_of_only_from_above_what_is_used(
+    replicas: Replicas,
+) -> None:
+    await replicas.set_quota(soft_limit=10)
+    await replicas.count(logins(replicas, 1, 15))
+    for limit in (12, 5, 16):
+        await replicas.set_quota(soft_limit=limit)
+        assert await replicas.told() == [(TODAY, False, 10)]
+    await replicas.count(logins(replicas, 1, 1, seed=2))
+    assert await replicas.told() == [(TODAY, False, 10), (TODAY, False, 16)]
+
+
 async def test_a_limit_that_is_raised_is_told_of_when_it_is_reached(replicas: Replicas) -> None:
     await replicas.set_quota(soft_limit=5)
     await replicas.count(logins(replicas, 3, 2))

@@ -159,7 +159,8 @@ class MetricsServiceServicer(object):
 
     def SetQuota(self, request, context):
         """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-        counts; a limit that is already reached is told of at once.
+        counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
+        told of in the period and no such limit was set above what is used since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
