@@ -24,6 +24,12 @@ select array(select event_id from fresh) as fresh,
   coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC') as time_zone,
   exists (select from metrics.quotas where tenant_id = $1) as has_quotas
 
+-- name: remember_events
+-- Remember events ($3) as counted.
+insert into metrics.inbox (tenant_id, consumer, event_id)
+select $1, $2, id from unnest($3::uuid[]) id order by id
+on conflict do nothing
+
 -- name: count
 -- Add entries to the roll-up, given as what their hash is made of, user, action (100 is add_to_list that
 -- made a list) and moment. Grouped as they came first, which casts and sums few rows; upserted in the

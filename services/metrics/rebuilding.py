@@ -8,12 +8,15 @@ swapped only when all three hold:
 2. the log's counts, fetched later, still have that digest: they hold nothing newer;
 3. under the tenant's lock, the roll-up still has the digest of after 1: nothing was applied since.
 Otherwise the days are moving, and are looked at again.
+
+What is in a dead letter by the time of 2 is in the log's counts: its event is remembered as counted
+in the same transaction, so that it may be put back whenever somebody likes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -26,16 +29,20 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from chassis.clock import new_id
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError
+from services import topology
 from services.metrics import store
 from services.metrics.reaching import tell_reached
 from services.metrics.store import SQL, Digest
 
 ROUNDS = 8
 PAUSE_SECONDS = 0.25
+CONSUMER = topology.ACTIVITY_RECORDED.name
 OUTBOX_LOOKS = 10
 OUTBOX_SECONDS = 0.1
 DAY = timedelta(days=1)
 WaitApplied = Callable[[], Awaitable[None]]
+DeadLetters = Callable[[UUID], Awaitable[Mapping[UUID, Set[date]]]]
+"""Gives a tenant's events that could not be counted, with the UTC days of their entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +92,26 @@ class HeldUpError(DependencyAwayError):
     """Events are not counted yet, and for so long that something holds them up."""
 
 
+async def no_dead_letters(tenant_id: UUID) -> Mapping[UUID, Set[date]]:
+    """Say that all events could be counted."""
+    del tenant_id
+    return {}
+
+
 class Rebuilder:
     """Rebuilds days of one tenant."""
 
-    def __init__(self, pool: Pool, log: Log, wait_applied: WaitApplied) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        log: Log,
+        wait_applied: WaitApplied,
+        dead_letters: DeadLetters = no_dead_letters,
+    ) -> None:
         self.pool = pool
         self.log = log
         self.wait_applied = wait_applied
+        self.dead_letters = dead_letters
 
     async def rebuild(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
         """Rebuild days, trying again while they move; MovingError where they never hold still."""
@@ -137,6 +157,8 @@ class Rebuilder:
         self, tenant_id: UUID, right: dict[date, Digest], done: Rebuilt
     ) -> None:
         rebuild_id, first, last = new_id(), min(right), max(right)
+        dead = await self.dead_letters(tenant_id)
+        covered = [event_id for event_id, days in dead.items() if days <= right.keys()]
         async with tenant_transaction(self.pool, tenant_id) as connection:
             before = await store.digests_of(connection, tenant_id, first, last)
         try:
@@ -150,6 +172,7 @@ class Rebuilder:
                 for day in right:
                     await connection.execute(SQL.clear_quarters, tenant_id, day)
                 await connection.execute(SQL.swap_in, tenant_id, rebuild_id)
+                await connection.execute(SQL.remember_events, tenant_id, CONSUMER, covered)
                 # A zone's day begins at most a day off UTC's.
                 await store.recount_days(connection, tenant_id, first - DAY, last + DAY)
                 await tell_reached(connection, tenant_id)

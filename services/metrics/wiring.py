@@ -13,6 +13,7 @@ from services import topology
 from services.metrics import events
 from services.metrics.activity_log import ActivityLog
 from services.metrics.api import LASTING, SCOPES, MetricsApi
+from services.metrics.dead_letters import dead_letters
 from services.metrics.rebuilding import Rebuilder
 from services.metrics.schedule import Schedule
 from services.metrics.settings import Settings
@@ -31,7 +32,12 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     log = ActivityLog(
         settings.activity_address, settings.activity_token_file, settings.activity_ca_file
     )
-    rebuilder = Rebuilder(foundation.pool, log, lambda: events.wait_applied(foundation.nats))
+    rebuilder = Rebuilder(
+        foundation.pool,
+        log,
+        lambda: events.wait_applied(foundation.nats),
+        lambda tenant_id: dead_letters(foundation.nats, tenant_id),
+    )
     tools = Tools(
         pool=foundation.pool,
         relay=foundation.relay,
