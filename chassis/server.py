@@ -38,7 +38,8 @@ class Gate:
     """Stands before every RPC of a service: its handlers are wrapped once, as they are registered.
 
     `scopes` names the scope that each method needs, by full method name; a service whose method is
-    not in the table does not start. `unchecked` methods check their requests by themselves.
+    not in the table does not start. `unchecked` methods check their requests by themselves, and
+    `lasting` ones may take longer than the service's deadline.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Gate:
         scopes: Mapping[str, str],
         unchecked: frozenset[str],
         deadline_seconds: float,
+        lasting: frozenset[str] = frozenset(),
     ) -> None:
         self._verify = verify
         self._scopes = scopes
         self._unchecked = unchecked
+        self._lasting = lasting
         self._deadlines = Deadlines(deadline_seconds)
 
     def before(self, server: grpc.aio.Server) -> grpc.aio.Server:
@@ -67,18 +70,20 @@ class Gate:
 
     def _single(self, method: str, scope: str, behaviour: Any) -> Any:
         check = _as_is if method in self._unchecked else _checked
+        lasts = method in self._lasting
 
         async def call(request: Any, context: Context) -> Any:
             log = _CallLog(method)
-            task = self._deadlines.begin()
+            task = None if lasts else self._deadlines.begin()
             try:
                 await self._admit(scope, context, log)
                 return await behaviour(check(request), context)
             except BaseException as error:
-                late = self._deadlines.over(task)
+                late = task is not None and self._deadlines.over(task)
                 await _fail(TimeoutError() if late else error, context, log)
             finally:
-                self._deadlines.end(task)
+                if task is not None:
+                    self._deadlines.end(task)
                 log.write()
 
         return call

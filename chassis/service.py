@@ -53,13 +53,15 @@ class Foundation:
 class Parts:
     """What makes one service: RPCs with their scopes, event handlers, loops of its own.
 
-    RPCs in `check_themselves` apply the rules of their requests in their own way.
+    RPCs in `check_themselves` apply the rules of their requests in their own way; those in
+    `lasting` end when their work or their caller does, and not at the service's deadline.
     """
 
     add_to: Callable[[grpc.aio.Server], None]
     full_name: str
     scopes: Mapping[str, str]
     check_themselves: Collection[str] = ()
+    lasting: Collection[str] = ()
     handlers: Sequence[Handler[Any]] = ()
     loops: Sequence[Loop] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = field(default=())
@@ -145,7 +147,8 @@ async def _serve(
 ) -> None:
     scopes = {f"/{parts.full_name}/{method}": scope for method, scope in parts.scopes.items()}
     unchecked = frozenset(f"/{parts.full_name}/{method}" for method in parts.check_themselves)
-    gate = Gate(auth.verifier(settings), scopes, unchecked, settings.deadline_seconds)
+    lasting = frozenset(f"/{parts.full_name}/{method}" for method in parts.lasting)
+    gate = Gate(auth.verifier(settings), scopes, unchecked, settings.deadline_seconds, lasting)
     server = create_server(settings)
     parts.add_to(gate.before(server))
     status = health.aio.HealthServicer()

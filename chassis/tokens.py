@@ -39,7 +39,7 @@ class Tokens:
             # Compared as issued: base64 has more than one spelling of the same bytes.
             if len(packed) > _SUM and self.issue(position) == token:
                 return parse(position)
-        except (ValueError, TypeError, LookupError, struct.error):
+        except (ValueError, TypeError, LookupError, AttributeError, struct.error):
             pass  # who can compute the sum can make a token of anything
         text = "must come from a response before, and be sent with what was asked then"
         raise InvalidArgument.field(field, field, text)

@@ -33,6 +33,7 @@ SCOPES = {
     "ListPartitions": "activity:audit",
     "ListDayDigests": "activity:audit",
     "CountDay": "activity:audit",
+    "StreamDayCounts": "activity:audit",
 }
 # What records batches checks each entry by itself, so that the good ones can stand.
 CHECK_THEMSELVES = frozenset({"RecordActivity", "RecordActivities", "StreamActivities"})

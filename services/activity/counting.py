@@ -36,7 +36,9 @@ class Counting:
         tenant_id = current_caller().tenant_id
         wanted, grouping = parse_filter(request.filter), _grouping(request)
         tokens = Tokens("count", tenant_id, request.filter, sorted(request.group_by))
-        after = _group(tokens, request.page_token) if request.page_token else None
+        after = (
+            tokens.read("page_token", request.page_token, _group) if request.page_token else None
+        )
         size = request.page_size or DEFAULT_GROUPS
         with refusing_bad_metadata():
             async with tenant_transaction(
@@ -85,9 +87,9 @@ def _position(row: asyncpg.Record) -> bytes:
     return json.dumps([row["period"], row["user_id"], row["action_type"]]).encode()
 
 
-def _group(tokens: Tokens, token: str) -> Group:
-    period, user_id, action_type = tokens.read("page_token", token, json.loads)
-    return Group(period, UUID(user_id), action_type)
+def _group(position: bytes) -> Group:
+    period, user_id, action_type = json.loads(position)
+    return Group(int(period), UUID(user_id), str(action_type))
 
 
 def _count_of(row: asyncpg.Record, grouping: Grouping) -> pb.ActivityCount:

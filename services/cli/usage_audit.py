@@ -48,8 +48,8 @@ class Outcome:
     finding_count: int = 0
 
     def take(self, day: pb.VerifyUsageResponse) -> None:
-        """Add a day; the first thousand findings are kept in full."""
-        self.day_count += 1
+        """Add a day, or a part of one; the first thousand findings are kept in full."""
+        self.day_count += not day.more
         self.activity_count += day.activity_count
         self.finding_count += len(day.findings)
         self.findings += day.findings[: SHOWN - len(self.findings)]
@@ -186,7 +186,7 @@ def _days(call: Call, request: pb.VerifyUsageRequest) -> Iterator[pb.VerifyUsage
     with show.transfer(counted=True) as progress:
         bar = progress.add_task("verifying", total=(last - first).days + 1)
         for day in stub.VerifyUsage(request, metadata=call.metadata):
-            progress.update(bar, advance=1, description=f"verified {day.date}")
+            progress.update(bar, advance=not day.more, description=f"verified {day.date}")
             yield day
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,12 +13,14 @@ import grpc
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
+from chassis.errors import DependencyAwayError
 from services.metrics.rebuilding import LogDigest
 from services.metrics.store import Digest
 
 TIMEOUT_SECONDS = 30
-# A day of many users by quarter-hour is larger than the 4 MiB that gRPC takes by itself.
-OPTIONS = (("grpc.max_receive_message_length", 256 * 1024 * 1024),)
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+STREAM_SECONDS = 300
+"""Time for a large tenant's day, which is written down as it comes."""
 
 
 class ActivityLog:
@@ -26,19 +29,20 @@ class ActivityLog:
     def __init__(self, address: str, token_file: Path, ca_file: Path | None) -> None:
         if ca_file:
             credentials = grpc.ssl_channel_credentials(ca_file.read_bytes())
-            self._channel = grpc.aio.secure_channel(address, credentials, OPTIONS)
+            self._channel = grpc.aio.secure_channel(address, credentials)
         else:
-            self._channel = grpc.aio.insecure_channel(address, OPTIONS)
+            self._channel = grpc.aio.insecure_channel(address)
         self._stub = grpc_api.ActivityServiceStub(self._channel)
         self._token_file = token_file
 
     async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
         """Return each tenant's fingerprint of the day; None where the log does not reach back."""
-        response = await self._stub.ListDayDigests(
-            pb.ListDayDigestsRequest(date=day.isoformat()),
-            metadata=self._metadata(),
-            timeout=TIMEOUT_SECONDS,
-        )
+        with _telling_away():
+            response = await self._stub.ListDayDigests(
+                pb.ListDayDigestsRequest(date=day.isoformat()),
+                metadata=self._metadata(),
+                timeout=TIMEOUT_SECONDS,
+            )
         if response.expired:
             return None
         return {
@@ -52,16 +56,17 @@ class ActivityLog:
             for each in response.digests
         }
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[pb.ActionCount]:
-        """Return one tenant's counts of the day."""
-        response = await self._stub.CountDay(
-            pb.CountDayRequest(
-                tenant_id=str(tenant_id), date=day.isoformat(), by_quarter_hour=True
-            ),
-            metadata=self._metadata(),
-            timeout=TIMEOUT_SECONDS,
+    async def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[pb.ActionCount]]:
+        """Yield one tenant's counts of the day in the order of users, some at a time."""
+        request = pb.StreamDayCountsRequest(tenant_id=str(tenant_id), date=day.isoformat())
+        call = self._stub.StreamDayCounts(
+            request, metadata=self._metadata(), timeout=STREAM_SECONDS
         )
-        return response.counts
+        with _telling_away():
+            async for response in call:
+                yield response.counts
 
     async def close(self) -> None:
         """Close the channel."""
@@ -69,3 +74,15 @@ class ActivityLog:
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)
+
+
+@contextmanager
+def _telling_away() -> Iterator[None]:
+    """Tell a service that is away from one that refuses, which will refuse again."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() in AWAY:
+            text = f"activity answered {error.code().name}: {error.details()}"
+            raise DependencyAwayError(text) from error
+        raise

@@ -29,6 +29,8 @@ SCOPES = {
     "VerifyUsage": "metrics:audit",
     "RebuildUsage": "metrics:audit",
 }
+# What counts anew takes as long as there is much to count; it ends with its caller.
+LASTING = frozenset({"SetTimeZone", "RebuildUsage"})
 
 
 class MetricsApi(

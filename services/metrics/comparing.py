@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -13,7 +14,7 @@ import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from chassis.database import Pool, tenant_transaction
+from chassis.database import Pool, tenant_snapshot
 from services.metrics.rebuilding import Log, LogDigest, Rebuilder
 from services.metrics.store import ACTION_NAMES, ANONYMOUS, SQL, Digest
 
@@ -32,6 +33,12 @@ ACTION_COUNTERS = {
 }
 UNEVEN_DAY = "the day is not the sum of its quarter-hours: it was written past the service"
 UNEVEN_TOTAL = "the total is not the sum of the users' days: it was written past the service"
+UNEVEN_QUOTA = (
+    "what is used of {} by {} is not the sum of its days: it was written past the service"
+)
+ROWS = 1_000
+NOTHING: Counter[str] = Counter()
+Sums = tuple[UUID, Counter[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,25 @@ async def uneven_days(pool: Pool, day: date) -> list[Finding]:
     ]
 
 
+def uneven_quotas(
+    tenant_id: UUID, before: Sequence[asyncpg.Record], after: Sequence[asyncpg.Record]
+) -> list[Finding]:
+    """Return the periods of which another use was written down than their days add up to."""
+    wrong, right = [
+        {(row["period_start"], row["counter"], row["period"]): row["used"] for row in rows}
+        for rows in (before, after)
+    ]
+    return [
+        Finding(
+            pb.USAGE_FINDING_KIND_DAYS, tenant_id, None, start, right.get(key, 0),
+            wrong.get(key, 0), UNEVEN_QUOTA.format(counter, period),
+        )
+        for key in sorted(right.keys() | wrong.keys())
+        for start, counter, period in [key]
+        if right.get(key) != wrong.get(key)
+    ]  # fmt: skip
+
+
 async def moved_since(log: Log, day: date, before: Mapping[UUID, LogDigest]) -> set[UUID]:
     """Return the tenants whose day in the log is not what it was `before`.
 
@@ -89,43 +115,69 @@ async def moved_since(log: Log, day: date, before: Mapping[UUID, LogDigest]) -> 
     }
 
 
-async def differing_users(rebuilder: Rebuilder, tenant_id: UUID, day: date) -> list[Finding]:
-    """Return the users whose counters or digests differ on a UTC day."""
-    counts = await rebuilder.log.count_day(tenant_id, day)
-    async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
-        rows = await connection.fetch(SQL.day_by_user, tenant_id, day)
-        users = list({each.user_id for each in counts})
-        erased = await connection.fetch(SQL.erased_users, tenant_id, users)
-    right = _by_user(counts, {row["user_id"] for row in erased})
-    ours = {row["user_id"]: _values(row) for row in rows}
-    nothing: Counter[str] = Counter()
-    pairs = {
-        user: (right.get(user, nothing), ours.get(user, nothing))
-        for user in sorted(right.keys() | ours.keys())
-    }
-    return [
-        _finding(tenant_id, user, day, log, rollup)
-        for user, (log, rollup) in pairs.items()
-        if log != rollup
-    ]
+async def differing_users(
+    rebuilder: Rebuilder, tenant_id: UUID, day: date
+) -> AsyncGenerator[Finding]:
+    """Yield the users whose counters or digests differ on a UTC day, in order, anonymous last.
+
+    Both sides come in the order of users and are compared as they come: a day of many users is
+    never in memory as a whole.
+    """
+    async with (
+        aclosing(rebuilder.log.count_day(tenant_id, day)) as pieces,
+        tenant_snapshot(rebuilder.pool, tenant_id) as connection,
+    ):
+        rows = await connection.fetch(SQL.erased_users, tenant_id)
+        erased = {row["user_id"] for row in rows} | {ANONYMOUS}
+        ours = connection.cursor(SQL.day_by_user, tenant_id, day, prefetch=ROWS)
+        log, rollup = Counter[str](), Counter[str]()  # of the anonymous one, with all who are it
+        async for user, right, counted in _pairs(_by_user(pieces), _by_row(aiter(ours))):
+            log.update(right if user in erased else NOTHING)
+            theirs = NOTHING if user in erased else right
+            if user == ANONYMOUS:
+                rollup = counted
+            elif theirs != counted:
+                yield _finding(tenant_id, user, day, theirs, counted)
+        if log != rollup:
+            yield _finding(tenant_id, ANONYMOUS, day, log, rollup)
 
 
-def _values(row: asyncpg.Record) -> Counter[str]:
-    return Counter({name: int(value) for name, value in row.items() if name != "user_id"})
+async def _pairs(
+    log: AsyncIterator[Sums], rollup: AsyncIterator[Sums]
+) -> AsyncIterator[tuple[UUID, Counter[str], Counter[str]]]:
+    """Bring both sides of each user together."""
+    theirs, ours = await anext(log, None), await anext(rollup, None)
+    while sides := [each for each in (theirs, ours) if each]:
+        user = min(each[0] for each in sides)
+        right = counted = NOTHING
+        if theirs and theirs[0] == user:
+            right, theirs = theirs[1], await anext(log, None)
+        if ours and ours[0] == user:
+            counted, ours = ours[1], await anext(rollup, None)
+        yield user, right, counted
 
 
-def _by_user(
-    counts: Sequence[activity_pb.ActionCount], erased: Collection[UUID]
-) -> dict[UUID, Counter[str]]:
-    users: dict[UUID, Counter[str]] = {}
-    for each in counts:
-        user = UUID(each.user_id)
-        sums = users.setdefault(ANONYMOUS if user in erased else user, Counter())
-        sums[ACTION_COUNTERS[ACTION_NAMES[each.action_type]]] += each.activity_count
-        sums["lists_created"] += each.activity_count if each.new_list else 0
-        sums["total_activities"] += each.activity_count
-        sums["digest"] += int(each.digest)
-    return users
+async def _by_row(rows: AsyncIterator[asyncpg.Record]) -> AsyncIterator[Sums]:
+    async for row in rows:
+        counters = {name: int(value) for name, value in row.items() if name != "user_id"}
+        yield row["user_id"], Counter(counters)
+
+
+async def _by_user(pieces: AsyncIterator[Sequence[activity_pb.ActionCount]]) -> AsyncIterator[Sums]:
+    """Sum up what stands one after the other of each user."""
+    user, sums = "", Counter[str]()
+    async for counts in pieces:
+        for each in counts:
+            if user and each.user_id != user:
+                yield UUID(user), sums
+                sums = Counter[str]()
+            user = each.user_id
+            sums[ACTION_COUNTERS[ACTION_NAMES[each.action_type]]] += each.activity_count
+            sums["lists_created"] += each.activity_count if each.new_list else 0
+            sums["total_activities"] += each.activity_count
+            sums["digest"] += int(each.digest)
+    if user:
+        yield UUID(user), sums
 
 
 def _finding(

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
-import grpc
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.metrics.v1 import events_pb2
 
@@ -17,10 +17,12 @@ from chassis import inbox
 from chassis.clock import to_datetime
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import DependencyAwayError, InvalidArgument
+from chassis.errors import InvalidArgument
+from chassis.messaging import Consumer
 from services import topology
 from services.metrics import store
 from services.metrics.counting import Counting
+from services.metrics.rebuilding import HeldUpError
 from services.metrics.reconcile import reconcile
 from services.metrics.store import ANONYMOUS, SQL
 from services.metrics.tools import Tools
@@ -39,13 +41,11 @@ def handlers(tools: Tools) -> Sequence[Handler[Any]]:
             day = date.fromisoformat(event.message.date or yesterday.isoformat())
         except ValueError:
             raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
+        await tools.pool.execute(SQL.drop_old_shadows)
         try:
             await reconcile(tools.rebuilder, day)
-        except grpc.aio.AioRpcError as error:
-            raise DependencyAwayError(
-                f"activity answered {error.code().name}: {error.details()}"
-            ) from error
-        tools.relay.wake()
+        finally:
+            tools.relay.wake()
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
         """Give what a user did to the anonymous one, now and when a batch comes late."""
@@ -66,23 +66,36 @@ async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -
     if user_id == ANONYMOUS:
         return
     async with tenant_transaction(pool, tenant_id) as connection:
+        await store.lock_rework(connection, tenant_id)
         await store.lock_exclusive(connection, tenant_id)
         if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
             await connection.execute(SQL.remember_erasure, tenant_id, user_id, erased_at)
             await connection.execute(SQL.erase_quarters, tenant_id, user_id)
             await connection.execute(SQL.erase_days, tenant_id, user_id)
+            await connection.execute(SQL.erase_shadows, tenant_id, user_id)
+            await connection.execute(SQL.erase_findings, tenant_id, user_id)
 
 
 async def wait_applied(client: Client) -> None:
-    """Wait until every event that is in the stream by now has been handled."""
+    """Wait until every event that says what to count, and of whom, has been handled by now."""
     jetstream = client.jetstream()
-    consumer = topology.ACTIVITY_RECORDED
-    target = (await jetstream.stream_info(consumer.stream)).state.last_seq
-    async with asyncio.timeout(APPLIED_SECONDS):
-        while True:
-            info = await jetstream.consumer_info(consumer.stream, consumer.name)
-            handled = info.ack_floor.stream_seq if info.ack_floor else 0
-            idle = info.num_pending == 0 and info.num_ack_pending == 0
-            if idle or handled >= target:
-                return
-            await asyncio.sleep(0.05)
+    consumers = (topology.ACTIVITY_RECORDED, topology.METRICS_ERASED)
+    targets = [
+        (each, (await jetstream.stream_info(each.stream)).state.last_seq) for each in consumers
+    ]
+    try:
+        async with asyncio.timeout(APPLIED_SECONDS):
+            for consumer, target in targets:
+                await _wait_handled(jetstream, consumer, target)
+    except TimeoutError:
+        raise HeldUpError("events wait to be counted; try again in a moment") from None
+
+
+async def _wait_handled(jetstream: JetStreamContext, consumer: Consumer, target: int) -> None:
+    while True:
+        info = await jetstream.consumer_info(consumer.stream, consumer.name)
+        handled = info.ack_floor.stream_seq if info.ack_floor else 0
+        idle = info.num_pending == 0 and info.num_ack_pending == 0
+        if idle or handled >= target:
+            return
+        await asyncio.sleep(0.05)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import asyncpg
 
 from chassis.errors import InvalidArgument
+from chassis.tokens import Tokens
 from services.metrics.store import COUNTERS
 
 MOST_DAYS = 366
+# Before, zones have offsets that are no multiples of a quarter of an hour; after, days overflow.
+EARLIEST, LATEST = date(1972, 1, 1), date(9000, 1, 1)
+MOST, MOST_PLACES = 2**62, 2**31 - 1
 Row = Mapping[str, Any] | asyncpg.Record
 
 
@@ -29,11 +34,36 @@ def span_of(start_date: str, end_date: str) -> tuple[date, date]:
 def _day(field: str, text: str) -> date:
     try:
         day = date.fromisoformat(text)
-        if not date(1972, 1, 1) <= day <= date(9000, 1, 1):
-            raise ValueError
     except ValueError:
         raise InvalidArgument.field(field, "date", "must be a day, YYYY-MM-DD") from None
+    if not EARLIEST <= day <= LATEST:
+        raise InvalidArgument.field(field, "range", f"must be from {EARLIEST} to {LATEST}")
     return day
+
+
+def position_of(tokens: Tokens, token: str, *parts: Callable[[Any], Any]) -> list[Any] | None:
+    """Return what a page token says, each part as its reader returns it; None without a token."""
+    if not token:
+        return None
+
+    def parse(position: bytes) -> list[Any]:
+        return [read(part) for read, part in zip(parts, json.loads(position), strict=True)]
+
+    return tokens.read("page_token", token, parse)
+
+
+def a_number(part: Any) -> int:
+    """Read a number of a page token, no larger than what counts places and activities."""
+    if type(part) is not int or not 0 <= part <= MOST:
+        raise ValueError(part)
+    return part
+
+
+def a_place(part: Any) -> int:
+    """Read the place of a period or a counter in a page token."""
+    if a_number(part) > MOST_PLACES:
+        raise ValueError(part)
+    return int(part)
 
 
 def counters_of(row: Row) -> dict[str, int]:

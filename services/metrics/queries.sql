@@ -9,6 +9,10 @@ select pg_advisory_xact_lock_shared(hashtextextended('metrics/' || $1::uuid, 0))
 -- Change what is there, while nobody counts for the tenant.
 select pg_advisory_xact_lock(hashtextextended('metrics/' || $1::uuid, 0))
 
+-- name: lock_rework
+-- Change what is there beside those who count, while nobody else does; it comes before lock_exclusive.
+select pg_advisory_xact_lock(hashtextextended('metrics/rework/' || $1::uuid, 0))
+
 -- name: begin_counting
 -- Remember the events ($3); return the new ones, the tenant's zone, and whether it has quotas.
 with fresh as (
@@ -19,6 +23,12 @@ with fresh as (
 select array(select event_id from fresh) as fresh,
   coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC') as time_zone,
   exists (select from metrics.quotas where tenant_id = $1) as has_quotas
+
+-- name: remember_events
+-- Remember events ($3) as counted.
+insert into metrics.inbox (tenant_id, consumer, event_id)
+select $1, $2, id from unnest($3::uuid[]) id order by id
+on conflict do nothing
 
 -- name: count
 -- Add entries to the roll-up, given as what their hash is made of, user, action (100 is add_to_list that
@@ -219,6 +229,14 @@ having sum(n.counted) > 0
 order by 2, 3, 4
 on conflict (tenant_id, counter, period, period_start) do update set used = excluded.used
 
+-- name: has_quotas
+-- Whether there is any quota.
+select exists (select from metrics.quotas where tenant_id = $1)
+
+-- name: quota_usage
+-- What is used in all periods.
+select counter, period, period_start, used from metrics.quota_usage where tenant_id = $1 and used > 0
+
 -- name: drop_quota_usage
 -- Forget the periods of the zone before.
 delete from metrics.quota_usage where tenant_id = $1
@@ -251,6 +269,10 @@ order by q.counter, q.period
 -- The tenant's zone.
 select coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC')
 
+-- name: knows_zone
+-- Whether Postgres, which cuts days, knows a zone by this name.
+select exists (select from pg_timezone_names where name = $1)
+
 -- name: set_time_zone
 -- Change where the tenant's days begin; its days have to be counted anew in the same transaction.
 insert into metrics.settings (tenant_id, time_zone) values ($1, $2)
@@ -280,7 +302,9 @@ where tenant_id = $1 and date between $2 and $3
 group by date
 
 -- name: recount_days
--- Count the days of a range from their quarters, in the zone $4.
+-- Count the days of a range from their quarters, in the zone $4. A quarter's own date decides: the other way
+-- about, a midnight that a clock shows twice is one moment to Postgres and another to what counted. The
+-- bounds in UTC, a day wider than any zone needs, are for the index.
 insert into metrics.usage_metrics_daily (tenant_id, date, user_id,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
   list_additions, list_removals, statuses_updated, notes_added, personas_created,
@@ -292,9 +316,66 @@ select $1, (quarter_hour at time zone $4)::date, user_id,
   sum(total_activities), sum(digest)
 from metrics.usage_metrics_quarter_hours
 where tenant_id = $1
-  and quarter_hour >= $2::date::timestamp at time zone $4
-  and quarter_hour < ($3::date + 1)::timestamp at time zone $4
+  and (quarter_hour at time zone $4)::date between $2 and $3
+  and quarter_hour >= ($2::date - 1)::timestamp at time zone 'UTC'
+  and quarter_hour < ($3::date + 2)::timestamp at time zone 'UTC'
 group by 2, 3
+
+-- name: write_shadow_days
+-- Count the days of a range ($3, $4) from their quarters, in the zone $5, into a shadow ($2): a day stands at
+-- its date's 0:00 UTC. The bounds are those of recount_days.
+insert into metrics.usage_shadow (tenant_id, rebuild_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, $2, (quarter_hour at time zone $5)::date::timestamp at time zone 'UTC', user_id,
+  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+  sum(total_activities), sum(digest)
+from metrics.usage_metrics_quarter_hours
+where tenant_id = $1
+  and (quarter_hour at time zone $5)::date between $3 and $4
+  and quarter_hour >= ($3::date - 1)::timestamp at time zone 'UTC'
+  and quarter_hour < ($4::date + 2)::timestamp at time zone 'UTC'
+group by 3, 4
+
+-- name: clear_shadow_days
+-- Remove the days of a range from a shadow, to count them anew in the same transaction.
+delete from metrics.usage_shadow
+where tenant_id = $1 and rebuild_id = $2
+  and (quarter_hour at time zone 'UTC')::date between $3 and $4
+
+-- name: plan_swap
+-- Have a shadow compared as a whole: it was just written, and the planner takes it for empty.
+select set_config('enable_nestloop', 'off', true)
+
+-- name: clear_other_days
+-- Remove the days that a shadow does not have as they are.
+delete from metrics.usage_metrics_daily d
+where d.tenant_id = $1 and not exists (
+  select from metrics.usage_shadow s
+  where s.tenant_id = $1 and s.rebuild_id = $2 and s.quarter_hour = d.date::timestamp at time zone 'UTC'
+    and s.user_id = d.user_id and (s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports, s.lists_created,
+  s.list_additions, s.list_removals, s.statuses_updated, s.notes_added, s.personas_created,
+  s.lookalike_searches, s.total_activities, s.digest) = (d.total_logins, d.searches_executed, d.profiles_viewed, d.profiles_enriched, d.csv_exports, d.lists_created,
+  d.list_additions, d.list_removals, d.statuses_updated, d.notes_added, d.personas_created,
+  d.lookalike_searches, d.total_activities, d.digest))
+
+-- name: swap_in_days
+-- Add the days of a shadow that are missing.
+insert into metrics.usage_metrics_daily (tenant_id, date, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, (s.quarter_hour at time zone 'UTC')::date, s.user_id,
+  s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports, s.lists_created,
+  s.list_additions, s.list_removals, s.statuses_updated, s.notes_added, s.personas_created,
+  s.lookalike_searches, s.total_activities, s.digest
+from metrics.usage_shadow s
+where s.tenant_id = $1 and s.rebuild_id = $2 and not exists (
+  select from metrics.usage_metrics_daily d
+  where d.tenant_id = $1 and d.date = (s.quarter_hour at time zone 'UTC')::date and d.user_id = s.user_id)
 
 -- name: remember_erasure
 -- Count a user as the anonymous one from now on.
@@ -333,6 +414,49 @@ on conflict (tenant_id, quarter_hour, user_id) do update set
   lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
   total_activities = u.total_activities + excluded.total_activities,
   digest = u.digest + excluded.digest
+
+-- name: erase_shadows
+-- Give a user's part of the shadows to the anonymous one: a rebuild that runs would miss it.
+with gone as (
+  delete from metrics.usage_shadow where tenant_id = $1 and user_id = $2
+  returning rebuild_id, quarter_hour,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+)
+insert into metrics.usage_shadow as u (tenant_id, rebuild_id, quarter_hour, user_id,
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest)
+select $1, rebuild_id, quarter_hour, '00000000-0000-0000-0000-000000000000',
+  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+  list_additions, list_removals, statuses_updated, notes_added, personas_created,
+  lookalike_searches, total_activities, digest
+from gone order by rebuild_id, quarter_hour
+on conflict (tenant_id, rebuild_id, quarter_hour, user_id) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities,
+  digest = u.digest + excluded.digest
+
+-- name: erase_findings
+-- Make a user the anonymous one in what was found of its days.
+update metrics.reconciliations r
+set findings = (
+  select jsonb_agg(case when f.finding ->> 'user_id' = $2::uuid::text
+    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.place)
+  from jsonb_array_elements(r.findings) with ordinality as f (finding, place))
+where r.tenant_id = $1 and r.findings @> jsonb_build_array(jsonb_build_object('user_id', $2::uuid::text))
 
 -- name: erase_days
 -- Give a user's days to the anonymous one.
@@ -577,7 +701,7 @@ where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
 group by 1
 
 -- name: day_by_user
--- One tenant's UTC day by user, as the log's counts are summed.
+-- One tenant's UTC day by user, in order, as the log's counts are summed.
 select user_id,
   coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
   0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
@@ -592,14 +716,15 @@ from metrics.usage_metrics_quarter_hours
 where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
   and quarter_hour < ($2::date + 1)::timestamp at time zone 'UTC'
 group by user_id
+order by user_id
 
 -- name: erased_users
--- Which of some users are counted as the anonymous one.
-select user_id from metrics.erasures where tenant_id = $1 and user_id = any($2::uuid[])
+-- The users who are counted as the anonymous one.
+select user_id from metrics.erasures where tenant_id = $1
 
 -- name: write_shadow
--- Count a UTC day ($3) of the log's into a shadow, from its counts by quarter, user and action.
-insert into metrics.usage_shadow (tenant_id, rebuild_id, quarter_hour, user_id,
+-- Add some of the log's counts of a UTC day ($3), by quarter, user and action, to a shadow.
+insert into metrics.usage_shadow as u (tenant_id, rebuild_id, quarter_hour, user_id,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
   list_additions, list_removals, statuses_updated, notes_added, personas_created,
   lookalike_searches, total_activities, digest)
@@ -620,6 +745,22 @@ select $1, $2, ($3::date::timestamp at time zone 'UTC') + e.quarter * interval '
 from unnest($4::int[], $5::uuid[], $6::smallint[], $7::bigint[], $8::numeric[])
   as e (quarter, user_id, action, n, digest)
 group by 3, 4
+order by 3, 4
+on conflict (tenant_id, rebuild_id, quarter_hour, user_id) do update set
+  total_logins = u.total_logins + excluded.total_logins,
+  searches_executed = u.searches_executed + excluded.searches_executed,
+  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+  csv_exports = u.csv_exports + excluded.csv_exports,
+  lists_created = u.lists_created + excluded.lists_created,
+  list_additions = u.list_additions + excluded.list_additions,
+  list_removals = u.list_removals + excluded.list_removals,
+  statuses_updated = u.statuses_updated + excluded.statuses_updated,
+  notes_added = u.notes_added + excluded.notes_added,
+  personas_created = u.personas_created + excluded.personas_created,
+  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+  total_activities = u.total_activities + excluded.total_activities,
+  digest = u.digest + excluded.digest
 
 -- name: clear_quarters
 -- Remove a UTC day's quarters, to swap the shadow in, in the same transaction.
@@ -645,12 +786,20 @@ where e.tenant_id = $1 and e.rebuild_id = $2
 group by 2, 3
 
 -- name: drop_shadow
--- Forget a shadow, and those that a crash left behind.
-delete from metrics.usage_shadow
-where tenant_id = $1 and (rebuild_id = $2 or uuid_extract_timestamp(rebuild_id) < now() - interval '1 day')
+-- Forget a shadow.
+delete from metrics.usage_shadow where tenant_id = $1 and rebuild_id = $2
+
+-- name: drop_old_shadows
+-- Forget the shadows that crashes left behind, of all tenants (see the third migration).
+select metrics.drop_old_shadows()
 
 -- name: note_reconciliation
--- Remember how log and roll-up compared.
-insert into metrics.reconciliations (
-  tenant_id, date, outcome, log_count, rollup_count, log_digest, rollup_digest, findings)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+-- Remember how log and roll-up compared; those who were erased meanwhile are anonymous. It is for those who
+-- hold the tenant's lock, shared: an erasure comes before or after it.
+insert into metrics.reconciliations (tenant_id, date, outcome, log_count, rollup_count, log_digest,
+  rollup_digest, finding_count, findings)
+select $1, $2, $3, $4, $5, $6, $7, $8, coalesce(jsonb_agg(case when exists (
+      select from metrics.erasures x where x.tenant_id = $1 and x.user_id::text = f.finding ->> 'user_id')
+    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.place),
+  '[]')
+from jsonb_array_elements($9::jsonb) with ordinality as f (finding, place)

@@ -20,7 +20,7 @@ from chassis.errors import InvalidArgument
 from chassis.server import Context
 from chassis.tokens import Tokens
 from services.metrics import periods, store
-from services.metrics.messages import Row, counters_of, span_of, sum_of
+from services.metrics.messages import Row, a_place, counters_of, position_of, span_of, sum_of
 from services.metrics.periods import Period
 from services.metrics.store import COUNTERS, SQL
 from services.metrics.tools import Tools
@@ -55,11 +55,7 @@ class Reading:
         for field in ("page_token", "page_size"):
             asked.ClearField(field)
         tokens = Tokens("usage", tenant_id, asked)
-        after = (
-            tokens.read("page_token", request.page_token, json.loads)
-            if request.page_token
-            else None
-        )
+        after = position_of(tokens, request.page_token, *_parts(request))
         if _of_all(request):
             async with self._tools.pool.acquire() as connection:
                 zone, days = await store.totals(connection, tenant_id, *span)
@@ -84,6 +80,14 @@ def _of_all(request: pb.GetUsageRequest) -> bool:
     return request.grain not in no_days and not by_user and not request.user_ids
 
 
+def _parts(request: pb.GetUsageRequest) -> tuple[Callable[[Any], Any], ...]:
+    """Return what reads the parts of a cursor: a day and a user; or a period, a user, a counter."""
+    if request.grain == pb.USAGE_GRAIN_UNSPECIFIED:
+        return date.fromisoformat, UUID
+    by_user = pb.USAGE_DIMENSION_USER in request.group_by
+    return a_place, (lambda part: str(UUID(part))) if by_user else str, a_place
+
+
 def _users(request: pb.GetUsageRequest) -> list[UUID] | None:
     return [UUID(each) for each in request.user_ids] or None
 
@@ -97,7 +101,7 @@ async def _rows(
 ) -> Answer:
     """Read days by user that have activity."""
     size = request.page_size or DEFAULT_PAGE
-    cursor = (date.fromisoformat(after[0]), UUID(after[1])) if after else (None, None)
+    cursor = after or (None, None)
     rows = await connection.fetch(SQL.usage, tenant_id, *span, _users(request), *cursor, size + 1)
     page = [
         pb.DailyUsage(date=row["date"].isoformat(), user_id=str(row["user_id"]), **counters_of(row))
@@ -154,7 +158,9 @@ async def _in_total(
     after: list[Any] | None,
     limit: int,
 ) -> list[asyncpg.Record]:
-    first = after[0] if after else 0
+    # By action, the period of the cursor may have counters left; else the page begins after it.
+    by_action = pb.USAGE_DIMENSION_ACTION in request.group_by
+    first = (after[0] if by_action else after[0] + 1) if after else 0
     statement, columns = _columns(request, cut, range(first, min(len(cut), first + limit)))
     sql = SQL.totals_by_quarters if statement == "quarters" else SQL.totals_of_users_by_days
     return await connection.fetch(sql, tenant_id, *columns, _users(request))

@@ -8,12 +8,16 @@ swapped only when all three hold:
 2. the log's counts, fetched later, still have that digest: they hold nothing newer;
 3. under the tenant's lock, the roll-up still has the digest of after 1: nothing was applied since.
 Otherwise the days are moving, and are looked at again.
+
+What is in a dead letter by the time of 2 is in the log's counts: its event is remembered as counted
+in the same transaction, so that it may be put back whenever somebody likes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence, Set
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -24,16 +28,21 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 
 from chassis.clock import new_id
 from chassis.database import Pool, tenant_transaction
+from chassis.errors import DependencyAwayError
+from services import topology
 from services.metrics import store
 from services.metrics.reaching import tell_reached
 from services.metrics.store import SQL, Digest
 
 ROUNDS = 8
 PAUSE_SECONDS = 0.25
+CONSUMER = topology.ACTIVITY_RECORDED.name
 OUTBOX_LOOKS = 10
 OUTBOX_SECONDS = 0.1
 DAY = timedelta(days=1)
 WaitApplied = Callable[[], Awaitable[None]]
+DeadLetters = Callable[[UUID], Awaitable[Mapping[UUID, Set[date]]]]
+"""Gives a tenant's events that could not be counted, with the UTC days of their entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +68,10 @@ class Log(Protocol):
     async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
         """Return each tenant's fingerprint; None where the log does not reach back to the day."""
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
-        """Return one tenant's counts by quarter-hour."""
+    def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[activity_pb.ActionCount]]:
+        """Yield one tenant's counts by quarter-hour in the order of users, some at a time."""
 
 
 @dataclass(slots=True)
@@ -77,13 +88,30 @@ class MovingError(Exception):
     """Days changed while they were counted."""
 
 
+class HeldUpError(DependencyAwayError):
+    """Events are not counted yet, and for so long that something holds them up."""
+
+
+async def no_dead_letters(tenant_id: UUID) -> Mapping[UUID, Set[date]]:
+    """Say that all events could be counted."""
+    del tenant_id
+    return {}
+
+
 class Rebuilder:
     """Rebuilds days of one tenant."""
 
-    def __init__(self, pool: Pool, log: Log, wait_applied: WaitApplied) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        log: Log,
+        wait_applied: WaitApplied,
+        dead_letters: DeadLetters = no_dead_letters,
+    ) -> None:
         self.pool = pool
         self.log = log
         self.wait_applied = wait_applied
+        self.dead_letters = dead_letters
 
     async def rebuild(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
         """Rebuild days, trying again while they move; MovingError where they never hold still."""
@@ -129,18 +157,22 @@ class Rebuilder:
         self, tenant_id: UUID, right: dict[date, Digest], done: Rebuilt
     ) -> None:
         rebuild_id, first, last = new_id(), min(right), max(right)
+        dead = await self.dead_letters(tenant_id)
+        covered = [event_id for event_id, days in dead.items() if days <= right.keys()]
         async with tenant_transaction(self.pool, tenant_id) as connection:
             before = await store.digests_of(connection, tenant_id, first, last)
         try:
             for day, digest in right.items():
                 await self._fill(tenant_id, rebuild_id, day, digest)
             async with tenant_transaction(self.pool, tenant_id) as connection:
+                await store.lock_rework(connection, tenant_id)
                 await store.lock_exclusive(connection, tenant_id)
                 if await store.digests_of(connection, tenant_id, first, last) != before:
                     raise MovingError
                 for day in right:
                     await connection.execute(SQL.clear_quarters, tenant_id, day)
                 await connection.execute(SQL.swap_in, tenant_id, rebuild_id)
+                await connection.execute(SQL.remember_events, tenant_id, CONSUMER, covered)
                 # A zone's day begins at most a day off UTC's.
                 await store.recount_days(connection, tenant_id, first - DAY, last + DAY)
                 await tell_reached(connection, tenant_id)
@@ -152,14 +184,18 @@ class Rebuilder:
         done.activities = sum(digest.activity_count for digest in right.values())
 
     async def _fill(self, tenant_id: UUID, rebuild_id: UUID, day: date, digest: Digest) -> None:
-        counts = await self.log.count_day(tenant_id, day)
-        if digest_of(counts) != digest:
+        counted = Digest()
+        async with aclosing(self.log.count_day(tenant_id, day)) as pieces:
+            async for counts in pieces:
+                counted = _more(counted, counts)
+                async with tenant_transaction(self.pool, tenant_id) as connection:
+                    await store.write_shadow(connection, tenant_id, rebuild_id, day, counts)
+        if counted != digest:
             raise MovingError
-        async with tenant_transaction(self.pool, tenant_id) as connection:
-            await store.write_shadow(connection, tenant_id, rebuild_id, day, counts)
 
 
-def digest_of(counts: Sequence[activity_pb.ActionCount]) -> Digest:
-    """Return the fingerprint that counts add up to."""
+def _more(before: Digest, counts: Sequence[activity_pb.ActionCount]) -> Digest:
+    """Return the fingerprint that further counts add up to."""
     total = sum(each.activity_count for each in counts)
-    return Digest(total, sum((Decimal(each.digest) for each in counts), Decimal(0)))
+    digest = sum((Decimal(each.digest) for each in counts), Decimal(0))
+    return Digest(before.activity_count + total, before.digest + digest)

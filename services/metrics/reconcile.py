@@ -1,24 +1,38 @@
 """Proving a day's roll-up equal to the log, and repairing it where it is not.
 
 A tenant's day whose digest differs is rebuilt from the log (rebuilding.py says when that is safe);
-a local day that is not the sum of its quarters is counted from them. A day that the log does not
-keep any more is left as it was counted.
+a local day that is not the sum of its quarters is counted from them, once every counter of every
+user's quarters is that of the log: a digest says nothing of counters. A day that the log does not
+keep any more is left as it was counted, its local days made the sums of their quarters. What is
+used of quotas is made the sum of the days. A tenant whose day cannot be settled stops no other's.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import date
+from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from chassis.database import tenant_transaction
-from services.metrics import store
-from services.metrics.comparing import Finding, differing_users, moved_since, uneven_days
+from chassis.errors import DependencyAwayError
+from services.metrics import periods, store
+from services.metrics.comparing import (
+    Finding,
+    differing_users,
+    moved_since,
+    uneven_days,
+    uneven_quotas,
+)
 from services.metrics.reaching import tell_reached
 from services.metrics.rebuilding import LogDigest, MovingError, Rebuilder
-from services.metrics.store import Digest, Reconciliation
+from services.metrics.store import SQL, Digest, Reconciliation
 
 ROUNDS = 5
 PAUSE_SECONDS = 0.5
@@ -26,12 +40,33 @@ MOST_FINDINGS = 100
 _log = structlog.get_logger()
 
 
+class Found:
+    """What differs: the first of it, to be remembered, and how much there is."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.count = 0
+        self.records: list[dict[str, Any]] = []
+        for each in findings:
+            self.add(each)
+
+    def add(self, finding: Finding) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.records) < MOST_FINDINGS:
+            self.records.append(finding.record())
+
+
+class UnsettledError(Exception):
+    """Tenants whose day could not be compared or repaired; those of all others were."""
+
+
 async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
     """Compare every tenant's day, repair what differs, and return how many had which outcome."""
     outcomes = {"equal": 0, "repaired": 0, "moving": 0}
     pending: set[UUID] | None = None
+    failed: dict[UUID, Exception] = {}
     for number in range(ROUNDS):
-        found = await _one_round(rebuilder, day, pending)
+        found = await _one_round(rebuilder, day, pending, failed)
         last = number == ROUNDS - 1
         pending = {each for each, was in found.items() if was.outcome == "moving" and not last}
         for tenant_id in found.keys() - pending:
@@ -41,66 +76,150 @@ async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
         if not pending:
             break
         await asyncio.sleep(PAUSE_SECONDS)
-    _log.info("reconciled", date=str(day), **outcomes)
+    _log.info("reconciled", date=str(day), failed=len(failed), **outcomes)
+    _raise_of(day, failed)
     return outcomes
 
 
+def _raise_of(day: date, failed: dict[UUID, Exception]) -> None:
+    """Have the event come again: later where only a server is away, else as often as a bug may."""
+    errors = list(failed.values())
+    if errors and all(isinstance(each, DependencyAwayError) for each in errors):
+        raise errors[0]
+    if errors:
+        text = f"{len(errors)} tenants' {day} could not be settled: {', '.join(map(str, failed))}"
+        raise UnsettledError(text[:500]) from errors[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """A UTC day as log and roll-up have it, by tenant; those `moving` have events on the way."""
+
+    date: date
+    logged: Mapping[UUID, LogDigest]
+    counted: Mapping[UUID, Digest]
+    uneven: Mapping[UUID, list[Finding]]
+    moving: Collection[UUID] = ()
+    expired: bool = False
+
+    def tenants(self) -> list[UUID]:
+        """Return all that have anything on the day."""
+        return sorted(self.logged.keys() | self.counted.keys() | self.uneven.keys())
+
+
 async def _one_round(
-    rebuilder: Rebuilder, day: date, only: set[UUID] | None
+    rebuilder: Rebuilder,
+    day: date,
+    only: set[UUID] | None,
+    failed: dict[UUID, Exception],
 ) -> dict[UUID, Reconciliation]:
+    seen = await _look(rebuilder, day)
+    found: dict[UUID, Reconciliation] = {}
+    for tenant_id in seen.tenants():
+        if only is not None and tenant_id not in only:
+            continue
+        try:
+            settled = await _settle(rebuilder, tenant_id, seen)
+        except Exception as error:
+            _log.exception("not reconciled", tenant=str(tenant_id), date=str(day))
+            failed[tenant_id] = error
+        else:
+            if settled:
+                found[tenant_id] = settled
+    return found
+
+
+async def _look(rebuilder: Rebuilder, day: date) -> _Day:
     logged = await rebuilder.log.day_digests(day)
-    if logged is None:
-        return {}
-    unpublished = await rebuilder.unpublished(day, logged)
+    unpublished = await rebuilder.unpublished(day, logged or {})
     await rebuilder.wait_applied()
     async with rebuilder.pool.acquire() as connection:
         counted = await store.day_digests(connection, day)
     uneven: dict[UUID, list[Finding]] = {}
     for finding in await uneven_days(rebuilder.pool, day):
         uneven.setdefault(finding.tenant_id, []).append(finding)
+    if logged is None:
+        return _Day(day, {}, {}, uneven, expired=True)
     differs = counted != {tenant_id: log.digest for tenant_id, log in logged.items()}
     moved = await moved_since(rebuilder.log, day, logged) if differs else set()
-    found = {}
-    for tenant_id in sorted(logged.keys() | counted.keys() | uneven.keys()):
-        theirs = logged.get(tenant_id, LogDigest(Digest()))
-        if theirs.expired or (only is not None and tenant_id not in only):
-            continue
-        ours, differing = counted.get(tenant_id, Digest()), uneven.get(tenant_id, [])
-        if ours != theirs.digest and tenant_id in unpublished | moved:
-            found[tenant_id] = Reconciliation("moving", theirs.digest, ours)
-        else:
-            found[tenant_id] = await _settle(rebuilder, tenant_id, day, theirs, ours, differing)
-    return found
+    return _Day(day, logged, counted, uneven, unpublished | moved)
 
 
-async def _settle(
-    rebuilder: Rebuilder,
-    tenant_id: UUID,
-    day: date,
-    theirs: LogDigest,
-    ours: Digest,
-    uneven: list[Finding],
-) -> Reconciliation:
-    """Repair one tenant's day where it differs."""
-    if ours == theirs.digest and not uneven:
+async def _settle(rebuilder: Rebuilder, tenant_id: UUID, seen: _Day) -> Reconciliation | None:
+    """Repair one tenant's day where it differs; None where there is nothing to compare with."""
+    theirs = seen.logged.get(tenant_id, LogDigest(Digest(), expired=seen.expired))
+    ours, found = seen.counted.get(tenant_id, Digest()), Found(seen.uneven.get(tenant_id, []))
+    if ours != theirs.digest and tenant_id in seen.moving:
+        return Reconciliation("moving", theirs.digest, ours)
+    if theirs.expired and not found.count:
+        return None
+    try:
+        if found.count or ours != theirs.digest:
+            await _repair(rebuilder, tenant_id, seen.date, theirs, ours, found)
+    except MovingError:
+        return Reconciliation("moving", theirs.digest, ours)
+    for wrong in await _mend_quotas(rebuilder, tenant_id):
+        found.add(wrong)
+    if not found.count and ours == theirs.digest:
         return Reconciliation("equal", theirs.digest, ours)
-    findings = list(uneven)
-    if ours == theirs.digest:
-        await _recount(rebuilder, tenant_id, uneven)
+    _log.warning("repaired", tenant=str(tenant_id), date=str(seen.date), differences=found.count)
+    return Reconciliation("repaired", theirs.digest, ours, found.count, found.records)
+
+
+async def _repair(
+    rebuilder: Rebuilder, tenant_id: UUID, day: date, theirs: LogDigest, ours: Digest, found: Found
+) -> None:
+    """Rebuild from the log what is not as it says; else count the uneven day from its quarters."""
+    days = set() if ours == theirs.digest or theirs.expired else {day}
+    for each in await _touched(rebuilder, tenant_id, day, theirs) if found.count else [day]:
+        before = found.count
+        async with aclosing(differing_users(rebuilder, tenant_id, each)) as differing:
+            async for finding in differing:
+                found.add(finding)
+        days |= {each} if found.count > before else set()
+    if day in days and tenant_id in await moved_since(rebuilder.log, day, {tenant_id: theirs}):
+        raise MovingError
+    if days:
+        await rebuilder.rebuild_once(tenant_id, sorted(days))
     else:
-        findings += await differing_users(rebuilder, tenant_id, day)
-        try:
-            await rebuilder.rebuild_once(tenant_id, [day])
-        except MovingError:
-            return Reconciliation("moving", theirs.digest, ours)
-    _log.warning("repaired", tenant=str(tenant_id), date=str(day), differences=len(findings))
-    records = [each.record() for each in findings[:MOST_FINDINGS]]
-    return Reconciliation("repaired", theirs.digest, ours, records)
+        await _recount(rebuilder, tenant_id, day)
 
 
-async def _recount(rebuilder: Rebuilder, tenant_id: UUID, uneven: list[Finding]) -> None:
-    dates = [each.date for each in uneven]
+async def _touched(
+    rebuilder: Rebuilder, tenant_id: UUID, day: date, theirs: LogDigest
+) -> list[date]:
+    """Return the UTC days of which the local day has quarters and the log has counts.
+
+    The day after is not over where the day has just ended, and is compared when it is.
+    """
+    if theirs.expired:
+        return []
+    async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
+        zone = ZoneInfo(await store.time_zone(connection, tenant_id))
+    before = periods.midnight(day, zone).date()
+    if before == day:
+        return [day]
+    logged = await rebuilder.log.day_digests(before)
+    kept = logged is not None and not logged.get(tenant_id, theirs).expired
+    return [before, day] if kept else [day]
+
+
+async def _recount(rebuilder: Rebuilder, tenant_id: UUID, day: date) -> None:
     async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
         await store.lock_exclusive(connection, tenant_id)
-        await store.recount_days(connection, tenant_id, min(dates), max(dates))
+        await store.recount_days(connection, tenant_id, day, day)
         await tell_reached(connection, tenant_id)
+
+
+async def _mend_quotas(rebuilder: Rebuilder, tenant_id: UUID) -> list[Finding]:
+    """Make what is used of the tenant's quotas the sum of its days; return what was not."""
+    async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
+        if not await connection.fetchval(SQL.has_quotas, tenant_id):
+            return []
+        await store.lock_exclusive(connection, tenant_id)
+        before = await connection.fetch(SQL.quota_usage, tenant_id)
+        await connection.execute(SQL.clear_quota_usage, tenant_id)
+        await connection.execute(SQL.recount_quotas, tenant_id)
+        after = await connection.fetch(SQL.quota_usage, tenant_id)
+        await tell_reached(connection, tenant_id)
+    return uneven_quotas(tenant_id, before, after)

@@ -42,6 +42,16 @@ $$;
 
 ALTER FUNCTION metrics.day_digests(day date) OWNER TO metrics_owner;
 
+CREATE FUNCTION metrics.drop_old_shadows() RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'metrics', 'pg_temp'
+    AS $$
+  delete from metrics.usage_shadow
+  where uuid_extract_timestamp(rebuild_id) < now() - interval '1 day'
+$$;
+
+ALTER FUNCTION metrics.drop_old_shadows() OWNER TO metrics_owner;
+
 CREATE FUNCTION metrics.uneven_days(day date) RETURNS TABLE(tenant_id uuid, date date, user_id uuid, right_count bigint, day_count bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'metrics', 'pg_temp'
@@ -161,8 +171,7 @@ CREATE TABLE metrics.quotas (
     period text NOT NULL,
     soft_limit bigint DEFAULT 0 NOT NULL,
     hard_limit bigint DEFAULT 0 NOT NULL,
-    CONSTRAINT quotas_period CHECK ((period = ANY (ARRAY['day'::text, 'month'::text]))),
-    CONSTRAINT quotas_some_limit CHECK (((soft_limit >= 0) AND (hard_limit >= 0) AND ((soft_limit + hard_limit) > 0)))
+    CONSTRAINT quotas_period CHECK ((period = ANY (ARRAY['day'::text, 'month'::text])))
 );
 
 ALTER TABLE ONLY metrics.quotas FORCE ROW LEVEL SECURITY;
@@ -180,6 +189,7 @@ CREATE TABLE metrics.reconciliations (
     rollup_digest numeric NOT NULL,
     reconciled_at timestamp with time zone DEFAULT now() NOT NULL,
     findings jsonb DEFAULT '[]'::jsonb NOT NULL,
+    finding_count bigint DEFAULT 0 NOT NULL,
     CONSTRAINT reconciliations_outcome CHECK ((outcome = ANY (ARRAY['equal'::text, 'repaired'::text, 'moving'::text])))
 );
 
@@ -318,6 +328,9 @@ ALTER TABLE ONLY metrics.quota_usage
 ALTER TABLE ONLY metrics.quotas
     ADD CONSTRAINT quotas_pk PRIMARY KEY (tenant_id, counter, period);
 
+ALTER TABLE metrics.quotas
+    ADD CONSTRAINT quotas_some_limit CHECK (((soft_limit >= 0) AND (hard_limit >= 0) AND (GREATEST(soft_limit, hard_limit) > 0))) NOT VALID;
+
 ALTER TABLE ONLY metrics.reconciliations
     ADD CONSTRAINT reconciliations_pk PRIMARY KEY (tenant_id, reconciliation_id);
 
@@ -407,6 +420,8 @@ CREATE POLICY usage_metrics_quarter_hours_of_tenant ON metrics.usage_metrics_qua
 
 ALTER TABLE metrics.usage_shadow ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY usage_shadow_of_cleaner ON metrics.usage_shadow TO metrics_owner USING ((uuid_extract_timestamp(rebuild_id) < (now() - '1 day'::interval)));
+
 CREATE POLICY usage_shadow_of_tenant ON metrics.usage_shadow TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 GRANT USAGE ON SCHEMA metrics TO metrics_app;
@@ -417,6 +432,9 @@ GRANT ALL ON FUNCTION metrics.daily_totals(tenant uuid, first_day date, last_day
 
 REVOKE ALL ON FUNCTION metrics.day_digests(day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION metrics.day_digests(day date) TO metrics_app;
+
+REVOKE ALL ON FUNCTION metrics.drop_old_shadows() FROM PUBLIC;
+GRANT ALL ON FUNCTION metrics.drop_old_shadows() TO metrics_app;
 
 REVOKE ALL ON FUNCTION metrics.uneven_days(day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION metrics.uneven_days(day date) TO metrics_app;
@@ -434,6 +452,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.quota_usage TO metrics_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.quotas TO metrics_app;
 
 GRANT SELECT,INSERT ON TABLE metrics.reconciliations TO metrics_app;
+
+GRANT UPDATE(findings) ON TABLE metrics.reconciliations TO metrics_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE metrics.settings TO metrics_app;
 

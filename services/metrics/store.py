@@ -51,7 +51,14 @@ class Reconciliation:
     outcome: str
     log: Digest
     rollup: Digest
+    finding_count: int = 0
     findings: Sequence[dict[str, Any]] = ()
+    """The first of them."""
+
+
+async def lock_rework(connection: Connection, tenant_id: UUID) -> None:
+    """Let nobody but who counts change the tenant's quarters until the transaction ends."""
+    await connection.execute(SQL.lock_rework, tenant_id)
 
 
 async def lock_exclusive(connection: Connection, tenant_id: UUID) -> None:
@@ -77,6 +84,11 @@ async def recount_days(connection: Connection, tenant_id: UUID, first: date, las
     zone = await time_zone(connection, tenant_id)
     await connection.execute(SQL.clear_days, tenant_id, first, last)
     await connection.execute(SQL.recount_days, tenant_id, first, last, zone)
+    await recount_sums(connection, tenant_id, first, last)
+
+
+async def recount_sums(connection: Connection, tenant_id: UUID, first: date, last: date) -> None:
+    """Count totals and quotas from the days; under the exclusive lock."""
     await connection.execute(SQL.clear_totals, tenant_id, first, last)
     await connection.execute(SQL.recount_totals, tenant_id, first, last)
     await connection.execute(SQL.clear_quota_usage, tenant_id)
@@ -122,6 +134,7 @@ async def note_reconciliation(
     connection: Connection, tenant_id: UUID, day: date, found: Reconciliation
 ) -> None:
     """Remember how log and roll-up compared."""
+    await connection.execute(SQL.lock_shared, tenant_id)
     await connection.execute(
         SQL.note_reconciliation,
         tenant_id,
@@ -131,5 +144,6 @@ async def note_reconciliation(
         found.rollup.activity_count,
         found.log.digest,
         found.rollup.digest,
+        found.finding_count,
         json.dumps(found.findings),
     )

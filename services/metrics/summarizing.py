@@ -15,7 +15,7 @@ from chassis.database import Connection, tenant_snapshot, tenant_transaction
 from chassis.server import Context
 from chassis.tokens import Tokens
 from services.metrics import periods, store
-from services.metrics.messages import counters_of, span_of, sum_of
+from services.metrics.messages import a_number, counters_of, position_of, span_of, sum_of
 from services.metrics.periods import DAY, Period
 from services.metrics.store import COUNTERS, SQL
 from services.metrics.tools import Tools
@@ -55,12 +55,11 @@ class Summarizing:
         asked.ClearField("page_token")
         asked.ClearField("page_size")
         tokens, size = Tokens("top", tenant_id, asked), request.page_size or DEFAULT_TOP
-        rank, count, user = 0, None, None
-        if request.page_token:
-            rank, count, user = tokens.read("page_token", request.page_token, json.loads)
+        position = position_of(tokens, request.page_token, a_number, a_number, UUID)
+        rank, count, user = position or (0, None, None)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             rows = await connection.fetch(
-                SQL.top_users, tenant_id, *span, counter, count, user and UUID(user), size + 1
+                SQL.top_users, tenant_id, *span, counter, count, user, size + 1
             )
         users = [
             pb.TopUser(

@@ -12,10 +12,12 @@ from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.metrics import events
 from services.metrics.activity_log import ActivityLog
-from services.metrics.api import SCOPES, MetricsApi
+from services.metrics.api import LASTING, SCOPES, MetricsApi
+from services.metrics.dead_letters import dead_letters
 from services.metrics.rebuilding import Rebuilder
 from services.metrics.schedule import Schedule
 from services.metrics.settings import Settings
+from services.metrics.store import SQL
 from services.metrics.today import Today
 from services.metrics.tools import Tools
 
@@ -26,10 +28,16 @@ TOPOLOGY = Topology(
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
+    await foundation.pool.execute(SQL.drop_old_shadows)
     log = ActivityLog(
         settings.activity_address, settings.activity_token_file, settings.activity_ca_file
     )
-    rebuilder = Rebuilder(foundation.pool, log, lambda: events.wait_applied(foundation.nats))
+    rebuilder = Rebuilder(
+        foundation.pool,
+        log,
+        lambda: events.wait_applied(foundation.nats),
+        lambda tenant_id: dead_letters(foundation.nats, tenant_id),
+    )
     tools = Tools(
         pool=foundation.pool,
         relay=foundation.relay,
@@ -44,6 +52,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         add_to=lambda server: grpc_api.add_MetricsServiceServicer_to_server(api, server),
         full_name=pb.DESCRIPTOR.services_by_name["MetricsService"].full_name,
         scopes=SCOPES,
+        lasting=LASTING,
         handlers=events.handlers(tools),
         loops=(Schedule(foundation.nats).run,),
         close=(log.close,),

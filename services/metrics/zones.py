@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date
+from uuid import UUID
 from zoneinfo import available_timezones
 
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.clock import new_id
+from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
 from services.metrics import store
-from services.metrics.store import FIRST_DAY, LAST_DAY, SQL
+from services.metrics.periods import DAY
+from services.metrics.store import FIRST_DAY, LAST_DAY, SQL, Digest
 from services.metrics.tools import Tools
+
+NO_PLACES = {"Factory", "localtime", "posixrules"}
+"""What zone databases have beside zones: a machine's own, and that of one that was never set."""
+RECOUNT_SECONDS = 1_800
+"""Time for a statement over all of a tenant's history; a pool's statements have a minute."""
 
 
 class Zones:
@@ -24,18 +34,22 @@ class Zones:
     async def SetTimeZone(
         self, request: pb.SetTimeZoneRequest, context: Context
     ) -> pb.SetTimeZoneResponse:
-        """Change the zone and count all days anew from their quarters, in one transaction."""
+        """Change the zone and count all days anew from their quarters, in one transaction.
+
+        Counting goes on meanwhile: it stands still only for the swap, and for the days that it
+        has changed since, which their digests tell.
+        """
         tenant_id, zone = current_caller().tenant_id, request.time_zone
-        if zone not in available_timezones():
-            text = "must be a zone of the IANA database, such as Europe/Berlin"
-            raise InvalidArgument.field("time_zone", "time_zone.unknown", text)
+        await _check(self._tools.pool, zone)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            await store.lock_rework(connection, tenant_id)
+            shadow, before = new_id(), await _digests(connection, tenant_id)
+            await _count(connection, tenant_id, shadow, (FIRST_DAY, LAST_DAY), zone)
             await store.lock_exclusive(connection, tenant_id)
-            await connection.execute(SQL.set_time_zone, tenant_id, zone)
-            await connection.execute(SQL.drop_quota_usage, tenant_id)
-            await store.recount_days(connection, tenant_id, FIRST_DAY, LAST_DAY)
-            # Moving midnight is no work done: what is reached by it is not told of again.
-            await connection.fetch(SQL.reach, tenant_id)
+            for span in _changed(before, await _digests(connection, tenant_id)):
+                await connection.execute(SQL.clear_shadow_days, tenant_id, shadow, *span)
+                await _count(connection, tenant_id, shadow, span, zone)
+            await _swap(connection, tenant_id, shadow, zone)
         return pb.SetTimeZoneResponse(settings=pb.MetricsSettings(time_zone=zone))
 
     async def GetSettings(
@@ -46,3 +60,42 @@ class Zones:
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             zone = await store.time_zone(connection, tenant_id)
         return pb.GetSettingsResponse(settings=pb.MetricsSettings(time_zone=zone))
+
+
+async def _check(pool: Pool, zone: str) -> None:
+    """Refuse what is no place's zone, to us who cut hours or to Postgres, which cuts days."""
+    known = zone in available_timezones() - NO_PLACES
+    if not (known and await pool.fetchval(SQL.knows_zone, zone)):
+        text = "must be a zone of the IANA database, such as Europe/Berlin"
+        raise InvalidArgument.field("time_zone", "time_zone.unknown", text)
+
+
+async def _digests(connection: Connection, tenant_id: UUID) -> dict[date, Digest]:
+    return await store.digests_of(connection, tenant_id, FIRST_DAY, LAST_DAY)
+
+
+def _changed(before: dict[date, Digest], after: dict[date, Digest]) -> Iterator[tuple[date, date]]:
+    """Yield what a UTC day that changed has a part in: a zone's days begin at most a day off."""
+    for day in before.keys() | after.keys():
+        if before.get(day) != after.get(day):
+            yield day - DAY, day + DAY
+
+
+async def _count(
+    connection: Connection, tenant_id: UUID, shadow: UUID, span: tuple[date, date], zone: str
+) -> None:
+    await connection.execute(
+        SQL.write_shadow_days, tenant_id, shadow, *span, zone, timeout=RECOUNT_SECONDS
+    )
+
+
+async def _swap(connection: Connection, tenant_id: UUID, shadow: UUID, zone: str) -> None:
+    """Make a shadow of days the roll-up; only the days that differ are written."""
+    await connection.execute(SQL.set_time_zone, tenant_id, zone)
+    await connection.execute(SQL.drop_quota_usage, tenant_id)
+    await connection.execute(SQL.plan_swap)
+    for statement in (SQL.clear_other_days, SQL.swap_in_days, SQL.drop_shadow):
+        await connection.execute(statement, tenant_id, shadow, timeout=RECOUNT_SECONDS)
+    await store.recount_sums(connection, tenant_id, FIRST_DAY, LAST_DAY)
+    # Moving midnight is no work done: what is reached by it is not told of again.
+    await connection.fetch(SQL.reach, tenant_id)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Pool
+from services.metrics import events
 from services.metrics.activity_log import ActivityLog
 from services.metrics.auditing import Auditing
 from services.metrics.rebuilding import LogDigest, Rebuilder
@@ -19,7 +22,8 @@ from services.metrics.reconcile import reconcile
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import tools_of
-from tests.metrics.test_usage import DAY, record, some_activities, usage_of
+from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage_of
+from tests.metrics.test_zones import holding
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 OUTCOMES = "select outcome from metrics.reconciliations"
@@ -40,7 +44,7 @@ def coming_in(pair: Pair, who: Identity, times: int) -> Callable[[], Awaitable[N
 
 
 class BusyLog:
-    """A log in which something more is recorded, and counted, once the day's counts are read."""
+    """A log in which something more is recorded, and counted, before the day's counts are read."""
 
     def __init__(self, log: ActivityLog, come_in: Callable[[], Awaitable[None]]) -> None:
         self._log = log
@@ -50,11 +54,13 @@ class BusyLog:
         """Answer as the log does."""
         return await self._log.day_digests(day)
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
-        """Answer as the log does, and have something come in before that is compared."""
-        counts = await self._log.count_day(tenant_id, day)
+    async def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[activity_pb.ActionCount]]:
+        """Answer as the log does, once something has come in."""
         await self._come_in()
-        return counts
+        async for counts in self._log.count_day(tenant_id, day):
+            yield counts
 
 
 async def all_applied() -> None:
@@ -81,6 +87,42 @@ async def test_what_is_counted_while_a_day_is_verified_is_moving_and_not_excess(
         async for response in auditing.VerifyUsage(request, nothing)
     ]
     assert kinds == [[pb.USAGE_FINDING_KIND_MOVING], []]
+
+
+def erasing(pair: Pair, who: Identity) -> Callable[[], Awaitable[None]]:
+    """Return what has activity erase a user."""
+
+    async def erase() -> None:
+        request = activity_pb.EraseUserRequest(user_id=USERS[0])
+        await pair.activity.EraseUser(request, metadata=who.metadata())
+
+    return erase
+
+
+async def found_in(auditing: Auditing) -> list[Any]:
+    """Return what a thorough verification of the day finds."""
+    request, nothing = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY, thorough=True), None
+    responses = auditing.VerifyUsage(request, cast(Any, nothing))
+    return [finding async for response in responses for finding in response.findings]
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+async def test_an_erasure_on_its_way_is_no_difference(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, nats: Client, database: Database,
+    when: str,
+) -> None:  # fmt: skip
+    await record(pair, ours, some_activities(60))
+    await usage_of(pair, ours, 60)
+    busy: Any = BusyLog(log, erasing(pair, ours)) if when == "during" else log
+    rebuilder = Rebuilder(pool, busy, lambda: events.wait_applied(nats))
+    auditing = Auditing(tools_of(pool, rebuilder=rebuilder))
+    async with holding(database, "lock table metrics.erasures in share mode"):
+        if when == "before":
+            await erasing(pair, ours)()
+        verifying = asyncio.create_task(found_in(auditing))
+        await asyncio.sleep(0.5)
+        assert not verifying.done()
+    assert await verifying == []
 
 
 @pytest.mark.parametrize(("times", "outcome"), [(1, "equal"), (2, "equal"), (1_000, "moving")])

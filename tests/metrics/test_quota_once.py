@@ -146,6 +146,18 @@ async def test_a_limit_that_is_set_again_as_it_was_is_not_told_of_again(replicas
     assert await replicas.told() == [(TODAY, False, 5)]
 
 
+async def test_a_limit_in_place_of_one_that_was_told_of_is_told_of_only_from_above_what_is_used(
+    replicas: Replicas,
+) -> None:
+    await replicas.set_quota(soft_limit=10)
+    await replicas.count(logins(replicas, 1, 15))
+    for limit in (12, 5, 16):
+        await replicas.set_quota(soft_limit=limit)
+        assert await replicas.told() == [(TODAY, False, 10)]
+    await replicas.count(logins(replicas, 1, 1, seed=2))
+    assert await replicas.told() == [(TODAY, False, 10), (TODAY, False, 16)]
+
+
 async def test_a_limit_that_is_raised_is_told_of_when_it_is_reached(replicas: Replicas) -> None:
     await replicas.set_quota(soft_limit=5)
     await replicas.count(logins(replicas, 3, 2))
@@ -177,3 +189,12 @@ async def test_what_is_counted_without_a_quota_counts_once_there_is_one(replicas
     assert await replicas.told() == []
     await replicas.count(logins(replicas, 1, 1, seed=1))
     assert await replicas.told() == [(TODAY, False, 5)]
+
+
+async def test_limits_may_be_as_large_as_a_number_goes(
+    replicas: Replicas, database: Database
+) -> None:
+    for limit in (2**62, 2**63 - 1):
+        await replicas.set_quota(soft_limit=limit, hard_limit=limit)
+    rows = await database.fetch("select soft_limit, hard_limit from metrics.quotas")
+    assert [tuple(row) for row in rows] == [(2**63 - 1, 2**63 - 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from uuid import UUID
@@ -47,12 +47,15 @@ class HeldLog:
         """Answer as the log does."""
         return await self._log.day_digests(day)
 
-    async def count_day(self, tenant_id: UUID, day: date) -> Sequence[activity_pb.ActionCount]:
+    async def count_day(
+        self, tenant_id: UUID, day: date
+    ) -> AsyncGenerator[Sequence[activity_pb.ActionCount]]:
         """Answer as the log does, but late."""
-        counts = await self._log.count_day(tenant_id, day)
+        pieces = [counts async for counts in self._log.count_day(tenant_id, day)]
         self.asked.set()
         await self.let_go.wait()
-        return counts
+        for counts in pieces:
+            yield counts
 
 
 @asynccontextmanager

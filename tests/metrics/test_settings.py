@@ -18,7 +18,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis import messaging
 from chassis.clock import to_timestamp, utc_now
 from chassis.messaging import OutgoingEvent
-from tests.harness import Database, Identity
+from tests.harness import Database, Identity, violations
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import batch
 from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage, usage_of
@@ -83,6 +83,13 @@ async def test_an_event_is_in_its_local_day(
     by_hour = await periods(pair, ours, grain=pb.USAGE_GRAIN_HOUR, **span)
     assert len(by_hour) == hours
     assert [by_hour[0].count, by_hour[-1].count] == [1, 1]
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "localtime", "Factory", "posixrules", "CEST"])
+async def test_a_zone_that_is_no_places_is_refused(pair: Pair, ours: Identity, zone: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await set_zone(pair, ours, zone)
+    assert violations(refused.value) == [("time_zone", "time_zone.unknown")]
 
 
 async def test_usage_has_zeros_and_pages_that_hold_everything_once(

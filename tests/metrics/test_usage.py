@@ -199,6 +199,23 @@ async def test_a_bad_request_names_its_field(
     assert [name for name, _ in violations(refused.value)] == [field]
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"start_date": ""}, "start_date: must be a day, YYYY-MM-DD"),
+        ({"end_date": "2026-02-30"}, "end_date: must be a day, YYYY-MM-DD"),
+        ({"start_date": "1960-01-01"}, "start_date: must be from 1972-01-01 to 9000-01-01"),
+        ({"end_date": "9001-01-01"}, "end_date: must be from 1972-01-01 to 9000-01-01"),
+    ],
+)
+async def test_a_bad_day_is_told_what_it_must_be(
+    pair: Pair, ours: Identity, fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await usage(pair, ours, **fields)
+    assert refused.value.details() == words
+
+
 async def aggregate(nats: Client, date: str, database: Database, seen: int = 0) -> str:
     """Publish the daily event and return the outcome it had for the tenant."""
     message = events_pb2.AggregateDaily(date=date)

@@ -1723,6 +1723,58 @@ class CountDayResponse(_message.Message):
 Global___CountDayResponse: _TypeAlias = CountDayResponse  # noqa: Y015
 
 @_typing.final
+class StreamDayCountsRequest(_message.Message):
+    """StreamDayCountsRequest names a tenant and a day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """tenant_id is the tenant's UUID."""
+    date: _builtins.str
+    """date is a UTC day as YYYY-MM-DD."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamDayCountsRequest: _TypeAlias = StreamDayCountsRequest  # noqa: Y015
+
+@_typing.final
+class StreamDayCountsResponse(_message.Message):
+    """StreamDayCountsResponse has the next counts; a day with nothing has no response."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionCount]:
+        """counts are in the order of user_id, over all responses: one for each user, action, new_list flag and
+        quarter-hour with at least one activity.
+        """
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___ActionCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamDayCountsResponse: _TypeAlias = StreamDayCountsResponse  # noqa: Y015
+
+@_typing.final
 class ActionCount(_message.Message):
     """ActionCount is how often one user did one thing on the day."""
 

@@ -106,6 +106,11 @@ class ActivityServiceStub:
     """
     CountDay: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.CountDayRequest, _activity_service_pb2.CountDayResponse]
     """CountDay counts one tenant's activities of one UTC day by user and action.
+    It needs the scope activity:audit. A day of many users does not fit into one answer: see StreamDayCounts.
+    """
+    StreamDayCounts: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.StreamDayCountsRequest, _activity_service_pb2.StreamDayCountsResponse]
+    """StreamDayCounts counts one tenant's activities of one UTC day by user, action and quarter-hour, as they
+    are at one moment, in pieces of at most 1,000 counts. A stream that ended without an error is whole.
     It needs the scope activity:audit; metrics calls it where digests differ.
     """
 
@@ -187,6 +192,11 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     """
     CountDay: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.CountDayRequest, _activity_service_pb2.CountDayResponse]  # type: ignore[assignment]
     """CountDay counts one tenant's activities of one UTC day by user and action.
+    It needs the scope activity:audit. A day of many users does not fit into one answer: see StreamDayCounts.
+    """
+    StreamDayCounts: _aio.UnaryStreamMultiCallable[_activity_service_pb2.StreamDayCountsRequest, _activity_service_pb2.StreamDayCountsResponse]  # type: ignore[assignment]
+    """StreamDayCounts counts one tenant's activities of one UTC day by user, action and quarter-hour, as they
+    are at one moment, in pieces of at most 1,000 counts. A stream that ended without an error is whole.
     It needs the scope activity:audit; metrics calls it where digests differ.
     """
 
@@ -367,6 +377,17 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_activity_service_pb2.CountDayResponse, _abc.Awaitable[_activity_service_pb2.CountDayResponse]]:
         """CountDay counts one tenant's activities of one UTC day by user and action.
+        It needs the scope activity:audit. A day of many users does not fit into one answer: see StreamDayCounts.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamDayCounts(
+        self,
+        request: _activity_service_pb2.StreamDayCountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_activity_service_pb2.StreamDayCountsResponse], _abc.AsyncIterator[_activity_service_pb2.StreamDayCountsResponse]]:
+        """StreamDayCounts counts one tenant's activities of one UTC day by user, action and quarter-hour, as they
+        are at one moment, in pieces of at most 1,000 counts. A stream that ended without an error is whole.
         It needs the scope activity:audit; metrics calls it where digests differ.
         """
 

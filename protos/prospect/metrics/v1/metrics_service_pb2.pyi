@@ -218,7 +218,7 @@ class GetUsageRequest(_message.Message):
     GRAIN_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     page_size: _builtins.int
@@ -501,7 +501,7 @@ class GetTenantSummaryRequest(_message.Message):
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     def __init__(
@@ -566,7 +566,7 @@ class UsageSummary(_message.Message):
     WEEKLY_ACTIVE_USERS_FIELD_NUMBER: _builtins.int
     MONTHLY_ACTIVE_USERS_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day, YYYY-MM-DD."""
+    """start_date is the first day, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD."""
     active_users: _builtins.int
@@ -644,7 +644,7 @@ class ListTopUsersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     counter: Global___Counter.ValueType
@@ -809,7 +809,7 @@ class ExportUsageRequest(_message.Message):
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first day of the tenant's time zone, YYYY-MM-DD."""
+    """start_date is the first day of the tenant's time zone, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     def __init__(
@@ -1200,7 +1200,7 @@ class VerifyUsageRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     THOROUGH_FIELD_NUMBER: _builtins.int
     start_date: _builtins.str
-    """start_date is the first UTC day, YYYY-MM-DD."""
+    """start_date is the first UTC day, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     tenant_id: _builtins.str
@@ -1227,7 +1227,7 @@ Global___VerifyUsageRequest: _TypeAlias = VerifyUsageRequest  # noqa: Y015
 
 @_typing.final
 class VerifyUsageResponse(_message.Message):
-    """VerifyUsageResponse tells of one day."""
+    """VerifyUsageResponse tells of one day, or of a part of what differs on it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1236,17 +1236,20 @@ class VerifyUsageResponse(_message.Message):
     ACTIVITY_COUNT_FIELD_NUMBER: _builtins.int
     EXPIRED_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     date: _builtins.str
     """date is the UTC day, YYYY-MM-DD."""
     tenant_count: _builtins.int
-    """tenant_count is how many tenants were compared."""
+    """tenant_count is how many tenants were compared; it stands in the day's last message."""
     activity_count: _builtins.int
-    """activity_count is how many activities the log has of them."""
+    """activity_count is how many activities the log has of them; it stands in the day's last message."""
     expired: _builtins.bool
     """expired is true where the log does not reach back to the day: there is nothing to compare with."""
+    more: _builtins.bool
+    """more is true where the next message tells of the same day."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageFinding]:
-        """findings are what differs; empty means that the day is proven equal."""
+        """findings are what differs, at most 1,000 a message; a day whose only message has none is proven equal."""
 
     def __init__(
         self,
@@ -1256,10 +1259,11 @@ class VerifyUsageResponse(_message.Message):
         activity_count: _builtins.int = ...,
         expired: _builtins.bool = ...,
         findings: _abc.Iterable[Global___UsageFinding] | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "date", b"date", "expired", b"expired", "findings", b"findings", "tenant_count", b"tenant_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "date", b"date", "expired", b"expired", "findings", b"findings", "more", b"more", "tenant_count", b"tenant_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1323,7 +1327,7 @@ class RebuildUsageRequest(_message.Message):
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID."""
     start_date: _builtins.str
-    """start_date is the first UTC day, YYYY-MM-DD."""
+    """start_date is the first UTC day, YYYY-MM-DD, from 1972-01-01 to 9000-01-01."""
     end_date: _builtins.str
     """end_date is the last day, included, YYYY-MM-DD; at most 366 days after start_date."""
     def __init__(

@@ -159,7 +159,8 @@ class MetricsServiceServicer(object):
 
     def SetQuota(self, request, context):
         """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-        counts; a limit that is already reached is told of at once.
+        counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
+        told of in the period and no such limit was set above what is used since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +182,8 @@ class MetricsServiceServicer(object):
 
     def SetTimeZone(self, request, context):
         """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-        transaction: no reader sees half.
+        transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+        caller's it has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,8 +197,8 @@ class MetricsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def VerifyUsage(self, request, context):
-        """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-        nothing. It needs the scope metrics:audit.
+        """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+        several where much differs. It changes nothing. It needs the scope metrics:audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,8 +207,8 @@ class MetricsServiceServicer(object):
     def RebuildUsage(self, request, context):
         """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
         transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-        that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-        metrics:audit.
+        that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+        nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

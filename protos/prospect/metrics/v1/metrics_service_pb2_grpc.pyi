@@ -61,7 +61,8 @@ class MetricsServiceStub:
     """
     SetQuota: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.SetQuotaRequest, _metrics_service_pb2.SetQuotaResponse]
     """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-    counts; a limit that is already reached is told of at once.
+    counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
+    told of in the period and no such limit was set above what is used since.
     """
     ListQuotas: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.ListQuotasRequest, _metrics_service_pb2.ListQuotasResponse]
     """ListQuotas gives all quotas with what they stand at now, in the order of counter and period."""
@@ -69,19 +70,20 @@ class MetricsServiceStub:
     """DeleteQuota removes a quota; NOT_FOUND where there is none."""
     SetTimeZone: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.SetTimeZoneRequest, _metrics_service_pb2.SetTimeZoneResponse]
     """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-    transaction: no reader sees half.
+    transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+    caller's it has none.
     """
     GetSettings: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]
     """GetSettings gives the tenant's settings."""
     VerifyUsage: _grpc.UnaryStreamMultiCallable[_metrics_service_pb2.VerifyUsageRequest, _metrics_service_pb2.VerifyUsageResponse]
-    """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-    nothing. It needs the scope metrics:audit.
+    """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+    several where much differs. It changes nothing. It needs the scope metrics:audit.
     """
     RebuildUsage: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
     transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-    that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-    metrics:audit.
+    that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+    nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
     """
 
 @_typing.type_check_only
@@ -117,7 +119,8 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     """
     SetQuota: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.SetQuotaRequest, _metrics_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
     """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-    counts; a limit that is already reached is told of at once.
+    counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
+    told of in the period and no such limit was set above what is used since.
     """
     ListQuotas: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.ListQuotasRequest, _metrics_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
     """ListQuotas gives all quotas with what they stand at now, in the order of counter and period."""
@@ -125,19 +128,20 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     """DeleteQuota removes a quota; NOT_FOUND where there is none."""
     SetTimeZone: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.SetTimeZoneRequest, _metrics_service_pb2.SetTimeZoneResponse]  # type: ignore[assignment]
     """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-    transaction: no reader sees half.
+    transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+    caller's it has none.
     """
     GetSettings: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.GetSettingsRequest, _metrics_service_pb2.GetSettingsResponse]  # type: ignore[assignment]
     """GetSettings gives the tenant's settings."""
     VerifyUsage: _aio.UnaryStreamMultiCallable[_metrics_service_pb2.VerifyUsageRequest, _metrics_service_pb2.VerifyUsageResponse]  # type: ignore[assignment]
-    """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-    nothing. It needs the scope metrics:audit.
+    """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+    several where much differs. It changes nothing. It needs the scope metrics:audit.
     """
     RebuildUsage: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]  # type: ignore[assignment]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
     transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-    that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-    metrics:audit.
+    that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+    nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
     """
 
 class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -212,7 +216,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.SetQuotaResponse, _abc.Awaitable[_metrics_service_pb2.SetQuotaResponse]]:
         """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-        counts; a limit that is already reached is told of at once.
+        counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
+        told of in the period and no such limit was set above what is used since.
         """
 
     @_abc_1.abstractmethod
@@ -238,7 +243,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.SetTimeZoneResponse, _abc.Awaitable[_metrics_service_pb2.SetTimeZoneResponse]]:
         """SetTimeZone changes where the tenant's days begin. All its days and quotas are counted anew, in one
-        transaction: no reader sees half.
+        transaction: no reader sees half. It takes as long as there is much to count; without a deadline of the
+        caller's it has none.
         """
 
     @_abc_1.abstractmethod
@@ -255,8 +261,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.VerifyUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_metrics_service_pb2.VerifyUsageResponse], _abc.AsyncIterator[_metrics_service_pb2.VerifyUsageResponse]]:
-        """VerifyUsage compares the roll-up with the log, and streams a message a UTC day, in order. It changes
-        nothing. It needs the scope metrics:audit.
+        """VerifyUsage compares the roll-up with the log, and streams the UTC days in order: a message a day, or
+        several where much differs. It changes nothing. It needs the scope metrics:audit.
         """
 
     @_abc_1.abstractmethod
@@ -267,8 +273,8 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metrics_service_pb2.RebuildUsageResponse, _abc.Awaitable[_metrics_service_pb2.RebuildUsageResponse]]:
         """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
         transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-        that never hold still are UNAVAILABLE (usage.moving), and nothing is changed. It needs the scope
-        metrics:audit.
+        that never hold still are UNAVAILABLE (usage.moving), as are days whose events wait to be counted, and
+        nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
         """
 
 def add_MetricsServiceServicer_to_server(servicer: MetricsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,42 @@
+"""Dead letters of what is to be counted: a rebuild counts what is in them, as the log has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+from prospect.activity.v1 import events_pb2 as activity_events
+
+from chassis.messaging import DEAD_LETTER_PREFIX, event_id_of
+
+STREAM = "DEAD_LETTERS"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def dead_letters(client: Client, tenant_id: UUID) -> dict[UUID, set[date]]:
+    """Return a tenant's events that could not be counted, with the UTC days of their entries."""
+    jetstream, found, place = client.jetstream(), dict[UUID, set[date]](), 1
+    subject = f"{DEAD_LETTER_PREFIX}.activity.recorded.{tenant_id}"
+    while True:
+        try:
+            letter = await jetstream.get_msg(STREAM, seq=place, subject=subject, next=True)
+        except NotFoundError:
+            return found
+        place = (letter.seq or place) + 1
+        found |= _event(letter.headers or {}, letter.data or b"")
+
+
+def _event(headers: Mapping[str, str], body: bytes) -> dict[UUID, set[date]]:
+    """Return the event of a letter; nothing where it is none, or comes back under another id."""
+    if "ce-id" not in headers:
+        return {}
+    try:
+        message = activity_events.ActivitiesRecorded.FromString(body)
+        moments = [EPOCH + timedelta(microseconds=each) for each in message.created_at_micros]
+    except (DecodeError, OverflowError):
+        return {}
+    return {event_id_of(headers, STREAM, 0): {each.date() for each in moments}}

@@ -1,0 +1,133 @@
+"""A change of zone: counting goes on beside it, and it takes the time that it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from nats.aio.client import Client
+from prospect.metrics.v1 import metrics_service_pb2 as pb
+from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
+
+from services.cli.catalogue import ServiceName
+from services.metrics import events, zones
+from services.metrics.counting import Recorded
+from tests.harness import Database, Identity, Services
+from tests.metrics.feed import batch, spread
+from tests.metrics.replicas import Replicas, two_replicas
+from tests.metrics.test_counting import rollup
+from tests.metrics.test_settings import AUDIT, publish
+from tests.metrics.test_usage import DAY
+
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
+START = datetime(2026, 3, 28, tzinfo=UTC)
+EVERYTHING = "lock table metrics.quotas, metrics.quota_usage, metrics.usage_shadow in share mode"
+COUNTED = "lock table metrics.usage_metrics_daily_totals in share mode"
+SOON = 10
+
+
+@pytest.fixture
+async def replicas(database: Database, nats: Client) -> AsyncIterator[Replicas]:
+    async with two_replicas(database, nats, NOW) as replicas:
+        yield replicas
+
+
+@asynccontextmanager
+async def holding(database: Database, sql: str, *arguments: object) -> AsyncIterator[None]:
+    """Hold locks until the block ends."""
+    connection = await asyncpg.connect(database.dsn())
+    try:
+        async with connection.transaction():
+            await connection.execute(sql, *arguments)
+            yield
+    finally:
+        await connection.close()
+
+
+def batches(tenant_id: uuid.UUID, seed: int) -> list[Recorded]:
+    """Return some of the days around a change of the clock."""
+    return [batch(tenant_id, spread(START, timedelta(days=4), 30, seed), seed)]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "Pacific/Pago_Pago"])
+async def test_what_is_counted_while_days_are_counted_anew_is_in_the_days_of_the_new_zone(
+    replicas: Replicas, database: Database, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replicas.count(batches(replicas.tenant_id, 1))
+    await replicas.set_quota(pb.QUOTA_PERIOD_MONTH, soft_limit=1_000)
+    count, tenant_id = zones._count, replicas.tenant_id
+
+    async def count_and_let_come_in(*arguments: Any) -> None:
+        monkeypatch.setattr(zones, "_count", count)
+        await count(*arguments)
+        await asyncio.wait_for(replicas.count(batches(tenant_id, 2)), SOON)
+
+    monkeypatch.setattr(zones, "_count", count_and_let_come_in)
+    await replicas.set_zone(zone)
+    await replicas.count(batches(replicas.tenant_id, 3))
+    found, used = await rollup(database, replicas.tenant_id), "select used from metrics.quota_usage"
+    assert sum(row["used"] for row in await database.fetch(used)) == sum(
+        row["total_logins"] for row in found if "user_id" not in row
+    )
+    replicas.tenant_id = uuid.uuid4()
+    await replicas.set_zone(zone)
+    for seed in (1, 2, 3):
+        await replicas.count(batches(replicas.tenant_id, seed))
+    assert found == await rollup(database, replicas.tenant_id)
+    assert await database.fetch("select from metrics.usage_shadow") == []
+
+
+@asynccontextmanager
+async def hasty(services: Services) -> AsyncIterator[metrics_api.MetricsServiceAsyncStub]:
+    """Run services of which metrics has little time for a call."""
+    async with (
+        services.running(ServiceName.ACTIVITY),
+        services.running(
+            ServiceName.METRICS,
+            activity_address=services.addresses[ServiceName.ACTIVITY],
+            activity_token_file=services.audit_token_file(),
+            deadline_seconds=0.3,
+        ) as metrics,
+    ):
+        yield metrics_api.MetricsServiceStub(metrics)
+
+
+async def test_what_counts_anew_may_take_longer_than_other_calls(
+    services: Services, ours: Identity, database: Database
+) -> None:
+    zone = pb.SetTimeZoneRequest(time_zone="Europe/Berlin")
+    days = pb.RebuildUsageRequest(tenant_id=str(ours.tenant_id), start_date=DAY, end_date=DAY)
+    quota = pb.SetQuotaRequest(
+        quota=pb.Quota(counter=pb.COUNTER_TOTAL_LOGINS, period=pb.QUOTA_PERIOD_DAY, soft_limit=1)
+    )
+    async with hasty(services) as metrics:
+        async with holding(database, EVERYTHING):
+            metadata = ours.metadata(f"metrics:admin {AUDIT}")
+            change = metrics.SetTimeZone(zone, metadata=metadata)
+            rebuild = metrics.RebuildUsage(days, metadata=metadata)
+            with pytest.raises(grpc.aio.AioRpcError) as late:
+                await metrics.SetQuota(quota, metadata=metadata)
+            assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            await asyncio.sleep(0.5)
+        assert (await change).settings.time_zone == "Europe/Berlin"
+        assert (await rebuild).rebuilt_days == 1
+
+
+async def test_a_rebuild_says_so_where_events_wait_to_be_counted(
+    services: Services, ours: Identity, nats: Client, database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(events, "APPLIED_SECONDS", 0.5)
+    days = pb.RebuildUsageRequest(tenant_id=str(ours.tenant_id), start_date=DAY, end_date=DAY)
+    async with hasty(services) as metrics, holding(database, COUNTED):
+        await publish(nats, ours, [NOW])
+        with pytest.raises(grpc.aio.AioRpcError, match="events wait to be counted") as refused:
+            await metrics.RebuildUsage(days, metadata=ours.metadata(AUDIT))
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
