@@ -33,6 +33,7 @@ ALTER FUNCTION activity.day_digests(day date) OWNER TO activity_owner;
 CREATE FUNCTION activity.ensure_partitions(first_month date, last_month date) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'activity', 'pg_temp'
+    SET lock_timeout TO '3s'
     AS $$
 declare
   month date := date_trunc('month', first_month)::date;
@@ -47,10 +48,13 @@ begin
     partition := 'activity_log_' || to_char(month, 'YYYY_MM');
     if to_regclass('activity.' || partition) is null then
       execute format(
-        'create table activity.%I partition of activity.activity_log for values from (%L) to (%L)',
-        partition, month || ' 00:00:00+00', (month + interval '1 month')::date || ' 00:00:00+00');
+        'create table activity.%I (like activity.activity_log including defaults including constraints'
+        ' including storage including compression)', partition);
       execute format('alter table activity.%I enable row level security', partition);
       execute format('alter table activity.%I force row level security', partition);
+      execute format(
+        'alter table activity.activity_log attach partition activity.%I for values from (%L) to (%L)',
+        partition, month || ' 00:00:00+00', (month + interval '1 month')::date || ' 00:00:00+00');
       made := made + 1;
     end if;
     month := (month + interval '1 month')::date;

@@ -132,11 +132,11 @@ async def test_a_month_that_a_reader_uses_is_dropped_when_the_reader_is_done_and
         )
         await wait_until_detach_waits(database)
         assert len(await kept(database, tenant_id)) >= 1  # reads go on
-        await fill(database, tenant_id, 1)  # and so do writes
+        await fill(database, tenant_id, 1, 50)  # and so do writes, into a new month as well
         assert not dropping.done()
         await reading.rollback()
     assert await dropping == ["2026-08"]
-    assert await kept(database, tenant_id) == [0, 1]
+    assert await kept(database, tenant_id) == [0, 1, 50]
 
 
 async def wait_until_detach_waits(database: Database) -> None:
