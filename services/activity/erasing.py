@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,7 @@ from chassis.errors import InvalidArgument
 from chassis.messaging import OutgoingEvent
 from chassis.server import Context
 from services.activity import store
+from services.activity.attempts import attempt
 from services.activity.tools import Tools
 
 PIECE = 5_000
@@ -42,15 +44,20 @@ class Erasing:
             await store.begin_erasure(
                 connection, tenant_id, receipt_id, user_id, self._tools.clock()
             )
-        erased = PIECE
-        while erased == PIECE:
-            async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-                erased = await store.erase_some(connection, tenant_id, user_id, receipt_id, PIECE)
+        while await attempt(partial(self._erase_piece, tenant_id, user_id, receipt_id)):
+            continue
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             receipt = await store.get_erasure(connection, tenant_id, receipt_id)
             await outbox.enqueue(connection, tenant_id, [_news(tenant_id, receipt)])
         self._tools.relay.wake()
         return pb.EraseUserResponse(receipt=_receipt(receipt))
+
+    async def _erase_piece(self, tenant_id: UUID, user_id: UUID, receipt_id: UUID) -> int:
+        """Erase a piece and return how many entries were found."""
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            # A statement of its own: the next one sees what was committed before the lock was got.
+            await store.lock_erasing(connection, tenant_id, user_id)
+            return await store.erase_some(connection, tenant_id, user_id, receipt_id, PIECE)
 
 
 def _receipt(row: asyncpg.Record) -> pb.ErasureReceipt:

@@ -590,9 +590,14 @@ select month, estimated_rows, table_bytes, index_bytes from activity.partitions(
 insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
 values ($1, $2, $3, 0, $4)
 
+-- name: lock_erasing
+-- One transaction at a time erases a user, until it ends: its pieces are counted on one receipt each.
+select pg_advisory_xact_lock(hashtext('activity.erasing'), hashtext($1::uuid::text || $2::uuid::text))
+
 -- name: erase_some
 -- Make a piece of a user's entries anonymous, and count it on the receipt. That a list was new stays: it
--- is counted. Returns how many entries the piece had.
+-- is counted. Returns how many entries were found: some of them may have expired meanwhile, and only a
+-- piece that finds none says that none is left.
 with piece as (
   select created_at, activity_id from activity.activity_log
   where tenant_id = $1 and user_id = $2 limit $4
@@ -603,13 +608,13 @@ with piece as (
     user_agent = '', salt = null, erased_by = $3
   from piece p
   where l.tenant_id = $1 and l.created_at = p.created_at and l.activity_id = p.activity_id
+    and l.user_id = $2
   returning 1
 ), counted as (
-  select count(*) as entries from erased
+  update activity.erasures e set erased_count = e.erased_count + (select count(*) from erased)
+  where e.tenant_id = $1 and e.receipt_id = $3
 )
-update activity.erasures e set erased_count = e.erased_count + c.entries
-from counted c where e.tenant_id = $1 and e.receipt_id = $3
-returning c.entries
+select count(*) from piece
 
 -- name: get_erasure
 -- A receipt.

@@ -276,10 +276,15 @@ async def begin_erasure(
     await connection.execute(SQL.begin_erasure, tenant_id, receipt_id, user_id, now)
 
 
+async def lock_erasing(connection: Connection, tenant_id: UUID, user_id: UUID) -> None:
+    """Wait until no other transaction erases this user."""
+    await connection.execute(SQL.lock_erasing, tenant_id, user_id)
+
+
 async def erase_some(
     connection: Connection, tenant_id: UUID, user_id: UUID, receipt_id: UUID, limit: int
 ) -> int:
-    """Make up to `limit` entries of a user anonymous and return how many there were."""
+    """Make up to `limit` entries of a user anonymous and return how many were found."""
     count = await connection.fetchval(SQL.erase_some, tenant_id, user_id, receipt_id, limit)
     return int(count)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
+import asyncpg
 import grpc
 import pytest
 from nats.aio.client import Client
@@ -83,6 +85,55 @@ async def test_the_receipt_counts_what_was_erased_piece_by_piece(
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(35)))
     receipt = await erase(activity, ours, user_id)
     assert (receipt.user_id, receipt.erased_count) == (user_id, 35)
+
+
+async def test_what_expires_while_a_user_is_erased_does_not_end_the_erasure_early(
+    activity: ActivityServiceAsyncStub,
+    ours: Identity,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(erasing, "PIECE", 10)
+    user_id = str(uuid.uuid4())
+    await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(35)))
+    expiring = await asyncpg.connect(database.dsn())
+    deletion = expiring.transaction()
+    await deletion.start()
+    # Of the first piece one entry is gone when the piece is erased: it waits for the deletion.
+    await expiring.execute(
+        "delete from activity.activity_log where ctid = (select ctid from activity.activity_log"
+        " order by created_at, activity_id limit 1)"
+    )
+    erasure = asyncio.create_task(erase(activity, ours, user_id))
+    await until_waiting(database)
+    await deletion.commit()
+    await expiring.close()
+    assert (await erasure).erased_count == 34
+    assert not await database.fetch("select 1 from activity.activity_log where erased_by is null")
+
+
+async def until_waiting(database: Database) -> None:
+    """Return when a transaction waits for another."""
+    async with asyncio.timeout(10):
+        while not await database.fetch(
+            "select 1 from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.02)
+
+
+async def test_two_erasures_of_a_user_at_once_count_each_entry_once(
+    activity: ActivityServiceAsyncStub,
+    ours: Identity,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(erasing, "PIECE", 500)
+    user_id = str(uuid.uuid4())
+    await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(2_000)))
+    await asyncio.gather(*(erase(activity, ours, user_id) for _ in range(3)))
+    (counted,) = await database.fetch("select sum(erased_count) as n from activity.erasures")
+    assert counted["n"] == 2_000
 
 
 async def test_erasing_again_erases_what_came_since(
