@@ -586,9 +586,17 @@ select activity.ensure_partitions($1, $2)
 select month, estimated_rows, table_bytes, index_bytes from activity.partitions()
 
 -- name: begin_erasure
--- Write a receipt; it is counted up with every piece that is erased.
-insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
-values ($1, $2, $3, 0, $4)
+-- Write a receipt, which is counted up with every piece that is erased; where an erasure of the user is
+-- under way or was broken off, go on with its receipt. Returns the receipt's id.
+with under_way as (
+  select receipt_id from activity.erasures where tenant_id = $1 and user_id = $3
+  order by erased_at, receipt_id limit 1
+), begun as (
+  insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
+  select $1, $2, $3, 0, $4 where not exists (select from under_way)
+  returning receipt_id
+)
+select receipt_id from under_way union all select receipt_id from begun
 
 -- name: lock_erasing
 -- One transaction at a time erases a user, until it ends: its pieces are counted on one receipt each.
@@ -616,8 +624,18 @@ with piece as (
 )
 select count(*) from piece
 
+-- name: complete_erasure
+-- Forget whom a receipt is about; no row where that was done before.
+update activity.erasures set user_id = '00000000-0000-0000-0000-000000000000'
+where tenant_id = $1 and receipt_id = $2 and user_id <> '00000000-0000-0000-0000-000000000000'
+returning erased_at
+
+-- name: list_unfinished_erasures
+-- The erasures that are under way or were broken off (as activity_keeper, who sees no others).
+select tenant_id, receipt_id from activity.erasures
+
 -- name: get_erasure
--- A receipt.
+-- A receipt; of an erasure that is complete its user is the anonymous one.
 select receipt_id, user_id, erased_count, erased_at from activity.erasures
 where tenant_id = $1 and receipt_id = $2
 

@@ -353,6 +353,8 @@ CREATE POLICY batches_of_tenant ON activity.batches TO activity_app USING ((tena
 
 ALTER TABLE activity.erasures ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY erasures_of_keeper ON activity.erasures FOR SELECT TO activity_keeper USING ((user_id <> '00000000-0000-0000-0000-000000000000'::uuid));
+
 CREATE POLICY erasures_of_tenant ON activity.erasures TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.expiries ENABLE ROW LEVEL SECURITY;
@@ -436,6 +438,12 @@ GRANT UPDATE(first_leaf) ON TABLE activity.batches TO activity_app;
 GRANT SELECT(first_leaf) ON TABLE activity.batches TO activity_sealer;
 
 GRANT SELECT,INSERT ON TABLE activity.erasures TO activity_app;
+
+GRANT SELECT(tenant_id) ON TABLE activity.erasures TO activity_keeper;
+
+GRANT SELECT(receipt_id) ON TABLE activity.erasures TO activity_keeper;
+
+GRANT UPDATE(user_id) ON TABLE activity.erasures TO activity_app;
 
 GRANT UPDATE(erased_count) ON TABLE activity.erasures TO activity_app;
 

@@ -271,9 +271,10 @@ async def list_partitions(connection: Connection) -> list[asyncpg.Record]:
 
 async def begin_erasure(
     connection: Connection, tenant_id: UUID, receipt_id: UUID, user_id: UUID, now: datetime
-) -> None:
-    """Write a receipt for what is about to be erased."""
-    await connection.execute(SQL.begin_erasure, tenant_id, receipt_id, user_id, now)
+) -> UUID:
+    """Return the receipt for what is about to be erased: a new one, or that of one under way."""
+    begun: UUID = await connection.fetchval(SQL.begin_erasure, tenant_id, receipt_id, user_id, now)
+    return begun
 
 
 async def lock_erasing(connection: Connection, tenant_id: UUID, user_id: UUID) -> None:
@@ -287,6 +288,19 @@ async def erase_some(
     """Make up to `limit` entries of a user anonymous and return how many were found."""
     count = await connection.fetchval(SQL.erase_some, tenant_id, user_id, receipt_id, limit)
     return int(count)
+
+
+async def complete_erasure(
+    connection: Connection, tenant_id: UUID, receipt_id: UUID
+) -> asyncpg.Record | None:
+    """Forget whom a receipt is about; return it, None where that was done before."""
+    return await connection.fetchrow(SQL.complete_erasure, tenant_id, receipt_id)
+
+
+async def list_unfinished_erasures(connection: Connection) -> list[tuple[UUID, UUID]]:
+    """Return tenant and receipt of each erasure to go on with; needs the keeper's role."""
+    rows = await connection.fetch(SQL.list_unfinished_erasures)
+    return [(row["tenant_id"], row["receipt_id"]) for row in rows]
 
 
 async def get_erasure(connection: Connection, tenant_id: UUID, receipt_id: UUID) -> asyncpg.Record:

@@ -58,7 +58,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         check_themselves=CHECK_THEMSELVES,
         handlers=events.handlers(foundation.pool, foundation.relay, partitions),
         loops=(
-            Keeper(foundation.pool, partitions, utc_now).run,
+            Keeper(foundation.pool, partitions, utc_now, tools.broken_off).run,
             Sealer(foundation.pool, signing_key, utc_now, former_keys).run,
         ),
     )

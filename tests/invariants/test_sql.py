@@ -27,6 +27,7 @@ ROLES = {
     "forget_request_ids": "enrichment_keeper",
     "find_unsealed": "activity_sealer",
     "list_retentions": "activity_keeper",
+    "list_unfinished_erasures": "activity_keeper",
     "forget_requests": "activity_keeper",
 }
 CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._LOCK]

@@ -226,7 +226,8 @@ class ActivityServiceServicer(object):
     def EraseUser(self, request, context):
         """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
         kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+        was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
         It needs the scope activity:admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -87,7 +87,8 @@ class ActivityServiceStub:
     EraseUser: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]
     """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
     kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+    was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
     It needs the scope activity:admin.
     """
     GetRetention: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]
@@ -168,7 +169,8 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     EraseUser: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]  # type: ignore[assignment]
     """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
     kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+    was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
     It needs the scope activity:admin.
     """
     GetRetention: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]  # type: ignore[assignment]
@@ -318,7 +320,8 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_activity_service_pb2.EraseUserResponse, _abc.Awaitable[_activity_service_pb2.EraseUserResponse]]:
         """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
         kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+        was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
         It needs the scope activity:admin.
         """
 
