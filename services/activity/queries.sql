@@ -48,15 +48,24 @@ where l.erased_by is null and (l.user_id, l.action_type, l.target_id, l.metadata
 
 -- name: find_unstorable
 -- Of entries that could not be stored together, by place, those that Postgres does not take, and why.
-select (e.place - 1)::int as place, case
-  when not pg_input_is_valid(e.metadata, 'jsonb') then 'metadata_json'
-  when jsonb_typeof(e.metadata::jsonb) <> 'object' then 'metadata_object'
-  else 'ip_address' end as fault
-from unnest($1::text[], $2::text[]) with ordinality as e (metadata, ip_address, place)
-where case
-  when not pg_input_is_valid(e.metadata, 'jsonb') then true
-  when jsonb_typeof(e.metadata::jsonb) <> 'object' then true
-  else not pg_input_is_valid(nullif(e.ip_address, ''), 'inet') end
+-- Metadata may be written as 16,384 bytes (see the ninth migration). What has exponents, outside of its
+-- strings, that sum up to far more is not written to find that out: it could be 100 MB an entry.
+select place, fault
+from (
+  select (e.place - 1)::int as place, case
+    when not pg_input_is_valid(e.metadata, 'jsonb') then 'metadata_json'
+    when jsonb_typeof(e.metadata::jsonb) <> 'object' then 'metadata_object'
+    when x.exponents > 100000 then 'metadata_size'
+    when octet_length(e.metadata::jsonb::text) > 16384 then 'metadata_size'
+    when not pg_input_is_valid(nullif(e.ip_address, ''), 'inet') then 'ip_address' end as fault
+  from unnest($1::text[], $2::text[]) with ordinality as e (metadata, ip_address, place)
+  cross join lateral (
+    select sum(abs(found[1]::bigint)) as exponents
+    from regexp_matches(
+      regexp_replace(e.metadata, '"(?:\\.|[^"\\])*"', '', 'g'), '[eE]([+-]?[0-9]{1,9})', 'g') as found
+  ) x
+) sorted
+where fault is not null
 
 -- name: find_answer
 -- The answer that a request id got before.

@@ -290,6 +290,9 @@ ALTER TABLE ONLY activity.trees FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.trees OWNER TO activity_owner;
 
+ALTER TABLE activity.activity_log
+    ADD CONSTRAINT activity_log_metadata_size CHECK ((octet_length((metadata)::text) <= 16384)) NOT VALID;
+
 ALTER TABLE ONLY activity.activity_log
     ADD CONSTRAINT activity_log_pk PRIMARY KEY (tenant_id, created_at, activity_id);
 

@@ -39,6 +39,9 @@ UNSTORABLE = (asyncpg.DataError, asyncpg.CheckViolationError)
 _UNSTORABLE_FIELDS = {
     "metadata_json": FieldViolation("metadata_json", "json", "must be JSON text"),
     "metadata_object": FieldViolation("metadata_json", "json.object", "must be a JSON object"),
+    "metadata_size": FieldViolation(
+        "metadata_json", "json.size", "must be at most 16,384 bytes with its numbers written out"
+    ),
     "ip_address": FieldViolation("ip_address", "string.ip", "must be an IP address"),
 }
 

@@ -75,7 +75,7 @@ select (select array_agg((a.attname, a.atttypid, a.attnotnull, a.attstorage, a.a
       pg_get_expr(d.adbin, d.adrelid))::text order by a.attname)
     from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
     where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped) as columns,
-  (select array_agg((k.contype, pg_get_constraintdef(k.oid))::text)
+  (select array_agg(replace(pg_get_constraintdef(k.oid), ' NOT VALID', ''))
     from pg_constraint k where k.conrelid = t.oid and k.contype in ('c', 'p')) as constraints,
   (select count(*) from pg_index i where i.indrelid = t.oid and i.indisvalid) as indexes,
   t.relrowsecurity and t.relforcerowsecurity as secured

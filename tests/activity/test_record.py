@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 from tests.harness import Database, Identity, violations
 
+HUGE = '{"a": [1e131071' + ", 1e131071" * 800 + "]}"  # 100 MB written out
+
 
 def an_activity(**fields: object) -> pb.NewActivity:
     """Return a valid entry, changed by `fields`."""
@@ -97,6 +99,12 @@ async def test_an_id_reused_with_other_content_is_refused_and_the_first_stands(
         ({"metadata_json": '{"a": "\\u0000"}'}, "metadata_json", "json"),
         ({"metadata_json": '{"a": "\\ud800"}'}, "metadata_json", "json"),
         ({"metadata_json": '{"a": 1e999999}'}, "metadata_json", "json"),
+        (
+            {"metadata_json": '{"a": [1e131071' + ", 1e131071" * 800 + "]}"},
+            "metadata_json",
+            "json.size",
+        ),
+        ({"metadata_json": '{"a": [1e-99' + ", 1e-99" * 1000 + "]}"}, "metadata_json", "json.size"),
         ({"target_id": "a\0b"}, "target_id", "string.pattern"),
         ({"metadata_json": "{\0}"}, "metadata_json", "string.pattern"),
         ({"ip_address": "1.2.3"}, "ip_address", "string.ip"),
@@ -125,6 +133,36 @@ async def test_a_bad_entry_is_named_by_index_field_and_rule(
         await activity.RecordActivities(request, metadata=ours.metadata())
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert violations(refused.value) == [(f"activities[1].{field}", rule)]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        '{"a":[1' + ",1" * 4_091 + "]}",
+        '{"a":[1e100' + ",1e100" * 150 + "]}",
+        '{"a":["1e99999"' + ',"\\"1e99999"' * 600 + "]}",
+        '{"a":{"1e99999":' * 100 + "{}" + "}}" * 100,
+    ],
+)
+async def test_metadata_that_can_be_read_again_are_not_refused_beside_what_cannot(
+    activity: ActivityServiceAsyncStub, ours: Identity, metadata: str
+) -> None:
+    too_large = an_activity(metadata_json=HUGE)
+    request = pb.RecordActivitiesRequest(
+        activities=[too_large, an_activity(metadata_json=metadata)], partial_success=True
+    )
+    response = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert response.recorded_count == 1
+    assert [(r.index, r.rule) for r in response.refused_entries] == [(0, "json.size")]
+
+
+async def test_many_entries_that_are_too_large_written_out_are_refused_soon(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    too_large = an_activity(metadata_json=HUGE)
+    request = pb.RecordActivitiesRequest(activities=[too_large] * 300, partial_success=True)
+    response = await activity.RecordActivities(request, metadata=ours.metadata(), timeout=10)
+    assert len(response.refused_entries) == 300
 
 
 async def test_one_bad_entry_leaves_nothing_recorded_by_default(

@@ -212,7 +212,9 @@ class NewActivity(_message.Message):
     target_id: _builtins.str
     """target_id names what was acted on, such as a prospect or a list; at most 200 characters, no zero character; absent means nothing in particular."""
     metadata_json: _builtins.str
-    """metadata_json is a JSON object as text, at most 8,192 bytes; absent means {}."""
+    """metadata_json is a JSON object as text, at most 8,192 bytes; absent means {}. Numbers are kept digit by digit,
+    1e3 as 1000: what is more than 16,384 bytes so is refused (json.size).
+    """
     ip_address: _builtins.str
     """ip_address is where the request came from, IPv4 or IPv6; absent means unknown."""
     user_agent: _builtins.str
