@@ -32,11 +32,14 @@ def handlers(
         if not event.subject.endswith(f".{message.tenant_id}"):
             raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
         tenant_id = UUID(message.tenant_id)
-        await partitions.cover(entry.created_at)
-        async with tenant_transaction(pool, tenant_id) as connection:
-            consumer = topology.ENRICH_COMPLETED.name
-            if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
-                await store.record(connection, tenant_id, entry)
+
+        async def transaction() -> None:
+            async with tenant_transaction(pool, tenant_id) as connection:
+                consumer = topology.ENRICH_COMPLETED.name
+                if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
+                    await store.record(connection, tenant_id, entry)
+
+        await partitions.covering(entry.created_at, transaction)
         relay.wake()
 
     return (Handler(topology.ENRICH_COMPLETED, events_pb2.EnrichmentCompleted, log_enrichment),)

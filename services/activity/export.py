@@ -83,9 +83,12 @@ class Exporting:
         now = self._tools.clock()
         metadata = {"format": name, "export_id": str(new_id(now)), "filter": wanted.summary()}
         entry = one(new_id(now), caller.user_id, "csv_exported", "", json.dumps(metadata), now)
-        await self._tools.partitions.cover(entry.created_at)
-        async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
-            await store.record(connection, caller.tenant_id, entry)
+
+        async def transaction() -> None:
+            async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
+                await store.record(connection, caller.tenant_id, entry)
+
+        await self._tools.partitions.covering(entry.created_at, transaction)
         self._tools.relay.wake()
 
 

@@ -6,6 +6,8 @@
 -- name: record
 -- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
 -- their ids in a row of batches. Returns how many were added; no row where there were none.
+-- They go in in the order of their keys: two batches with the same ones wait for each other in one order,
+-- and not each for the other.
 with added as (
   insert into activity.activity_log (
     tenant_id, activity_id, user_id, action_type, target_id, metadata, created_at, ip_address,
@@ -15,6 +17,7 @@ with added as (
   from unnest($3::text[]::uuid[], $4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[],
       $9::text[], $10::text[])
     as e (activity_id, user_id, action_type, target_id, metadata, created_at, ip_address, user_agent)
+  order by e.created_at, e.activity_id
   on conflict do nothing
   returning activity_id, created_at, activity.leaf_hash(
     salt, tenant_id, activity_id, user_id, created_at, recorded_at, action_type, target_id, metadata,
