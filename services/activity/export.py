@@ -17,6 +17,7 @@ from chassis.server import Context
 from services.activity import store
 from services.activity.batch import one
 from services.activity.filters import Filter, parse_filter
+from services.activity.retention import complete_since
 from services.activity.sealed_export import sealed_lines
 from services.activity.tools import Tools
 
@@ -59,7 +60,7 @@ class Exporting:
         ):
             await store.plan_export(connection)
             await self._log(caller, name, wanted)
-            lines = _lines(connection, caller.tenant_id, wanted, name)
+            lines = self._lines(connection, caller.tenant_id, wanted, name)
             async with aclosing(_chunks(HEADERS[name], lines)) as chunks:
                 async for chunk, row_count in chunks:
                     byte_count += len(chunk)
@@ -91,16 +92,16 @@ class Exporting:
         await self._tools.partitions.covering(entry.created_at, transaction)
         self._tools.relay.wake()
 
-
-async def _lines(
-    connection: Connection, tenant_id: UUID, wanted: Filter, name: str
-) -> AsyncIterator[list[str]]:
-    if name == "sealed_ndjson":
-        async for lines in sealed_lines(connection, tenant_id):
-            yield [f"{line}\n" for line in lines]
-    else:
-        async for lines in store.export(connection, tenant_id, wanted, name):
-            yield lines
+    async def _lines(
+        self, connection: Connection, tenant_id: UUID, wanted: Filter, name: str
+    ) -> AsyncIterator[list[str]]:
+        if name == "sealed_ndjson":
+            kept_since = await complete_since(connection, tenant_id, self._tools)
+            async for lines in sealed_lines(connection, tenant_id, kept_since):
+                yield [f"{line}\n" for line in lines]
+        else:
+            async for lines in store.export(connection, tenant_id, wanted, name):
+                yield lines
 
 
 async def _chunks(

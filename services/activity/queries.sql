@@ -501,10 +501,9 @@ select set_config('enable_nestloop', 'off', true)
 
 -- name: compare_entries
 -- Of the next $5 entries after the cursor ($2, $3) that happened before $4: how many are in which state,
--- which are in no batch that was sealed in the tree of $7 leaves, and the last of all. An entry without a
--- batch is older than batches are if it was recorded before $6, the tree's beginning.
+-- which are in no batch that was sealed in the tree of $6 leaves, and the last of all.
 with entries as materialized (
-  select created_at, activity_id, batch_id, recorded_at from activity.activity_log
+  select created_at, activity_id, batch_id from activity.activity_log
   where tenant_id = $1 and (created_at, activity_id) > ($2, $3::uuid) and created_at < $4
   order by created_at, activity_id
   limit $5
@@ -517,10 +516,9 @@ with entries as materialized (
       and (select max(created_at) from entries)
 ), sorted as materialized (
   select e.activity_id, e.created_at, case
-    when e.batch_id is null and e.recorded_at < $6 then 'unsealed'
     when h.batch_id is null then 'inserted'
     when h.first_leaf is null then 'unsealed'
-    when h.first_leaf not between 0 and $7::bigint - h.entry_count then 'inserted'
+    when h.first_leaf not between 0 and $6::bigint - h.entry_count then 'inserted'
     else 'sealed' end as state
   from entries e
   left join held h on h.batch_id = e.batch_id and h.activity_id = e.activity_id
@@ -535,9 +533,20 @@ from sorted
 group by state
 order by state
 
+-- name: find_overdrawn
+-- The receipts that more entries name, of those that happened from $2 to before $3, than they count. There
+-- may be fewer: an erased entry expires as others do.
+select r.receipt_id, r.erased_count, count(*) as entry_count
+from activity.activity_log l
+join activity.erasures r on r.tenant_id = $1 and r.receipt_id = l.erased_by
+where l.tenant_id = $1 and l.created_at >= $2 and l.created_at < $3
+group by r.receipt_id, r.erased_count
+having count(*) > r.erased_count
+order by r.receipt_id
+
 -- name: sealed_lines
 -- The leaves from place $2 to before $3 as JSON, in the order of the tree: all that the leaf covers, or,
--- where that is gone, the leaf alone.
+-- where that is gone, the leaf alone and why. Entries from before $4 may be gone.
 with sealed as (
   select b.first_leaf + u.place - 1 as leaf_index, u.activity_id, u.created_at,
     substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
@@ -553,7 +562,13 @@ with sealed as (
 select (case
   when l.salt is null then json_build_object(
     'leaf_index', s.leaf_index, 'leaf_hash', encode(s.leaf, 'hex'), 'activity_id', s.activity_id,
-    'created_at', activity.to_iso(s.created_at))
+    'created_at', activity.to_iso(s.created_at), 'gone', case
+      when l.activity_id is null and s.created_at < $4 then 'expired'
+      when l.activity_id is null then 'removed'
+      when exists (
+        select from activity.erasures r where r.tenant_id = $1 and r.receipt_id = l.erased_by)
+        then 'erased'
+      else 'altered' end)
   else json_build_object(
     'leaf_index', s.leaf_index, 'leaf_hash', encode(s.leaf, 'hex'), 'activity_id', l.activity_id,
     'created_at', activity.to_iso(l.created_at), 'recorded_at', activity.to_iso(l.recorded_at),

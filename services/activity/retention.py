@@ -23,10 +23,13 @@ def kept_since(now: datetime, days: int) -> datetime:
     return midnight - timedelta(days=days)
 
 
-async def tenant_kept_since(connection: Connection, tenant_id: UUID, tools: Tools) -> datetime:
-    """Return the beginning of the first day that a tenant keeps."""
+async def complete_since(connection: Connection, tenant_id: UUID, tools: Tools) -> datetime:
+    """Return since when no entry of a tenant may be gone: it keeps them, and always did."""
     days = await store.retention_days(connection, tenant_id)
-    return kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days))
+    return max(
+        kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days)),
+        await store.expired_before(connection, tenant_id),
+    )
 
 
 class Retaining:

@@ -128,7 +128,7 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """
     EXPORT_FORMAT_SEALED_NDJSON: _ExportFormat.ValueType  # 3
     """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
-    hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+    hash covers, entries that are gone by their hash alone and why: what an offline verification reads. Takes no filter.
     Take the checkpoint before the export: lines sealed after it are not covered by it.
     """
 
@@ -145,7 +145,7 @@ EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 2
 """
 EXPORT_FORMAT_SEALED_NDJSON: ExportFormat.ValueType  # 3
 """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
-hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+hash covers, entries that are gone by their hash alone and why: what an offline verification reads. Takes no filter.
 Take the checkpoint before the export: lines sealed after it are not covered by it.
 """
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
@@ -1227,12 +1227,14 @@ class LogFinding(_message.Message):
     kind: Global___FindingKind.ValueType
     """kind is what is wrong."""
     activity_id: _builtins.str
-    """activity_id is the entry's UUID; empty for FINDING_KIND_TREE."""
+    """activity_id is the entry's UUID; empty for FINDING_KIND_TREE, and where more entries are erased under a
+    receipt than it counts: which of them cannot be told.
+    """
     detail: _builtins.str
     """detail says it in words."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """created_at is when the entry happened."""
+        """created_at is when the entry happened; absent where activity_id is."""
 
     def __init__(
         self,
@@ -1277,7 +1279,7 @@ class VerifySummary(_message.Message):
     expired_count: _builtins.int
     """expired_count is how many are known by their hash alone, since they are older than the log is kept."""
     unsealed_count: _builtins.int
-    """unsealed_count is how many entries are not sealed: so new, or older than sealing itself."""
+    """unsealed_count is how many entries are not sealed yet: so new."""
     finding_count: _builtins.int
     """finding_count is how many findings there were; at most 1,000 of them were sent."""
     def __init__(

@@ -207,8 +207,8 @@ class ActivityServiceServicer(object):
     def GetLogProof(self, request, context):
         """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
         one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-        or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+        DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,8 +76,8 @@ class ActivityServiceStub:
     GetLogProof: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetLogProofRequest, _activity_service_pb2.GetLogProofResponse]
     """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
     one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-    or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+    DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
     """
     VerifyLog: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.VerifyLogRequest, _activity_service_pb2.VerifyLogResponse]
     """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
@@ -158,8 +158,8 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     GetLogProof: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetLogProofRequest, _activity_service_pb2.GetLogProofResponse]  # type: ignore[assignment]
     """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
     one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-    or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+    DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
     """
     VerifyLog: _aio.UnaryStreamMultiCallable[_activity_service_pb2.VerifyLogRequest, _activity_service_pb2.VerifyLogResponse]  # type: ignore[assignment]
     """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
@@ -297,8 +297,8 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_activity_service_pb2.GetLogProofResponse, _abc.Awaitable[_activity_service_pb2.GetLogProofResponse]]:
         """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
         one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-        or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+        DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
         """
 
     @_abc_1.abstractmethod
