@@ -714,6 +714,16 @@ where e.expired_before < excluded.expired_before
 -- Up to which time a tenant's entries were ever deleted; no row where none was.
 select expired_before from activity.expiries where tenant_id = $1
 
+-- name: mark_dropped
+-- Remember that months before a time are being dropped (as the owner).
+insert into activity.drops as d (dropped_before) values ($1)
+on conflict (is_only) do update set dropped_before = excluded.dropped_before
+where d.dropped_before < excluded.dropped_before
+
+-- name: get_dropped_before
+-- Before which time months of the log were ever dropped; no row where none was.
+select dropped_before from activity.drops
+
 -- name: forget_requests
 -- Forget the answers to requests that are no longer idempotent (as activity_keeper).
 delete from activity.requests where answered_at < $1

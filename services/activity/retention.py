@@ -29,6 +29,7 @@ async def complete_since(connection: Connection, tenant_id: UUID, tools: Tools) 
     return max(
         kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days)),
         await store.expired_before(connection, tenant_id),
+        await store.dropped_before(connection),
     )
 
 

@@ -158,6 +158,14 @@ ALTER TABLE ONLY activity.batches FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.batches OWNER TO activity_owner;
 
+CREATE TABLE activity.drops (
+    is_only boolean DEFAULT true NOT NULL,
+    dropped_before timestamp with time zone NOT NULL,
+    CONSTRAINT drops_one_row CHECK (is_only)
+);
+
+ALTER TABLE activity.drops OWNER TO activity_owner;
+
 CREATE TABLE activity.erasures (
     tenant_id uuid NOT NULL,
     receipt_id uuid NOT NULL,
@@ -299,6 +307,9 @@ ALTER TABLE ONLY activity.activity_log
 ALTER TABLE ONLY activity.batches
     ADD CONSTRAINT batches_pk PRIMARY KEY (tenant_id, batch_id);
 
+ALTER TABLE ONLY activity.drops
+    ADD CONSTRAINT drops_pk PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY activity.erasures
     ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, receipt_id);
 
@@ -439,6 +450,8 @@ GRANT SELECT(batch_id) ON TABLE activity.batches TO activity_sealer;
 
 GRANT UPDATE(first_leaf) ON TABLE activity.batches TO activity_app;
 GRANT SELECT(first_leaf) ON TABLE activity.batches TO activity_sealer;
+
+GRANT SELECT ON TABLE activity.drops TO activity_app;
 
 GRANT SELECT,INSERT ON TABLE activity.erasures TO activity_app;
 

@@ -349,6 +349,12 @@ async def expired_before(connection: Connection, tenant_id: UUID) -> datetime:
     return moment or FIRST
 
 
+async def dropped_before(connection: Connection) -> datetime:
+    """Return the time before which months of the log were ever dropped."""
+    moment: datetime | None = await connection.fetchval(SQL.get_dropped_before)
+    return moment or FIRST
+
+
 async def forget_requests(connection: Connection, before: datetime) -> None:
     """Forget the answers given before a time; needs the keeper's role."""
     await connection.execute(SQL.forget_requests, before)

@@ -204,6 +204,7 @@ async def test_no_other_view_reads_past_row_level_security(database: Database) -
         ("activity", "activity_keeper", "update activity.retention set retention_days = 1"),
         ("activity", "activity_keeper", "select user_id from activity.erasures"),
         ("activity", "activity_app", "update activity.batches set leaves = ''"),
+        ("activity", "activity_app", "insert into activity.drops values (true, now())"),
         ("activity", "activity_app", "update activity.activity_log set created_at = now()"),
         ("activity", "activity_sealer", "select leaves from activity.batches"),
         ("activity", "activity_sealer", "update activity.batches set first_leaf = 0"),
