@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from prospect.activity.v1 import activity_service_pb2 as pb
@@ -72,7 +73,7 @@ class Retaining:
             rows = await store.list_partitions(connection)
         whole = self._tools.retention.days
         first_kept = kept_since(self._tools.clock(), whole).date()
-        following = month_after(rows[-1]["month"])
+        following = _first_missing({row["month"] for row in rows}, self._tools.clock().date())
         made_at = datetime(following.year, following.month, 1, tzinfo=UTC) - AHEAD
         return pb.ListPartitionsResponse(
             partitions=[
@@ -89,3 +90,11 @@ class Retaining:
             next_creation_time=to_timestamp(made_at),
             retention_days=whole,
         )
+
+
+def _first_missing(months: Collection[date], today: date) -> date:
+    """Return the first month from this one on that is not there; a later one may be by chance."""
+    month = today.replace(day=1)
+    while month in months:
+        month = month_after(month)
+    return month

@@ -232,6 +232,16 @@ async def test_the_partitions_are_described_with_what_is_made_and_dropped_next(
     assert described.next_creation_time.ToDatetime(UTC) > now
 
 
+async def test_a_month_far_ahead_is_not_the_last_before_the_next_that_is_made(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    audit = ours.metadata("activity:audit")
+    before = await activity.ListPartitions(pb.ListPartitionsRequest(), metadata=audit)
+    await database.fetch("select activity.ensure_partitions('2099-05-01', '2099-05-01')")
+    after = await activity.ListPartitions(pb.ListPartitionsRequest(), metadata=audit)
+    assert after.next_creation == before.next_creation
+
+
 async def test_a_day_that_a_tenant_does_not_keep_is_said_to_be_expired(
     activity: ActivityServiceAsyncStub, ours: Identity
 ) -> None:
