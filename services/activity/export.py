@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
+import grpc
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import Caller, current_caller
 from chassis.clock import new_id
 from chassis.database import Connection, tenant_snapshot, tenant_transaction
-from chassis.errors import InvalidArgument, ResourceExhausted
+from chassis.errors import AWAY, InvalidArgument, Refusal, ResourceExhausted
 from chassis.server import Context
 from services.activity import store
 from services.activity.batch import one
@@ -22,6 +26,7 @@ from services.activity.sealed_export import sealed_lines
 from services.activity.tools import Tools
 
 CHUNK_BYTES = 128 * 1024
+PATIENCE = timedelta(seconds=60)  # with a client that takes nothing
 FORMATS = {
     pb.EXPORT_FORMAT_UNSPECIFIED: "ndjson",
     pb.EXPORT_FORMAT_NDJSON: "ndjson",
@@ -34,6 +39,12 @@ HEADERS = {
     "csv": b"activity_id,user_id,action_type,target_id,metadata,created_at,recorded_at,"
     b"ip_address,user_agent\r\n",
 }
+
+
+class StoodStill(Refusal):
+    """The client took nothing for so long that Postgres ended the export's transaction."""
+
+    code = grpc.StatusCode.ABORTED
 
 
 class Exporting:
@@ -54,13 +65,15 @@ class Exporting:
         pool = self._tools.pool
         await store.check_metadata(pool, wanted)
         row_count = byte_count = 0
+        idle = _Idle()
         async with (
             self._place(),
+            idle.explained(),
             tenant_snapshot(pool, caller.tenant_id) as connection,
         ):
-            await store.plan_export(connection)
+            await store.plan_export(connection, PATIENCE)
             await self._log(caller, name, wanted)
-            lines = self._lines(connection, caller.tenant_id, wanted, name)
+            lines = idle.watching(self._lines(connection, caller.tenant_id, wanted, name))
             async with aclosing(_chunks(HEADERS[name], lines)) as chunks:
                 async for chunk, row_count in chunks:
                     byte_count += len(chunk)
@@ -102,6 +115,31 @@ class Exporting:
         else:
             async for lines in store.export(connection, tenant_id, wanted, name):
                 yield lines
+
+
+@dataclass(slots=True)
+class _Idle:
+    """How long the database was last left without a question, since the client took nothing."""
+
+    seconds: float = 0
+
+    async def watching(self, batches: AsyncIterator[list[str]]) -> AsyncIterator[list[str]]:
+        """Yield the same, and measure how long each takes to be sent."""
+        async for lines in batches:
+            begun = time.monotonic()
+            yield lines
+            self.seconds = time.monotonic() - begun
+
+    @asynccontextmanager
+    async def explained(self) -> AsyncIterator[None]:
+        """Say why the transaction is gone where its client stood still."""
+        try:
+            yield
+        except AWAY:
+            if self.seconds < PATIENCE.total_seconds() * 0.9:
+                raise
+            text = f"nothing was taken for {PATIENCE.total_seconds():g} s: begin the export again"
+            raise StoodStill(text, reason="CLIENT_STOOD_STILL") from None
 
 
 async def _chunks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -227,9 +227,9 @@ async def check_metadata(pool: Pool, wanted: Filter) -> None:
         raise not_json()
 
 
-async def plan_export(connection: Connection) -> None:
-    """Have an export read in order, and ended by Postgres when its client takes nothing more."""
-    await connection.execute(SQL.plan_export)
+async def plan_export(connection: Connection, patience: timedelta) -> None:
+    """Have an export read in order, and ended by Postgres when its client stands still."""
+    await connection.execute(SQL.plan_export, f"{patience // timedelta(milliseconds=1)}ms")
 
 
 async def export(

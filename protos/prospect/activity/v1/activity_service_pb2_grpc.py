@@ -190,7 +190,8 @@ class ActivityServiceServicer(object):
     def ExportActivities(self, request, context):
         """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
         shows the log as it was when the call began. The export is logged as csv_exported before its first
-        byte leaves. The trailing metadata has exported-rows and exported-bytes.
+        byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+        for a minute gets ABORTED and begins again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

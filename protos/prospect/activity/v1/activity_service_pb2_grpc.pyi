@@ -67,7 +67,8 @@ class ActivityServiceStub:
     ExportActivities: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.ExportActivitiesRequest, _activity_service_pb2.ExportActivitiesResponse]
     """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
     shows the log as it was when the call began. The export is logged as csv_exported before its first
-    byte leaves. The trailing metadata has exported-rows and exported-bytes.
+    byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+    for a minute gets ABORTED and begins again.
     """
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]
     """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
@@ -149,7 +150,8 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     ExportActivities: _aio.UnaryStreamMultiCallable[_activity_service_pb2.ExportActivitiesRequest, _activity_service_pb2.ExportActivitiesResponse]  # type: ignore[assignment]
     """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
     shows the log as it was when the call began. The export is logged as csv_exported before its first
-    byte leaves. The trailing metadata has exported-rows and exported-bytes.
+    byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+    for a minute gets ABORTED and begins again.
     """
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
@@ -276,7 +278,8 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_activity_service_pb2.ExportActivitiesResponse], _abc.AsyncIterator[_activity_service_pb2.ExportActivitiesResponse]]:
         """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
         shows the log as it was when the call began. The export is logged as csv_exported before its first
-        byte leaves. The trailing metadata has exported-rows and exported-bytes.
+        byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+        for a minute gets ABORTED and begins again.
         """
 
     @_abc_1.abstractmethod
