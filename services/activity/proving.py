@@ -19,6 +19,7 @@ from chassis.validation import parse_time
 from services.activity import checkpoint, merkle, tree
 from services.activity.batch import time_of_id
 from services.activity.checkpoint import NoteError
+from services.activity.filters import refuse_empty_range
 from services.activity.findings import Finding, Kind
 from services.activity.merkle import Range
 from services.activity.retention import complete_since
@@ -145,6 +146,7 @@ def _limits(request: pb.VerifyLogRequest) -> tuple[datetime, datetime]:
     """Return the first moment whose entries are compared, and the first whose are not any more."""
     start = parse_time("start_time", request.start_time)
     end = parse_time("end_time", request.end_time)
+    refuse_empty_range(request, "end_time", "verify.end_after_start")
     return (
         max(start, FIRST) if request.HasField("start_time") else FIRST,
         end if request.HasField("end_time") else LAST,

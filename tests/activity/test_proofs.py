@@ -248,6 +248,15 @@ async def test_verification_takes_a_period(
     assert (summary.intact, summary.checked_count, summary.tree_size) == (True, 6, 11)
 
 
+async def test_a_verification_of_no_time_is_refused(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    now = to_timestamp(utc_now())
+    request = pb.VerifyLogRequest(start_time=now, end_time=now)
+    error = await refusal(activity.VerifyLog(request, metadata=ours.metadata()).read())
+    assert violations(error) == [("end_time", "verify.end_after_start")]
+
+
 async def summary_of(activity: ActivityServiceAsyncStub, who: Identity) -> pb.VerifySummary:
     """Return the summary of a verification."""
     call = activity.VerifyLog(pb.VerifyLogRequest(), metadata=who.metadata())

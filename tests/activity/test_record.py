@@ -92,6 +92,7 @@ async def test_an_id_reused_with_other_content_is_refused_and_the_first_stands(
         ({"action_type": 0}, "action_type", "enum.not_in"),
         ({"user_id": "not-a-uuid"}, "user_id", "string.uuid"),
         ({"user_id": ""}, "user_id", "string.uuid_empty"),
+        ({"user_id": str(uuid.UUID(int=0))}, "user_id", "string.not_in"),
         ({"metadata_json": '"' + "x" * 8191 + '"'}, "metadata_json", "string.max_bytes"),
         ({"metadata_json": "{not json"}, "metadata_json", "json"),
         ({"metadata_json": "[1]"}, "metadata_json", "json.object"),

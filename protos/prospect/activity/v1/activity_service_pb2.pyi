@@ -206,7 +206,7 @@ class NewActivity(_message.Message):
     absent: it is then the time in the id.
     """
     user_id: _builtins.str
-    """user_id is the UUID of the user who acted."""
+    """user_id is the UUID of the user who acted; the nil UUID is refused: it is the anonymous user, who cannot be erased."""
     action_type: Global___ActionType.ValueType
     """action_type is what the user did."""
     target_id: _builtins.str
@@ -553,7 +553,7 @@ class ActivityFilter(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time keeps entries that happened before it; absent means to the end."""
+        """end_time keeps entries that happened before it, and is after start_time; absent means to the end."""
 
     @_builtins.property
     def target_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1134,7 +1134,7 @@ class VerifyLogRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time limits it to those that happened before it; absent means to the end."""
+        """end_time limits it to those that happened before it, and is after start_time; absent means to the end."""
 
     def __init__(
         self,
