@@ -157,11 +157,12 @@ async def test_metadata_that_can_be_read_again_are_not_refused_beside_what_canno
     assert [(r.index, r.rule) for r in response.refused_entries] == [(0, "json.size")]
 
 
-async def test_many_entries_that_are_too_large_written_out_are_refused_soon(
-    activity: ActivityServiceAsyncStub, ours: Identity
+@pytest.mark.parametrize("metadata", [HUGE, '"' + '\\"' * 4_000])
+async def test_many_entries_that_would_take_long_to_look_at_are_refused_soon(
+    activity: ActivityServiceAsyncStub, ours: Identity, metadata: str
 ) -> None:
-    too_large = an_activity(metadata_json=HUGE)
-    request = pb.RecordActivitiesRequest(activities=[too_large] * 300, partial_success=True)
+    bad = an_activity(metadata_json=metadata)
+    request = pb.RecordActivitiesRequest(activities=[bad] * 300, partial_success=True)
     response = await activity.RecordActivities(request, metadata=ours.metadata(), timeout=10)
     assert len(response.refused_entries) == 300
 
