@@ -94,11 +94,13 @@ class Erasure:
         return bool(found)
 
     def _news(self, row: asyncpg.Record) -> OutgoingEvent:
+        # Others keep the day beside the user for good: the moment would name the receipt.
+        day = row["erased_at"].replace(hour=0, minute=0, second=0, microsecond=0)
         message = events_pb2.UserErased(
             tenant_id=str(self.tenant_id),
             user_id=str(self.user_id),
             receipt_id=str(self.receipt_id),
-            erased_at=to_timestamp(row["erased_at"]),
+            erased_at=to_timestamp(day),
         )
         return OutgoingEvent.of(f"tenant.erased.{self.tenant_id}", message, store.SOURCE)
 

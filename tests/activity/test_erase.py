@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -15,7 +16,7 @@ from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import events_pb2
 
-from chassis.clock import new_id, to_timestamp, utc_now
+from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
 from chassis.database import Pool
 from services.activity import erasing
 from services.activity.keeping import Keeper
@@ -293,6 +294,17 @@ async def test_the_other_services_are_told(
     message = await subscription.next_msg(timeout=5)
     event = events_pb2.UserErased.FromString(message.data)
     assert (event.user_id, event.receipt_id) == (user_id, receipt.receipt_id)
+
+
+async def test_the_time_that_the_others_keep_with_the_user_is_not_the_receipts(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database, nats: Client
+) -> None:
+    told = await nats.subscribe(f"tenant.erased.{ours.tenant_id}")
+    await erase(activity, ours, str(uuid.uuid4()))
+    event = events_pb2.UserErased.FromString((await told.next_msg(timeout=5)).data)
+    (receipt,) = await database.fetch("select erased_at from activity.erasures")
+    day = receipt["erased_at"].date()
+    assert to_datetime(event.erased_at) == datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 async def test_another_tenants_entries_of_the_same_user_are_left_alone(
