@@ -95,6 +95,17 @@ class Window:
         present = _micros(now)
         return cls(present, present - retention // _MICROSECOND, present + AHEAD // _MICROSECOND)
 
+    def fault_of(self, moment: int, name: str = "created_at") -> FieldViolation | None:
+        """Return the rule that a time breaks, None inside the window."""
+        if moment > self.latest:
+            text = "must not be more than 24 hours ahead"
+            return FieldViolation(name, "activity.not_ahead", text)
+        if moment < self.earliest:
+            earliest = datetime.fromtimestamp(self.earliest / 1_000_000)  # noqa: DTZ006 -- its day
+            text = f"must not be older than the log is kept ({earliest:%Y-%m-%d})"
+            return FieldViolation(name, "activity.within_retention", text)
+        return None
+
 
 class Batch:
     """The entries of one call: those that can be stored, and by place those that are refused."""
@@ -212,12 +223,7 @@ def _created_at(new: pb.NewActivity, window: Window) -> int | FieldViolation:
         return window.now
     if window.earliest <= moment <= window.latest:
         return moment
-    if moment > window.latest:
-        text = "must not be more than 24 hours ahead"
-        return FieldViolation("created_at", "activity.not_ahead", text)
-    earliest = datetime.fromtimestamp(window.earliest / 1_000_000)  # noqa: DTZ006 -- its day only
-    text = f"must not be older than the log is kept ({earliest:%Y-%m-%d})"
-    return FieldViolation("created_at", "activity.within_retention", text)
+    return window.fault_of(moment) or moment
 
 
 def time_of_id(activity_id: str) -> int | None:

@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from prospect.enrichment.v1 import events_pb2
 
 from chassis import inbox
-from chassis.clock import new_id, to_datetime
+from chassis.clock import new_id
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.outbox import Relay
+from chassis.validation import parse_time
 from services import topology
 from services.activity import store
-from services.activity.batch import Columns, one
+from services.activity.batch import Columns, Window, one
 from services.activity.partitions import Partitions
 
 
 def handlers(
-    pool: Pool, relay: Relay, partitions: Partitions
+    pool: Pool, relay: Relay, partitions: Partitions, window: Callable[[], Window]
 ) -> Sequence[Handler[events_pb2.EnrichmentCompleted]]:
-    """Return the handlers, one a consumer."""
+    """Return the handlers, one a consumer; `window` gives when an entry may have happened."""
 
     async def log_enrichment(event: IncomingEvent[events_pb2.EnrichmentCompleted]) -> None:
         """Log `profile_enriched` for the user who asked, once however often the event comes."""
         message = event.message
-        entry = _entry(message)
+        entry = _entry(message, window())
         if not event.subject.endswith(f".{message.tenant_id}"):
             raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
         tenant_id = UUID(message.tenant_id)
-        await partitions.cover(entry.created_at)
-        async with tenant_transaction(pool, tenant_id) as connection:
-            consumer = topology.ENRICH_COMPLETED.name
-            if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
-                await store.record(connection, tenant_id, entry)
+
+        async def transaction() -> None:
+            async with tenant_transaction(pool, tenant_id) as connection:
+                consumer = topology.ENRICH_COMPLETED.name
+                if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
+                    await store.record(connection, tenant_id, entry)
+
+        await partitions.covering(entry.created_at, transaction)
         relay.wake()
 
     return (Handler(topology.ENRICH_COMPLETED, events_pb2.EnrichmentCompleted, log_enrichment),)
 
 
-def _entry(message: events_pb2.EnrichmentCompleted) -> Columns:
-    completed_at = to_datetime(message.completed_at)
+def _entry(message: events_pb2.EnrichmentCompleted, window: Window) -> Columns:
+    """Return the entry; refuse a time that no caller could record, since each makes a month."""
+    completed_at = parse_time("completed_at", message.completed_at)
+    fault = window.fault_of(round(completed_at.timestamp() * 1_000_000), "completed_at")
+    if fault:
+        raise InvalidArgument.of([fault])
     metadata = {
         "run_id": message.run_id,
         "complete": list(message.complete),

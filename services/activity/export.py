@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
+import grpc
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import Caller, current_caller
 from chassis.clock import new_id
 from chassis.database import Connection, tenant_snapshot, tenant_transaction
-from chassis.errors import InvalidArgument, ResourceExhausted
+from chassis.errors import AWAY, InvalidArgument, Refusal, ResourceExhausted
 from chassis.server import Context
 from services.activity import store
 from services.activity.batch import one
 from services.activity.filters import Filter, parse_filter
+from services.activity.retention import complete_since
 from services.activity.sealed_export import sealed_lines
 from services.activity.tools import Tools
 
 CHUNK_BYTES = 128 * 1024
+PATIENCE = timedelta(seconds=60)  # with a client that takes nothing
 FORMATS = {
     pb.EXPORT_FORMAT_UNSPECIFIED: "ndjson",
     pb.EXPORT_FORMAT_NDJSON: "ndjson",
@@ -33,6 +39,12 @@ HEADERS = {
     "csv": b"activity_id,user_id,action_type,target_id,metadata,created_at,recorded_at,"
     b"ip_address,user_agent\r\n",
 }
+
+
+class StoodStill(Refusal):
+    """The client took nothing for so long that Postgres ended the export's transaction."""
+
+    code = grpc.StatusCode.ABORTED
 
 
 class Exporting:
@@ -53,13 +65,15 @@ class Exporting:
         pool = self._tools.pool
         await store.check_metadata(pool, wanted)
         row_count = byte_count = 0
+        idle = _Idle()
         async with (
             self._place(),
+            idle.explained(),
             tenant_snapshot(pool, caller.tenant_id) as connection,
         ):
-            await store.plan_export(connection)
+            await store.plan_export(connection, PATIENCE)
             await self._log(caller, name, wanted)
-            lines = _lines(connection, caller.tenant_id, wanted, name)
+            lines = idle.watching(self._lines(connection, caller.tenant_id, wanted, name))
             async with aclosing(_chunks(HEADERS[name], lines)) as chunks:
                 async for chunk, row_count in chunks:
                     byte_count += len(chunk)
@@ -83,21 +97,49 @@ class Exporting:
         now = self._tools.clock()
         metadata = {"format": name, "export_id": str(new_id(now)), "filter": wanted.summary()}
         entry = one(new_id(now), caller.user_id, "csv_exported", "", json.dumps(metadata), now)
-        await self._tools.partitions.cover(entry.created_at)
-        async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
-            await store.record(connection, caller.tenant_id, entry)
+
+        async def transaction() -> None:
+            async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
+                await store.record(connection, caller.tenant_id, entry)
+
+        await self._tools.partitions.covering(entry.created_at, transaction)
         self._tools.relay.wake()
 
+    async def _lines(
+        self, connection: Connection, tenant_id: UUID, wanted: Filter, name: str
+    ) -> AsyncIterator[list[str]]:
+        if name == "sealed_ndjson":
+            kept_since = await complete_since(connection, tenant_id, self._tools)
+            async for lines in sealed_lines(connection, tenant_id, kept_since):
+                yield [f"{line}\n" for line in lines]
+        else:
+            async for lines in store.export(connection, tenant_id, wanted, name):
+                yield lines
 
-async def _lines(
-    connection: Connection, tenant_id: UUID, wanted: Filter, name: str
-) -> AsyncIterator[list[str]]:
-    if name == "sealed_ndjson":
-        async for lines in sealed_lines(connection, tenant_id):
-            yield [f"{line}\n" for line in lines]
-    else:
-        async for lines in store.export(connection, tenant_id, wanted, name):
+
+@dataclass(slots=True)
+class _Idle:
+    """How long the database was last left without a question, since the client took nothing."""
+
+    seconds: float = 0
+
+    async def watching(self, batches: AsyncIterator[list[str]]) -> AsyncIterator[list[str]]:
+        """Yield the same, and measure how long each takes to be sent."""
+        async for lines in batches:
+            begun = time.monotonic()
             yield lines
+            self.seconds = time.monotonic() - begun
+
+    @asynccontextmanager
+    async def explained(self) -> AsyncIterator[None]:
+        """Say why the transaction is gone where its client stood still."""
+        try:
+            yield
+        except AWAY:
+            if self.seconds < PATIENCE.total_seconds() * 0.9:
+                raise
+            text = f"nothing was taken for {PATIENCE.total_seconds():g} s: begin the export again"
+            raise StoodStill(text, reason="CLIENT_STOOD_STILL") from None
 
 
 async def _chunks(

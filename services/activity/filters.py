@@ -65,6 +65,7 @@ def parse_filter(wanted: pb.ActivityFilter) -> Filter:
         _micros("filter.start_time", wanted.start_time) if wanted.HasField("start_time") else FIRST
     )
     end = _micros("filter.end_time", wanted.end_time) if wanted.HasField("end_time") else LAST
+    refuse_empty_range(wanted, "filter.end_time", "filter.end_after_start")
     return Filter(
         start=max(start, FIRST),
         end=min(end, LAST),
@@ -73,6 +74,16 @@ def parse_filter(wanted: pb.ActivityFilter) -> Filter:
         target_ids=sorted(set(wanted.target_ids)) or None,
         metadata=_json_object(wanted.metadata_json) if wanted.metadata_json else None,
     )
+
+
+def refuse_empty_range(
+    wanted: pb.ActivityFilter | pb.VerifyLogRequest, field: str, rule: str
+) -> None:
+    """Refuse a range that holds no moment: an empty answer would hide that its ends are wrong."""
+    start, end = wanted.start_time, wanted.end_time
+    both = wanted.HasField("start_time") and wanted.HasField("end_time")
+    if both and (end.seconds, end.nanos) <= (start.seconds, start.nanos):
+        raise InvalidArgument.field(field, rule, "must be after start_time")
 
 
 @contextmanager

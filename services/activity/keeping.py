@@ -1,4 +1,4 @@
-"""The loop that keeps the log: months made ahead, entries deleted that a tenant keeps no longer.
+"""The loop that keeps the log: months made ahead, erasures completed, old entries deleted.
 
 A tenant's entries are deleted in pieces, as that tenant. Whole months that are older than the log
 is kept are dropped by their owner (see maintenance.py): the service's role could not.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -17,6 +18,8 @@ from chassis.clock import Clock
 from chassis.database import Pool, role_transaction, tenant_transaction
 from chassis.errors import AWAY
 from services.activity import store
+from services.activity.attempts import attempt
+from services.activity.erasing import unfinished
 from services.activity.partitions import Partitions
 from services.activity.retention import kept_since
 
@@ -28,37 +31,57 @@ _log = structlog.get_logger()
 
 
 class Keeper:
-    """Looks every hour, in one replica at a time, from the start on."""
+    """Looks every hour, in one replica at a time, from the start on.
 
-    def __init__(self, pool: Pool, partitions: Partitions, clock: Clock) -> None:
+    It looks at once where this replica broke an erasure off (`broken_off` is set).
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        partitions: Partitions,
+        clock: Clock,
+        broken_off: asyncio.Event | None = None,
+    ) -> None:
         self._pool = pool
         self._partitions = partitions
         self._clock = clock
+        self._broken_off = broken_off or asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the log until told to stop."""
         while not stopping.is_set():
             wait: float = CHECK_SECONDS
             telemetry.start_trace(None)
+            self._broken_off.clear()
             try:
                 await self.keep(stopping)
             except AWAY as error:
                 _log.warning("keeping waits", error=repr(error))
                 wait = 5
-            try:
-                await asyncio.wait_for(stopping.wait(), wait)
-            except TimeoutError:
-                continue
+            await self._rest(stopping, wait)
+
+    async def _rest(self, stopping: asyncio.Event, seconds: float) -> None:
+        waits = [asyncio.ensure_future(each.wait()) for each in (stopping, self._broken_off)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
 
     async def keep(self, stopping: asyncio.Event) -> None:
-        """Make months ahead, delete what tenants keep no longer, forget old requests: once."""
+        """Do once what there is to do: months, requests, erasures, what tenants keep no longer."""
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(store.SQL.lock_keeping):
                 return
             await self._partitions.make_ahead()
             async with role_transaction(self._pool, KEEPER) as keeper:
                 tenants = await store.list_retentions(keeper)
+                broken_off = await store.list_unfinished_erasures(keeper)
                 await store.forget_requests(keeper, self._clock() - REQUESTS_KEPT)
+            for tenant_id, receipt_id in broken_off:
+                erasure = await unfinished(self._pool, tenant_id, receipt_id)
+                if erasure and not stopping.is_set():
+                    await erasure.run(stopping)
+                    _log.info("erasure completed", tenant=str(tenant_id), receipt=str(receipt_id))
             for tenant_id, days in tenants:
                 await self._expire(tenant_id, kept_since(self._clock(), days), stopping)
 
@@ -68,8 +91,11 @@ class Keeper:
             await store.mark_expired(connection, tenant_id, before)
         total, deleted = 0, PIECE
         while deleted == PIECE and not stopping.is_set():
-            async with tenant_transaction(self._pool, tenant_id) as connection:
-                deleted = await store.expire_some(connection, tenant_id, before, PIECE)
+            deleted = await attempt(partial(self._expire_piece, tenant_id, before))
             total += deleted
         if total:
             _log.info("expired", tenant=str(tenant_id), entries=total, before=str(before))
+
+    async def _expire_piece(self, tenant_id: UUID, before: datetime) -> int:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            return await store.expire_some(connection, tenant_id, before, PIECE)

@@ -41,13 +41,14 @@ class LineError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One leaf of a sealed export: its place and hash, and the entry where that is still there."""
+    """One leaf of a sealed export: its place and hash, and the entry, or why that is gone."""
 
     index: int
     leaf: bytes
     activity_id: str
     created_at: str
     content: bytes | None
+    gone: str = ""
 
     def is_as_sealed(self) -> bool:
         """Say whether the entry, where it is there, has the hash of the leaf."""
@@ -67,6 +68,7 @@ def parse(line: str) -> Line:
             activity_id=members["activity_id"],
             created_at=members["created_at"],
             content=_content(members) if "salt" in members else None,
+            gone=members.get("gone", ""),
         )
     except KeyError as missing:
         raise LineError(f"not a line of a sealed export: it has no {missing}") from None

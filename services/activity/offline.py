@@ -18,6 +18,7 @@ from services.activity.findings import Finding, Kind
 from services.activity.leaf import Line, LineError, parse
 from services.activity.merkle import HASH_BYTES, Frontier
 
+_RIGHTLY_GONE = ("erased", "expired")
 _BLOCK = 1_024 * HASH_BYTES
 
 
@@ -28,7 +29,9 @@ class OfflineVerification:
     note: str
     key: Ed25519PublicKey
     checked_count: int = 0
-    hash_only_count: int = 0
+    # Lines that prove nothing of their content, nor of whose hash it is: the export says why.
+    erased_count: int = 0
+    expired_count: int = 0
     uncovered_count: int = 0
     finding_count: int = 0
     computed: Frontier = field(default_factory=Frontier)
@@ -65,13 +68,21 @@ class OfflineVerification:
         if line.index > self._next:
             yield _gap(self._next, line.index)
         self._next = line.index + 1
-        if line.content is None:
-            self.hash_only_count += 1
-        else:
-            self.checked_count += 1
+        self._count(line)
+        if line.content is None and line.gone not in _RIGHTLY_GONE:
+            kind = Kind.REMOVED if line.gone == "removed" else Kind.ALTERED
+            yield _about(line, kind, "its content is not there, and neither erased nor expired")
         if not line.is_as_sealed():
             yield _about(line, Kind.ALTERED, "its content does not have the sealed hash")
         self._append(line.leaf)
+
+    def _count(self, line: Line) -> None:
+        if line.content is not None:
+            self.checked_count += 1
+        elif line.gone == "erased":
+            self.erased_count += 1
+        elif line.gone == "expired":
+            self.expired_count += 1
 
     def _append(self, leaf: bytes, most: int = _BLOCK) -> None:
         self._block += leaf

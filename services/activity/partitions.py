@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
 
+import asyncpg
 import structlog
 
 from chassis.clock import Clock
 from chassis.database import Pool
+from chassis.errors import DependencyAwayError
+from services.activity.attempts import attempt
 from services.activity.store import SQL
 
+T = TypeVar("T")
 AHEAD = timedelta(days=92)  # this month and the next three
 _DAY = 86_400_000_000
 _log = structlog.get_logger()
@@ -34,6 +39,25 @@ class Partitions:
         for year, month in sorted(missing):
             day = date(year, month, 1)
             await self._ensure(day, day)
+
+    async def covering(
+        self, created_at: Sequence[int], transaction: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Run a transaction that records entries of these times, with their months in place.
+
+        A month that was known may be gone: who maintains the log can keep it for less than this
+        process was told.
+        """
+        for _ in range(2):
+            await self.cover(created_at)
+            try:
+                return await attempt(transaction)
+            except asyncpg.CheckViolationError as error:
+                if error.constraint_name:
+                    raise
+                # No rule of the table: no month takes the entry.
+                self._known.clear()
+        raise DependencyAwayError("a month that is needed is being dropped")
 
     async def make_ahead(self) -> int:
         """Make this month and the next three; return how many were missing."""

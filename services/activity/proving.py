@@ -16,12 +16,13 @@ from chassis.database import Connection, tenant_snapshot
 from chassis.errors import InvalidArgument, NotFound, Unavailable
 from chassis.server import Context
 from chassis.validation import parse_time
-from services.activity import checkpoint, merkle, store, tree
+from services.activity import checkpoint, merkle, tree
 from services.activity.batch import time_of_id
 from services.activity.checkpoint import NoteError
+from services.activity.filters import refuse_empty_range
 from services.activity.findings import Finding, Kind
 from services.activity.merkle import Range
-from services.activity.retention import tenant_kept_since
+from services.activity.retention import complete_since
 from services.activity.store import FIRST, LAST, SQL
 from services.activity.tools import Tools
 from services.activity.tree import Tree, TreeBroken
@@ -89,10 +90,7 @@ class Proving:
             self._tools.verifying,
             tenant_snapshot(self._tools.pool, tenant_id) as connection,
         ):
-            kept_since = max(
-                await tenant_kept_since(connection, tenant_id, self._tools),
-                await store.expired_before(connection, tenant_id),
-            )
+            kept_since = await complete_since(connection, tenant_id, self._tools)
             question = Question(tenant_id, self._tools.log_keys, kept_since, start, end)
             verification = Verification(connection, question)
             async for said in verification.run():
@@ -148,6 +146,7 @@ def _limits(request: pb.VerifyLogRequest) -> tuple[datetime, datetime]:
     """Return the first moment whose entries are compared, and the first whose are not any more."""
     start = parse_time("start_time", request.start_time)
     end = parse_time("end_time", request.end_time)
+    refuse_empty_range(request, "end_time", "verify.end_after_start")
     return (
         max(start, FIRST) if request.HasField("start_time") else FIRST,
         end if request.HasField("end_time") else LAST,
@@ -173,9 +172,6 @@ def _placed(found: asyncpg.Record | None, size: int) -> tuple[int, bytes]:
     """Return an entry's place in a log of this size and its leaf, or refuse what is not in it."""
     if found is None:
         raise NotFound("the log has no such entry", reason="NO_SUCH_ACTIVITY")
-    if found["batch_id"] is None:
-        text = "the entry was recorded before the log was sealed"
-        raise NotFound(text, reason="NEVER_SEALED")
     if found["leaf"] is None:
         raise TreeBroken("the entry's batch does not hold it; VerifyLog says more")
     if found["leaf_index"] is None:

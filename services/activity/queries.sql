@@ -6,6 +6,8 @@
 -- name: record
 -- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
 -- their ids in a row of batches. Returns how many were added; no row where there were none.
+-- They go in in the order of their keys: two batches with the same ones wait for each other in one order,
+-- and not each for the other.
 with added as (
   insert into activity.activity_log (
     tenant_id, activity_id, user_id, action_type, target_id, metadata, created_at, ip_address,
@@ -15,6 +17,7 @@ with added as (
   from unnest($3::text[]::uuid[], $4::text[]::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[],
       $9::text[], $10::text[])
     as e (activity_id, user_id, action_type, target_id, metadata, created_at, ip_address, user_agent)
+  order by e.created_at, e.activity_id
   on conflict do nothing
   returning activity_id, created_at, activity.leaf_hash(
     salt, tenant_id, activity_id, user_id, created_at, recorded_at, action_type, target_id, metadata,
@@ -48,15 +51,27 @@ where l.erased_by is null and (l.user_id, l.action_type, l.target_id, l.metadata
 
 -- name: find_unstorable
 -- Of entries that could not be stored together, by place, those that Postgres does not take, and why.
-select (e.place - 1)::int as place, case
-  when not pg_input_is_valid(e.metadata, 'jsonb') then 'metadata_json'
-  when jsonb_typeof(e.metadata::jsonb) <> 'object' then 'metadata_object'
-  else 'ip_address' end as fault
-from unnest($1::text[], $2::text[]) with ordinality as e (metadata, ip_address, place)
-where case
-  when not pg_input_is_valid(e.metadata, 'jsonb') then true
-  when jsonb_typeof(e.metadata::jsonb) <> 'object' then true
-  else not pg_input_is_valid(nullif(e.ip_address, ''), 'inet') end
+-- Metadata may be written as 16,384 bytes (see the ninth migration). What has exponents, outside of its
+-- strings, that sum up to far more is not written to find that out: it could be 100 MB an entry.
+select place, fault
+from (
+  select (e.place - 1)::int as place, case
+    when not j.is_json then 'metadata_json'
+    when jsonb_typeof(e.metadata::jsonb) <> 'object' then 'metadata_object'
+    when x.exponents > 100000 then 'metadata_size'
+    when octet_length(e.metadata::jsonb::text) > 16384 then 'metadata_size'
+    when not pg_input_is_valid(nullif(e.ip_address, ''), 'inet') then 'ip_address' end as fault
+  from unnest($1::text[], $2::text[]) with ordinality as e (metadata, ip_address, place)
+  cross join lateral (select pg_input_is_valid(e.metadata, 'jsonb') as is_json) j
+  cross join lateral (
+    select sum(abs(found[1]::bigint)) as exponents
+    -- Of JSON only: where quotes match, looking for strings takes as long as the text is.
+    from regexp_matches(
+      regexp_replace(case when j.is_json then e.metadata end, '"(?:\\.|[^"\\])*"', '', 'g'),
+      '[eE]([+-]?[0-9]{1,9})', 'g') as found
+  ) x
+) sorted
+where fault is not null
 
 -- name: find_answer
 -- The answer that a request id got before.
@@ -294,10 +309,10 @@ limit $14
 
 -- name: plan_export
 -- For the rest of the transaction: plan for the values sent, and without workers, since sorting what they
--- read costs more than reading in the order of the key; end the session of a client that stands still.
+-- read costs more than reading in the order of the key; end the session of a client that stands still ($1).
 select set_config('plan_cache_mode', 'force_custom_plan', true),
   set_config('max_parallel_workers_per_gather', '0', true),
-  set_config('idle_in_transaction_session_timeout', '60s', true)
+  set_config('idle_in_transaction_session_timeout', $1, true)
 
 -- name: export_ndjson
 -- Entries as lines of JSON, oldest first.
@@ -489,10 +504,9 @@ select set_config('enable_nestloop', 'off', true)
 
 -- name: compare_entries
 -- Of the next $5 entries after the cursor ($2, $3) that happened before $4: how many are in which state,
--- which are in no batch that was sealed in the tree of $7 leaves, and the last of all. An entry without a
--- batch is older than batches are if it was recorded before $6, the tree's beginning.
+-- which are in no batch that was sealed in the tree of $6 leaves, and the last of all.
 with entries as materialized (
-  select created_at, activity_id, batch_id, recorded_at from activity.activity_log
+  select created_at, activity_id, batch_id from activity.activity_log
   where tenant_id = $1 and (created_at, activity_id) > ($2, $3::uuid) and created_at < $4
   order by created_at, activity_id
   limit $5
@@ -505,10 +519,9 @@ with entries as materialized (
       and (select max(created_at) from entries)
 ), sorted as materialized (
   select e.activity_id, e.created_at, case
-    when e.batch_id is null and e.recorded_at < $6 then 'unsealed'
     when h.batch_id is null then 'inserted'
     when h.first_leaf is null then 'unsealed'
-    when h.first_leaf not between 0 and $7::bigint - h.entry_count then 'inserted'
+    when h.first_leaf not between 0 and $6::bigint - h.entry_count then 'inserted'
     else 'sealed' end as state
   from entries e
   left join held h on h.batch_id = e.batch_id and h.activity_id = e.activity_id
@@ -523,9 +536,20 @@ from sorted
 group by state
 order by state
 
+-- name: find_overdrawn
+-- The receipts that more entries name, of those that happened from $2 to before $3, than they count. There
+-- may be fewer: an erased entry expires as others do.
+select r.receipt_id, r.erased_count, count(*) as entry_count
+from activity.activity_log l
+join activity.erasures r on r.tenant_id = $1 and r.receipt_id = l.erased_by
+where l.tenant_id = $1 and l.created_at >= $2 and l.created_at < $3
+group by r.receipt_id, r.erased_count
+having count(*) > r.erased_count
+order by r.receipt_id
+
 -- name: sealed_lines
 -- The leaves from place $2 to before $3 as JSON, in the order of the tree: all that the leaf covers, or,
--- where that is gone, the leaf alone.
+-- where that is gone, the leaf alone and why. Entries from before $4 may be gone.
 with sealed as (
   select b.first_leaf + u.place - 1 as leaf_index, u.activity_id, u.created_at,
     substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
@@ -541,7 +565,13 @@ with sealed as (
 select (case
   when l.salt is null then json_build_object(
     'leaf_index', s.leaf_index, 'leaf_hash', encode(s.leaf, 'hex'), 'activity_id', s.activity_id,
-    'created_at', activity.to_iso(s.created_at))
+    'created_at', activity.to_iso(s.created_at), 'gone', case
+      when l.activity_id is null and s.created_at < $4 then 'expired'
+      when l.activity_id is null then 'removed'
+      when exists (
+        select from activity.erasures r where r.tenant_id = $1 and r.receipt_id = l.erased_by)
+        then 'erased'
+      else 'altered' end)
   else json_build_object(
     'leaf_index', s.leaf_index, 'leaf_hash', encode(s.leaf, 'hex'), 'activity_id', l.activity_id,
     'created_at', activity.to_iso(l.created_at), 'recorded_at', activity.to_iso(l.recorded_at),
@@ -586,13 +616,26 @@ select activity.ensure_partitions($1, $2)
 select month, estimated_rows, table_bytes, index_bytes from activity.partitions()
 
 -- name: begin_erasure
--- Write a receipt; it is counted up with every piece that is erased.
-insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
-values ($1, $2, $3, 0, $4)
+-- Write a receipt, which is counted up with every piece that is erased; where an erasure of the user is
+-- under way or was broken off, go on with its receipt. Returns the receipt's id.
+with under_way as (
+  select receipt_id from activity.erasures where tenant_id = $1 and user_id = $3
+  order by erased_at, receipt_id limit 1
+), begun as (
+  insert into activity.erasures (tenant_id, receipt_id, user_id, erased_count, erased_at)
+  select $1, $2, $3, 0, $4 where not exists (select from under_way)
+  returning receipt_id
+)
+select receipt_id from under_way union all select receipt_id from begun
+
+-- name: lock_erasing
+-- One transaction at a time erases a user, until it ends: its pieces are counted on one receipt each.
+select pg_advisory_xact_lock(hashtext('activity.erasing'), hashtext($1::uuid::text || $2::uuid::text))
 
 -- name: erase_some
 -- Make a piece of a user's entries anonymous, and count it on the receipt. That a list was new stays: it
--- is counted. Returns how many entries the piece had.
+-- is counted. Returns how many entries were found: some of them may have expired meanwhile, and only a
+-- piece that finds none says that none is left.
 with piece as (
   select created_at, activity_id from activity.activity_log
   where tenant_id = $1 and user_id = $2 limit $4
@@ -603,16 +646,26 @@ with piece as (
     user_agent = '', salt = null, erased_by = $3
   from piece p
   where l.tenant_id = $1 and l.created_at = p.created_at and l.activity_id = p.activity_id
+    and l.user_id = $2
   returning 1
 ), counted as (
-  select count(*) as entries from erased
+  update activity.erasures e set erased_count = e.erased_count + (select count(*) from erased)
+  where e.tenant_id = $1 and e.receipt_id = $3
 )
-update activity.erasures e set erased_count = e.erased_count + c.entries
-from counted c where e.tenant_id = $1 and e.receipt_id = $3
-returning c.entries
+select count(*) from piece
+
+-- name: complete_erasure
+-- Forget whom a receipt is about; no row where that was done before.
+update activity.erasures set user_id = '00000000-0000-0000-0000-000000000000'
+where tenant_id = $1 and receipt_id = $2 and user_id <> '00000000-0000-0000-0000-000000000000'
+returning erased_at
+
+-- name: list_unfinished_erasures
+-- The erasures that are under way or were broken off (as activity_keeper, who sees no others).
+select tenant_id, receipt_id from activity.erasures
 
 -- name: get_erasure
--- A receipt.
+-- A receipt; of an erasure that is complete its user is the anonymous one.
 select receipt_id, user_id, erased_count, erased_at from activity.erasures
 where tenant_id = $1 and receipt_id = $2
 
@@ -663,6 +716,16 @@ where e.expired_before < excluded.expired_before
 -- name: get_expired_before
 -- Up to which time a tenant's entries were ever deleted; no row where none was.
 select expired_before from activity.expiries where tenant_id = $1
+
+-- name: mark_dropped
+-- Remember that months before a time are being dropped (as the owner).
+insert into activity.drops as d (dropped_before) values ($1)
+on conflict (is_only) do update set dropped_before = excluded.dropped_before
+where d.dropped_before < excluded.dropped_before
+
+-- name: get_dropped_before
+-- Before which time months of the log were ever dropped; no row where none was.
+select dropped_before from activity.drops
 
 -- name: forget_requests
 -- Forget the answers to requests that are no longer idempotent (as activity_keeper).

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 from uuid import UUID
 
 from chassis.database import Connection, Pool, tenant_transaction
@@ -22,6 +24,7 @@ from services.activity.batch import ID_TAKEN, Batch, Columns
 from services.activity.partitions import Partitions
 from services.activity.store import Recorded
 
+T = TypeVar("T")
 SMALL = 50
 MOST_TOGETHER = 200
 LINGER_SECONDS = 0.01
@@ -105,16 +108,18 @@ class Recorder:
             raise error
         batch.refuse(faults)
 
-    async def cover(self, columns: Columns) -> None:
-        """Make the months that the entries need."""
-        await self._partitions.cover(columns.created_at)
+    async def covering(self, batch: Batch, transaction: Callable[[], Awaitable[T]]) -> T:
+        """Run a transaction that writes a batch, with the months that its entries need."""
+        return await self._partitions.covering(batch.columns.created_at, transaction)
 
     async def _record_alone(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
-        await self.cover(batch.columns)
+        async def transaction() -> None:
+            async with tenant_transaction(self._pool, tenant_id) as connection:
+                await self.record_in(connection, tenant_id, batch, partial=partial)
+
         while True:
             try:
-                async with tenant_transaction(self._pool, tenant_id) as connection:
-                    await self.record_in(connection, tenant_id, batch, partial=partial)
+                await self.covering(batch, transaction)
                 break
             except store.UNSTORABLE as error:
                 await self.refuse_unstorable(batch, error)
@@ -153,7 +158,7 @@ class Recorder:
         together = Columns()
         for each in group:
             together.extend(each.batch.columns)
-        await self.cover(together)
+        await self._partitions.cover(together.created_at)
         try:
             async with tenant_transaction(self._pool, tenant_id) as connection:
                 recorded = await store.record(connection, tenant_id, together)

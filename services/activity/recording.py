@@ -133,23 +133,24 @@ class Recording:
         if batch.refused and not partial:
             raise batch.refusal()
         recorder = self._tools.recorder
-        await recorder.cover(batch.columns)
         content = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+
+        async def transaction() -> pb.RecordActivitiesResponse:
+            async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+                before = await store.find_answer(connection, tenant_id, request_id)
+                if before:
+                    return _answer_again(before, content, request)
+                await recorder.record_in(connection, tenant_id, batch, partial=partial)
+                answer = _response(batch)
+                kept = _kept(answer, request)
+                if not await store.save_answer(connection, tenant_id, request_id, content, kept):
+                    raise _AnsweredMeanwhile
+            self._tools.relay.wake()
+            return answer
+
         while True:
             try:
-                async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-                    before = await store.find_answer(connection, tenant_id, request_id)
-                    if before:
-                        return _answer_again(before, content, request)
-                    await recorder.record_in(connection, tenant_id, batch, partial=partial)
-                    answer = _response(batch)
-                    kept = _kept(answer, request)
-                    if not await store.save_answer(
-                        connection, tenant_id, request_id, content, kept
-                    ):
-                        raise _AnsweredMeanwhile
-                self._tools.relay.wake()
-                return answer
+                return await recorder.covering(batch, transaction)
             except _AnsweredMeanwhile:
                 continue
             except store.UNSTORABLE as error:

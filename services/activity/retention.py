@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from prospect.activity.v1 import activity_service_pb2 as pb
@@ -23,10 +24,14 @@ def kept_since(now: datetime, days: int) -> datetime:
     return midnight - timedelta(days=days)
 
 
-async def tenant_kept_since(connection: Connection, tenant_id: UUID, tools: Tools) -> datetime:
-    """Return the beginning of the first day that a tenant keeps."""
+async def complete_since(connection: Connection, tenant_id: UUID, tools: Tools) -> datetime:
+    """Return since when no entry of a tenant may be gone: it keeps them, and always did."""
     days = await store.retention_days(connection, tenant_id)
-    return kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days))
+    return max(
+        kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days)),
+        await store.expired_before(connection, tenant_id),
+        await store.dropped_before(connection),
+    )
 
 
 class Retaining:
@@ -68,7 +73,7 @@ class Retaining:
             rows = await store.list_partitions(connection)
         whole = self._tools.retention.days
         first_kept = kept_since(self._tools.clock(), whole).date()
-        following = month_after(rows[-1]["month"])
+        following = _first_missing({row["month"] for row in rows}, self._tools.clock().date())
         made_at = datetime(following.year, following.month, 1, tzinfo=UTC) - AHEAD
         return pb.ListPartitionsResponse(
             partitions=[
@@ -85,3 +90,11 @@ class Retaining:
             next_creation_time=to_timestamp(made_at),
             retention_days=whole,
         )
+
+
+def _first_missing(months: Collection[date], today: date) -> date:
+    """Return the first month from this one on that is not there; a later one may be by chance."""
+    month = today.replace(day=1)
+    while month in months:
+        month = month_after(month)
+    return month

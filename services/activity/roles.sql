@@ -1,8 +1,8 @@
 -- The narrow roles of the activity service, which work across tenants and see no content. The app steps
 -- into them by SET ROLE inside a transaction, and inherits none of them.
 --
---   activity_keeper  sees how long each tenant keeps its log, and which answered requests are old enough
---                    to forget
+--   activity_keeper  sees how long each tenant keeps its log, which answered requests are old enough
+--                    to forget, and which erasures are not completed (not whose)
 --   activity_sealer  sees which tenants have batches that are not in their tree yet
 do $$
 declare

@@ -33,6 +33,7 @@ ALTER FUNCTION activity.day_digests(day date) OWNER TO activity_owner;
 CREATE FUNCTION activity.ensure_partitions(first_month date, last_month date) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'activity', 'pg_temp'
+    SET lock_timeout TO '3s'
     AS $$
 declare
   month date := date_trunc('month', first_month)::date;
@@ -47,10 +48,13 @@ begin
     partition := 'activity_log_' || to_char(month, 'YYYY_MM');
     if to_regclass('activity.' || partition) is null then
       execute format(
-        'create table activity.%I partition of activity.activity_log for values from (%L) to (%L)',
-        partition, month || ' 00:00:00+00', (month + interval '1 month')::date || ' 00:00:00+00');
+        'create table activity.%I (like activity.activity_log including defaults including constraints'
+        ' including storage including compression)', partition);
       execute format('alter table activity.%I enable row level security', partition);
       execute format('alter table activity.%I force row level security', partition);
+      execute format(
+        'alter table activity.activity_log attach partition activity.%I for values from (%L) to (%L)',
+        partition, month || ' 00:00:00+00', (month + interval '1 month')::date || ' 00:00:00+00');
       made := made + 1;
     end if;
     month := (month + interval '1 month')::date;
@@ -153,6 +157,14 @@ ALTER TABLE ONLY activity.batches ALTER COLUMN leaves SET STORAGE EXTERNAL;
 ALTER TABLE ONLY activity.batches FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.batches OWNER TO activity_owner;
+
+CREATE TABLE activity.drops (
+    is_only boolean DEFAULT true NOT NULL,
+    dropped_before timestamp with time zone NOT NULL,
+    CONSTRAINT drops_one_row CHECK (is_only)
+);
+
+ALTER TABLE activity.drops OWNER TO activity_owner;
 
 CREATE TABLE activity.erasures (
     tenant_id uuid NOT NULL,
@@ -286,11 +298,17 @@ ALTER TABLE ONLY activity.trees FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.trees OWNER TO activity_owner;
 
+ALTER TABLE activity.activity_log
+    ADD CONSTRAINT activity_log_metadata_size CHECK ((octet_length((metadata)::text) <= 16384)) NOT VALID;
+
 ALTER TABLE ONLY activity.activity_log
     ADD CONSTRAINT activity_log_pk PRIMARY KEY (tenant_id, created_at, activity_id);
 
 ALTER TABLE ONLY activity.batches
     ADD CONSTRAINT batches_pk PRIMARY KEY (tenant_id, batch_id);
+
+ALTER TABLE ONLY activity.drops
+    ADD CONSTRAINT drops_pk PRIMARY KEY (is_only);
 
 ALTER TABLE ONLY activity.erasures
     ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, receipt_id);
@@ -350,6 +368,8 @@ CREATE POLICY batches_of_sealer ON activity.batches FOR SELECT TO activity_seale
 CREATE POLICY batches_of_tenant ON activity.batches TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.erasures ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY erasures_of_keeper ON activity.erasures FOR SELECT TO activity_keeper USING ((user_id <> '00000000-0000-0000-0000-000000000000'::uuid));
 
 CREATE POLICY erasures_of_tenant ON activity.erasures TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -435,7 +455,15 @@ GRANT SELECT(batch_id) ON TABLE activity.batches TO activity_sealer;
 GRANT UPDATE(first_leaf) ON TABLE activity.batches TO activity_app;
 GRANT SELECT(first_leaf) ON TABLE activity.batches TO activity_sealer;
 
+GRANT SELECT ON TABLE activity.drops TO activity_app;
+
 GRANT SELECT,INSERT ON TABLE activity.erasures TO activity_app;
+
+GRANT SELECT(tenant_id) ON TABLE activity.erasures TO activity_keeper;
+
+GRANT SELECT(receipt_id) ON TABLE activity.erasures TO activity_keeper;
+
+GRANT UPDATE(user_id) ON TABLE activity.erasures TO activity_app;
 
 GRANT UPDATE(erased_count) ON TABLE activity.erasures TO activity_app;
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -39,6 +39,9 @@ UNSTORABLE = (asyncpg.DataError, asyncpg.CheckViolationError)
 _UNSTORABLE_FIELDS = {
     "metadata_json": FieldViolation("metadata_json", "json", "must be JSON text"),
     "metadata_object": FieldViolation("metadata_json", "json.object", "must be a JSON object"),
+    "metadata_size": FieldViolation(
+        "metadata_json", "json.size", "must be at most 16,384 bytes with its numbers written out"
+    ),
     "ip_address": FieldViolation("ip_address", "string.ip", "must be an IP address"),
 }
 
@@ -224,9 +227,9 @@ async def check_metadata(pool: Pool, wanted: Filter) -> None:
         raise not_json()
 
 
-async def plan_export(connection: Connection) -> None:
-    """Have an export read in order, and ended by Postgres when its client takes nothing more."""
-    await connection.execute(SQL.plan_export)
+async def plan_export(connection: Connection, patience: timedelta) -> None:
+    """Have an export read in order, and ended by Postgres when its client stands still."""
+    await connection.execute(SQL.plan_export, f"{patience // timedelta(milliseconds=1)}ms")
 
 
 async def export(
@@ -271,17 +274,36 @@ async def list_partitions(connection: Connection) -> list[asyncpg.Record]:
 
 async def begin_erasure(
     connection: Connection, tenant_id: UUID, receipt_id: UUID, user_id: UUID, now: datetime
-) -> None:
-    """Write a receipt for what is about to be erased."""
-    await connection.execute(SQL.begin_erasure, tenant_id, receipt_id, user_id, now)
+) -> UUID:
+    """Return the receipt for what is about to be erased: a new one, or that of one under way."""
+    begun: UUID = await connection.fetchval(SQL.begin_erasure, tenant_id, receipt_id, user_id, now)
+    return begun
+
+
+async def lock_erasing(connection: Connection, tenant_id: UUID, user_id: UUID) -> None:
+    """Wait until no other transaction erases this user."""
+    await connection.execute(SQL.lock_erasing, tenant_id, user_id)
 
 
 async def erase_some(
     connection: Connection, tenant_id: UUID, user_id: UUID, receipt_id: UUID, limit: int
 ) -> int:
-    """Make up to `limit` entries of a user anonymous and return how many there were."""
+    """Make up to `limit` entries of a user anonymous and return how many were found."""
     count = await connection.fetchval(SQL.erase_some, tenant_id, user_id, receipt_id, limit)
     return int(count)
+
+
+async def complete_erasure(
+    connection: Connection, tenant_id: UUID, receipt_id: UUID
+) -> asyncpg.Record | None:
+    """Forget whom a receipt is about; return it, None where that was done before."""
+    return await connection.fetchrow(SQL.complete_erasure, tenant_id, receipt_id)
+
+
+async def list_unfinished_erasures(connection: Connection) -> list[tuple[UUID, UUID]]:
+    """Return tenant and receipt of each erasure to go on with; needs the keeper's role."""
+    rows = await connection.fetch(SQL.list_unfinished_erasures)
+    return [(row["tenant_id"], row["receipt_id"]) for row in rows]
 
 
 async def get_erasure(connection: Connection, tenant_id: UUID, receipt_id: UUID) -> asyncpg.Record:
@@ -324,6 +346,12 @@ async def mark_expired(connection: Connection, tenant_id: UUID, before: datetime
 async def expired_before(connection: Connection, tenant_id: UUID) -> datetime:
     """Return the time up to which entries were ever deleted by retention."""
     moment: datetime | None = await connection.fetchval(SQL.get_expired_before, tenant_id)
+    return moment or FIRST
+
+
+async def dropped_before(connection: Connection) -> datetime:
+    """Return the time before which months of the log were ever dropped."""
+    moment: datetime | None = await connection.fetchval(SQL.get_dropped_before)
     return moment or FIRST
 
 

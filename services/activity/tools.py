@@ -36,3 +36,5 @@ class Tools:
     log_keys: tuple[Ed25519PublicKey, ...]
     # A verification holds a connection for as long as it takes: two at a time leave others some.
     verifying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    # Set where a call left an erasure unfinished: the keeper goes on with it.
+    broken_off: asyncio.Event = field(default_factory=asyncio.Event)

@@ -77,7 +77,9 @@ class Verification:
             yield self._found(each)
         async for said in self._compare_leaves(signed.size):
             yield said
-        async for finding in self._compare_entries(signed.size, stored):
+        async for finding in self._compare_receipts():
+            yield finding
+        async for finding in self._compare_entries(signed.size):
             yield finding
         for fault in _tree_faults(self.computed, signed, stored):
             yield self._found(fault)
@@ -122,16 +124,30 @@ class Verification:
                     faults.append(f"tile {number} of level {place[0]} is not that of the leaves")
         return faults
 
-    async def _compare_entries(self, size: int, stored: Tree | None) -> AsyncIterator[Finding]:
+    async def _compare_receipts(self) -> AsyncIterator[Finding]:
+        """Look for entries that were made to look erased: more than their receipt counts."""
+        if not self.counts["erased"]:
+            return
+        about = self.question
+        for row in await self.connection.fetch(
+            SQL.find_overdrawn, about.tenant_id, about.start, about.end
+        ):
+            self.finding_count += 1
+            yield Finding(
+                Kind.ALTERED,
+                f"{row['entry_count']} entries are erased under the receipt {row['receipt_id']},"
+                f" which counts {row['erased_count']}",
+            )
+
+    async def _compare_entries(self, size: int) -> AsyncIterator[Finding]:
         """Look for entries that no sealed batch holds."""
         about = self.question
-        began_at = stored.began_at if stored else LAST
         await self.connection.execute(SQL.avoid_nested_loops)
         after = about.start - timedelta(microseconds=1), _LAST_ID
         while True:
             rows = await self.connection.fetch(
                 SQL.compare_entries,
-                *(about.tenant_id, *after, about.end, ENTRIES, began_at, size),
+                *(about.tenant_id, *after, about.end, ENTRIES, size),
             )
             for finding in self._count(rows):
                 yield finding

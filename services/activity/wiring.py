@@ -17,6 +17,7 @@ from chassis.settings import SettingsError
 from services import topology
 from services.activity import events
 from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
+from services.activity.batch import Window
 from services.activity.checkpoint import KeyFileError, private_key, public_keys
 from services.activity.keeping import Keeper
 from services.activity.partitions import Partitions
@@ -56,9 +57,14 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         full_name=pb.DESCRIPTOR.services_by_name["ActivityService"].full_name,
         scopes=SCOPES,
         check_themselves=CHECK_THEMSELVES,
-        handlers=events.handlers(foundation.pool, foundation.relay, partitions),
+        handlers=events.handlers(
+            foundation.pool,
+            foundation.relay,
+            partitions,
+            lambda: Window.at(tools.clock(), tools.retention),
+        ),
         loops=(
-            Keeper(foundation.pool, partitions, utc_now).run,
+            Keeper(foundation.pool, partitions, utc_now, tools.broken_off).run,
             Sealer(foundation.pool, signing_key, utc_now, former_keys).run,
         ),
     )

@@ -115,7 +115,8 @@ def _offline(file: Path, note: str, key: Ed25519PublicKey) -> Outcome:
         "tree_size": done.computed.size,
         "root_hash": done.computed.root().hex(),
         "checked_count": done.checked_count,
-        "hash_only_count": done.hash_only_count,
+        "erased_unproven_count": done.erased_count,
+        "expired_unproven_count": done.expired_count,
         "uncovered_count": done.uncovered_count,
     }
     return outcome

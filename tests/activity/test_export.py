@@ -18,7 +18,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
-from services.activity import store
+from services.activity import export
 from services.cli.catalogue import ServiceName
 from tests.activity import log
 from tests.harness import Database, Identity, Services, violations
@@ -209,11 +209,10 @@ async def test_an_entry_recorded_while_an_export_runs_is_not_in_it(
     assert later.activity_id.encode() not in rest
 
 
-async def test_an_export_whose_client_stands_still_lets_go_of_the_database(
+async def test_an_export_whose_client_stands_still_lets_go_of_the_database_and_says_so(
     services: Services, ours: Identity, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = store.SQL.plan_export.replace("'60s'", "'100ms'")
-    monkeypatch.setitem(store.SQL.statements, "plan_export", impatient)
+    monkeypatch.setattr(export, "PATIENCE", timedelta(milliseconds=100))
     async with services.running(ServiceName.ACTIVITY) as channel:
         await database.fetch(MANY, ours.tenant_id, 100_000)
         activity = grpc_api.ActivityServiceStub(channel)
@@ -225,9 +224,9 @@ async def test_an_export_whose_client_stands_still_lets_go_of_the_database(
             " and application_name = 'prospect-activity'"
         ):
             pass  # the service runs in this loop, and is given time by the await
-        with pytest.raises(grpc.aio.AioRpcError):
+        with pytest.raises(grpc.aio.AioRpcError, match=r"nothing was taken for 0\.1 s"):
             await to_the_end(chunks)
-        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        assert await call.code() is grpc.StatusCode.ABORTED
         again = activity.ExportActivities(pb.ExportActivitiesRequest(), metadata=ours.metadata())
         assert await again.read()
         again.cancel()

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prospect.activity.v1 import activity_service_pb2 as pb
@@ -27,16 +28,27 @@ METADATA = ["", *(json.dumps(each) for each in log.METADATA), '{"query": "ceo"}'
 
 
 @st.composite
+def times_in_order(draw: st.DrawFn) -> tuple[Timestamp | None, Timestamp | None]:
+    """Return the ends of a range, each of which may be open."""
+    moments = st.lists(st.sampled_from(MOMENTS), min_size=2, max_size=2)
+    start, end = sorted(draw(moments), key=to_datetime)
+    return (
+        start if draw(st.booleans()) else None,
+        end if draw(st.booleans()) and start != end else None,
+    )
+
+
+@st.composite
 def filters(draw: st.DrawFn) -> pb.ActivityFilter:
     """Return a filter of any of its fields, that may match much, little or nothing."""
-    times = st.none() | st.sampled_from(MOMENTS)
+    start, end = draw(times_in_order())
     return pb.ActivityFilter(
         user_ids=draw(st.lists(st.sampled_from(log.USERS), max_size=3)),
         action_types=draw(st.lists(st.sampled_from(log.ACTIONS), max_size=3)),
         target_ids=draw(st.lists(st.sampled_from(log.TARGETS[1:]), max_size=2)),
         metadata_json=draw(st.sampled_from(METADATA)),
-        start_time=draw(times),
-        end_time=draw(times),
+        start_time=start,
+        end_time=end,
     )
 
 

@@ -175,6 +175,8 @@ BAD_FILTERS = [
     (pb.ActivityFilter(metadata_json='{"a": "\\u0000"}'), "filter.metadata_json"),
     (pb.ActivityFilter(start_time=Timestamp(seconds=10**14)), "filter.start_time"),
     (pb.ActivityFilter(end_time=Timestamp(nanos=-1)), "filter.end_time"),
+    (pb.ActivityFilter(start_time=Timestamp(seconds=7), end_time=Timestamp()), "filter.end_time"),
+    (pb.ActivityFilter(start_time=Timestamp(), end_time=Timestamp()), "filter.end_time"),
 ]
 
 

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -22,7 +22,7 @@ from services.activity.findings import Kind
 from services.activity.leaf import LineError, parse
 from services.activity.offline import OfflineVerification
 from services.activity.sealed_export import sealed_lines
-from tests.activity.sealed_log import SealedLog, entries
+from tests.activity.sealed_log import RETENTION, SealedLog, entries
 from tests.activity.test_verification import ERASE
 
 Lines = list[str]
@@ -49,10 +49,11 @@ WRITTEN = (
 )
 
 
-async def export(log: SealedLog) -> Lines:
+async def export(log: SealedLog, *, kept_since: datetime | None = None) -> Lines:
     """Return the lines of the sealed export."""
     async with tenant_snapshot(log.pool, log.tenant_id) as connection:
-        return [line async for piece in sealed_lines(connection, log.tenant_id) for line in piece]
+        pieces = sealed_lines(connection, log.tenant_id, kept_since or utc_now() - RETENTION)
+        return [line async for piece in pieces for line in piece]
 
 
 async def sealed_export(log: SealedLog, *sizes: int) -> tuple[Lines, str]:
@@ -98,7 +99,8 @@ async def test_it_comes_in_pieces_in_the_order_of_the_tree(
     monkeypatch.setattr("services.activity.sealed_export.PIECE", 7)
     ids = await log.sealed(3, 20, 5)
     async with tenant_snapshot(log.pool, log.tenant_id) as connection:
-        pieces = [each async for each in sealed_lines(connection, log.tenant_id)]
+        kept_since = utc_now() - RETENTION
+        pieces = [each async for each in sealed_lines(connection, log.tenant_id, kept_since)]
     assert [len(each) for each in pieces] == [7, 7, 7, 7]
     lines = [json.loads(line) for piece in pieces for line in piece]
     assert [line["leaf_index"] for line in lines] == list(range(28))
@@ -246,13 +248,32 @@ async def test_erased_and_expired_entries_are_known_by_their_hash(log: SealedLog
     ids = await log.sealed(3, 4)
     await log.fetch(ERASE, ids[4])
     await log.fetch("delete from activity.activity_log where activity_id = $1", ids[0])
-    lines = await export(log)
-    for index in (0, 4):
-        assert json.loads(lines[index]).keys() == {
-            "leaf_index", "leaf_hash", "activity_id", "created_at",
-        }  # fmt: skip
+    lines = await export(log, kept_since=utc_now())
+    for index, gone in ((0, "expired"), (4, "erased")):
+        line = json.loads(lines[index])
+        assert line.pop("gone") == gone
+        assert line.keys() == {"leaf_index", "leaf_hash", "activity_id", "created_at"}
     found, done = verify(log, lines, (await log.tree()).note)
-    assert (found, done.checked_count, done.hash_only_count) == ([], 5, 2)
+    assert found == []
+    assert (done.checked_count, done.erased_count, done.expired_count) == (5, 1, 1)
+
+
+async def test_an_entry_that_was_gone_without_reason_when_it_was_exported_is_named(
+    log: SealedLog,
+) -> None:
+    ids = await log.sealed(3, 4)
+    await log.fetch("delete from activity.activity_log where activity_id = $1", ids[0])
+    await log.fetch("update activity.activity_log set salt = null where activity_id = $1", ids[4])
+    found, _ = verify(log, await export(log), (await log.tree()).note)
+    assert found == [(Kind.REMOVED, str(ids[0])), (Kind.ALTERED, str(ids[4]))]
+
+
+async def test_a_line_whose_content_was_taken_away_is_named(log: SealedLog) -> None:
+    lines, note = await sealed_export(log, 3, 4)
+    kept = ("leaf_index", "leaf_hash", "activity_id", "created_at")
+    lines[4] = json.dumps({name: json.loads(lines[4])[name] for name in kept})
+    found, done = verify(log, lines, note)
+    assert (found, done.checked_count) == ([(Kind.ALTERED, activity_id(lines[4]))], 6)
 
 
 async def test_a_checkpoint_of_another_key_proves_nothing(log: SealedLog) -> None:

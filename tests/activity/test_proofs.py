@@ -18,6 +18,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 from chassis.clock import to_timestamp, utc_now
 from services.activity import checkpoint, merkle
 from services.activity.keeping import Keeper
+from services.activity.maintenance import drop_expired_months
 from services.activity.partitions import Partitions
 from services.cli.catalogue import ServiceName
 from tests.activity.sealed_log import SealedLog, entries
@@ -247,6 +248,15 @@ async def test_verification_takes_a_period(
     assert (summary.intact, summary.checked_count, summary.tree_size) == (True, 6, 11)
 
 
+async def test_a_verification_of_no_time_is_refused(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    now = to_timestamp(utc_now())
+    request = pb.VerifyLogRequest(start_time=now, end_time=now)
+    error = await refusal(activity.VerifyLog(request, metadata=ours.metadata()).read())
+    assert violations(error) == [("end_time", "verify.end_after_start")]
+
+
 async def summary_of(activity: ActivityServiceAsyncStub, who: Identity) -> pb.VerifySummary:
     """Return the summary of a verification."""
     call = activity.VerifyLog(pb.VerifyLogRequest(), metadata=who.metadata())
@@ -291,6 +301,21 @@ async def test_a_log_is_intact_while_a_tenant_keeps_it_shorter_and_longer_again(
         await activity.UpdateRetention(longer, metadata=ours.metadata())
         summary = await summary_of(activity, ours)
         assert (summary.intact, summary.checked_count, summary.expired_count) == (True, 3, 5)
+
+
+async def test_a_log_is_intact_when_it_is_kept_longer_after_months_were_dropped(
+    activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog
+) -> None:
+    await our_log.record(entries(5, at=utc_now() - timedelta(days=100)), entries(3))
+    await our_log.seal_all()
+    owner = our_log.database.dsn("activity_owner")
+    first_kept = (utc_now() - timedelta(days=31)).date()
+    assert await drop_expired_months(owner, first_kept, dry_run=True)
+    assert not await our_log.fetch("select from activity.drops")
+    assert await drop_expired_months(owner, first_kept)
+    await drop_expired_months(owner, first_kept - timedelta(days=300))
+    summary = await summary_of(activity, ours)
+    assert (summary.intact, summary.checked_count, summary.expired_count) == (True, 3, 5)
 
 
 async def test_a_service_with_a_new_key_gives_what_the_former_one_signed(

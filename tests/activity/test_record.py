@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 from tests.harness import Database, Identity, violations
 
+HUGE = '{"a": [1e131071' + ", 1e131071" * 800 + "]}"  # 100 MB written out
+
 
 def an_activity(**fields: object) -> pb.NewActivity:
     """Return a valid entry, changed by `fields`."""
@@ -90,6 +92,7 @@ async def test_an_id_reused_with_other_content_is_refused_and_the_first_stands(
         ({"action_type": 0}, "action_type", "enum.not_in"),
         ({"user_id": "not-a-uuid"}, "user_id", "string.uuid"),
         ({"user_id": ""}, "user_id", "string.uuid_empty"),
+        ({"user_id": str(uuid.UUID(int=0))}, "user_id", "string.not_in"),
         ({"metadata_json": '"' + "x" * 8191 + '"'}, "metadata_json", "string.max_bytes"),
         ({"metadata_json": "{not json"}, "metadata_json", "json"),
         ({"metadata_json": "[1]"}, "metadata_json", "json.object"),
@@ -97,6 +100,12 @@ async def test_an_id_reused_with_other_content_is_refused_and_the_first_stands(
         ({"metadata_json": '{"a": "\\u0000"}'}, "metadata_json", "json"),
         ({"metadata_json": '{"a": "\\ud800"}'}, "metadata_json", "json"),
         ({"metadata_json": '{"a": 1e999999}'}, "metadata_json", "json"),
+        (
+            {"metadata_json": '{"a": [1e131071' + ", 1e131071" * 800 + "]}"},
+            "metadata_json",
+            "json.size",
+        ),
+        ({"metadata_json": '{"a": [1e-99' + ", 1e-99" * 1000 + "]}"}, "metadata_json", "json.size"),
         ({"target_id": "a\0b"}, "target_id", "string.pattern"),
         ({"metadata_json": "{\0}"}, "metadata_json", "string.pattern"),
         ({"ip_address": "1.2.3"}, "ip_address", "string.ip"),
@@ -125,6 +134,37 @@ async def test_a_bad_entry_is_named_by_index_field_and_rule(
         await activity.RecordActivities(request, metadata=ours.metadata())
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert violations(refused.value) == [(f"activities[1].{field}", rule)]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        '{"a":[1' + ",1" * 4_091 + "]}",
+        '{"a":[1e100' + ",1e100" * 150 + "]}",
+        '{"a":["1e99999"' + ',"\\"1e99999"' * 600 + "]}",
+        '{"a":{"1e99999":' * 100 + "{}" + "}}" * 100,
+    ],
+)
+async def test_metadata_that_can_be_read_again_are_not_refused_beside_what_cannot(
+    activity: ActivityServiceAsyncStub, ours: Identity, metadata: str
+) -> None:
+    too_large = an_activity(metadata_json=HUGE)
+    request = pb.RecordActivitiesRequest(
+        activities=[too_large, an_activity(metadata_json=metadata)], partial_success=True
+    )
+    response = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert response.recorded_count == 1
+    assert [(r.index, r.rule) for r in response.refused_entries] == [(0, "json.size")]
+
+
+@pytest.mark.parametrize("metadata", [HUGE, '"' + '\\"' * 4_000])
+async def test_many_entries_that_would_take_long_to_look_at_are_refused_soon(
+    activity: ActivityServiceAsyncStub, ours: Identity, metadata: str
+) -> None:
+    bad = an_activity(metadata_json=metadata)
+    request = pb.RecordActivitiesRequest(activities=[bad] * 300, partial_success=True)
+    response = await activity.RecordActivities(request, metadata=ours.metadata(), timeout=10)
+    assert len(response.refused_entries) == 300
 
 
 async def test_one_bad_entry_leaves_nothing_recorded_by_default(

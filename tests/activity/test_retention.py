@@ -132,11 +132,11 @@ async def test_a_month_that_a_reader_uses_is_dropped_when_the_reader_is_done_and
         )
         await wait_until_detach_waits(database)
         assert len(await kept(database, tenant_id)) >= 1  # reads go on
-        await fill(database, tenant_id, 1)  # and so do writes
+        await fill(database, tenant_id, 1, 50)  # and so do writes, into a new month as well
         assert not dropping.done()
         await reading.rollback()
     assert await dropping == ["2026-08"]
-    assert await kept(database, tenant_id) == [0, 1]
+    assert await kept(database, tenant_id) == [0, 1, 50]
 
 
 async def wait_until_detach_waits(database: Database) -> None:
@@ -230,6 +230,16 @@ async def test_the_partitions_are_described_with_what_is_made_and_dropped_next(
     assert by_month[f"{now:%Y-%m}"].table_bytes > 0
     assert described.next_creation > max(by_month)
     assert described.next_creation_time.ToDatetime(UTC) > now
+
+
+async def test_a_month_far_ahead_is_not_the_last_before_the_next_that_is_made(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    audit = ours.metadata("activity:audit")
+    before = await activity.ListPartitions(pb.ListPartitionsRequest(), metadata=audit)
+    await database.fetch("select activity.ensure_partitions('2099-05-01', '2099-05-01')")
+    after = await activity.ListPartitions(pb.ListPartitionsRequest(), metadata=audit)
+    assert after.next_creation == before.next_creation
 
 
 async def test_a_day_that_a_tenant_does_not_keep_is_said_to_be_expired(

@@ -245,13 +245,41 @@ async def test_an_expired_entry_is_known_by_its_leaf(log: SealedLog) -> None:
     assert found == {(Kind.REMOVED, each) for each in ids[:4]}
 
 
-async def test_an_entry_from_before_there_were_batches_is_unsealed(log: SealedLog) -> None:
-    await log.record(entries(2))
-    await log.fetch("delete from activity.batches")
-    await log.fetch("update activity.activity_log set batch_id = null, salt = null")
+async def test_an_entry_without_a_batch_is_an_inserted_one_however_old_it_says_to_be(
+    log: SealedLog,
+) -> None:
     await log.sealed(3)
+    forged = uuid.uuid4()
+    await log.fetch(
+        INSERT.replace("now(), now()", "now(), '2000-01-01'"), log.tenant_id, forged, None
+    )
+    found, _ = await verify(log)
+    assert found == {(Kind.INSERTED, forged)}
+
+
+async def test_an_entry_made_to_look_erased_under_a_receipt_of_others_is_found(
+    log: SealedLog,
+) -> None:
+    ids = await log.sealed(3, 4)
+    await log.fetch(ERASE, ids[5])
+    await log.fetch(
+        "update activity.activity_log set user_id = '00000000-0000-0000-0000-000000000000',"
+        " target_id = '', metadata = '{}', ip_address = null, user_agent = '', salt = null,"
+        f" erased_by = (select receipt_id from activity.erasures) where {VICTIM}",
+        ids[1],
+    )
     found, done = await verify(log)
-    assert (found, done.counts["unsealed"]) == (set(), 2)
+    assert found == {(Kind.ALTERED, None)}
+    assert done.counts["erased"] == 2
+
+
+async def test_a_receipt_whose_entries_have_expired_counts_more_than_there_are(
+    log: SealedLog,
+) -> None:
+    ids = await log.sealed(3, 4)
+    await log.fetch(ERASE, ids[5])
+    await log.fetch("update activity.erasures set erased_count = 9")
+    assert (await verify(log))[0] == set()
 
 
 async def test_the_comparison_can_be_limited_in_time_but_not_the_tree(log: SealedLog) -> None:

@@ -27,6 +27,8 @@ ROLES = {
     "forget_request_ids": "enrichment_keeper",
     "find_unsealed": "activity_sealer",
     "list_retentions": "activity_keeper",
+    "list_unfinished_erasures": "activity_keeper",
+    "mark_dropped": "activity_owner",
     "forget_requests": "activity_keeper",
 }
 CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._LOCK]
@@ -36,7 +38,8 @@ RELAY = [outbox._TAKE, outbox._DELETE, inbox._FORGET]
 async def prepare(database: Database, service: str, role: str, sql: str) -> None:
     """Plan a statement as the role that runs it; Postgres names what is wrong."""
     settings = {"search_path": service}
-    dsn = database.dsn(f"{service}_app")
+    owner = f"{service}_owner"
+    dsn = database.dsn(owner if role == owner else f"{service}_app")
     connection = await asyncpg.connect(dsn, server_settings=settings)
     try:
         await connection.execute(f"set role {role}")

@@ -128,7 +128,7 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     """
     EXPORT_FORMAT_SEALED_NDJSON: _ExportFormat.ValueType  # 3
     """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
-    hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+    hash covers, entries that are gone by their hash alone and why: what an offline verification reads. Takes no filter.
     Take the checkpoint before the export: lines sealed after it are not covered by it.
     """
 
@@ -145,7 +145,7 @@ EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 2
 """
 EXPORT_FORMAT_SEALED_NDJSON: ExportFormat.ValueType  # 3
 """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
-hash covers, erased and expired entries by their hash alone: what an offline verification reads. Takes no filter.
+hash covers, entries that are gone by their hash alone and why: what an offline verification reads. Takes no filter.
 Take the checkpoint before the export: lines sealed after it are not covered by it.
 """
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
@@ -206,13 +206,15 @@ class NewActivity(_message.Message):
     absent: it is then the time in the id.
     """
     user_id: _builtins.str
-    """user_id is the UUID of the user who acted."""
+    """user_id is the UUID of the user who acted; the nil UUID is refused: it is the anonymous user, who cannot be erased."""
     action_type: Global___ActionType.ValueType
     """action_type is what the user did."""
     target_id: _builtins.str
     """target_id names what was acted on, such as a prospect or a list; at most 200 characters, no zero character; absent means nothing in particular."""
     metadata_json: _builtins.str
-    """metadata_json is a JSON object as text, at most 8,192 bytes; absent means {}."""
+    """metadata_json is a JSON object as text, at most 8,192 bytes; absent means {}. Numbers are kept digit by digit,
+    1e3 as 1000: what is more than 16,384 bytes so is refused (json.size).
+    """
     ip_address: _builtins.str
     """ip_address is where the request came from, IPv4 or IPv6; absent means unknown."""
     user_agent: _builtins.str
@@ -559,7 +561,7 @@ class ActivityFilter(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time keeps entries that happened before it; absent means to the end."""
+        """end_time keeps entries that happened before it, and is after start_time; absent means to the end."""
 
     @_builtins.property
     def target_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1140,7 +1142,7 @@ class VerifyLogRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time limits it to those that happened before it; absent means to the end."""
+        """end_time limits it to those that happened before it, and is after start_time; absent means to the end."""
 
     def __init__(
         self,
@@ -1233,12 +1235,14 @@ class LogFinding(_message.Message):
     kind: Global___FindingKind.ValueType
     """kind is what is wrong."""
     activity_id: _builtins.str
-    """activity_id is the entry's UUID; empty for FINDING_KIND_TREE."""
+    """activity_id is the entry's UUID; empty for FINDING_KIND_TREE, and where more entries are erased under a
+    receipt than it counts: which of them cannot be told.
+    """
     detail: _builtins.str
     """detail says it in words."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """created_at is when the entry happened."""
+        """created_at is when the entry happened; absent where activity_id is."""
 
     def __init__(
         self,
@@ -1283,7 +1287,7 @@ class VerifySummary(_message.Message):
     expired_count: _builtins.int
     """expired_count is how many are known by their hash alone, since they are older than the log is kept."""
     unsealed_count: _builtins.int
-    """unsealed_count is how many entries are not sealed: so new, or older than sealing itself."""
+    """unsealed_count is how many entries are not sealed yet: so new."""
     finding_count: _builtins.int
     """finding_count is how many findings there were; at most 1,000 of them were sent."""
     def __init__(

@@ -195,7 +195,8 @@ class ActivityServiceServicer(object):
     def ExportActivities(self, request, context):
         """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
         shows the log as it was when the call began. The export is logged as csv_exported before its first
-        byte leaves. The trailing metadata has exported-rows and exported-bytes.
+        byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+        for a minute gets ABORTED and begins again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,8 +213,8 @@ class ActivityServiceServicer(object):
     def GetLogProof(self, request, context):
         """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
         one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-        or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+        DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,7 +232,8 @@ class ActivityServiceServicer(object):
     def EraseUser(self, request, context):
         """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
         kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+        was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
         It needs the scope activity:admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -67,7 +67,8 @@ class ActivityServiceStub:
     ExportActivities: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.ExportActivitiesRequest, _activity_service_pb2.ExportActivitiesResponse]
     """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
     shows the log as it was when the call began. The export is logged as csv_exported before its first
-    byte leaves. The trailing metadata has exported-rows and exported-bytes.
+    byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+    for a minute gets ABORTED and begins again.
     """
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]
     """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
@@ -76,8 +77,8 @@ class ActivityServiceStub:
     GetLogProof: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetLogProofRequest, _activity_service_pb2.GetLogProofResponse]
     """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
     one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-    or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+    DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
     """
     VerifyLog: _grpc.UnaryStreamMultiCallable[_activity_service_pb2.VerifyLogRequest, _activity_service_pb2.VerifyLogResponse]
     """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
@@ -87,7 +88,8 @@ class ActivityServiceStub:
     EraseUser: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]
     """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
     kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+    was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
     It needs the scope activity:admin.
     """
     GetRetention: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]
@@ -153,7 +155,8 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     ExportActivities: _aio.UnaryStreamMultiCallable[_activity_service_pb2.ExportActivitiesRequest, _activity_service_pb2.ExportActivitiesResponse]  # type: ignore[assignment]
     """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
     shows the log as it was when the call began. The export is logged as csv_exported before its first
-    byte leaves. The trailing metadata has exported-rows and exported-bytes.
+    byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+    for a minute gets ABORTED and begins again.
     """
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
@@ -162,8 +165,8 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     GetLogProof: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetLogProofRequest, _activity_service_pb2.GetLogProofResponse]  # type: ignore[assignment]
     """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
     one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-    or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+    UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+    DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
     """
     VerifyLog: _aio.UnaryStreamMultiCallable[_activity_service_pb2.VerifyLogRequest, _activity_service_pb2.VerifyLogResponse]  # type: ignore[assignment]
     """VerifyLog compares every sealed entry with the hash that was sealed and the tree with its signed
@@ -173,7 +176,8 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     EraseUser: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]  # type: ignore[assignment]
     """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
     kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+    was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
     It needs the scope activity:admin.
     """
     GetRetention: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]  # type: ignore[assignment]
@@ -284,7 +288,8 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_activity_service_pb2.ExportActivitiesResponse], _abc.AsyncIterator[_activity_service_pb2.ExportActivitiesResponse]]:
         """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
         shows the log as it was when the call began. The export is logged as csv_exported before its first
-        byte leaves. The trailing metadata has exported-rows and exported-bytes.
+        byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
+        for a minute gets ABORTED and begins again.
         """
 
     @_abc_1.abstractmethod
@@ -305,8 +310,8 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_activity_service_pb2.GetLogProofResponse, _abc.Awaitable[_activity_service_pb2.GetLogProofResponse]]:
         """GetLogProof proves that an entry is in the log that a checkpoint describes (inclusion), or that
         one checkpoint's log is the beginning of a later one's (consistency); RFC 6962, section 2.1.
-        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired
-        or older than sealing; DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
+        UNAVAILABLE while the entry is not sealed yet, which takes moments; NOT_FOUND where it is expired;
+        DATA_LOSS, as GetCheckpoint, where the stored tree was changed.
         """
 
     @_abc_1.abstractmethod
@@ -328,7 +333,8 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_activity_service_pb2.EraseUserResponse, _abc.Awaitable[_activity_service_pb2.EraseUserResponse]]:
         """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
         kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since.
+        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
+        was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
         It needs the scope activity:admin.
         """
 

@@ -95,7 +95,7 @@ class UserErased(_message.Message):
     """receipt_id is the UUID of the receipt."""
     @_builtins.property
     def erased_at(self) -> _timestamp_pb2.Timestamp:
-        """erased_at is when."""
+        """erased_at is the UTC day on which the erasure began, at midnight: no moment that a receipt could be found by."""
 
     def __init__(
         self,
