@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -21,13 +20,16 @@ async def repeat(
     *,
     name: str,
     every_seconds: float,
+    early: asyncio.Event | None = None,
 ) -> None:
-    """Do it at once, and then every so many seconds; sooner again where it failed.
+    """Do it at once, and then every so many seconds; sooner where it failed, or `early` is set.
 
     Whatever one pass raises is logged: the next may succeed, and the service has other work.
     """
+    early = early or asyncio.Event()
     while not stopping.is_set():
         telemetry.start_trace(None)
+        early.clear()
         wait = every_seconds
         try:
             await work()
@@ -37,5 +39,7 @@ async def repeat(
         except Exception:
             _log.exception("failed", work=name)
             wait = min(every_seconds, TROUBLE_SECONDS)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), wait)
+        waits = [asyncio.ensure_future(each.wait()) for each in (stopping, early)]
+        await asyncio.wait(waits, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()

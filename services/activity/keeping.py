@@ -13,10 +13,9 @@ from uuid import UUID
 
 import structlog
 
-from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Pool, role_transaction, tenant_transaction
-from chassis.errors import AWAY
+from chassis.loops import repeat
 from services.activity import store
 from services.activity.attempts import attempt
 from services.activity.erasing import unfinished
@@ -50,22 +49,13 @@ class Keeper:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the log until told to stop."""
-        while not stopping.is_set():
-            wait: float = CHECK_SECONDS
-            telemetry.start_trace(None)
-            self._broken_off.clear()
-            try:
-                await self.keep(stopping)
-            except AWAY as error:
-                _log.warning("keeping waits", error=repr(error))
-                wait = 5
-            await self._rest(stopping, wait)
-
-    async def _rest(self, stopping: asyncio.Event, seconds: float) -> None:
-        waits = [asyncio.ensure_future(each.wait()) for each in (stopping, self._broken_off)]
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for each in waits:
-            each.cancel()
+        await repeat(
+            partial(self.keep, stopping),
+            stopping,
+            name="keeping",
+            every_seconds=CHECK_SECONDS,
+            early=self._broken_off,
+        )
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Do once what there is to do: months, requests, erasures, what tenants keep no longer."""

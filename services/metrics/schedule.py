@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from nats.aio.client import Client
 
-from chassis import telemetry
-from chassis.errors import AWAY
+from chassis.loops import repeat
 from services import topology
 
 EVERY_DAY = "0 15 0 * * *"
 """Six fields, UTC: at 0:15, when what happened before midnight has mostly come in."""
 REFRESH_SECONDS = 86_400.0
-_log = structlog.get_logger()
 
 
 class Schedule:
@@ -30,18 +27,7 @@ class Schedule:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish the schedule until told to stop."""
-        while not stopping.is_set():
-            telemetry.start_trace(None)
-            wait = REFRESH_SECONDS
-            try:
-                await self.publish()
-            except AWAY as error:
-                _log.warning("schedule waits", error=repr(error))
-                wait = 5.0
-            try:
-                await asyncio.wait_for(stopping.wait(), wait)
-            except TimeoutError:
-                continue
+        await repeat(self.publish, stopping, name="schedule", every_seconds=REFRESH_SECONDS)
 
     async def publish(self) -> None:
         """Make or replace the schedule."""

@@ -31,3 +31,16 @@ async def test_a_stop_ends_the_wait_at_once() -> None:
         asyncio.get_running_loop().call_soon(stopping.set)
 
     await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=3_600), 5)
+
+
+async def test_a_pass_comes_early_where_it_is_asked_for() -> None:
+    stopping, early, passes = asyncio.Event(), asyncio.Event(), 0
+
+    async def work() -> None:
+        nonlocal passes
+        passes += 1
+        asyncio.get_running_loop().call_soon((early, stopping)[passes - 1].set)
+
+    looping = repeat(work, stopping, name="work", every_seconds=3_600, early=early)
+    await asyncio.wait_for(looping, 5)
+    assert passes == 2
