@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from chassis.database import tenant_transaction
-from chassis.errors import DependencyAwayError
+from chassis.errors import AWAY
 from services.metrics import periods, store
 from services.metrics.comparing import (
     Finding,
@@ -31,7 +31,7 @@ from services.metrics.comparing import (
     uneven_quotas,
 )
 from services.metrics.reaching import tell_reached
-from services.metrics.rebuilding import LogDigest, MovingError, Rebuilder
+from services.metrics.rebuilding import HeldUpError, LogDigest, MovingError, Rebuilder
 from services.metrics.store import SQL, Digest, Reconciliation
 
 ROUNDS = 5
@@ -84,11 +84,16 @@ async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
 def _raise_of(day: date, failed: dict[UUID, Exception]) -> None:
     """Have the event come again: later where only a server is away, else as often as a bug may."""
     errors = list(failed.values())
-    if errors and all(isinstance(each, DependencyAwayError) for each in errors):
+    if errors and all(_is_away(each) for each in errors):
         raise errors[0]
     if errors:
         text = f"{len(errors)} tenants' {day} could not be settled: {', '.join(map(str, failed))}"
         raise UnsettledError(text[:500]) from errors[0]
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether a server is away; a statement that takes too long is the tenant's own trouble."""
+    return isinstance(error, AWAY) and not isinstance(error, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,8 @@ async def _one_round(
             continue
         try:
             settled = await _settle(rebuilder, tenant_id, seen)
+        except HeldUpError:
+            raise  # each of the others would wait as long, and for the same
         except Exception as error:
             _log.exception("not reconciled", tenant=str(tenant_id), date=str(day))
             failed[tenant_id] = error

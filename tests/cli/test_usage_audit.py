@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
+from prospect.metrics.v1 import metrics_service_pb2 as pb
 from typer.testing import Result
 
-from services.cli.usage_audit import spans
+from services.cli.usage_audit import Outcome, conclusion, spans
 from tests.cli.test_usage_command import THEN, counted
 from tests.cli.using import Usage
 from tests.harness import Database, Identity
@@ -82,3 +83,14 @@ async def test_a_rebuild_asks_first_and_takes_no_for_an_answer(
 def test_days_that_follow_each_other_are_named_by_the_first_and_the_last() -> None:
     days = [date(2026, 2, 27), date(2026, 2, 28), date(2026, 3, 1), date(2026, 3, 4)]
     assert spans(days) == "2026-02-27 to 2026-03-01, 2026-03-04"
+
+
+def test_a_day_told_of_in_several_messages_is_one_day() -> None:
+    outcome = Outcome()
+    finding = pb.UsageFinding(kind=pb.USAGE_FINDING_KIND_EXCESS)
+    outcome.take(pb.VerifyUsageResponse(date=DAY, findings=[finding] * 1_000, more=True))
+    outcome.take(pb.VerifyUsageResponse(date=DAY, findings=[finding] * 5, activity_count=7))
+    assert conclusion(outcome) == [
+        "… and 5 more; --json has all",
+        "NOT equal to the log: 1,005 findings (1 days and 7 activities compared)",
+    ]

@@ -85,7 +85,12 @@ class RefusingLog:
 @metrics_pool
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [(ValueError("a bug"), UnsettledError), (DependencyAwayError("away"), DependencyAwayError)],
+    [
+        (ValueError("a bug"), UnsettledError),
+        (TimeoutError("a statement of a minute"), UnsettledError),
+        (DependencyAwayError("away"), DependencyAwayError),
+        (ConnectionResetError("away"), ConnectionResetError),
+    ],
 )
 async def test_a_tenant_whose_day_cannot_be_settled_stops_no_other(
     pair: Pair, ours: Identity, theirs: Identity, pool: Pool, log: ActivityLog,
