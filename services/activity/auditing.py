@@ -34,6 +34,7 @@ class Auditing:
         async with self._tools.pool.acquire() as connection:
             rows = await store.day_digests(connection, day)
             past = set(await store.tenants_past(connection, day, today))
+            dropped_before = await store.dropped_before(connection)
         # Read after the digests, so that what they cover is among it.
         waiting = any(row["unpublished_events"] for row in rows)
         unpublished = await store.unpublished(self._tools.pool) if waiting else {}
@@ -45,7 +46,7 @@ class Auditing:
         digests |= {each: pb.DayDigest(tenant_id=str(each), expired=True) for each in past}
         return pb.ListDayDigestsResponse(
             digests=[digests[each] for each in sorted(digests)],
-            expired=day < today - self._tools.retention,
+            expired=day < max(today - self._tools.retention, dropped_before.date()),
         )
 
     async def CountDay(self, request: pb.CountDayRequest, context: Context) -> pb.CountDayResponse:

@@ -257,3 +257,15 @@ async def test_a_day_that_a_tenant_does_not_keep_is_said_to_be_expired(
     assert await expired(10) == (False, [])
     assert await expired(11) == (False, [str(ours.tenant_id)])
     assert await expired(400) == (True, [str(ours.tenant_id)])
+
+
+async def test_a_day_whose_month_was_dropped_is_expired_however_long_the_log_is_kept_now(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    first_kept = (utc_now().date() - timedelta(days=60)).replace(day=1)
+    await fill(database, ours.tenant_id, 150)
+    assert await drop_expired_months(database.dsn("activity_owner"), first_kept)
+    audit = ours.metadata("activity:audit")
+    for day, expired in ((first_kept - timedelta(days=1), True), (first_kept, False)):
+        request = pb.ListDayDigestsRequest(date=day.isoformat())
+        assert (await activity.ListDayDigests(request, metadata=audit)).expired is expired
