@@ -47,6 +47,7 @@ Call = Callable[[Any], Awaitable[Any]]
 USERS = 200
 BATCH = 1_000
 ROUNDS = 5
+CONSUMERS = (topology.ACTIVITY_RECORDED, topology.METRICS_ERASED)
 
 
 @dataclass
@@ -70,7 +71,7 @@ async def bench(*services: str) -> AsyncIterator[Bench]:
     ):
         database = await asyncpg.connect(stack.postgres.dsn())
         client = await messaging.connect(stack.nats_url, "benchmark")
-        await messaging.ensure(client, topology.STREAMS, [topology.ACTIVITY_RECORDED])
+        await messaging.ensure(client, topology.STREAMS, CONSUMERS)
         token = stack.token(tenant_id, uuid.uuid4())
         yield Bench(stack, database, client, tenant_id, (("authorization", f"Bearer {token}"),))
         await client.close()
