@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from chassis.embedded import EmbeddedError
 from chassis.migrate import MigrationError
@@ -14,7 +15,23 @@ from services.activity.maintenance import MaintenanceError
 from services.cli import activity, config, demo, dev, enrichment, events, migrate, sec, serve, usage
 from services.dev import StackError
 
+MENDABLE = (SettingsError, StackError, EmbeddedError, MigrationError, MaintenanceError)
+
+
+class _Prospect(TyperGroup):
+    """Ends with one clear line and exit code 2 where the user can mend it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MENDABLE as error:
+            text = f"[red]prospect:[/] {error}"
+            Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+
+
 app = typer.Typer(
+    cls=_Prospect,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,12 +51,8 @@ app.add_typer(sec.app, name="sec")
 
 
 def main() -> None:
-    """Run the command; what the user can mend is one clear line and exit code 2."""
-    try:
-        app()
-    except (SettingsError, StackError, EmbeddedError, MigrationError, MaintenanceError) as error:
-        Console(stderr=True).print(f"[red]prospect:[/] {error}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+    """Run the command."""
+    app()
 
 
 if __name__ == "__main__":

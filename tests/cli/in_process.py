@@ -1,4 +1,8 @@
-"""A group of commands in the test's own process, beside running services."""
+"""Commands in the test's own process, beside running services.
+
+A process takes a second of a core before it does anything; what a signal or an exit of the
+interpreter does needs one.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,14 @@ from typer.testing import CliRunner, Result
 from services.__main__ import app
 
 
+async def invoke(
+    *arguments: object, environment: dict[str, str], stdin: str | None = None
+) -> Result:
+    """Run `prospect …` to its end, in a thread: the service has the loop."""
+    runner = CliRunner(env=environment)
+    return await asyncio.to_thread(runner.invoke, app, [*map(str, arguments)], input=stdin)
+
+
 @dataclass(frozen=True)
 class InProcess:
     """The commands of one group with the environment in which they find their service."""
@@ -20,10 +32,8 @@ class InProcess:
     environment: dict[str, str]
 
     async def __call__(self, *arguments: object, stdin: str | None = None) -> Result:
-        """Run `prospect GROUP …` to its end, in a thread: the service has the loop."""
-        command = [self.group, *map(str, arguments)]
-        runner = CliRunner(env=self.environment)
-        return await asyncio.to_thread(runner.invoke, app, command, input=stdin)
+        """Run `prospect GROUP …` to its end."""
+        return await invoke(self.group, *arguments, environment=self.environment, stdin=stdin)
 
     async def json(self, *arguments: object, code: int = 0, stdin: str | None = None) -> list[Any]:
         """Run it with --json; return the lines."""

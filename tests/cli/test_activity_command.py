@@ -19,6 +19,7 @@ from nats.aio.client import Client
 
 from services.cli.catalogue import ServiceName
 from services.dev import ROOT
+from tests.cli.in_process import invoke
 from tests.harness import Database, Identity, Services
 
 ANA = "0192f0c1-0000-7000-8000-00000000000a"
@@ -45,7 +46,7 @@ class Command:
     environment: dict[str, str]
 
     async def start(self, *arguments: str) -> Process:
-        """Start `prospect activity …`."""
+        """Start `prospect activity …` as a process of its own."""
         command = [sys.executable, "-m", "services", "activity", *arguments]
         return await asyncio.create_subprocess_exec(
             *command, cwd=ROOT, env=self.environment, stdout=PIPE, stderr=PIPE
@@ -53,10 +54,8 @@ class Command:
 
     async def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Run it to its end; return exit code, output and errors."""
-        process = await self.start(*arguments)
-        output, errors = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode is not None
-        return process.returncode, output.decode(), errors.decode()
+        done = await invoke("activity", *arguments, environment=self.environment)
+        return done.exit_code, done.stdout, done.stderr
 
     async def json(self, *arguments: str) -> list[dict[str, object]]:
         """Run it with --json, which must go well; return the lines."""
@@ -76,7 +75,9 @@ def environment(address: str, token_file: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-async def prospect(services: Services, ours: Identity, tmp_path: Path) -> AsyncIterator[Command]:
+async def prospect(
+    quiet: None, services: Services, ours: Identity, tmp_path: Path
+) -> AsyncIterator[Command]:
     """The command, beside a running activity service."""
     token = tmp_path / "token"
     token.write_text(ours.metadata()[0][1].split()[1])

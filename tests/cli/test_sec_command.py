@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from services.__main__ import app
 from services.cli.sec import as_json
 from services.dev import ROOT
 from services.enrichment.sources.ownership import parse_ownership
@@ -29,17 +28,9 @@ _NO_FIGURES = re.compile(
 )
 
 
-def prospect(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def prospect(*arguments: str, stdin: bytes = b"") -> Result:
     """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "services", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "protos"), "COLUMNS": "160"},
-        input=stdin,
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
+    return CliRunner(env={"COLUMNS": "160"}).invoke(app, arguments, input=stdin)
 
 
 def filed_figures(path: Path) -> Counter[Decimal]:
@@ -85,8 +76,8 @@ def refuse(text: str) -> str:
 
 def test_a_submission_is_printed_as_json() -> None:
     done = prospect("sec", "parse", str(ADAMS))
-    assert (done.returncode, done.stderr) == (0, b"")
-    first = json.loads(done.stdout)["non_derivative_transactions"][0]
+    assert (done.exit_code, done.stderr_bytes) == (0, b"")
+    first = json.loads(done.stdout_bytes)["non_derivative_transactions"][0]
     assert {key: first[key] for key in ("row", "shares", "price", "kind", "under_10b5_1_plan")} == {
         "row": "0",
         "shares": "9136",
@@ -98,22 +89,22 @@ def test_a_submission_is_printed_as_json() -> None:
 
 def test_a_document_is_read_from_stdin() -> None:
     done = prospect("sec", "parse", "-", stdin=ADAMS.read_bytes())
-    assert json.loads(done.stdout)["issuer"]["name"] == "Apple Inc."
+    assert json.loads(done.stdout_bytes)["issuer"]["name"] == "Apple Inc."
 
 
 def test_a_document_that_is_none_is_refused_in_one_line() -> None:
     done = prospect("sec", "parse", "-", stdin=b"<!DOCTYPE html><html></html>")
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.decode().splitlines() == [
+    assert (done.exit_code, done.stdout_bytes) == (1, b"")
+    assert done.stderr_bytes.decode().splitlines() == [
         "prospect: -: the document is HTML, not XML: ask for the unrendered file"
     ]
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     done = prospect("sec", "parse", "no-such-file.xml")
-    assert done.returncode == 2
-    assert b"no-such-file.xml cannot be read" in done.stderr
+    assert done.exit_code == 2
+    assert b"no-such-file.xml cannot be read" in done.stderr_bytes
 
 
 def test_help_has_examples() -> None:
-    assert b"Example" in prospect("sec", "parse", "--help").stdout
+    assert b"Example" in prospect("sec", "parse", "--help").stdout_bytes

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
 from chassis.database import Pool
 from services.activity import checkpoint as notes
 from services.cli.catalogue import ServiceName
-from services.dev import ROOT
 from tests.activity.sealed_log import SealedLog
+from tests.cli.in_process import invoke
 from tests.harness import Database, Identity, Services
 
-
-@dataclass(frozen=True)
-class Done:
-    """What a command printed and how it ended."""
-
-    exit_code: int | None
-    stdout: str
-    stderr: str
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
-async def run(*arguments: object) -> Done:
-    """Run the command as a process of its own, beside the services of this one."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services", "activity", *map(str, arguments)),
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}", "COLUMNS": "160"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return Done(process.returncode, out.decode(), err.decode())
+async def run(*arguments: object) -> Result:
+    """Run the command beside the services."""
+    return await invoke("activity", *arguments, environment={"COLUMNS": "160"})
 
 
 @dataclass(frozen=True)
