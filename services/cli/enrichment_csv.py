@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,7 +97,11 @@ def request_of(row: Row) -> pb.RequestEnrichmentRequest | Refused:
 @contextmanager
 def _opened(path: str) -> Iterator[TextIO]:
     if path == STDIN:
-        yield sys.stdin
+        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
         return
     try:
         file = open(path, encoding="utf-8-sig", newline="")  # noqa: SIM115 -- closed below

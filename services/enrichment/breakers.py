@@ -169,7 +169,7 @@ class Breakers:
             if outcome.error_class is ErrorClass.THROTTLED and outcome.retry_after:
                 await self._park(source, outcome)
                 return
-            if outcome.error_class not in FAULTS:
+            if outcome.error_class not in FAULTS or not outcome.of_source:
                 return
         state = self._states[source]
         if state.epoch != epoch or state.state == "open":

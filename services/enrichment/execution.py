@@ -136,9 +136,12 @@ class Execution:
         if not busy and (seconds > HOLD_SECONDS or self._stopping.is_set()):
             await self._hand_back(now if self._stopping.is_set() else wake_at)
             return False
-        alarm = asyncio.get_running_loop().call_later(max(seconds, 0.001), self._news.set)
+        alarm = None
+        if turn.look_again_at or seconds > 0:  # else only a call that is out brings anything new
+            alarm = asyncio.get_running_loop().call_later(max(seconds, 0.001), self._news.set)
         await self._news.wait()
-        alarm.cancel()
+        if alarm:
+            alarm.cancel()
         return True
 
     def _start_call(self, begun: Begun) -> None:

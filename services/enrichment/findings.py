@@ -239,7 +239,9 @@ class SourceError(Exception):
 
     `message` names status and reason and carries no personal data; `retry_after` is in seconds,
     set when the source says how long to stay away; `cost_micros` is what the call cost even so;
-    `uncertain` says that the request left and its answer was lost: it may have been paid for.
+    `uncertain` says that the request left and its answer was lost: it may have been paid for;
+    `of_source` is False where it says nothing of the source's health, such as a text that fails its
+    check for what it was about.
     """
 
     def __init__(
@@ -251,6 +253,7 @@ class SourceError(Exception):
         cost_micros: int = 0,
         request_id: str = "",
         uncertain: bool = False,
+        of_source: bool = True,
     ) -> None:
         super().__init__(message)
         self.error_class = error_class
@@ -259,6 +262,7 @@ class SourceError(Exception):
         self.cost_micros = cost_micros
         self.request_id = request_id
         self.uncertain = uncertain
+        self.of_source = of_source
 
 
 def to_json(value: Any) -> Any:

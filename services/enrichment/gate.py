@@ -100,8 +100,11 @@ class RunRules:
 
     def suppresses(self, finding: Finding) -> bool:
         """Whether what a source brought is of somebody on the suppression list."""
-        tenant_id = self._run.lease.tenant_id
-        return self._gate.suppresses(lambda: self._desk.hasher.of_finding(tenant_id, finding))
+        tenant_id, hasher = self._run.lease.tenant_id, self._desk.hasher
+        # The person may have been put on the list while the call was out.
+        return self._gate.suppresses(
+            lambda: [*self._run.keys(hasher), *hasher.of_finding(tenant_id, finding)]
+        )
 
     def recall(self, brought: Findings) -> Finding | None:
         """Return the summary that the prospect has, where it rests on just this evidence."""

@@ -177,7 +177,7 @@ class Intake:
         await _remember(connection, new, answers)
         joined_requests = [request for key, request in new.items() if answers[key].joined]
         if policy.debounce_seconds and joined_requests:
-            await _hold_back(connection, joined_requests, in_flight, policy, now)
+            await _hold_back(connection, joined_requests, in_flight, known, policy, now)
         return answers, seen
 
     async def _begin(
@@ -260,28 +260,24 @@ async def _hold_back(
     connection: Connection,
     joined: Sequence[Request],
     in_flight: Mapping[UUID, InFlight],
+    known: Mapping[UUID, Known],
     policy: Policy,
     now: datetime,
 ) -> None:
-    """Debounce: what has not begun waits again, up to four times, with the newest words."""
+    """Debounce: what has not begun waits again, up to four times, as the newest request's."""
     pause = timedelta(seconds=policy.debounce_seconds)
-    rows = []
-    for request in joined:
+    runs, steps = [], []
+    for request in {each.prospect_id: each for each in joined}.values():
         running = in_flight[request.prospect_id]
         if running.began_at is None:
+            first = first_steps(request, known.get(request.prospect_id), policy, now)
             wake_at = min(now + pause, running.created_at + MOST_HOLDS * pause)
-            who = _who(request.subject)
-            prospect_id, run_id = str(request.prospect_id), str(running.run_id)
-            rows.append(
-                {
-                    "run_id": run_id,
-                    "prospect_id": prospect_id,
-                    "wake_at": wake_at.isoformat(),
-                    **who,
-                }
-            )
-    if rows:
-        await connection.execute(SQL.hold_back, joined[0].tenant_id, json.dumps(rows))
+            row = _run_row(request, running.run_id, first, policy, None, now)
+            runs.append(row | {"wake_at": wake_at.isoformat()})
+            steps += [_step_row(running.run_id, step) for step in first.values()]
+    if runs:
+        tenant_id = joined[0].tenant_id
+        await connection.execute(SQL.hold_back, tenant_id, json.dumps(runs), json.dumps(steps))
 
 
 def _run_row(

@@ -19,6 +19,11 @@ from services.enrichment.findings import SourceName
 HORIZON = 1.0
 """Seconds ahead that slots are given out."""
 
+SPACING = {SourceName.SEC: 1.1}
+"""How much wider than its rate a source's slots lie. EDGAR counts what comes in within a second and
+blocks for ten minutes: evenly spaced, the least delay on the way puts one too many into a second.
+"""
+
 
 class Limits:
     """Gives each call to a source its slot; a rate of 0 is no limit."""
@@ -70,7 +75,8 @@ class Limits:
         wanted = min(len(waiting), max(int(rate * HORIZON), 1))
         if not wanted:
             return
-        interval = timedelta(seconds=1 / rate)
+        seconds = SPACING.get(source, 1.0) / rate
+        interval = timedelta(seconds=seconds)
         delay = await store.take_slots(
             self._pool, source, wanted, interval, timedelta(seconds=HORIZON)
         )
@@ -82,5 +88,5 @@ class Limits:
         while given < wanted and waiting:
             slot = waiting.popleft()
             if not slot.done():
-                slot.set_result(first + given / rate)
+                slot.set_result(first + given * seconds)
                 given += 1

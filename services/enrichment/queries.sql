@@ -45,6 +45,7 @@ where tenant_id = $1 and prospect_id = any($2::uuid[]) and ended_at is null
 
 -- name: begin_runs
 -- Write new runs with their steps, and point their prospects to them. $2 is a list of runs, $3 of steps.
+-- What was found of another person or company goes; what sources answered to other words stands no more.
 with run as (
   select * from json_to_recordset($2::json) as r (
     run_id uuid, prospect_id uuid, user_id uuid, traceparent text, deadline_at timestamptz,
@@ -57,7 +58,14 @@ prospect as (
     name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
     title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik,
     run_id = r.run_id, enrichment_status = 'pending', enrichment_source_status = r.source_status,
-    updated_at = r.created_at
+    updated_at = r.created_at,
+    contact_data = case when (p.name, p.company) = (r.name, r.company) then p.contact_data end,
+    web_data = case when (p.name, p.company) = (r.name, r.company) then p.web_data end,
+    insider_data = case when (p.name, p.company) = (r.name, r.company) then p.insider_data end,
+    ai_summary = case when (p.name, p.company) = (r.name, r.company) then p.ai_summary end,
+    answered = case when (p.name, p.email, p.linkedin_url, p.company, p.is_public_company, p.company_cik)
+      is not distinct from (r.name, r.email, r.linkedin_url, r.company, r.is_public_company, r.company_cik)
+      then p.answered else '{}' end
   from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
 ),
 overtaken as ( -- an ended run that still waits for a late source
@@ -79,20 +87,42 @@ select $1, s.* from json_to_recordset($3::json) as s (
   ready_at timestamptz)
 
 -- name: hold_back
--- Debounce: a run that no worker has begun takes the newest request's words, and waits again.
+-- Debounce: a run that no worker has begun becomes the newest request's, with its words, its steps ($3) and
+-- its budget, and waits again.
 with run as (
   select * from json_to_recordset($2::json) as r (
     run_id uuid, prospect_id uuid, wake_at timestamptz, name text, email text, linkedin_url text,
-    company text, title text, is_public_company boolean, company_cik bigint)
+    company text, title text, is_public_company boolean, company_cik bigint, sources text[],
+    budget_micros bigint, source_status jsonb)
 ),
 held as (
-  update enrichment.runs b set wake_at = r.wake_at from run r
+  update enrichment.runs b set wake_at = r.wake_at, sources = r.sources, budget_micros = r.budget_micros
+  from run r
   where b.tenant_id = $1 and b.run_id = r.run_id and b.began_at is null
+  returning b.run_id
+),
+stepped as (
+  update enrichment.steps t set status = s.status, reason = s.reason, reused = s.reused,
+    ended_at = s.ended_at, ready_at = s.ready_at
+  from json_to_recordset($3::json) as s (
+    run_id uuid, source text, status text, reason text, reused boolean, ended_at timestamptz,
+    ready_at timestamptz)
+  where t.tenant_id = $1 and t.run_id = s.run_id and t.source = s.source
+    and s.run_id in (select run_id from held)
 )
 update enrichment.prospects p set
   name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
-  title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik
+  title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik,
+  enrichment_source_status = r.source_status,
+  contact_data = case when (p.name, p.company) = (r.name, r.company) then p.contact_data end,
+  web_data = case when (p.name, p.company) = (r.name, r.company) then p.web_data end,
+  insider_data = case when (p.name, p.company) = (r.name, r.company) then p.insider_data end,
+  ai_summary = case when (p.name, p.company) = (r.name, r.company) then p.ai_summary end,
+  answered = case when (p.name, p.email, p.linkedin_url, p.company, p.is_public_company, p.company_cik)
+    is not distinct from (r.name, r.email, r.linkedin_url, r.company, r.is_public_company, r.company_cik)
+    then p.answered else '{}' end
 from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
+  and r.run_id in (select run_id from held)
 
 -- name: open_batch
 -- Make a batch; a chunk of one that is closed is a repeat.
@@ -846,5 +876,5 @@ limit $9
 -- name: request_cancel
 -- A run is to be cancelled; one that waits is taken up at once.
 update enrichment.runs set cancel_requested_at = coalesce(cancel_requested_at, $3), wake_at = $3
-where tenant_id = $1 and run_id = $2 and ended_at is null
+where tenant_id = $1 and run_id = $2 and open
 returning true

@@ -221,14 +221,23 @@ def _finding(row: asyncpg.Record, step: Step) -> Finding | None:
     text = row[COLUMNS[step.source]]
     if step.status is not StepStatus.COMPLETE or text is None:
         return None
-    return from_json(step.source, json.loads(text))
+    return _readable(step.source, text)
+
+
+def _readable(source: SourceName, text: str) -> Finding | None:
+    """Return a finding that is kept, None where it cannot be read any more."""
+    try:
+        return from_json(source, json.loads(text))
+    except ValueError:  # its text is what was found of a person: not for the log
+        _log.error("a finding cannot be read", source=source.value)
+        return None
 
 
 def _remembered(row: asyncpg.Record) -> Remembered | None:
     if not (row["memo"] and row["ai_summary"]):
         return None
-    summary = from_json(SourceName.CLAUDE, json.loads(row["ai_summary"]))
-    return Remembered(row["memo"], summary)
+    summary = _readable(SourceName.CLAUDE, row["ai_summary"])
+    return Remembered(row["memo"], summary) if summary else None
 
 
 def subject_of(row: asyncpg.Record) -> Subject:
@@ -245,9 +254,6 @@ def step_of(row: asyncpg.Record) -> Step:
     """Return a row of steps as a value."""
     values: dict[str, Any] = {name: row[name] for name in _step_fields()}
     return Step(source=SourceName(row["source"]), status=StepStatus(row["status"]), **values)
-
-
-# -- taking turns ----------------------------------------------------------------------------------
 
 
 class Seen(NamedTuple):
@@ -387,8 +393,6 @@ async def take_slots(
     pool: Pool, source: SourceName, wanted: int, interval: timedelta, horizon: timedelta
 ) -> float | None:
     """Take slots; return the seconds to the first, None where they lie too far ahead."""
-    async with pool.acquire() as connection:
-        delay: float | None = await connection.fetchval(
-            SQL.take_slots, source.value, wanted, interval, horizon
-        )
+    values = (source.value, wanted, interval, horizon)
+    delay: float | None = await pool.fetchval(SQL.take_slots, *values)
     return delay

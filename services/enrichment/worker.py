@@ -101,7 +101,8 @@ class Worker:
         `seen` is the tenant's gate as the transaction has seen it. What is returned is to be driven
         once the transaction is committed.
         """
-        if not self._is_free_for(len(run_ids)):
+        # A day's budget is locked before prospects, which this transaction has locked already.
+        if seen.policy.has_day_budget or not self._is_free_for(len(run_ids)):
             return []
         tools, now = self._tools, self._tools.clock()
         await tools.desk.breakers.renew(connection)

@@ -55,7 +55,7 @@ async def test_good_rows_run_and_refused_rows_are_named_by_line_field_and_rule(
         rows = {row["line"]: (row["field"], row["rule"]) for row in csv.DictReader(file)}
     assert rows["6"] == ("email", "string.email")
     mended = refused.read_text().replace("maybe", "no").replace("\n,Name", "\nNed,Name")
-    again = await enrich("batch", "-", stdin=mended.replace("not-an-email", ""))
+    again = await enrich("batch", "-", stdin="\ufeff" + mended.replace("not-an-email", ""))
     assert (again.exit_code, "3 accepted, 0 refused" in again.stdout) == (0, True)
 
 

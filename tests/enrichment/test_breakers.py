@@ -108,6 +108,15 @@ async def test_what_is_no_fault_of_the_source_counts_as_neither(
     assert breakers.denial(EXA)
 
 
+async def test_an_answer_that_fails_for_what_it_is_about_counts_as_neither(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    breakers = replicas[0].breakers
+    unchecked = SourceError(ErrorClass.INVALID_ANSWER, "fails its check", of_source=False)
+    await report(breakers, unchecked, 5)
+    assert breakers.denial(EXA) is None
+
+
 async def test_one_probe_goes_through_for_the_whole_fleet(replicas: tuple[Engine, Engine]) -> None:
     await opened(replicas[0])
     await due(*replicas)

@@ -39,6 +39,17 @@ async def test_replicas_share_a_rate(database: Database, nats_server: embedded.N
     )
 
 
+async def test_edgars_slots_lie_wider_than_its_rate_so_that_no_second_has_one_too_many(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    rates = {SourceName.SEC: 50.0}
+    dsn = database.dsn("enrichment_app")
+    async with engine(dsn, nats_server.url, Sources(), rates=rates, working=False) as one:
+        begun = time.monotonic()
+        await asyncio.gather(*(one.limits.wait(SourceName.SEC) for _ in range(26)))
+    assert time.monotonic() - begun >= 25 * 1.1 / 50 - 0.005
+
+
 async def test_slots_are_given_in_the_order_of_asking(
     database: Database, nats_server: embedded.Nats
 ) -> None:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from chassis import embedded
+from chassis.clock import new_id, utc_now
+from chassis.database import tenant_transaction
 from services.enrichment import store, writer
-from services.enrichment.findings import SourceName
+from services.enrichment.findings import (
+    Answer,
+    ErrorClass,
+    SourceCall,
+    SourceError,
+    SourceName,
+    Subject,
+)
+from services.enrichment.policy import Policy
 from services.enrichment.run import RunState, Turn
 from services.enrichment.turn import take_turn
-from tests.enrichment.engine import ADA, Sources, engine
+from tests.enrichment.engine import ADA, TIMES, Sources, engine
 from tests.harness import Database
 
 BROKEN = replace(ADA, email="ada@engines.example")
@@ -50,16 +61,92 @@ async def test_a_look_that_fails_is_followed_by_the_next(
     assert not failures
 
 
-async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
+async def test_a_finding_that_cannot_be_read_is_taken_for_none(
     dsn: str, database: Database, nats_server: embedded.Nats
 ) -> None:
     async with engine(dsn, nats_server.url, Sources(), working=False) as idle:
-        spoilt, good = [(await idle.accept()).run_id for _ in range(2)]
+        spoilt = (await idle.accept()).run_id
     await database.fetch(SPOIL, spoilt)
+    async with engine(dsn, nats_server.url, Sources(), tenant_id=idle.tenant_id) as one:
+        row, *_ = await one.ended(spoilt)
+        assert row["status"] == "complete"
+
+
+async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject_of = store.subject_of
+
+    def failing(row: asyncpg.Record) -> Subject:
+        if row["email"]:
+            raise ValueError("cannot be read")
+        return subject_of(row)
+
+    async with engine(dsn, nats_server.url, Sources(), working=False) as idle:
+        spoilt, good = [(await idle.accept(each)).run_id for each in (BROKEN, ADA)]
+    monkeypatch.setattr(store, "subject_of", failing)
     async with engine(dsn, nats_server.url, Sources(), tenant_id=idle.tenant_id) as one:
         row, *_ = await one.ended(good)
         assert row["status"] == "complete"
         assert (await one.run(spoilt))[0]["ended_at"] is None
+
+
+async def test_requests_and_turns_under_a_days_budget_never_block_each_other_in_a_circle(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    policy = Policy(day_budget_micros=10**12)
+    async with engine(dsn, nats_server.url, Sources(), policy=policy) as one:
+        prospects = [new_id() for _ in range(3)]
+
+        async def ask(number: int) -> None:
+            for turn in range(12):
+                prospect_id = prospects[(number + turn) % 3]
+                accepted = await one.accept(prospect_id=prospect_id, force=True)
+                await one.ended(accepted.run_id)
+
+        await asyncio.gather(*map(ask, range(6)))
+    deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
+    assert (await database.fetch(deadlocks))[0]["deadlocks"] == 0
+    uncertain = "select from enrichment.attempts where status = 'uncertain'"
+    assert not await database.fetch(uncertain)
+
+
+async def test_an_ended_run_that_waits_for_a_late_source_can_be_cancelled(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    away = SourceError(ErrorClass.THROTTLED, "come back later", retry_after=2.5)
+    sources = Sources(answers={SourceName.EXA: away})
+    times = replace(TIMES, deadline=timedelta(seconds=1))
+    async with engine(dsn, nats_server.url, sources, times=times) as one:
+        run_id = (await one.accept()).run_id
+        assert (await one.ended(run_id))[0]["open"]
+        sources.answers = {}
+        async with tenant_transaction(one.pool, one.tenant_id) as connection:
+            assert await connection.fetchval(
+                store.SQL.request_cancel, one.tenant_id, run_id, utc_now()
+            )
+        one.worker.wake()
+        await one.settled(run_id)
+    assert sources.calls[SourceName.EXA] == 1
+
+
+async def test_a_call_that_is_out_past_the_last_moment_costs_no_turns(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    async def hang(call: SourceCall) -> Answer:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    commits = "select xact_commit from pg_stat_database where datname = current_database()"
+    sources = Sources(answers={SourceName.EXA: hang})
+    times = replace(TIMES, deadline=timedelta(seconds=1), late=timedelta())
+    async with engine(dsn, nats_server.url, sources, times=times) as one:
+        await one.enriched()
+        await asyncio.sleep(1.5)
+        before = (await database.fetch(commits))[0]["xact_commit"]
+        await asyncio.sleep(2)
+        after = (await database.fetch(commits))[0]["xact_commit"]
+    assert after - before < 100
 
 
 async def test_a_turn_that_goes_wrong_is_its_runs_alone(

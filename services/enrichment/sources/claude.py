@@ -112,7 +112,9 @@ class Claude:
         try:
             sentences = _sentences(message)
             if fault := fault_of(sentences, facts, call.subject, RULES):
-                raise VENDOR.invalid(f"answered a text that fails its check: {fault}")
+                error = VENDOR.invalid(f"answered a text that fails its check: {fault}")
+                error.of_source = False  # what the web says of one person may make it so
+                raise error
         except SourceError as error:
             # The tokens were paid for all the same.
             error.cost_micros, error.request_id = cost, request_id
