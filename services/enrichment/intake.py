@@ -22,7 +22,15 @@ from chassis.groups import Groups
 from services.enrichment import store
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.policy import Policy
-from services.enrichment.request import HEAD_START, Known, KnownAnswer, Request, first_steps
+from services.enrichment.request import (
+    HEAD_START,
+    Known,
+    KnownAnswer,
+    Request,
+    first_steps,
+    keeps_answers,
+    keeps_findings,
+)
 from services.enrichment.run import Step, StepStatus
 from services.enrichment.store import SQL, Seen
 from services.enrichment.worker import Worker
@@ -191,8 +199,9 @@ class Intake:
     ) -> None:
         runs, steps = [], []
         for request, run_id in begun:
-            first = first_steps(request, known.get(request.prospect_id), policy, now)
-            runs.append(_run_row(request, run_id, first, policy, batch_id, now))
+            before = known.get(request.prospect_id)
+            first = first_steps(request, before, policy, now)
+            runs.append(_run_row(request, run_id, first, before, policy, now, batch_id))
             steps += [_step_row(run_id, step) for step in first.values()]
         tenant_id = begun[0][0].tenant_id
         await connection.execute(SQL.begin_runs, tenant_id, json.dumps(runs), json.dumps(steps))
@@ -270,9 +279,10 @@ async def _hold_back(
     for request in {each.prospect_id: each for each in joined}.values():
         running = in_flight[request.prospect_id]
         if running.began_at is None:
-            first = first_steps(request, known.get(request.prospect_id), policy, now)
+            before = known.get(request.prospect_id)
+            first = first_steps(request, before, policy, now)
             wake_at = min(now + pause, running.created_at + MOST_HOLDS * pause)
-            row = _run_row(request, running.run_id, first, policy, None, now)
+            row = _run_row(request, running.run_id, first, before, policy, now)
             runs.append(row | {"wake_at": wake_at.isoformat()})
             steps += [_step_row(running.run_id, step) for step in first.values()]
     if runs:
@@ -284,10 +294,12 @@ def _run_row(
     request: Request,
     run_id: UUID,
     steps: Mapping[SourceName, Step],
+    before: Known | None,
     policy: Policy,
-    batch_id: UUID | None,
     now: datetime,
+    batch_id: UUID | None = None,
 ) -> dict[str, Any]:
+    was = before.subject if before else request.subject
     return {
         "run_id": str(run_id),
         "prospect_id": str(request.prospect_id),
@@ -302,6 +314,8 @@ def _run_row(
         "sources": [source.value for source in request.sources],
         "budget_micros": request.budget_micros,
         "source_status": {source.value: step.status.value for source, step in steps.items()},
+        "keeps_findings": keeps_findings(was, request.subject),
+        "keeps_answers": keeps_answers(was, request.subject),
         **_who(request.subject),
     }
 

@@ -51,7 +51,8 @@ with run as (
     run_id uuid, prospect_id uuid, user_id uuid, traceparent text, deadline_at timestamptz,
     created_at timestamptz, wake_at timestamptz, batch_id uuid, priority int, line_at timestamptz,
     sources text[], budget_micros bigint, name text, email text, linkedin_url text, company text,
-    title text, is_public_company boolean, company_cik bigint, source_status jsonb)
+    title text, is_public_company boolean, company_cik bigint, source_status jsonb,
+    keeps_findings boolean, keeps_answers boolean)
 ),
 prospect as (
   update enrichment.prospects p set
@@ -59,13 +60,11 @@ prospect as (
     title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik,
     run_id = r.run_id, enrichment_status = 'pending', enrichment_source_status = r.source_status,
     updated_at = r.created_at,
-    contact_data = case when (p.name, p.company) = (r.name, r.company) then p.contact_data end,
-    web_data = case when (p.name, p.company) = (r.name, r.company) then p.web_data end,
-    insider_data = case when (p.name, p.company) = (r.name, r.company) then p.insider_data end,
-    ai_summary = case when (p.name, p.company) = (r.name, r.company) then p.ai_summary end,
-    answered = case when (p.name, p.email, p.linkedin_url, p.company, p.is_public_company, p.company_cik)
-      is not distinct from (r.name, r.email, r.linkedin_url, r.company, r.is_public_company, r.company_cik)
-      then p.answered else '{}' end
+    contact_data = case when r.keeps_findings then p.contact_data end,
+    web_data = case when r.keeps_findings then p.web_data end,
+    insider_data = case when r.keeps_findings then p.insider_data end,
+    ai_summary = case when r.keeps_findings then p.ai_summary end,
+    answered = case when r.keeps_answers then p.answered else '{}' end
   from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
 ),
 overtaken as ( -- an ended run that still waits for a late source
@@ -93,7 +92,7 @@ with run as (
   select * from json_to_recordset($2::json) as r (
     run_id uuid, prospect_id uuid, wake_at timestamptz, name text, email text, linkedin_url text,
     company text, title text, is_public_company boolean, company_cik bigint, sources text[],
-    budget_micros bigint, source_status jsonb)
+    budget_micros bigint, source_status jsonb, keeps_findings boolean, keeps_answers boolean)
 ),
 held as (
   update enrichment.runs b set wake_at = r.wake_at, sources = r.sources, budget_micros = r.budget_micros
@@ -114,13 +113,11 @@ update enrichment.prospects p set
   name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
   title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik,
   enrichment_source_status = r.source_status,
-  contact_data = case when (p.name, p.company) = (r.name, r.company) then p.contact_data end,
-  web_data = case when (p.name, p.company) = (r.name, r.company) then p.web_data end,
-  insider_data = case when (p.name, p.company) = (r.name, r.company) then p.insider_data end,
-  ai_summary = case when (p.name, p.company) = (r.name, r.company) then p.ai_summary end,
-  answered = case when (p.name, p.email, p.linkedin_url, p.company, p.is_public_company, p.company_cik)
-    is not distinct from (r.name, r.email, r.linkedin_url, r.company, r.is_public_company, r.company_cik)
-    then p.answered else '{}' end
+  contact_data = case when r.keeps_findings then p.contact_data end,
+  web_data = case when r.keeps_findings then p.web_data end,
+  insider_data = case when r.keeps_findings then p.insider_data end,
+  ai_summary = case when r.keeps_findings then p.ai_summary end,
+  answered = case when r.keeps_answers then p.answered else '{}' end
 from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
   and r.run_id in (select run_id from held)
 

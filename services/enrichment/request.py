@@ -69,8 +69,7 @@ def first_steps(
     request: Request, known: Known | None, policy: Policy, now: datetime
 ) -> dict[SourceName, Step]:
     """Return the steps of a new run, with the answers that still stand taken over."""
-    same = known is not None and _same_person(known.subject, request.subject)
-    answers = known.answers if known and same else {}
+    answers = known.answers if known and keeps_answers(known.subject, request.subject) else {}
     return {
         source: _first_step(source, request, answers.get(source), policy, now)
         for source in SourceName
@@ -114,5 +113,11 @@ def _no_call(source: SourceName, request: Request, policy: Policy) -> str:
     return ""
 
 
-def _same_person(one: Subject, other: Subject) -> bool:
-    return replace(one, title="") == replace(other, title="")
+def keeps_answers(before: Subject, now: Subject) -> bool:
+    """Whether what sources answered stands under other words: all but the title are the same."""
+    return replace(before, title="") == replace(now, title="")
+
+
+def keeps_findings(before: Subject, now: Subject) -> bool:
+    """Whether what was found is of the same person still."""
+    return (before.name, before.company) == (now.name, now.company)

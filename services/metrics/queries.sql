@@ -356,11 +356,13 @@ delete from metrics.usage_metrics_daily d
 where d.tenant_id = $1 and not exists (
   select from metrics.usage_shadow s
   where s.tenant_id = $1 and s.rebuild_id = $2 and s.quarter_hour = d.date::timestamp at time zone 'UTC'
-    and s.user_id = d.user_id and (s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports, s.lists_created,
-  s.list_additions, s.list_removals, s.statuses_updated, s.notes_added, s.personas_created,
-  s.lookalike_searches, s.total_activities, s.digest) = (d.total_logins, d.searches_executed, d.profiles_viewed, d.profiles_enriched, d.csv_exports, d.lists_created,
-  d.list_additions, d.list_removals, d.statuses_updated, d.notes_added, d.personas_created,
-  d.lookalike_searches, d.total_activities, d.digest))
+    and s.user_id = d.user_id
+    and (s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports,
+      s.lists_created, s.list_additions, s.list_removals, s.statuses_updated, s.notes_added,
+      s.personas_created, s.lookalike_searches, s.total_activities, s.digest)
+    = (d.total_logins, d.searches_executed, d.profiles_viewed, d.profiles_enriched, d.csv_exports,
+      d.lists_created, d.list_additions, d.list_removals, d.statuses_updated, d.notes_added,
+      d.personas_created, d.lookalike_searches, d.total_activities, d.digest))
 
 -- name: swap_in_days
 -- Add the days of a shadow that are missing.
@@ -369,9 +371,9 @@ insert into metrics.usage_metrics_daily (tenant_id, date, user_id,
   list_additions, list_removals, statuses_updated, notes_added, personas_created,
   lookalike_searches, total_activities, digest)
 select $1, (s.quarter_hour at time zone 'UTC')::date, s.user_id,
-  s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports, s.lists_created,
-  s.list_additions, s.list_removals, s.statuses_updated, s.notes_added, s.personas_created,
-  s.lookalike_searches, s.total_activities, s.digest
+  s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports,
+  s.lists_created, s.list_additions, s.list_removals, s.statuses_updated, s.notes_added,
+  s.personas_created, s.lookalike_searches, s.total_activities, s.digest
 from metrics.usage_shadow s
 where s.tenant_id = $1 and s.rebuild_id = $2 and not exists (
   select from metrics.usage_metrics_daily d

@@ -146,3 +146,18 @@ async def test_a_page_deep_in_the_log_reads_no_more_rows_than_the_first(
         )
 
     assert await rows_read("2026-03-01") <= 2 * await rows_read("2026-11-01") + 100
+
+
+async def test_a_days_digests_take_one_scan_of_its_month_by_an_index(filled: Database) -> None:
+    await filled.fetch(MORE, TENANT)
+    await filled.fetch("vacuum analyze activity.activity_log")
+    (function,) = await filled.fetch(
+        "select prosrc from pg_proc where oid = 'activity.day_digests'::regproc"
+    )
+    query = function["prosrc"].replace("(day + 1)", "date '2026-04-03'")
+    query = query.replace("day::timestamp", "date '2026-04-02'::timestamp")
+    (row,) = await filled.fetch(f"explain (format json) {query}")
+    plan = list(nodes(json.loads(row[0])[0]["Plan"]))
+    of_log = [each for each in plan if each.get("Relation Name", "").startswith("activity_log")]
+    assert [each["Relation Name"] for each in of_log] == ["activity_log_2026_04"]
+    assert of_log[0]["Node Type"] != "Seq Scan"

@@ -82,6 +82,22 @@ async def test_a_batch_that_cannot_be_counted_fails_alone(database: Database, po
     assert await rollup(database, tenant) == await rollup(database, alone)
 
 
+async def test_what_readers_read_does_not_grow_with_what_is_recorded(
+    database: Database, pool: Pool
+) -> None:
+    tenant = uuid.uuid4()
+    moments = spread(START, timedelta(minutes=15), 100)
+    await counted(pool, tenant, [batch(tenant, moments, seed) for seed in range(5)])
+    before = await rollup(database, tenant)
+    for start in range(5, 105, 50):
+        group = [batch(tenant, moments, seed) for seed in range(start, start + 50)]
+        await counted(pool, tenant, group)
+    after = await rollup(database, tenant)
+    assert len(after) == len(before)
+    activities = [sum(row["total_activities"] for row in rows) for rows in (before, after)]
+    assert activities[1] == 21 * activities[0]
+
+
 async def test_a_late_event_changes_the_day_it_happened_in(database: Database, pool: Pool) -> None:
     tenant = uuid.uuid4()
     await counted(pool, tenant, [batch(tenant, [START + timedelta(days=1)], 1)])
