@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.enrichment.breakers import Breakers
-from services.enrichment.findings import Finding, SourceName
+from services.enrichment.findings import Answer, Finding, SourceName
 from services.enrichment.limits import Limits
 from services.enrichment.money import Permit, Purse
 from services.enrichment.policy import Policy
 from services.enrichment.profiles import PROFILES
-from services.enrichment.run import Denial, Findings, Step, StepStatus
+from services.enrichment.run import CLAUDE, Denial, Findings, Step, StepStatus
 from services.enrichment.store import ClaimedRun
 from services.enrichment.suppression import Hasher, Key
 
 STOPPED_LOOK = timedelta(seconds=5)
+BEFORE_LOOK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class RunRules:
         self._desk = desk
         self._admitted = admitted
         self._now = now
-        self._reserved = 0
+        self._committed = run.committed_micros
 
     @property
     def ask_paid_again(self) -> bool:
@@ -80,11 +81,22 @@ class RunRules:
             reason = "the person is on the suppression list"
             return Denial(StepStatus.SUPPRESSED, reason)
         held = None if source in self._admitted else self._desk.breakers.denial(source)
+        held = self._before(source) or held
         if held:
             return held
-        spent = self._run.committed_micros + self._reserved
-        over = self._gate.purse.denial(source, spent, self._run.budget_micros)
+        over = self._gate.purse.denial(source, self._committed, self._run.budget_micros)
         return Denial(StepStatus.BUDGET_DENIED, over) if over else None
+
+    def _before(self, source: SourceName) -> Denial | None:
+        """Say whether an earlier run's call stands in for this one: it is, or may be, paid for."""
+        before = self._run.before
+        if source in before.out:
+            reason = "an earlier run's call is still out: what it brings is taken over"
+            return Denial(StepStatus.PARKED, reason, self._now + BEFORE_LOOK)
+        if source in before.lost and PROFILES[source].paid and not self.ask_paid_again:
+            reason = "an earlier run's reply was lost; not asked again, so as not to pay twice"
+            return Denial(StepStatus.FAILED, reason)
+        return None
 
     def admit(self, source: SourceName) -> float | None:
         """Take the admission that was waited for; a source without limits needs none."""
@@ -95,22 +107,43 @@ class RunRules:
 
     def reserve(self, source: SourceName) -> Permit:
         """Reserve what the call may cost."""
-        self._reserved += PROFILES[source].most_cost_micros
-        return self._gate.purse.reserve(source)
+        permit = self._gate.purse.reserve(source)
+        self._committed += permit.reserved_micros
+        return permit
 
-    def suppresses(self, finding: Finding) -> bool:
-        """Whether what a source brought is of somebody on the suppression list."""
+    def settle(self, source: SourceName, cost_micros: int) -> None:
+        """Let go what was reserved for a call and not spent."""
+        reserved, day = self._run.reserved.get(source, (0, self._now.date()))
+        self._committed += cost_micros - reserved
+        if day == self._now.date():
+            self._gate.purse.settle(source, reserved, cost_micros)
+
+    def refuses(self, answer: Answer) -> Denial | None:
+        """Say why what a source brought is not kept, None where it is."""
+        if self._run.outdated:
+            reason = "the prospect has been asked about in other words since"
+            return Denial(StepStatus.SKIPPED, reason)
+        if answer.finding and self._suppresses(answer.finding):
+            reason = "what it brought is of somebody on the suppression list"
+            return Denial(StepStatus.SUPPRESSED, reason)
+        return None
+
+    def _suppresses(self, finding: Finding) -> bool:
         tenant_id, hasher = self._run.lease.tenant_id, self._desk.hasher
         # The person may have been put on the list while the call was out.
         return self._gate.suppresses(
             lambda: [*self._run.keys(hasher), *hasher.of_finding(tenant_id, finding)]
         )
 
-    def recall(self, brought: Findings) -> Finding | None:
-        """Return the summary that the prospect has, where it rests on just this evidence."""
+    def recall(self, source: SourceName, brought: Findings) -> Answer | None:
+        """Return what an earlier run's call has brought since this one was made, or the summary
+        that the prospect has, where it rests on just this evidence.
+        """
+        if source is not CLAUDE:
+            return self._run.before.answers.get(source)
         known = self._run.remembered
         if known and known.memo == self._desk.memo_key(self._run.evidence(brought)):
-            return known.summary
+            return Answer(known.summary)
         return None
 
     def fallback(self, brought: Findings) -> Finding:

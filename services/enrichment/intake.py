@@ -25,13 +25,12 @@ from services.enrichment.policy import Policy
 from services.enrichment.request import (
     HEAD_START,
     Known,
-    KnownAnswer,
     Request,
     first_steps,
     keeps_answers,
     keeps_findings,
 )
-from services.enrichment.run import Step, StepStatus
+from services.enrichment.run import Step
 from services.enrichment.store import SQL, Seen
 from services.enrichment.worker import Worker
 
@@ -256,13 +255,7 @@ async def _look_up(
 
 def known_of(row: asyncpg.Record) -> Known:
     """Return a row of prospects as what is known."""
-    answers = {
-        SourceName(name): KnownAnswer(
-            StepStatus(answer["status"]), datetime.fromisoformat(answer["at"])
-        )
-        for name, answer in json.loads(row["answered"]).items()
-    }
-    return Known(store.subject_of(row), answers)
+    return Known(store.subject_of(row), store.answers_of(row))
 
 
 async def _hold_back(

@@ -57,9 +57,16 @@ class Purse:
     def reserve(self, source: SourceName) -> Permit:
         """Take a call's most out of the day's budgets."""
         most = PROFILES[source].most_cost_micros
-        for key in (source.value, ALL):
-            self._committed[key] = self._committed.get(key, 0) + most
+        self._commit(source, most)
         return Permit(source, most)
+
+    def settle(self, source: SourceName, reserved: int, cost: int) -> None:
+        """Give back what was reserved of the day's budgets for a call and not spent."""
+        self._commit(source, cost - reserved)
+
+    def _commit(self, source: SourceName, micros: int) -> None:
+        for key in (source.value, ALL):
+            self._committed[key] = self._committed.get(key, 0) + micros
 
 
 def dollars(micros: int) -> str:

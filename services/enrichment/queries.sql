@@ -67,17 +67,22 @@ prospect as (
     answered = case when r.keeps_answers then p.answered else '{}' end
   from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
 ),
-overtaken as ( -- an ended run that still waits for a late source
-  update enrichment.runs o set cancel_requested_at = r.created_at, wake_at = r.created_at
+overtaken as ( -- an ended run that still waits for a late source: it begins no call any more
+  update enrichment.runs o set cancel_requested_at = r.created_at, wake_at = r.created_at,
+    outdated = o.outdated or not r.keeps_answers
   from run r where o.tenant_id = $1 and o.prospect_id = r.prospect_id and o.open
     and o.ended_at is not null
+  returning o.prospect_id, o.run_id, o.outdated
 ),
 begun as (
   insert into enrichment.runs (
     tenant_id, run_id, prospect_id, user_id, traceparent, deadline_at, created_at, wake_at, batch_id,
-    in_batch, priority, line_at, sources, budget_micros)
+    in_batch, priority, line_at, sources, budget_micros, follows)
   select $1, r.run_id, r.prospect_id, r.user_id, r.traceparent, r.deadline_at, r.created_at,
-    r.wake_at, r.batch_id, r.batch_id is not null, r.priority, r.line_at, r.sources, r.budget_micros
+    r.wake_at, r.batch_id, r.batch_id is not null, r.priority, r.line_at, r.sources, r.budget_micros,
+    exists (
+      select from overtaken o join enrichment.steps s on s.tenant_id = $1 and s.run_id = o.run_id
+      where o.prospect_id = r.prospect_id and not o.outdated and s.status = 'in_progress')
   from run r
 )
 insert into enrichment.steps (tenant_id, run_id, source, status, reason, reused, ended_at, ready_at)
@@ -94,11 +99,17 @@ with run as (
     company text, title text, is_public_company boolean, company_cik bigint, sources text[],
     budget_micros bigint, source_status jsonb, keeps_findings boolean, keeps_answers boolean)
 ),
-held as (
-  update enrichment.runs b set wake_at = r.wake_at, sources = r.sources, budget_micros = r.budget_micros
+held as ( -- from a worker that has it in hand, too: it has read the words of before
+  update enrichment.runs b set wake_at = r.wake_at, sources = r.sources, budget_micros = r.budget_micros,
+    lease_token = null, lease_expires_at = null, follows = b.follows and r.keeps_answers
   from run r
   where b.tenant_id = $1 and b.run_id = r.run_id and b.began_at is null
   returning b.run_id
+),
+outdated as (
+  update enrichment.runs o set outdated = true
+  from run r where o.tenant_id = $1 and o.prospect_id = r.prospect_id and o.open
+    and o.ended_at is not null and not r.keeps_answers and r.run_id in (select run_id from held)
 ),
 stepped as (
   update enrichment.steps t set status = s.status, reason = s.reason, reused = s.reused,
@@ -250,7 +261,7 @@ with claimed as (
   returning r.*
 )
 select r.run_id, r.lease_epoch, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
-  r.deadline_at, r.budget_micros, r.sources as asked, r.cancel_requested_at is not null as cancel_requested,
+  r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested, r.follows,
   p.name, p.company, p.title, p.email, p.linkedin_url, p.is_public_company, p.company_cik,
   p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo,
   (select coalesce(policy.contact_lookups, '{}') from enrichment.policies policy
@@ -282,7 +293,7 @@ select run_id, cancel_requested from held
 -- name: load_runs
 -- Claimed runs with whom they are about and what is known.
 select r.run_id, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
-  r.deadline_at, r.budget_micros, r.sources as asked, r.cancel_requested_at is not null as cancel_requested,
+  r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested, r.follows,
   p.name, p.company, p.title, p.email, p.linkedin_url, p.is_public_company, p.company_cik,
   p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo,
   (select coalesce(policy.contact_lookups, '{}') from enrichment.policies policy
@@ -291,6 +302,32 @@ select r.run_id, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at
 from enrichment.runs r
 join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
 where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.lease_token = $3
+
+-- name: lock_late
+-- Hold prospects still whose runs ($2) take turns; return which of these are cancelled, and which ask about
+-- words that their prospect has no more. In order, as save_turns locks them.
+select r.run_id, r.cancel_requested_at is not null as cancel_requested, r.outdated
+from enrichment.runs r
+join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
+where r.tenant_id = $1 and r.run_id = any($2::uuid[])
+order by p.prospect_id
+for update of p
+
+-- name: read_before
+-- Of runs that follow others: which calls of those are still out or were lost, and what they brought.
+select r.run_id, r.created_at, b.out, b.lost, p.contact_data, p.web_data, p.insider_data, p.ai_summary,
+  p.answered, p.answered -> 'claude' ->> 'memo' as memo
+from enrichment.runs r
+join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
+cross join lateral (
+  select coalesce(array_agg(s.source) filter (where o.open and s.status = 'in_progress'), '{}') as out,
+    coalesce(array_agg(s.source) filter (
+      where s.status = 'failed' and s.uncertain_attempts > 0 and s.ended_at > r.created_at), '{}') as lost
+  from enrichment.runs o
+  join enrichment.steps s on s.tenant_id = o.tenant_id and s.run_id = o.run_id
+  where o.tenant_id = $1 and o.prospect_id = r.prospect_id and o.run_id <> r.run_id and not o.outdated
+) b
+where r.tenant_id = $1 and r.run_id = any($2::uuid[])
 
 -- name: release
 -- Give a lease back and say when the run wants a worker again.

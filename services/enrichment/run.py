@@ -135,6 +135,22 @@ class Denial:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What became of the calls that earlier runs of the prospect had out when this one was made.
+
+    `out` are those that have not come back, `lost` those whose reply is not known, `answers` what
+    has come since.
+    """
+
+    out: frozenset[SourceName] = frozenset()
+    lost: frozenset[SourceName] = frozenset()
+    answers: Mapping[SourceName, Answer] = field(default_factory=dict)
+
+
+NOTHING_BEFORE = Before()
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """The source is left alone, so that the step waits without an attempt."""
 
@@ -168,11 +184,16 @@ class Rules(Protocol):
     def reserve(self, source: SourceName) -> Permit:
         """Reserve what the call may cost."""
 
-    def suppresses(self, finding: Finding) -> bool:
-        """Whether what a source brought is of somebody on the suppression list."""
+    def settle(self, source: SourceName, cost_micros: int) -> None:
+        """Let go what was reserved for a call and not spent."""
 
-    def recall(self, brought: Findings) -> Finding | None:
-        """Return the summary of the run's evidence and what was just brought, if made before."""
+    def refuses(self, answer: Answer) -> Denial | None:
+        """Say why what a source brought is not kept, None where it is."""
+
+    def recall(self, source: SourceName, brought: Findings) -> Answer | None:
+        """Return what is known without a call: what an earlier run's call has brought since, or
+        the summary of the run's evidence and what was just brought.
+        """
 
     def fallback(self, brought: Findings) -> Finding:
         """Return a plain summary for a model's that failed its check."""

@@ -182,7 +182,8 @@ CREATE TABLE enrichment.requests (
     tenant_id uuid NOT NULL,
     request_id uuid NOT NULL,
     run_id uuid,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    digest bytea
 );
 
 ALTER TABLE ONLY enrichment.requests FORCE ROW LEVEL SECURITY;
@@ -215,7 +216,9 @@ CREATE TABLE enrichment.runs (
     began_at timestamp with time zone,
     cancel_requested_at timestamp with time zone,
     amended_at timestamp with time zone,
-    lease_epoch bigint DEFAULT 0 NOT NULL
+    lease_epoch bigint DEFAULT 0 NOT NULL,
+    follows boolean DEFAULT false NOT NULL,
+    outdated boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='70');
 

@@ -27,7 +27,16 @@ from services.enrichment.findings import (
 )
 from services.enrichment.policy import Policy, SourcePolicy
 from services.enrichment.profiles import PROFILES
-from services.enrichment.run import Findings, RunState, RunStatus, Step, StepStatus
+from services.enrichment.request import KnownAnswer
+from services.enrichment.run import (
+    NOTHING_BEFORE,
+    Before,
+    Findings,
+    RunState,
+    RunStatus,
+    Step,
+    StepStatus,
+)
 from services.enrichment.sources.contactout import lookups
 from services.enrichment.suppression import Hasher, Key
 
@@ -79,7 +88,11 @@ class Remembered:
 
 @dataclass(slots=True)
 class ClaimedRun:
-    """A run in a worker's hand; `memo` is the key of the evidence that Claude was given."""
+    """A run in a worker's hand; `memo` is the key of the evidence that Claude was given.
+
+    `follows` says that earlier runs had calls out when it was made, `outdated` that the prospect is
+    asked about in other words since.
+    """
 
     lease: Lease
     prospect_id: UUID
@@ -94,6 +107,9 @@ class ClaimedRun:
     remembered: Remembered | None = None
     memo: str = ""
     reserved: dict[SourceName, tuple[int, date]] = field(default_factory=dict)
+    follows: bool = False
+    before: Before = NOTHING_BEFORE
+    outdated: bool = False
     _keys: list[Key] | None = None
 
     def keys(self, hasher: Hasher) -> list[Key]:
@@ -212,32 +228,48 @@ def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> 
         began_at=began_at,
         budget_micros=row["budget_micros"],
         state=state,
-        findings={s: f for s, step in steps.items() if (f := _finding(row, step))},
-        remembered=_remembered(row),
+        findings={
+            source: finding
+            for source, step in steps.items()
+            if step.status is StepStatus.COMPLETE and (finding := finding_of(row, source))
+        },
+        remembered=remembered(row),
+        # What is out is lost with the worker that asked, and may have cost its most.
+        reserved={
+            source: (PROFILES[source].most_cost_micros, now.date())
+            for source, step in steps.items()
+            if step.status is StepStatus.IN_PROGRESS
+        },
+        follows=row["follows"],
     )
 
 
-def _finding(row: asyncpg.Record, step: Step) -> Finding | None:
-    text = row[COLUMNS[step.source]]
-    if step.status is not StepStatus.COMPLETE or text is None:
-        return None
-    return _readable(step.source, text)
-
-
-def _readable(source: SourceName, text: str) -> Finding | None:
-    """Return a finding that is kept, None where it cannot be read any more."""
+def finding_of(row: asyncpg.Record, source: SourceName) -> Finding | None:
+    """Return what a prospect's row has of a source; None where that cannot be read any more."""
+    text = row[COLUMNS[source]]
     try:
-        return from_json(source, json.loads(text))
+        return from_json(source, json.loads(text)) if text else None
     except ValueError:  # its text is what was found of a person: not for the log
         _log.error("a finding cannot be read", source=source.value)
         return None
 
 
-def _remembered(row: asyncpg.Record) -> Remembered | None:
-    if not (row["memo"] and row["ai_summary"]):
-        return None
-    summary = _readable(SourceName.CLAUDE, row["ai_summary"])
+def remembered(row: asyncpg.Record) -> Remembered | None:
+    """Return the summary that a prospect's row has, with the key of its evidence."""
+    summary = finding_of(row, SourceName.CLAUDE) if row["memo"] else None
     return Remembered(row["memo"], summary) if summary else None
+
+
+def answers_of(row: asyncpg.Record) -> dict[SourceName, KnownAnswer]:
+    """Return which sources have answered about a prospect; what cannot be read has not."""
+    answers = {}
+    try:
+        for name, answer in json.loads(row["answered"]).items():
+            status, at = StepStatus(answer["status"]), datetime.fromisoformat(answer["at"])
+            answers[SourceName(name)] = KnownAnswer(status, at)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        _log.error("a prospect's answers cannot be read")
+    return answers
 
 
 def subject_of(row: asyncpg.Record) -> Subject:

@@ -40,6 +40,7 @@ MOST_ELAPSED = timedelta(hours=1)
 BACKOFF_SECONDS = 0.5
 MOST_BACKOFF_SECONDS = 30.0
 SHORTEST_HOLD = timedelta(milliseconds=100)
+UNKNOWN = "the source knows nothing of this person"
 
 
 def take_turn(
@@ -84,33 +85,33 @@ class _Taker:
 
     def _return(self, step: Step, outcome: Answer | SourceError) -> None:
         self._turn.settled.append(_settled(step, outcome))
+        self._rules.settle(step.source, outcome.cost_micros)
         step = replace(step, cost_micros=step.cost_micros + outcome.cost_micros)
         if isinstance(outcome, SourceError):
             self._fail(step, outcome)
+        elif refusal := self._rules.refuses(outcome):
+            self._end(step, refusal.status, refusal.reason)
         elif outcome.finding is None:
             self._find_nothing(step)
-        elif self._rules.suppresses(outcome.finding):
-            reason = "what it brought is of somebody on the suppression list"
-            self._end(step, StepStatus.SUPPRESSED, reason)
         else:
             self._complete(step, outcome.finding)
 
-    def _complete(self, step: Step, finding: Finding, *, reused: bool = False) -> None:
+    def _complete(self, step: Step, finding: Finding) -> None:
         self._turn.findings[step.source] = finding
         if self._ended:
             self._turn.amended.append(step.source)
-        self._end(replace(step, reused=reused), StepStatus.COMPLETE)
+        self._end(step, StepStatus.COMPLETE)
 
     def _find_nothing(self, step: Step) -> None:
         if not self._ask_otherwise(step):
             self._turn.findings[step.source] = None
-            self._end(step, StepStatus.NOT_FOUND, "the source knows nothing of this person")
+            self._end(step, StepStatus.NOT_FOUND, UNKNOWN)
 
     def _ask_otherwise(self, step: Step) -> bool:
         """Go on with the next way of asking; False where there is none."""
         lookups = self._state.lookups.get(step.source, ("",))
         later = lookups[lookups.index(step.lookup) + 1 :] if step.lookup in lookups else ()
-        if not later or self._state.cancel_requested:
+        if not later:
             return False
         waits = replace(step, lookup=later[0], failures=0, ready_at=self._now, reason="")
         self._put(replace(waits, status=StepStatus.PENDING))
@@ -132,7 +133,7 @@ class _Taker:
             parked = error.error_class is ErrorClass.THROTTLED and error.retry_after is not None
             status = StepStatus.PARKED if parked else StepStatus.PENDING
             self._put(replace(failed, status=status, next_attempt_at=again_at, ready_at=again_at))
-        elif step.source is CLAUDE and error.error_class is ErrorClass.INVALID_ANSWER:
+        elif self._wants_fallback(step, error):
             self._turn.findings[CLAUDE] = self._rules.fallback(self._turn.findings)
             if self._ended:
                 self._turn.amended.append(CLAUDE)
@@ -140,6 +141,11 @@ class _Taker:
             self._end(failed, StepStatus.COMPLETE, reason)
         else:
             self._end(failed, StepStatus.FAILED, error.message)
+
+    def _wants_fallback(self, step: Step, error: SourceError) -> bool:
+        if self._state.cancel_requested:
+            return False
+        return step.source is CLAUDE and error.error_class is ErrorClass.INVALID_ANSWER
 
     def _delay(self, error: SourceError, failures: int) -> float:
         if error.error_class is ErrorClass.THROTTLED and error.retry_after is not None:
@@ -250,11 +256,10 @@ class _Taker:
 
     def _call(self, step: Step) -> bool:
         """Let a call leave, or wait for its admission; False where none is to leave."""
-        if step.source is CLAUDE:
-            recalled = self._rules.recall(self._turn.findings)
-            if recalled:
-                self._complete(replace(step, ready_at=self._now), recalled, reused=True)
-                return False
+        known = self._rules.recall(step.source, self._turn.findings)
+        if known:
+            self._take_over(step, known)
+            return False
         denial = self._rules.denial(step)
         if denial:
             self._deny(step, denial)
@@ -265,6 +270,13 @@ class _Taker:
         else:
             self._begin(step, limiter_wait)
         return True
+
+    def _take_over(self, step: Step, known: Answer) -> None:
+        step = replace(step, reused=True, ready_at=self._now)
+        if known.finding:
+            self._complete(step, known.finding)
+        else:
+            self._end(step, StepStatus.NOT_FOUND, UNKNOWN)
 
     def _begin(self, step: Step, limiter_wait: float) -> None:
         now = self._now
@@ -277,6 +289,7 @@ class _Taker:
         begun = replace(
             step,
             status=StepStatus.IN_PROGRESS,
+            reused=False,
             attempts=step.attempts + 1,
             lookup=lookup,
             started_at=step.started_at or now,

@@ -17,6 +17,7 @@ from chassis.database import Connection, Pool, tenant_transaction
 from chassis.groups import Groups
 from chassis.outbox import Relay
 from services.enrichment import messages, store
+from services.enrichment.earlier import look_at_others
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gate import Desk, RunRules, TenantGate
 from services.enrichment.money import Purse
@@ -105,6 +106,7 @@ class Writer:
             gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
         else:
             gate = await self._open_gate(connection, tenant_id, group, now)
+        await look_at_others(connection, tenant_id, [move.run for move in group])
         turns = [(move, self._take(move, gate, now)) for move in group]
         taken = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
         held = await self._write(connection, tenant_id, taken, now)

@@ -60,8 +60,9 @@ class Open:
     ask_paid_again: bool = False
     denials: dict[SourceName, Denial] = field(default_factory=dict)
     unready: set[SourceName] = field(default_factory=set)
-    suppressed: bool = False
-    known: Finding | None = None
+    refusal: Denial | None = None
+    known: dict[SourceName, Answer] = field(default_factory=dict)
+    let_go: list[tuple[SourceName, int]] = field(default_factory=list)
 
     def denial(self, step: Step) -> Denial | None:
         return self.denials.get(step.source)
@@ -72,11 +73,14 @@ class Open:
     def reserve(self, source: SourceName) -> Permit:
         return Permit(source, PROFILES[source].most_cost_micros)
 
-    def suppresses(self, finding: Finding) -> bool:
-        return self.suppressed
+    def settle(self, source: SourceName, cost_micros: int) -> None:
+        self.let_go.append((source, cost_micros))
 
-    def recall(self, brought: Findings) -> Finding | None:
-        return self.known
+    def refuses(self, answer: Answer) -> Denial | None:
+        return self.refusal
+
+    def recall(self, source: SourceName, brought: Findings) -> Answer | None:
+        return self.known.get(source)
 
     def fallback(self, brought: Findings) -> Finding:
         return finding(CLAUDE)
@@ -165,10 +169,21 @@ def test_a_run_with_one_answer_completes_and_names_what_is_missing() -> None:
 
 
 def test_the_same_evidence_needs_no_new_summary() -> None:
-    made = turn(state(**ENDED), rules=Open(known=finding(CLAUDE)))
+    made = turn(state(**ENDED), rules=Open(known={CLAUDE: found(CLAUDE)}))
     assert (begun(made), made.steps[CLAUDE].status) == (set(), StepStatus.COMPLETE)
     assert made.steps[CLAUDE].reused
     assert made.finish
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"), [(found(EXA), StepStatus.COMPLETE), (NOTHING, StepStatus.NOT_FOUND)]
+)
+def test_what_an_earlier_runs_call_brought_needs_no_call(
+    answer: Answer, status: StepStatus
+) -> None:
+    made = turn(state(), rules=Open(known={EXA: answer}))
+    assert EXA not in begun(made)
+    assert (made.steps[EXA].status, made.steps[EXA].reused) == (status, True)
 
 
 def test_an_answer_completes_a_step_and_counts_its_cost() -> None:
@@ -192,6 +207,12 @@ def test_the_next_way_of_asking_follows_where_one_found_nobody() -> None:
     made = turn(calling(CONTACTOUT), Returned(CONTACTOUT, NOTHING))
     (call,) = [each for each in made.begun if each.source is CONTACTOUT]
     assert (call.lookup, call.attempt) == ("name_and_company", 2)
+
+
+def test_what_a_call_did_not_cost_is_let_go_before_the_next_one_is_weighed() -> None:
+    rules = Open()
+    turn(calling(CONTACTOUT), Returned(CONTACTOUT, NOTHING), rules=rules)
+    assert rules.let_go == [(CONTACTOUT, 0)]
 
 
 def test_the_ways_of_asking_stop_at_the_first_that_finds_somebody() -> None:
@@ -310,7 +331,8 @@ def test_a_call_that_is_denied_ends_its_step_with_the_reason(status: StepStatus)
 
 
 def test_what_is_brought_of_a_suppressed_person_is_dropped() -> None:
-    made = turn(calling(EXA), Returned(EXA, found(EXA)), rules=Open(suppressed=True))
+    rules = Open(refusal=Denial(StepStatus.SUPPRESSED, "on the list"))
+    made = turn(calling(EXA), Returned(EXA, found(EXA)), rules=rules)
     assert made.steps[EXA].status is StepStatus.SUPPRESSED
     assert made.findings == {}
     assert made.steps[EXA].cost_micros == 5
@@ -381,6 +403,19 @@ def test_a_step_that_is_late_for_too_long_fails() -> None:
     made = turn(replace(run, status=RunStatus.COMPLETE), now=LATE)
     assert made.steps[EXA].status is StepStatus.FAILED
     assert made.steps[EXA].error_class == "deadline"
+
+
+def test_a_person_not_found_in_one_way_is_not_unknown_where_a_cancel_left_others_untried() -> None:
+    run = replace(calling(CONTACTOUT), cancel_requested=True)
+    made = turn(run, Returned(CONTACTOUT, NOTHING))
+    assert (made.steps[CONTACTOUT].status, made.begun) == (StepStatus.SKIPPED, [])
+
+
+def test_a_cancelled_run_makes_no_summary_of_its_own() -> None:
+    run = replace(calling(CLAUDE), cancel_requested=True)
+    run = replace(run, steps={**run.steps, CLAUDE: replace(run.steps[CLAUDE], failures=1)})
+    made = turn(run, Returned(CLAUDE, error(ErrorClass.INVALID_ANSWER)))
+    assert (made.steps[CLAUDE].status, made.findings) == (StepStatus.FAILED, {})
 
 
 def test_a_cancelled_run_calls_no_more_and_keeps_what_is_paid_for() -> None:

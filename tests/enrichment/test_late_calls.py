@@ -1,0 +1,155 @@
+"""A paid call that is out when its run has ended: a new run of the person does not repeat it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from chassis import embedded
+from chassis.clock import new_id
+from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, Subject
+from services.enrichment.findings import SourceName as Name
+from services.enrichment.policy import Policy
+from services.enrichment.run import StepStatus
+from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
+from tests.harness import Database
+
+SHORT = replace(TIMES, deadline=timedelta(seconds=0.4))
+BORIS = replace(ADA, name="Boris Second", company="Other Corp")
+KEPT = "select name, contact_data, answered from enrichment.prospects"
+
+
+@dataclass
+class Late:
+    """ContactOut, whose first call waits until it is let go."""
+
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    first: Answer | SourceError = field(
+        default_factory=lambda: Answer(finding(Name.CONTACTOUT), COST, "late")
+    )
+    calls: int = 0
+
+    async def __call__(self, call: SourceCall) -> Answer:
+        self.calls += 1
+        if self.calls > 1:
+            return Answer(finding(Name.CONTACTOUT), COST, f"call-{self.calls}")
+        await self.go_on.wait()
+        if isinstance(self.first, SourceError):
+            raise self.first
+        return self.first
+
+
+@dataclass
+class Scene:
+    """A prospect whose run has ended while ContactOut's call is out."""
+
+    engine: Engine
+    late: Late
+    prospect_id: UUID
+    run_id: UUID
+
+
+@asynccontextmanager
+async def ended_with_a_call_out(
+    database: Database,
+    nats: embedded.Nats,
+    late: Late,
+    policy: Policy | None = None,
+    subject: Subject = ADA,
+) -> AsyncIterator[Scene]:
+    """Let a run end by its deadline; the call is let go at the end of the test, at the latest."""
+    sources = Sources(answers={Name.CONTACTOUT: late})
+    dsn = database.dsn("enrichment_app")
+    async with engine(dsn, nats.url, sources, times=SHORT, policy=policy) as one:
+        prospect_id = new_id()
+        run, _ = await one.enriched(subject, prospect_id=prospect_id)
+        yield Scene(one, late, prospect_id, run["run_id"])
+        late.go_on.set()
+
+
+async def follow(scene: Scene, **values: Any) -> UUID:
+    """Request anew, and wait until the new run waits for the call."""
+    accepted = await scene.engine.accept(prospect_id=scene.prospect_id, **values)
+    assert not accepted.joined
+    _, steps = await scene.engine.until(accepted.run_id, lambda row: row["status"] != "pending")
+    assert steps[Name.CONTACTOUT].status is StepStatus.PARKED
+    return accepted.run_id
+
+
+@pytest.mark.parametrize("values", [{}, {"force": True}, {"sources": (Name.CONTACTOUT,)}])
+async def test_a_new_run_takes_over_what_the_call_brings(
+    database: Database, nats_server: embedded.Nats, values: dict[str, Any]
+) -> None:
+    async with ended_with_a_call_out(database, nats_server, Late()) as scene:
+        run_id = await follow(scene, **values)
+        scene.late.go_on.set()
+        _, steps = await scene.engine.settled(run_id)
+    step = steps[Name.CONTACTOUT]
+    assert (step.status, step.reused, step.attempts) == ("complete", True, 0)
+    assert scene.late.calls == 1
+    (row,) = await database.fetch(KEPT)
+    assert row["contact_data"]
+
+
+async def test_a_new_run_asks_where_the_call_fails(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    late = Late(first=SourceError(ErrorClass.AUTH, "no"))
+    async with ended_with_a_call_out(database, nats_server, late) as scene:
+        run_id = await follow(scene)
+        late.go_on.set()
+        _, steps = await scene.engine.settled(run_id)
+    assert (steps[Name.CONTACTOUT].status, steps[Name.CONTACTOUT].attempts) == ("complete", 1)
+    assert late.calls == 2
+
+
+@pytest.mark.parametrize(("ask_again", "calls"), [(False, 1), (True, 2)])
+async def test_policy_decides_for_a_new_run_where_the_calls_reply_was_lost(
+    database: Database, nats_server: embedded.Nats, ask_again: bool, calls: int
+) -> None:
+    lost = SourceError(ErrorClass.TRANSIENT, "took too long", uncertain=True)
+    policy, late = Policy(ask_paid_again=ask_again), Late(first=lost)
+    async with ended_with_a_call_out(database, nats_server, late, policy) as scene:
+        run_id = await follow(scene)
+        late.go_on.set()
+        _, steps = await scene.engine.settled(run_id)
+    assert steps[Name.CONTACTOUT].status == ("complete" if ask_again else "failed")
+    assert late.calls == calls
+
+
+async def test_what_a_call_about_other_words_brings_is_paid_and_not_kept(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    async with ended_with_a_call_out(database, nats_server, Late()) as scene:
+        accepted = await scene.engine.accept(BORIS, prospect_id=scene.prospect_id)
+        await scene.engine.ended(accepted.run_id)
+        (before,) = await database.fetch(KEPT)
+        scene.late.go_on.set()
+        old, steps = await scene.engine.settled(scene.run_id)
+    (row,) = await database.fetch(KEPT)
+    assert row == before
+    assert (steps[Name.CONTACTOUT].status, old["amended_at"]) == ("skipped", None)
+    assert steps[Name.CONTACTOUT].cost_micros == COST
+    assert scene.late.calls == 2
+
+
+async def test_an_older_run_begins_no_call_once_there_is_a_newer_one(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    late = Late(first=Answer(None))
+    subject = replace(ADA, email="ada@engines.example")
+    async with ended_with_a_call_out(database, nats_server, late, subject=subject) as scene:
+        accepted = await scene.engine.accept(subject, prospect_id=scene.prospect_id)
+        # Neither of the ways in which a worker hears of it: it has to look.
+        late.go_on.set()
+        _, old = await scene.engine.settled(scene.run_id)
+        _, new = await scene.engine.settled(accepted.run_id)
+    assert (old[Name.CONTACTOUT].attempts, old[Name.CONTACTOUT].status) == (1, "skipped")
+    assert new[Name.CONTACTOUT].status == "complete"
