@@ -169,6 +169,34 @@ async def test_a_worker_that_dies_while_a_call_is_out(
     await check_books(database, sources, run_id)
 
 
+async def test_a_lost_call_counts_into_the_runs_budget(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    sources, pools = Sources(), []
+
+    def pool_of(pool: Any) -> CrashingPool:
+        pools.append(CrashingPool(pool, 1_000, after=False))
+        return pools[0]
+
+    async def die(call: SourceCall) -> Answer:
+        pools[0].dead = True
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    sources.answers[SourceName.CONTACTOUT] = die
+    run_id = await crash_of(sources, dsn, nats_server.url, pool_of)
+    limit = PROFILES[SourceName.CONTACTOUT].most_cost_micros + 100_000
+    policy = Policy(ask_paid_again=True, run_budget_micros=limit)
+    await taken_over(dsn, nats_server.url, sources, run_id, policy=policy)
+    (run,) = await database.fetch(
+        "select sum(cost_micros)::bigint as cost, max(status) filter (where source = 'contactout')"
+        " as status from enrichment.steps where run_id = $1",
+        run_id,
+    )
+    assert run["cost"] <= limit
+    assert (run["status"], sources.calls[SourceName.CONTACTOUT]) == ("budget_denied", 1)
+
+
 async def test_a_worker_that_comes_back_late_changes_nothing(
     dsn: str, database: Database, nats_server: embedded.Nats, news: Counter[str]
 ) -> None:

@@ -107,6 +107,25 @@ async def test_a_run_budget_denies_the_call_that_may_exceed_it(
     assert row[0]["status"] == "complete"
 
 
+@pytest.mark.parametrize("scope", ["run", "day"])
+async def test_what_a_call_did_not_cost_pays_for_the_next_way_of_asking(
+    one: Engine, database: Database, sources: Sources, scope: str
+) -> None:
+    async def known_by_name_only(call: SourceCall) -> Answer:
+        if call.lookup == "email":
+            return Answer(None, 0)
+        return Answer(finding(CONTACTOUT), PROFILES[CONTACTOUT].most_cost_micros)
+
+    await allow(
+        database, one.tenant_id, **{f"{scope}_budget_micros": PROFILES[CONTACTOUT].most_cost_micros}
+    )
+    sources.answers[CONTACTOUT] = known_by_name_only
+    ada = replace(ADA, email="ada@engines.example")
+    row = await one.enriched(ada, sources=(CONTACTOUT,))
+    assert statuses(row)["contactout"] == "complete"
+    assert sources.calls[CONTACTOUT] == 2
+
+
 @pytest.mark.parametrize("scope", ["day", "source"])
 async def test_a_day_budget_holds_however_many_ask_at_once(
     one: Engine, dsn: str, nats_server: embedded.Nats, database: Database, sources: Sources,
