@@ -16,6 +16,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import events_pb2
 
 from chassis import outbox
+from chassis.attempts import attempt
 from chassis.auth import current_caller
 from chassis.clock import new_id, to_timestamp
 from chassis.database import Pool, tenant_transaction
@@ -23,7 +24,6 @@ from chassis.errors import InvalidArgument
 from chassis.messaging import OutgoingEvent
 from chassis.server import Context
 from services.activity import store
-from services.activity.attempts import attempt
 from services.activity.tools import Tools
 
 PIECE = 5_000

@@ -13,11 +13,11 @@ from uuid import UUID
 
 import structlog
 
+from chassis.attempts import attempt
 from chassis.clock import Clock
 from chassis.database import Pool, role_transaction, tenant_transaction
 from chassis.loops import repeat
 from services.activity import store
-from services.activity.attempts import attempt
 from services.activity.erasing import unfinished
 from services.activity.partitions import Partitions
 from services.activity.retention import kept_since

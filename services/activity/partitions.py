@@ -9,10 +9,10 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
+from chassis.attempts import attempt
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.errors import DependencyAwayError
-from services.activity.attempts import attempt
 from services.activity.store import SQL
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -13,13 +13,13 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 from chassis.auth import Caller, current_caller
 from chassis.database import tenant_transaction
-from chassis.errors import FieldViolation, InvalidArgument
+from chassis.errors import FieldViolation, InvalidArgument, Refusal
 from chassis.server import Context
 from chassis.tokens import Tokens
 from chassis.validation import violations_of
 from services.enrichment.batches import close_batch, follow_batch
-from services.enrichment.intake import Accepted
-from services.enrichment.request import Priority, Request
+from services.enrichment.repeats import GONE
+from services.enrichment.request import Accepted, Priority, Request
 from services.enrichment.requesting import request_of
 from services.enrichment.store import SQL
 from services.enrichment.tools import Tools
@@ -94,9 +94,12 @@ class _Batch:
                     good[chunk.first_index + index] = self._request(message)
                 except InvalidArgument as error:
                     faults[index] = error.violations[0]
-        accepted = await self._commit(good)
-        for place in good.keys() - accepted.keys():
-            faults[place - chunk.first_index] = _CLOSED
+        answers = await self._commit(good)
+        for place in good:
+            answer = answers.get(place)
+            if not isinstance(answer, Accepted):
+                faults[place - chunk.first_index] = _fault_of(answer) if answer else _CLOSED
+        accepted = {place: each for place, each in answers.items() if isinstance(each, Accepted)}
         return _answer(chunk, accepted, faults)
 
     def _check_places(self, chunk: pb.BatchRequestEnrichmentsRequest) -> None:
@@ -117,7 +120,7 @@ class _Batch:
         caller = self.caller
         return request_of(message, caller.tenant_id, caller.user_id, default=Priority.LOW)
 
-    async def _commit(self, requests: dict[int, Request]) -> dict[int, Accepted]:
+    async def _commit(self, requests: dict[int, Request]) -> Mapping[int, Accepted | Refusal]:
         if not requests:
             return {}
         key = (self.caller.tenant_id, self.batch_id)
@@ -143,6 +146,13 @@ class _Batch:
 _CLOSED = FieldViolation(
     "batch_id", "batch.closed", "was closed before; what came then stands, nothing is added"
 )
+
+
+def _fault_of(refusal: Refusal) -> FieldViolation:
+    if refusal.violations:
+        return refusal.violations[0]
+    field = "request_id" if refusal.reason == GONE else "prospect_id"
+    return FieldViolation(field, refusal.reason.lower(), refusal.message)
 
 
 def _faults_of(chunk: pb.BatchRequestEnrichmentsRequest) -> Faults:

@@ -13,7 +13,7 @@ from chassis.errors import FailedPrecondition
 from chassis.server import Context
 from services.enrichment import history
 from services.enrichment.findings import SourceName
-from services.enrichment.request import Request
+from services.enrichment.request import UNDER_WAY, Request
 from services.enrichment.run import CLAUDE
 from services.enrichment.store import SQL, subject_of
 from services.enrichment.tools import Tools, found
@@ -71,7 +71,7 @@ class Controlling:
                 f"{source.value} is {steps[source].status.value} in run {run_id}, which is still "
                 "under way; retry when the run has ended"
             )
-            raise FailedPrecondition(text, reason="RUN_UNDER_WAY")
+            raise FailedPrecondition(text, reason=UNDER_WAY)
         now = self._tools.clock()
         await connection.execute(SQL.hurry_step, tenant_id, run_id, source.value, now)
 

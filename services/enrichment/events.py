@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import structlog
 from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.enrichment.v1 import events_pb2
 
 from chassis import inbox
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import InvalidArgument
+from chassis.errors import DependencyAwayError, FailedPrecondition, InvalidArgument
 from services import topology
 from services.enrichment.erasing import forget_user
 from services.enrichment.hints import Hints
 from services.enrichment.intake import Intake
+from services.enrichment.repeats import GONE
+from services.enrichment.request import UNDER_WAY
 from services.enrichment.requesting import request_of
+
+_log = structlog.get_logger()
 
 
 def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]:
@@ -27,7 +32,15 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
         """Accept a run; the event's id is its request id, so that a repeat finds the same run."""
         message = event.message
         tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
-        await intake.accept(request_of(message, tenant_id, user_id, request_id=event.event_id))
+        wanted = request_of(message, tenant_id, user_id, request_id=event.event_id)
+        try:
+            await intake.accept(wanted)
+        except FailedPrecondition as refusal:
+            if refusal.reason == UNDER_WAY:  # not the event's fault: it waits until the run ends
+                raise DependencyAwayError(refusal.message) from None
+            if refusal.reason != GONE:
+                raise
+            _log.info("a repeat of what has been erased", event_id=str(event.event_id))
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
         """Forget who asked, in the tables, in what workers have in hand, and in what they told."""

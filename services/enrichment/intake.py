@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from chassis import telemetry
+from chassis.attempts import attempt
 from chassis.clock import Clock, new_id
 from chassis.database import Connection, Pool, tenant_transaction
+from chassis.errors import Refusal
 from chassis.groups import Groups
 from services.enrichment import store
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.policy import Policy
+from services.enrichment.repeats import again, find_repeats, remember
 from services.enrichment.request import (
     HEAD_START,
+    Accepted,
+    InFlight,
     Known,
+    Plan,
     Request,
     first_steps,
     keeps_answers,
     keeps_findings,
+    plan_runs,
 )
 from services.enrichment.run import Step
 from services.enrichment.store import SQL, Seen
+from services.enrichment.suppression import Hasher
 from services.enrichment.worker import Worker
 
 QUEUE_PATIENCE = timedelta(hours=24)
@@ -44,21 +53,13 @@ _WHO = (
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The run that a request has got; `joined` says that it was there before."""
+class _Taken:
+    """What a transaction has made of requests, in their order; `made` are the new runs."""
 
-    run_id: UUID
-    prospect_id: UUID
-    joined: bool
-
-
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """A prospect's run that has not ended."""
-
-    run_id: UUID
-    began_at: datetime | None
-    created_at: datetime
+    answers: list[Accepted | Refusal]
+    seen: Seen | None = None
+    made: Sequence[UUID] = ()
+    held: bool = False
 
 
 class Intake:
@@ -69,48 +70,54 @@ class Intake:
         pool: Pool,
         clock: Clock,
         default: Policy,
+        hasher: Hasher,
         worker: Worker,
         wake: Callable[[], Awaitable[None]],
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._default = default
+        self._hasher = hasher
         self._worker = worker
         self._wake = wake
         self._groups: Groups[Request, Accepted] = Groups(self._commit, MOST_TOGETHER)
 
     async def accept(self, request: Request) -> Accepted:
-        """Take a request in; it is committed when this returns."""
+        """Take a request in; it is committed when this returns. Raise a Refusal."""
         return await self._groups.do(request.tenant_id, request)
 
     async def _commit(
         self, tenant_id: UUID, group: Sequence[Request]
-    ) -> list[Accepted | Exception]:
+    ) -> Sequence[Accepted | Exception]:
         """Commit requests together; where one is at fault, one by one."""
         try:
-            async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
-                accepted, seen = await self._accept_in(connection, group)
-                made = [each.run_id for each in accepted if not each.joined]
-                begun = []
-                if made and seen:
-                    begun = await self._worker.begin(connection, tenant_id, made, seen)
+            return await attempt(partial(self._commit_together, tenant_id, group))
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
             return await self._commit(tenant_id, group)
         except asyncpg.DataError:
             if len(group) == 1:
                 raise
             return [(await self._commit(tenant_id, [each]))[0] for each in group]
+
+    async def _commit_together(
+        self, tenant_id: UUID, group: Sequence[Request]
+    ) -> Sequence[Accepted | Exception]:
+        async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
+            taken = await self._accept_in(connection, group)
+            begun = []
+            if taken.made and taken.seen:
+                begun = await self._worker.begin(connection, tenant_id, taken.made, taken.seen)
         self._worker.drive(begun)
-        if len(begun) < len(made):
+        if taken.held or len(begun) < len(taken.made):
             await self._wake()
-        return [*accepted]
+        return taken.answers
 
     async def accept_batch(
         self, batch_id: UUID, requests: Mapping[int, Request]
-    ) -> dict[int, Accepted]:
+    ) -> dict[int, Accepted | Refusal]:
         """Take in requests by their places in a batch; a place that has its run keeps it."""
         try:
-            accepted = await self._accept_batch(batch_id, requests)
+            accepted = await attempt(partial(self._accept_batch, batch_id, requests))
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
             return await self.accept_batch(batch_id, requests)
         await self._wake()
@@ -118,120 +125,83 @@ class Intake:
 
     async def _accept_batch(
         self, batch_id: UUID, requests: Mapping[int, Request]
-    ) -> dict[int, Accepted]:
+    ) -> dict[int, Accepted | Refusal]:
         first = next(iter(requests.values()))
         tenant_id, key = first.tenant_id, (first.tenant_id, batch_id)
         now = self._clock()
+        answers: dict[int, Accepted | Refusal] = {}
         async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
             await connection.execute(SQL.open_batch, *key, first.user_id, now)
             rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
-            accepted = {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
-            new = {place: each for place, each in requests.items() if place not in accepted}
+            answers |= {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
+            new = {place: each for place, each in requests.items() if place not in answers}
             if new:
-                taken, _ = await self._accept_in(connection, list(new.values()), batch_id)
-                accepted |= dict(zip(new, taken, strict=True))
-                run_ids = [accepted[place].run_id for place in new]
-                await connection.execute(SQL.join_batch, *key, list(new), run_ids)
+                taken = await self._accept_in(connection, list(new.values()), batch_id)
+                answers |= dict(zip(new, taken.answers, strict=True))
+                got = {p: a.run_id for p in new if isinstance(a := answers[p], Accepted)}
+                await connection.execute(SQL.join_batch, *key, list(got), list(got.values()))
                 if any(each.request_id for each in new.values()):  # it may have ended before
-                    await store.end_batches(connection, tenant_id, run_ids, now)
-        return accepted
+                    await store.end_batches(connection, tenant_id, list(got.values()), now)
+        return answers
 
     async def _accept_in(
         self, connection: Connection, requests: Sequence[Request], batch_id: UUID | None = None
-    ) -> tuple[list[Accepted], Seen | None]:
+    ) -> _Taken:
         now = self._clock()
         keys = [request.request_id or new_id(now) for request in requests]
         # The same id again in this call is a repeat as well: the first counts.
         firsts = dict(zip(reversed(keys), reversed(requests), strict=True))
-        answers = await _find_repeats(connection, firsts, now)
-        new = {key: request for key, request in firsts.items() if key not in answers}
-        seen = None
+        answers = await find_repeats(connection, self._hasher, firsts, now)
+        new = {key: firsts[key] for key in keys if key not in answers}
+        taken = _Taken([])
         if new:
-            decided, seen = await self._decide(connection, new, batch_id, now)
-            answers |= decided
-        told: set[UUID] = set()
-        accepted = []
-        for key in keys:
-            accepted.append(replace(answers[key], joined=answers[key].joined or key in told))
-            told.add(key)
-        return accepted, seen
+            plan, seen = await self._plan(connection, new, batch_id, now)
+            answers |= plan.answers
+            made = [run_id for run_id, _ in plan.begun.values()]
+            taken = _Taken([], seen, made, bool(plan.held))
+        for key, request in zip(keys, requests, strict=True):
+            first, answer = firsts[key], answers[key]
+            taken.answers.append(answer if first is request else again(answer, first, request))
+        return taken
 
-    async def _decide(
+    async def _plan(
         self,
         connection: Connection,
         new: Mapping[UUID, Request],
         batch_id: UUID | None,
         now: datetime,
-    ) -> tuple[dict[UUID, Accepted], Seen]:
-        """Begin a run for each request whose prospect has none under way; let the others join."""
+    ) -> tuple[Plan, Seen]:
+        """Decide what becomes of new requests, and write it down."""
         tenant_id = next(iter(new.values())).tenant_id
         known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
         seen = await store.look_at_gate(connection, tenant_id, now.date(), self._default)
-        policy = seen.policy
-        begun: list[tuple[Request, UUID]] = []
-        answers: dict[UUID, Accepted] = {}
-        for key, request in new.items():
-            running = in_flight.get(request.prospect_id)
-            if not running:
-                run_id = new_id(now)
-                begun.append((request, run_id))
-                in_flight[request.prospect_id] = InFlight(run_id, None, now)
-            joined = running is not None
-            run_id = in_flight[request.prospect_id].run_id
-            answers[key] = Accepted(run_id, request.prospect_id, joined)
-        if begun:
-            await self._begin(connection, begun, known, policy, batch_id, now)
-        await _remember(connection, new, answers)
-        joined_requests = [request for key, request in new.items() if answers[key].joined]
-        if policy.debounce_seconds and joined_requests:
-            await _hold_back(connection, joined_requests, in_flight, known, policy, now)
-        return answers, seen
+        plan = plan_runs(new, known, in_flight, seen.policy, lambda: new_id(now))
+        if plan.begun:
+            begun = list(plan.begun.values())
+            await self._begin(connection, begun, known, seen.policy, batch_id, now)
+        await remember(connection, new, plan.answers)
+        if plan.held:
+            held = list(plan.held.values())
+            await _hold_back(connection, held, in_flight, known, seen.policy, now)
+        return plan, seen
 
     async def _begin(
         self,
         connection: Connection,
-        begun: Sequence[tuple[Request, UUID]],
+        begun: Sequence[tuple[UUID, Request]],
         known: Mapping[UUID, Known],
         policy: Policy,
         batch_id: UUID | None,
         now: datetime,
     ) -> None:
         runs, steps = [], []
-        for request, run_id in begun:
+        for run_id, request in begun:
             before = known.get(request.prospect_id)
             first = first_steps(request, before, policy, now)
             runs.append(_run_row(request, run_id, first, before, policy, now, batch_id))
             steps += [_step_row(run_id, step) for step in first.values()]
-        tenant_id = begun[0][0].tenant_id
+        tenant_id = begun[0][1].tenant_id
         await connection.execute(SQL.begin_runs, tenant_id, json.dumps(runs), json.dumps(steps))
-
-
-async def _find_repeats(
-    connection: Connection, firsts: Mapping[UUID, Request], now: datetime
-) -> dict[UUID, Accepted]:
-    """Return what requests with the same ids have got; one that is being taken in is waited for."""
-    ids = sorted(key for key, request in firsts.items() if request.request_id)
-    if not ids:
-        return {}
-    tenant_id = next(iter(firsts.values())).tenant_id
-    mine = await connection.fetch(SQL.claim_requests, tenant_id, ids, now)
-    repeated = set(ids) - {row["request_id"] for row in mine}
-    if not repeated:
-        return {}
-    rows = await connection.fetch(SQL.find_requests, tenant_id, list(repeated))
-    return {r["request_id"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
-
-
-async def _remember(
-    connection: Connection,
-    requests: Mapping[UUID, Request],
-    answers: Mapping[UUID, Accepted],
-) -> None:
-    """Keep which run each request id got."""
-    got = {key: answers[key].run_id for key, request in requests.items() if request.request_id}
-    if got:
-        tenant_id = next(iter(requests.values())).tenant_id
-        await connection.execute(SQL.remember_requests, tenant_id, list(got), list(got.values()))
 
 
 async def _look_up(
@@ -248,7 +218,9 @@ async def _look_up(
     flying = await connection.fetch(SQL.find_runs_in_flight, tenant_id, old)
     known = {row["prospect_id"]: known_of(row) for row in rows}
     return known, {
-        row["prospect_id"]: InFlight(row["run_id"], row["began_at"], row["created_at"])
+        row["prospect_id"]: InFlight(
+            row["run_id"], row["began_at"], row["created_at"], row["cancel_requested"]
+        )
         for row in flying
     }
 
@@ -260,27 +232,26 @@ def known_of(row: asyncpg.Record) -> Known:
 
 async def _hold_back(
     connection: Connection,
-    joined: Sequence[Request],
+    held: Sequence[Request],
     in_flight: Mapping[UUID, InFlight],
     known: Mapping[UUID, Known],
     policy: Policy,
     now: datetime,
 ) -> None:
-    """Debounce: what has not begun waits again, up to four times, as the newest request's."""
+    """Let runs that have not begun become these requests'; debounced, they wait again, up to four
+    times.
+    """
     pause = timedelta(seconds=policy.debounce_seconds)
     runs, steps = [], []
-    for request in {each.prospect_id: each for each in joined}.values():
-        running = in_flight[request.prospect_id]
-        if running.began_at is None:
-            before = known.get(request.prospect_id)
-            first = first_steps(request, before, policy, now)
-            wake_at = min(now + pause, running.created_at + MOST_HOLDS * pause)
-            row = _run_row(request, running.run_id, first, before, policy, now)
-            runs.append(row | {"wake_at": wake_at.isoformat()})
-            steps += [_step_row(running.run_id, step) for step in first.values()]
-    if runs:
-        tenant_id = joined[0].tenant_id
-        await connection.execute(SQL.hold_back, tenant_id, json.dumps(runs), json.dumps(steps))
+    for request in held:
+        running, before = in_flight[request.prospect_id], known[request.prospect_id]
+        first = first_steps(request, before, policy, now)
+        wake_at = min(now + pause, running.created_at + MOST_HOLDS * pause)
+        row = _run_row(request, running.run_id, first, before, policy, now)
+        runs.append(row | {"wake_at": wake_at.isoformat()})
+        steps += [_step_row(running.run_id, step) for step in first.values()]
+    tenant_id = held[0].tenant_id
+    await connection.execute(SQL.hold_back, tenant_id, json.dumps(runs), json.dumps(steps))
 
 
 def _run_row(

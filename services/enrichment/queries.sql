@@ -5,15 +5,16 @@
 -- name: claim_requests
 -- Take request ids; those that were taken before are not returned, and one that is being taken in at
 -- this moment is waited for.
-insert into enrichment.requests (tenant_id, request_id, created_at)
-select $1, request_id, $3 from unnest($2::uuid[]) as r (request_id) order by request_id
+insert into enrichment.requests (tenant_id, request_id, created_at, digest)
+select $1, request_id, $3, digest from unnest($2::uuid[], $4::bytea[]) as r (request_id, digest)
+order by request_id
 on conflict do nothing
 returning request_id
 
 -- name: find_requests
--- The runs that request ids got before.
-select q.request_id, q.run_id, r.prospect_id
-from enrichment.requests q join enrichment.runs r on r.tenant_id = q.tenant_id and r.run_id = q.run_id
+-- What request ids were taken for before, and the runs that they got; no prospect where that has gone.
+select q.request_id, q.digest, q.run_id, r.prospect_id
+from enrichment.requests q left join enrichment.runs r on r.tenant_id = q.tenant_id and r.run_id = q.run_id
 where q.tenant_id = $1 and q.request_id = any($2::uuid[])
 
 -- name: remember_requests
@@ -21,6 +22,10 @@ where q.tenant_id = $1 and q.request_id = any($2::uuid[])
 update enrichment.requests q set run_id = r.run_id
 from unnest($2::uuid[], $3::uuid[]) as r (request_id, run_id)
 where q.tenant_id = $1 and q.request_id = r.request_id
+
+-- name: forget_requests
+-- Let request ids go that were claimed for what was refused.
+delete from enrichment.requests where tenant_id = $1 and request_id = any($2::uuid[])
 
 -- name: add_prospects
 -- Make the prospects that are not there yet.
@@ -40,7 +45,8 @@ for update
 
 -- name: find_runs_in_flight
 -- The prospects' runs that have not ended.
-select prospect_id, run_id, began_at, created_at from enrichment.runs
+select prospect_id, run_id, began_at, created_at, cancel_requested_at is not null as cancel_requested
+from enrichment.runs
 where tenant_id = $1 and prospect_id = any($2::uuid[]) and ended_at is null
 
 -- name: begin_runs

@@ -18,7 +18,7 @@ from services.enrichment.controlling import ask_again
 from services.enrichment.estimating import weigh
 from services.enrichment.filters import run_filter
 from services.enrichment.findings import SourceName
-from services.enrichment.request import Priority, Request
+from services.enrichment.request import Accepted, Priority, Request
 from services.enrichment.store import SQL
 from services.enrichment.tools import Tools
 
@@ -68,7 +68,9 @@ class Replaying:
         for start in range(0, len(placed), CHUNK):
             chunk = dict(placed[start : start + CHUNK])
             accepted = await self._tools.intake.accept_batch(batch_id, chunk)
-            begun += sum(not each.joined for each in accepted.values())
+            begun += sum(
+                isinstance(each, Accepted) and not each.joined for each in accepted.values()
+            )
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             await close_batch(connection, tenant_id, batch_id, self._tools.clock())
         self._tools.relay.wake()

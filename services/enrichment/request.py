@@ -1,13 +1,17 @@
-"""What a request makes of what is known: the steps of a new run. Pure."""
+"""What requests make of what is known: which begin a run, which join one, and with which steps.
+
+Pure: no I/O, clock or randomness.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
+from chassis.errors import FailedPrecondition, Refusal
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.policy import Policy
 from services.enrichment.run import CLAUDE, Step, StepStatus
@@ -28,6 +32,8 @@ HEAD_START: Mapping[Priority, timedelta] = {
 }
 """By how much a request stands before those of its tenant that were asked for at the same time:
 long enough to overtake a batch, short enough that what waits is not overtaken for ever."""
+UNDER_WAY = "RUN_UNDER_WAY"
+"""Why a request that cannot join its prospect's run is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,15 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run that a request has got; `joined` says that it was there before."""
+
+    run_id: UUID
+    prospect_id: UUID
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KnownAnswer:
     """That a source has answered before: complete or not_found, and when."""
 
@@ -63,6 +78,75 @@ class Known:
 
     subject: Subject
     answers: Mapping[SourceName, KnownAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A prospect's run that has not ended."""
+
+    run_id: UUID
+    began_at: datetime | None
+    created_at: datetime
+    cancel_requested: bool = False
+
+
+@dataclass(slots=True)
+class Plan:
+    """What becomes of requests, by prospect, and the answer to each, by its key.
+
+    `begun` are new runs with what they ask; `held` are requests whose run waits and becomes theirs.
+    """
+
+    begun: dict[UUID, tuple[UUID, Request]] = field(default_factory=dict)
+    held: dict[UUID, Request] = field(default_factory=dict)
+    answers: dict[UUID, Accepted | Refusal] = field(default_factory=dict)
+
+
+def plan_runs(
+    requests: Mapping[UUID, Request],
+    known: Mapping[UUID, Known],
+    in_flight: Mapping[UUID, InFlight],
+    policy: Policy,
+    make_id: Callable[[], UUID],
+) -> Plan:
+    """Let a prospect without a run begin one, and the others join; a run has one set of words.
+
+    A run that no worker has begun becomes the newest request's where its words are others, or where
+    the policy debounces.
+    """
+    plan = Plan()
+    for key, request in requests.items():
+        prospect_id = request.prospect_id
+        running = in_flight.get(prospect_id)
+        if running:
+            words = plan.held.get(prospect_id, known[prospect_id]).subject
+            plan.answers[key] = _join(plan, request, running, words, policy)
+            continue
+        mine = plan.begun.get(prospect_id)
+        run_id = mine[0] if mine else make_id()
+        if not mine or _takes_its_place(mine[1].subject, request, policy):
+            plan.begun[prospect_id] = run_id, request
+        plan.answers[key] = Accepted(run_id, prospect_id, joined=mine is not None)
+    return plan
+
+
+def _join(
+    plan: Plan, request: Request, running: InFlight, words: Subject, policy: Policy
+) -> Accepted | Refusal:
+    waits = running.began_at is None
+    others = not keeps_answers(words, request.subject)
+    if running.cancel_requested or (others and not waits):
+        doing = "being cancelled" if running.cancel_requested else "under way with other words"
+        text = f"run {running.run_id} of this prospect is {doing}: request again when it has ended"
+        metadata = {"run_id": str(running.run_id)}
+        return FailedPrecondition(text, reason=UNDER_WAY, metadata=metadata)
+    if waits and _takes_its_place(words, request, policy):
+        plan.held[request.prospect_id] = request
+    return Accepted(running.run_id, request.prospect_id, joined=True)
+
+
+def _takes_its_place(words: Subject, request: Request, policy: Policy) -> bool:
+    return bool(policy.debounce_seconds) or not keeps_answers(words, request.subject)
 
 
 def first_steps(

@@ -59,9 +59,10 @@ class Hasher:
         folded, firm = _fold(name), _LEGAL.sub("", _fold(company)).strip()
         if folded and firm:
             values.append(("name_and_company", f"{folded}\n{' '.join(firm.split())}"))
-        return [Key(kind, self._digest(tenant_id, kind, v)) for kind, v in values if v]
+        return [Key(kind, self.digest(tenant_id, kind, v)) for kind, v in values if v]
 
-    def _digest(self, tenant_id: UUID, kind: str, value: str) -> bytes:
+    def digest(self, tenant_id: UUID, kind: str, value: str) -> bytes:
+        """Return the tenant's hash of a value."""
         return hmac.digest(self._secret, f"{tenant_id}\n{kind}\n{value}".encode(), "sha256")
 
 

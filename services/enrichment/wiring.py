@@ -72,7 +72,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     await desk.breakers.refresh()
     await hints.listen(worker.wake, worker.cancel_run, refresh)
     await hints.listen_to_callers(worker.ask_again, worker.forget_user)
-    intake = Intake(foundation.pool, utc_now, default, worker, wake)
+    intake = Intake(foundation.pool, utc_now, default, desk.hasher, worker, wake)
     watchers = Watchers()
     await watchers.listen(foundation.nats)
     tools = Tools(

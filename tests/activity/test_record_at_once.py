@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 from prospect.activity.v1 import activity_service_pb2 as pb
 
+from chassis.attempts import MOST_ATTEMPTS, attempt
 from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
 from chassis.errors import DependencyAwayError
-from services.activity.attempts import MOST_ATTEMPTS, attempt
 from tests.activity.test_erase import until_waiting
 from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity

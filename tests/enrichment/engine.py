@@ -34,10 +34,10 @@ from services.enrichment.findings import (
     WebFindings,
 )
 from services.enrichment.gate import Desk
-from services.enrichment.intake import Accepted, Intake
+from services.enrichment.intake import Intake
 from services.enrichment.limits import Limits
 from services.enrichment.policy import Policy
-from services.enrichment.request import Request
+from services.enrichment.request import Accepted, Request
 from services.enrichment.store import Times
 from services.enrichment.suppression import Hasher
 from services.enrichment.worker import Worker
@@ -193,7 +193,7 @@ async def engine(
     async def wake() -> None:
         worker.wake()
 
-    intake = Intake(pool, clock, default, worker, wake)
+    intake = Intake(pool, clock, default, desk.hasher, worker, wake)
     stopping, drained = asyncio.Event(), asyncio.Event()
     loops = [asyncio.create_task(relay.run(drained))]
     if working:

@@ -193,11 +193,11 @@ async def test_an_event_that_comes_twice_makes_one_run(
     # The broker would drop a repeat with its id; a redelivery after a lost ack comes like this.
     repeat = event.headers() | {"Nats-Msg-Id": "another"}
     await nats.jetstream().publish(event.subject, event.body, headers=repeat)
-    await _handled(nats)
+    await handled(nats)
     assert len(await database.fetch("select 1 from enrichment.runs")) == 1
 
 
-async def _handled(nats: Client) -> None:
+async def handled(nats: Client) -> None:
     """Wait until the work queue is empty."""
     jetstream = nats.jetstream()
     async with asyncio.timeout(10):
