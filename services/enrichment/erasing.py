@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -15,8 +14,8 @@ from chassis.database import Connection, tenant_transaction
 from chassis.server import Context
 from services.enrichment import history
 from services.enrichment.batches import end_batches
-from services.enrichment.findings import SourceName, from_json
-from services.enrichment.store import ANONYMOUS, SQL, subject_of
+from services.enrichment.findings import SourceName
+from services.enrichment.store import ANONYMOUS, SQL, finding_of, subject_of
 from services.enrichment.suppressing import suppress
 from services.enrichment.suppression import Key
 from services.enrichment.tools import Tools, found
@@ -34,7 +33,8 @@ class Erasing:
         """Remove a prospect with all that hangs on it; one that is gone has its receipt.
 
         A run in flight needs no waiting for: its worker finds no lease at its next write, and
-        whatever it brings is dropped.
+        whatever it brings is dropped. A paid call that is out may cost what was reserved for it, as
+        any call whose reply is lost: the reservation stays in the ledger and the day's spending.
         """
         caller, prospect_id = current_caller(), UUID(request.prospect_id)
         run_ids: Sequence[UUID] = ()
@@ -76,8 +76,7 @@ class Erasing:
         row = await history.get_prospect(connection, tenant_id, prospect_id)
         prospect, hasher = found(row, "prospect", prospect_id), self._tools.hasher
         keys: list[Key] = hasher.of_subject(tenant_id, subject_of(prospect))
-        if prospect["contact_data"]:
-            contact = from_json(SourceName.CONTACTOUT, json.loads(prospect["contact_data"]))
+        if contact := finding_of(prospect, SourceName.CONTACTOUT):
             keys += hasher.of_finding(tenant_id, contact)
         unlike = list(dict.fromkeys(keys))
         await suppress(connection, tenant_id, unlike, "erased", self._tools.clock())

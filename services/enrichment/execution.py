@@ -39,6 +39,8 @@ from services.enrichment.writer import Writer
 
 Ask = Callable[[SourceCall], Awaitable[Answer]]
 AGAIN = timedelta(seconds=0.5)
+PATIENCE = timedelta(seconds=30)
+"""How long a worker tries to write a turn: nobody may have taken its lease meanwhile."""
 HOLD_SECONDS = 1.0
 """A run that wants a turn sooner than this is kept in hand."""
 _log = structlog.get_logger()
@@ -110,9 +112,18 @@ class Execution:
             await _cancel([*self._calls.values(), *self._admissions.values()])
 
     async def _take_turn(self) -> Turn:
+        """Take a turn; while Postgres is away, what has come is kept, for it may be paid for."""
         happened, self._happened = self._happened, []
         self._news.clear()
-        return await self._tools.writer.take_turn(self._run, happened, self._admitted)
+        give_up_at = self._tools.clock() + PATIENCE
+        while True:
+            try:
+                return await self._tools.writer.take_turn(self._run, happened, self._admitted)
+            except AWAY as error:
+                if self._stopping.is_set() or self._tools.clock() > give_up_at:
+                    raise
+                _log.warning("turn waits", run=str(self._run.lease.run_id), error=repr(error))
+            await asyncio.sleep(AGAIN.total_seconds())
 
     async def _follow(self, turn: Turn) -> bool:
         """Do what a turn says and wait for the next; False means that the run is out of hand."""

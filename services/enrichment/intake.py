@@ -97,7 +97,13 @@ class Intake:
         except asyncpg.DataError:
             if len(group) == 1:
                 raise
-            return [(await self._commit(tenant_id, [each]))[0] for each in group]
+            return [await self._alone(tenant_id, each) for each in group]
+
+    async def _alone(self, tenant_id: UUID, request: Request) -> Accepted | Exception:
+        try:
+            return (await self._commit(tenant_id, [request]))[0]
+        except Exception as error:
+            return error
 
     async def _commit_together(
         self, tenant_id: UUID, group: Sequence[Request]

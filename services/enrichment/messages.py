@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+import structlog
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from prospect.enrichment.v1 import enrichment_service_pb2, events_pb2, runs_pb2
@@ -22,6 +23,7 @@ from services.enrichment.store import ClaimedRun
 
 SOURCE = "prospect/enrichment"
 SOURCE_CHANGED = "prospect.source.changed"
+_log = structlog.get_logger()
 FINDINGS = ("contact_data", "web_data", "insider_data", "ai_summary")
 _PROGRESS_VALUES = (
     "total", "pending", "in_progress", "complete", "failed", "cancelled", "cost_micros",
@@ -105,10 +107,14 @@ def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> p
 
 
 def add_findings(message: pb.Prospect, row: asyncpg.Record) -> None:
-    """Add what was found; its JSON has the messages' own field names."""
+    """Add what was found, if it can be read; its JSON has the messages' own field names."""
     for field in FINDINGS:
         if row[field] is not None:
-            json_format.ParseDict(json.loads(row[field]), getattr(message, field))
+            try:
+                json_format.ParseDict(json.loads(row[field]), getattr(message, field))
+            except (json_format.ParseError, TypeError):  # its text is personal: not for the log
+                _log.error("a finding cannot be read", field=field, prospect=message.prospect_id)
+                message.ClearField(field)  # type: ignore[arg-type]
 
 
 def progress_message(row: asyncpg.Record) -> enrichment_service_pb2.BatchProgress:

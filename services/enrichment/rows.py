@@ -102,7 +102,7 @@ class Rows:
     def _settle(self, run: ClaimedRun, settled: Settled) -> None:
         run_id, source, outcome = run.lease.run_id, settled.source, settled.outcome
         error = outcome if isinstance(outcome, SourceError) else None
-        cost = outcome.cost_micros if outcome else None
+        cost = None if settled.status == "uncertain" else outcome.cost_micros
         self._lists["settled"].append(
             {
                 "run_id": run_id,
@@ -111,7 +111,7 @@ class Rows:
                 "status": settled.status,
                 "error_class": error.error_class.value if error else "",
                 "reason": error.message[:500] if error else "",
-                "request_id": outcome.request_id if outcome else "",
+                "request_id": outcome.request_id,
                 "cost_micros": cost,
                 "at": self._now,
             }

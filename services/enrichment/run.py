@@ -222,12 +222,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a call; `outcome` is None for a lost reply."""
+    """What became of a call; of an `uncertain` one nobody knows what it cost."""
 
     source: SourceName
     attempt: int
     status: str
-    outcome: Answer | SourceError | None
+    outcome: Answer | SourceError
 
 
 @dataclass(slots=True)

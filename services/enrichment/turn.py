@@ -40,6 +40,7 @@ MOST_ELAPSED = timedelta(hours=1)
 BACKOFF_SECONDS = 0.5
 MOST_BACKOFF_SECONDS = 30.0
 SHORTEST_HOLD = timedelta(milliseconds=100)
+CRASHED = SourceError(ErrorClass.TRANSIENT, "the reply was lost in a crash", uncertain=True)
 UNKNOWN = "the source knows nothing of this person"
 
 
@@ -69,11 +70,11 @@ class _Taker:
         for each in happened:
             match each:
                 case Returned(source, SourceError(uncertain=True) as error) if _paid(source):
-                    self._lose(self._turn.steps[source], error.message)
+                    self._lose(self._turn.steps[source], error)
                 case Returned(source, outcome):
                     self._return(self._turn.steps[source], outcome)
                 case Lost(source):
-                    self._lose(self._turn.steps[source], "the reply was lost in a crash")
+                    self._lose(self._turn.steps[source], CRASHED)
                 case Held(source, denial):
                     self._deny(self._turn.steps[source], denial)
                 case Again(source):
@@ -133,19 +134,20 @@ class _Taker:
             parked = error.error_class is ErrorClass.THROTTLED and error.retry_after is not None
             status = StepStatus.PARKED if parked else StepStatus.PENDING
             self._put(replace(failed, status=status, next_attempt_at=again_at, ready_at=again_at))
-        elif self._wants_fallback(step, error):
-            self._turn.findings[CLAUDE] = self._rules.fallback(self._turn.findings)
-            if self._ended:
-                self._turn.amended.append(CLAUDE)
-            reason = f"a plain summary stands in for the model's: {error.message}"
-            self._end(failed, StepStatus.COMPLETE, reason)
         else:
-            self._end(failed, StepStatus.FAILED, error.message)
+            self._give_up(failed, error, error.message)
 
-    def _wants_fallback(self, step: Step, error: SourceError) -> bool:
-        if self._state.cancel_requested:
-            return False
-        return step.source is CLAUDE and error.error_class is ErrorClass.INVALID_ANSWER
+    def _give_up(self, failed: Step, error: SourceError, reason: str) -> None:
+        """End a step that has failed; for a model's text without use a plain one stands in."""
+        is_text = failed.source is CLAUDE and error.error_class is ErrorClass.INVALID_ANSWER
+        if not is_text or self._state.cancel_requested:
+            self._end(failed, StepStatus.FAILED, reason)
+            return
+        self._turn.findings[CLAUDE] = self._rules.fallback(self._turn.findings)
+        if self._ended:
+            self._turn.amended.append(CLAUDE)
+        reason = f"a plain summary stands in for the model's: {reason}"
+        self._end(failed, StepStatus.COMPLETE, reason)
 
     def _delay(self, error: SourceError, failures: int) -> float:
         if error.error_class is ErrorClass.THROTTLED and error.retry_after is not None:
@@ -156,23 +158,25 @@ class _Taker:
         started_at = step.started_at or self._now
         return again_at < self._state.late_until and again_at - started_at < MOST_ELAPSED
 
-    def _lose(self, step: Step, why: str) -> None:
+    def _lose(self, step: Step, error: SourceError) -> None:
         """A free source is asked again; a paid one where the policy allows it, and only once."""
-        self._turn.settled.append(_settled(step, None))
+        self._turn.settled.append(Settled(step.source, step.attempts, "uncertain", error))
+        transient = error.error_class is ErrorClass.TRANSIENT
         lost = replace(
             step,
             uncertain_attempts=step.uncertain_attempts + 1,
-            error_class="uncertain",
+            error_class="uncertain" if transient else error.error_class.value,
             cost_micros=step.cost_micros + PROFILES[step.source].most_cost_micros,
         )
         again = not _paid(step.source) or (
             self._rules.ask_paid_again and lost.uncertain_attempts == 1
         )
         if again and self._now < self._state.late_until:
-            reason = f"{why}; asked again"
+            reason = f"{error.message}; asked again"
             self._put(replace(lost, status=StepStatus.PENDING, reason=reason, ready_at=self._now))
         else:
-            self._end(lost, StepStatus.FAILED, f"{why}; not asked again, so as not to pay twice")
+            reason = f"{error.message}; not asked again, so as not to pay twice"
+            self._give_up(lost, error, reason)
 
     def _hurry(self, step: Step) -> None:
         if step.status in WAITING and step.next_attempt_at:
@@ -357,10 +361,8 @@ def _complete(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.status is StepStatus.COMPLETE]
 
 
-def _settled(step: Step, outcome: Answer | SourceError | None) -> Settled:
+def _settled(step: Step, outcome: Answer | SourceError) -> Settled:
     match outcome:
-        case None:
-            status = "uncertain"
         case SourceError():
             status = "failed"
         case Answer(finding=None):

@@ -6,12 +6,14 @@ import random
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import asyncpg
 import orjson
 
 from chassis import outbox
+from chassis.attempts import attempt
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.groups import Groups
@@ -40,6 +42,28 @@ class Move:
     admitted: MutableMapping[SourceName, float]
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Turns that are written, and which runs still were the worker's."""
+
+    turns: Sequence[tuple[Move, Turn | Exception]]
+    held: Mapping[UUID, asyncpg.Record]
+    now: datetime
+
+    def apply(self) -> list[Turn | Exception]:
+        """Bring what is in hand up to what is committed, and return each run's turn."""
+        results: list[Turn | Exception] = []
+        for move, turn in self.turns:
+            if isinstance(turn, Exception):
+                results.append(turn)
+            elif turn.is_empty or move.run.lease.run_id in self.held:
+                _apply(move, turn, self.now, self.held)
+                results.append(turn)
+            else:
+                results.append(LeaseLost())
+        return results
+
+
 class Writer:
     """Takes runs' turns, and returns when they are committed."""
 
@@ -65,20 +89,31 @@ class Writer:
 
     async def _commit(self, tenant_id: UUID, group: Sequence[Move]) -> list[Turn | Exception]:
         """Commit a group's turns; where Postgres does not take an answer, one by one."""
+        together = partial(self._commit_together, tenant_id)
         try:
-            return await self._commit_together(tenant_id, group)
+            return await attempt(partial(together, group))
         except (asyncpg.DataError, orjson.JSONEncodeError):
             if len(group) == 1:
-                return await self._commit_together(tenant_id, [_refused(group[0])])
-            return [(await self._commit(tenant_id, [move]))[0] for move in group]
+                return await attempt(partial(together, [_refused(group[0])]))
+        except asyncpg.IntegrityConstraintViolationError:
+            # A commit whose acknowledgement was lost, too: the run is read anew.
+            if len(group) == 1:
+                raise
+        return [await self._alone(tenant_id, move) for move in group]
+
+    async def _alone(self, tenant_id: UUID, move: Move) -> Turn | Exception:
+        try:
+            return (await self._commit(tenant_id, [move]))[0]
+        except Exception as error:
+            return error
 
     async def _commit_together(
         self, tenant_id: UUID, group: Sequence[Move]
     ) -> list[Turn | Exception]:
         async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
-            results = await self._take_turns(connection, tenant_id, group)
+            taken = await self._take_turns(connection, tenant_id, group)
         self.tell()
-        return results
+        return taken.apply()
 
     def tell(self) -> None:
         """Have the news of what is committed published."""
@@ -92,7 +127,7 @@ class Writer:
         What was seen there of the gate is enough, where nothing has to be held still or looked up.
         """
         group = [Move(run, (), {}) for run in runs]
-        return await self._take_turns(connection, tenant_id, group, seen)
+        return (await self._take_turns(connection, tenant_id, group, seen)).apply()
 
     async def _take_turns(
         self,
@@ -100,7 +135,7 @@ class Writer:
         tenant_id: UUID,
         group: Sequence[Move],
         seen: Seen | None = None,
-    ) -> list[Turn | Exception]:
+    ) -> _Taken:
         now = self._clock()
         if seen and not (seen.policy.has_day_budget or seen.suppresses):
             gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
@@ -108,18 +143,9 @@ class Writer:
             gate = await self._open_gate(connection, tenant_id, group, now)
         await look_at_others(connection, tenant_id, [move.run for move in group])
         turns = [(move, self._take(move, gate, now)) for move in group]
-        taken = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
-        held = await self._write(connection, tenant_id, taken, now)
-        results: list[Turn | Exception] = []
-        for move, turn in turns:
-            if isinstance(turn, Exception):
-                results.append(turn)
-            elif turn.is_empty or move.run.lease.run_id in held:
-                _apply(move.run, turn, now, held)
-                results.append(turn)
-            else:
-                results.append(LeaseLost())
-        return results
+        good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
+        held = await self._write(connection, tenant_id, good, now)
+        return _Taken(turns, held, now)
 
     async def _open_gate(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
@@ -145,7 +171,8 @@ class Writer:
 
     def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn | Exception:
         """Take one run's turn; what goes wrong in it is that run's alone."""
-        rules = RunRules(move.run, gate, self._desk, move.admitted, now)
+        # A copy: an admission is spent when the turn is committed.
+        rules = RunRules(move.run, gate, self._desk, dict(move.admitted), now)
         try:
             return take_turn(move.run.state, move.happened, rules, now, random.random)
         except Exception as error:
@@ -174,11 +201,13 @@ class Writer:
         return held
 
 
-def _apply(run: ClaimedRun, turn: Turn, now: datetime, held: Mapping[UUID, asyncpg.Record]) -> None:
+def _apply(move: Move, turn: Turn, now: datetime, held: Mapping[UUID, asyncpg.Record]) -> None:
     """Bring what is in hand up to what is written."""
+    run = move.run
     for settled in turn.settled:
         run.reserved.pop(settled.source, None)
     for begun in turn.begun:
+        move.admitted.pop(begun.source, None)
         run.reserved[begun.source] = (begun.permit.reserved_micros, now.date())
     for source, finding in turn.findings.items():
         if finding is None:

@@ -29,6 +29,10 @@ class CrashingPool:
         async with self._pool.acquire() as connection:
             yield _Connection(connection, self)
 
+    def revive(self) -> None:
+        """Let the process live on, as if its server had been away."""
+        self._left, self.dead = 1_000_000, False
+
     def check(self) -> None:
         """Raise where the process is dead."""
         if self.dead:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from prospect.enrichment.v1 import events_pb2
 
@@ -103,7 +103,7 @@ class World:
                 case "slow":
                     await asyncio.sleep(0.1)
                 case "late":
-                    await asyncio.sleep(1.0)
+                    await asyncio.sleep(1.1)
                 case "hang":
                     await asyncio.sleep(60)
             return Answer(finding(source), COST)
@@ -266,6 +266,16 @@ async def check_events(world: World, database: Database) -> None:
     phases=(Phase.explicit, Phase.generate),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(
+    operations=[
+        ("outcome", SourceName.CONTACTOUT, "late"),
+        ("request", PROSPECTS[0], False, False),
+        *[("wait", 0.5), ("wait", 0.2), ("wait", 0.2)],  # the run has ended, the call is out
+        ("request", PROSPECTS[0], True, False),
+        ("wait", 0.5),
+        ("request", PROSPECTS[0], True, True),
+    ]
 )
 @given(
     operations=st.lists(STORMY, min_size=5, max_size=20) | st.lists(CALM, min_size=5, max_size=20)

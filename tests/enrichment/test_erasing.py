@@ -25,7 +25,7 @@ from services import topology
 from services.enrichment.erasing import Erasing, forget_user
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.hints import Hints
-from tests.enrichment.engine import ADA, Sources, engine, finding
+from tests.enrichment.engine import ADA, Sources, engine, finding, ledger
 from tests.enrichment.rows import Rows
 from tests.enrichment.test_batch import chunk, person, send, watch
 from tests.enrichment.test_service import APPLE, finished, statuses
@@ -130,6 +130,49 @@ async def test_suppressing_with_it_covers_what_was_asked_with_and_what_was_found
         assert statuses(again)["exa"] == "SUPPRESSED"
     rows = await database.fetch("select distinct reason from enrichment.suppressions")
     assert [row["reason"] for row in rows] == ["erased"]
+
+
+@pytest.mark.parametrize("spoilt", ['{"nonsense": 1}', "[1]", '"text"'])
+async def test_a_prospect_whose_findings_cannot_be_read_is_shown_and_erased(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database, spoilt: str
+) -> None:
+    found = await finished(enrichment, ours, name="Katherine Adams", **APPLE)
+    await database.fetch("update enrichment.prospects set contact_data = $1", spoilt)
+    request = pb.GetProspectRequest(prospect_id=found.prospect_id)
+    shown = (await enrichment.GetProspect(request, metadata=ours.metadata())).prospect
+    assert not shown.HasField("contact_data")
+    assert shown.web_data == found.web_data
+    await erase(enrichment, ours, found.prospect_id, suppress=True)
+    assert await count(database, "suppressions") == 1
+
+
+async def test_a_call_that_is_out_at_an_erasure_keeps_its_reservation(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    sources, out = Sources(), asyncio.Event()
+
+    async def hang(call: SourceCall) -> Answer:
+        out.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    sources.answers[SourceName.CONTACTOUT] = hang
+    async with engine(database.dsn("enrichment_app"), nats_server.url, sources) as one:
+        run_id = (await one.accept()).run_id
+        await out.wait()
+        await database.fetch("delete from enrichment.prospects")
+        one.worker.cancel_run(run_id)
+    entries = await ledger(database.dsn(), run_id)
+    contact = [each["kind"] for each in entries if each["source"] == "contactout"]
+    committed = sum(
+        {"reserve": 1, "refund": -1}.get(each["kind"], 0) * each["amount_micros"]
+        for each in entries
+    )
+    (day,) = await database.fetch(
+        "select committed_micros from enrichment.spending where source = 'all'"
+    )
+    assert contact == ["reserve"]
+    assert day["committed_micros"] == committed
 
 
 async def test_a_run_in_flight_is_fenced_away_and_what_it_brings_is_dropped(

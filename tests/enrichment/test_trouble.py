@@ -25,7 +25,9 @@ from services.enrichment.findings import (
 from services.enrichment.policy import Policy
 from services.enrichment.run import RunState, Turn
 from services.enrichment.turn import take_turn
+from tests.enrichment.crashing import CrashingPool
 from tests.enrichment.engine import ADA, TIMES, Sources, engine
+from tests.enrichment.test_crashes import check_books
 from tests.harness import Database
 
 BROKEN = replace(ADA, email="ada@engines.example")
@@ -89,6 +91,67 @@ async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
         row, *_ = await one.ended(good)
         assert row["status"] == "complete"
         assert (await one.run(spoilt))[0]["ended_at"] is None
+
+
+@pytest.mark.parametrize("answered", ['{"exa": 1}', '{"exa": {"status": "?"}}', "[]"])
+async def test_answers_that_cannot_be_read_are_taken_for_none(
+    dsn: str, database: Database, nats_server: embedded.Nats, answered: str
+) -> None:
+    sources, prospect_id = Sources(), new_id()
+    async with engine(dsn, nats_server.url, sources) as one:
+        await one.enriched(prospect_id=prospect_id)
+        await database.fetch("update enrichment.prospects set answered = $1", answered)
+        asked = [one.enriched(prospect_id=each) for each in (prospect_id, new_id())]
+        for row, _ in await asyncio.gather(*asked):
+            assert row["status"] == "complete"
+    assert sources.calls[SourceName.EXA] == 3
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(3, 7))
+async def test_what_is_paid_for_is_kept_while_postgres_is_away(
+    dsn: str, database: Database, nats_server: embedded.Nats, at: int, after: bool
+) -> None:
+    sources, pools = Sources(), []
+
+    def pool_of(pool: Any) -> CrashingPool:
+        pools.append(CrashingPool(pool, at, after=after))
+        return pools[0]
+
+    async with engine(dsn, nats_server.url, sources, working=False) as idle:
+        run_id = (await idle.accept()).run_id
+        given: dict[str, Any] = {"tenant_id": idle.tenant_id, "pool_of": pool_of}
+        async with engine(dsn, nats_server.url, sources, **given) as one:
+            async with asyncio.timeout(10):
+                while not pools[0].dead and (await idle.run(run_id))[0]["open"]:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            pools[0].revive()
+            one.worker.wake()
+            await idle.settled(run_id)
+    await check_books(database, sources, run_id)
+    attempts = await database.fetch("select status from enrichment.attempts")
+    uncertain = [each for each in attempts if each["status"] == "uncertain"]
+    # Only of a commit whose acknowledgement was lost nobody knows whether its calls have left.
+    assert after or not uncertain
+
+
+async def test_a_turn_that_is_lost_to_another_transaction_is_taken_again(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, failures = store.save_turns, [asyncpg.DeadlockDetectedError("deadlock detected")] * 2
+
+    async def failing(*values: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await save(*values)
+
+    monkeypatch.setattr(store, "save_turns", failing)
+    sources = Sources()
+    async with engine(dsn, nats_server.url, sources) as one:
+        row, _ = await one.enriched()
+    assert (row["status"], failures) == ("complete", [])
+    assert sources.calls == dict.fromkeys(SourceName, 1)
 
 
 async def test_requests_and_turns_under_a_days_budget_never_block_each_other_in_a_circle(

@@ -345,6 +345,25 @@ def test_a_lost_reply_of_a_paid_source_is_not_bought_again(source: SourceName) -
     assert step.cost_micros == PROFILES[source].most_cost_micros
 
 
+@pytest.mark.parametrize("source", [CONTACTOUT, EXA])
+def test_a_success_that_cannot_be_read_may_be_paid_for_and_has_its_class(
+    source: SourceName,
+) -> None:
+    unreadable = error(ErrorClass.INVALID_ANSWER, uncertain=True)
+    made = turn(calling(source), Returned(source, unreadable))
+    step = made.steps[source]
+    assert (step.status, step.error_class) == (StepStatus.FAILED, "invalid_answer")
+    assert step.cost_micros == PROFILES[source].most_cost_micros
+    assert (made.settled[0].status, made.settled[0].outcome) == ("uncertain", unreadable)
+
+
+def test_a_plain_summary_stands_in_for_a_text_that_cannot_be_read() -> None:
+    unreadable = error(ErrorClass.INVALID_ANSWER, uncertain=True)
+    made = turn(calling(CLAUDE), Returned(CLAUDE, unreadable))
+    assert made.steps[CLAUDE].status is StepStatus.COMPLETE
+    assert "not asked again" in made.steps[CLAUDE].reason
+
+
 def test_a_lost_reply_of_a_paid_source_is_bought_once_more_where_that_is_allowed() -> None:
     rules = Open(ask_paid_again=True)
     run = calling(EXA)

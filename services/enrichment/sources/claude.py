@@ -156,7 +156,7 @@ class Claude:
         except anthropic.APIConnectionError as error:
             raise _connection_error(error) from None
         except anthropic.AnthropicError as error:
-            raise VENDOR.invalid(f"cannot be read: {type(error).__name__}") from None
+            raise VENDOR.unreadable(f"cannot be read: {type(error).__name__}") from None
         return VENDOR.object_of(body), raw.headers.get("request-id", "")
 
     def _status_error(self, error: anthropic.APIStatusError) -> SourceError:
@@ -172,7 +172,7 @@ class Claude:
 def _connection_error(error: anthropic.APIConnectionError) -> SourceError:
     cause = error.__cause__
     if isinstance(cause, _RefusedError):
-        return VENDOR.invalid(str(cause))
+        return VENDOR.unreadable(str(cause))
     kind = type(cause or error).__name__
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return VENDOR.unreachable(f"is not reachable: {kind}", uncertain=False)

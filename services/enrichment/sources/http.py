@@ -67,14 +67,19 @@ class Vendor:
             ErrorClass.INVALID_ANSWER, message, cost_micros=cost_micros, request_id=request_id
         )
 
+    def unreadable(self, reason: str) -> SourceError:
+        """Return the error of a success that cannot be read: it may have been paid for."""
+        message = f"{self.name} {reason}"
+        return SourceError(ErrorClass.INVALID_ANSWER, message, uncertain=True)
+
     def object_of(self, body: bytes) -> dict[str, Any]:
         """Return the body's JSON object, or refuse the answer."""
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
-            raise self.invalid("answered something else than JSON") from None
+            raise self.unreadable("answered something else than JSON") from None
         if not isinstance(value, dict):
-            raise self.invalid("answered JSON that is not an object")
+            raise self.unreadable("answered JSON that is not an object")
         return value
 
 
@@ -120,7 +125,7 @@ async def send(
         kind = type(error).__name__
         raise vendor.unreachable(f"broke off: {kind}", uncertain=True) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise vendor.invalid(f"cannot be read: {type(error).__name__}") from None
+        raise vendor.unreadable(f"cannot be read: {type(error).__name__}") from None
     return Reply(response.status_code, response.headers, body)
 
 
@@ -132,7 +137,7 @@ async def _read(response: httpx.Response, vendor: Vendor, most_bytes: int) -> by
         if response.status_code != 200 and len(body) > MOST_ERROR_BYTES:
             return bytes(body[:MOST_ERROR_BYTES])
         if len(body) > most_bytes:
-            raise vendor.invalid(f"answered more than {most_bytes // 1024 // 1024} MB")
+            raise vendor.unreadable(f"answered more than {most_bytes // 1024 // 1024} MB")
     return bytes(body)
 
 
