@@ -57,7 +57,8 @@ class RequestEnrichmentRequest(_message.Message):
     """company_cik is the company's SEC number, 1 to 10 digits; absent means unknown, and skips the SEC."""
     request_id: _builtins.str
     """request_id makes the request idempotent: the same UUID again gives the same run, for as long as runs
-    are kept and a day at least; absent means no such promise.
+    are kept and a day at least; absent means no such promise. With other content it is INVALID_ARGUMENT
+    (request_id.taken), once its run was erased FAILED_PRECONDITION (REQUEST_GONE).
     """
     force: _builtins.bool
     """force asks the sources again even where their answers are fresh."""

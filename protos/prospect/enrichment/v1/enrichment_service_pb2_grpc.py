@@ -143,7 +143,8 @@ class EnrichmentServiceServicer(object):
 
     def RequestEnrichment(self, request, context):
         """RequestEnrichment accepts a prospect to research and answers at once, after COMMIT: from then on
-        the run ends whatever happens. A request for a prospect whose run is under way joins that run.
+        the run ends whatever happens. A request for a prospect whose run is under way joins that run; one
+        with other words (name, company, e-mail, …) is FAILED_PRECONDITION (RUN_UNDER_WAY) until it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,8 @@ class EnrichmentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EnrichmentServiceAsyncStub: ...
     RequestEnrichment: _grpc.UnaryUnaryMultiCallable[_enrichment_service_pb2.RequestEnrichmentRequest, _enrichment_service_pb2.RequestEnrichmentResponse]
     """RequestEnrichment accepts a prospect to research and answers at once, after COMMIT: from then on
-    the run ends whatever happens. A request for a prospect whose run is under way joins that run.
+    the run ends whatever happens. A request for a prospect whose run is under way joins that run; one
+    with other words (name, company, e-mail, …) is FAILED_PRECONDITION (RUN_UNDER_WAY) until it has ended.
     """
     GetProspect: _grpc.UnaryUnaryMultiCallable[_enrichment_service_pb2.GetProspectRequest, _enrichment_service_pb2.GetProspectResponse]
     """GetProspect gives a prospect with all that was found so far."""
@@ -112,7 +113,8 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RequestEnrichment: _aio.UnaryUnaryMultiCallable[_enrichment_service_pb2.RequestEnrichmentRequest, _enrichment_service_pb2.RequestEnrichmentResponse]  # type: ignore[assignment]
     """RequestEnrichment accepts a prospect to research and answers at once, after COMMIT: from then on
-    the run ends whatever happens. A request for a prospect whose run is under way joins that run.
+    the run ends whatever happens. A request for a prospect whose run is under way joins that run; one
+    with other words (name, company, e-mail, …) is FAILED_PRECONDITION (RUN_UNDER_WAY) until it has ended.
     """
     GetProspect: _aio.UnaryUnaryMultiCallable[_enrichment_service_pb2.GetProspectRequest, _enrichment_service_pb2.GetProspectResponse]  # type: ignore[assignment]
     """GetProspect gives a prospect with all that was found so far."""
@@ -187,7 +189,8 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_enrichment_service_pb2.RequestEnrichmentResponse, _abc.Awaitable[_enrichment_service_pb2.RequestEnrichmentResponse]]:
         """RequestEnrichment accepts a prospect to research and answers at once, after COMMIT: from then on
-        the run ends whatever happens. A request for a prospect whose run is under way joins that run.
+        the run ends whatever happens. A request for a prospect whose run is under way joins that run; one
+        with other words (name, company, e-mail, …) is FAILED_PRECONDITION (RUN_UNDER_WAY) until it has ended.
         """
 
     @_abc_1.abstractmethod
