@@ -25,7 +25,7 @@ from chassis import outbox
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.outbox import Relay
-from services.enrichment import messages, store
+from services.enrichment import messages, source_rows
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gauges import SOURCE_STATE
 from services.enrichment.run import Denial, StepStatus
@@ -109,12 +109,12 @@ class Breakers:
     async def renew(self, connection: Connection) -> None:
         """Read the rows where the copy is a second old."""
         if self._clock() - self._read_at >= COPY_AGE:
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
 
     async def refresh(self) -> None:
         """Read the rows."""
         async with self._pool.acquire() as connection:
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
 
     def state(self, source: SourceName) -> SourceState:
         """Return a source's state as this replica knows it."""
@@ -148,14 +148,14 @@ class Breakers:
         if state.state == "closed":
             return None
         async with self._pool.acquire() as connection:
-            admitted = state.state == "half_open" and await store.admit_probe(
+            admitted = state.state == "half_open" and await source_rows.admit_probe(
                 connection, source, state.epoch
             )
             if not admitted:
-                admitted = await store.begin_probing(
+                admitted = await source_rows.begin_probing(
                     connection, source, state.epoch, timedelta(seconds=PROBE_SECONDS)
                 )
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
         if admitted or self._states[source].state == "closed":
             return None
         reason = "the source has been failing and is being tried"
@@ -194,7 +194,7 @@ class Breakers:
             await self._open(state, error)
             return
         async with self._pool.acquire() as connection:
-            quota = await store.widen(connection, state.source, state.epoch)
+            quota = await source_rows.widen(connection, state.source, state.epoch)
         if quota and quota > LARGEST_WAVE:
             await self._change(state, "closed", "", None, 0)
 
@@ -207,21 +207,21 @@ class Breakers:
         self, state: SourceState, to: str, reason: str, until: datetime | None, openings: int
     ) -> None:
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
-            changed = await store.change_source(
+            changed = await source_rows.change_source(
                 connection, state.source, state.epoch, to, reason, until, openings
             )
             if changed:
                 await self._tell(connection, state.source, to, reason, until)
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
         self._relay.wake()
 
     async def _park(self, source: SourceName, error: SourceError) -> None:
         until = self._clock() + timedelta(seconds=error.retry_after or 0)
         reason = f"the source asked to be left alone: {error.message}"
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
-            if await store.park_source(connection, source, until, reason):
+            if await source_rows.park_source(connection, source, until, reason):
                 await self._tell(connection, source, "parked", reason, until)
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
         self._relay.wake()
 
     async def pause(
@@ -229,9 +229,9 @@ class Breakers:
     ) -> None:
         """Pause a source for every replica, or let it be asked again and close its breaker."""
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
-            await store.pause_source(connection, source, paused, until, reason)
+            await source_rows.pause_source(connection, source, paused, until, reason)
             await self._tell(connection, source, "paused" if paused else "closed", reason, until)
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
         self._relay.wake()
 
     async def _tell(

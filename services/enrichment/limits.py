@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from chassis.database import Pool
-from services.enrichment import store
+from services.enrichment import source_rows
 from services.enrichment.findings import SourceName
 
 HORIZON = 1.0
@@ -77,7 +77,7 @@ class Limits:
             return
         seconds = SPACING.get(source, 1.0) / rate
         interval = timedelta(seconds=seconds)
-        delay = await store.take_slots(
+        delay = await source_rows.take_slots(
             self._pool, source, wanted, interval, timedelta(seconds=HORIZON)
         )
         if delay is None:  # others have taken what there is for now
