@@ -1,19 +1,20 @@
 """Whether a source may be asked: its breaker, its Retry-After and its pause, one for all replicas.
 
 The truth is a row a source in Postgres, written only when it changes and fenced by `epoch`; every
-replica holds a copy, renewed each second and at once when a change is told of. pybreaker counts the
-failures in a row; what it lacks under asyncio (1.4.1) is closed here: the call is awaited outside
-of it and only a verdict reported, so that an answer is a success, a fault of the source a failure,
-and anything else (cancelled, throttled, our own bad request) neither; a call that began before the
-last change says nothing any more. When an opened breaker is due, one probe for the fleet goes
-through, then two, four, eight: then it is closed.
+replica holds a copy, renewed each second and at once when a change is told of. The row counts the
+failures in a row, of all replicas, and pybreaker decides by it; what that lacks under asyncio
+(1.4.1) is closed here: the call is awaited outside of it and only a verdict reported, so that an
+answer is a success, a fault of the source a failure, and anything else (cancelled, throttled, our
+own bad request) neither; a call that began before the last change says nothing any more. When an
+opened breaker is due, one probe for the fleet goes through, then two, four, eight: then it is
+closed.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -53,6 +54,7 @@ class SourceState:
     state: str = "closed"
     epoch: int = 0
     reason: str = ""
+    failures: int = 0
     open_until: datetime | None = None
     openings: int = 0
     parked_until: datetime | None = None
@@ -85,13 +87,11 @@ class Breakers:
     ) -> None:
         self._pool = pool
         self._relay = relay
+        self._fail_max = fail_max
         self._reset = timedelta(seconds=reset_seconds)
         self._clock = clock
         self._read_at = clock() - COPY_AGE
         self._states = {source: SourceState(source) for source in SourceName}
-        self._counters = {
-            source: pybreaker.CircuitBreaker(fail_max=fail_max) for source in SourceName
-        }
 
     def take_in(self, rows: Iterable[asyncpg.Record]) -> None:
         """Renew this replica's copy."""
@@ -99,7 +99,6 @@ class Breakers:
         for row in rows:
             source, state = SourceName(row["source"]), SourceState.of(row)
             if state.epoch != self._states[source].epoch:
-                self._counters[source].close()
                 _log.warning("breaker", source=source.value, state=state.state)
             self._states[source] = state
             for name in STATES:
@@ -135,8 +134,8 @@ class Breakers:
         return None
 
     def failures(self, source: SourceName) -> int:
-        """Return how many failures in a row this replica has seen."""
-        return int(self._counters[source].fail_counter)
+        """Return how many failures in a row all replicas have seen, as this one knows."""
+        return self._states[source].failures
 
     def is_closed(self, source: SourceName) -> bool:
         """Whether a call needs no admission."""
@@ -177,17 +176,38 @@ class Breakers:
         error = outcome if isinstance(outcome, SourceError) else None
         if state.state == "half_open":
             await self._judge_probe(state, error)
-        elif self._trips(source, error):
-            await self._open(state, outcome)
+        elif error:
+            await self._count(state, error)
+        elif state.failures:
+            await self._forget_failures(state)
 
-    def _trips(self, source: SourceName, error: SourceError | None) -> bool:
-        counter = self._counters[source]
+    async def _count(self, state: SourceState, error: SourceError) -> None:
+        async with self._pool.acquire() as connection:
+            failures = await source_rows.add_failure(connection, state.source, state.epoch)
+        if failures is None:  # another replica has changed the breaker
+            return
+        self._learn_failures(state, failures)
+        if self._trips(failures, error):
+            await self._open(state, error)
+
+    async def _forget_failures(self, state: SourceState) -> None:
+        # Only where this replica knows of failures: a good answer costs no write. It knows of its
+        # own at once and of the others' within a second; until then a success here may leave them
+        # standing, so that the breaker rather opens early than late.
+        async with self._pool.acquire() as connection:
+            await source_rows.forget_failures(connection, state.source, state.epoch)
+        self._learn_failures(state, 0)
+
+    def _learn_failures(self, state: SourceState, failures: int) -> None:
+        known = self._states[state.source]
+        if known.epoch == state.epoch:
+            self._states[state.source] = replace(known, failures=failures)
+
+    def _trips(self, failures: int, error: SourceError) -> bool:
+        judge = pybreaker.CircuitBreaker(self._fail_max, state_storage=_Counted(failures))
         with contextlib.suppress(SourceError, pybreaker.CircuitBreakerError):
-            counter.call(_verdict, error)
-        tripped = bool(counter.current_state == pybreaker.STATE_OPEN)
-        if tripped:
-            counter.close()  # the row says from here on
-        return tripped
+            judge.call(_fail, error)
+        return bool(judge.current_state == pybreaker.STATE_OPEN)
 
     async def _judge_probe(self, state: SourceState, error: SourceError | None) -> None:
         if error:
@@ -198,9 +218,9 @@ class Breakers:
         if quota and quota > LARGEST_WAVE:
             await self._change(state, "closed", "", None, 0)
 
-    async def _open(self, state: SourceState, outcome: Answer | SourceError) -> None:
+    async def _open(self, state: SourceState, error: SourceError) -> None:
         reset = min(self._reset * 2 ** min(state.openings, 10), max(LONGEST_RESET, self._reset))
-        reason = f"the source has been failing: {outcome}"
+        reason = f"the source has been failing: {error}"
         await self._change(state, "open", reason, self._clock() + reset, state.openings + 1)
 
     async def _change(
@@ -246,6 +266,17 @@ class Breakers:
         await outbox.enqueue(connection, DEPLOYMENT, [event])
 
 
-def _verdict(error: SourceError | None) -> None:
-    if error is not None:
-        raise error
+class _Counted(pybreaker.CircuitMemoryStorage):
+    """Has pybreaker see the failures that the row has counted, the last one with them."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(pybreaker.STATE_CLOSED)
+        self._failures = failures
+
+    @property
+    def counter(self) -> int:
+        return self._failures
+
+
+def _fail(error: SourceError) -> None:
+    raise error

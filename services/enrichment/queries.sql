@@ -154,7 +154,7 @@ update enrichment.batches set closed_at = coalesce(closed_at, $3) where tenant_i
 
 -- name: read_sources
 -- The state of every source.
-select source, state, epoch, reason, open_until, openings, parked_until, parked_reason, paused,
+select source, state, epoch, reason, failures, open_until, openings, parked_until, parked_reason, paused,
   paused_until, paused_reason
 from enrichment.sources
 
@@ -471,10 +471,22 @@ returning b.batch_id, b.user_id
 
 -- The sources' state ------------------------------------------------------------------------------
 
+-- name: add_failure
+-- Count a failure while the breaker is closed; returns how many there are in a row.
+update enrichment.sources set failures = failures + 1
+where source = $1 and epoch = $2 and state = 'closed'
+returning failures
+
+-- name: forget_failures
+-- A call succeeded: failures are counted anew.
+update enrichment.sources set failures = 0
+where source = $1 and epoch = $2 and state = 'closed' and failures > 0
+
 -- name: change_source
 -- Change a source's breaker, unless another replica has changed it since.
 update enrichment.sources set
-  state = $3, epoch = epoch + 1, reason = $4, open_until = $5, openings = $6, quota = 0, admitted = 0
+  state = $3, epoch = epoch + 1, reason = $4, open_until = $5, openings = $6, failures = 0, quota = 0,
+  admitted = 0, succeeded = 0
 where source = $1 and epoch = $2
 returning true
 
@@ -509,7 +521,7 @@ update enrichment.sources set
   paused = $2, paused_until = case when $2 then $3::timestamptz end,
   paused_reason = case when $2 then $4 else '' end, epoch = epoch + 1,
   state = case when $2 then state else 'closed' end,
-  openings = case when $2 then openings else 0 end,
+  openings = case when $2 then openings else 0 end, failures = 0,
   parked_until = case when $2 then parked_until end
 where source = $1
 

@@ -20,6 +20,17 @@ async def read_sources(connection: Connection) -> list[asyncpg.Record]:
     return await connection.fetch(SQL.read_sources)
 
 
+async def add_failure(connection: Connection, source: SourceName, epoch: int) -> int | None:
+    """Count a failure; return how many there are in a row, None where the breaker has changed."""
+    failures: int | None = await connection.fetchval(SQL.add_failure, source.value, epoch)
+    return failures
+
+
+async def forget_failures(connection: Connection, source: SourceName, epoch: int) -> None:
+    """Count failures anew."""
+    await connection.execute(SQL.forget_failures, source.value, epoch)
+
+
 async def change_source(
     connection: Connection,
     source: SourceName,

@@ -92,6 +92,54 @@ async def test_a_good_answer_between_starts_the_count_anew(replicas: tuple[Engin
     assert breakers.denial(EXA) is None
 
 
+async def test_failures_that_replicas_see_in_turn_are_in_a_row(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, two = replicas
+    await report(one.breakers, failed())
+    await report(two.breakers, failed())
+    assert one.breakers.denial(EXA) is None
+    await report(one.breakers, failed())
+    assert one.breakers.denial(EXA)
+
+
+async def test_a_good_answer_in_another_replica_starts_the_count_anew(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, two = replicas
+    await report(one.breakers, failed(), 2)
+    await two.breakers.refresh()
+    await report(two.breakers, GOOD)
+    await report(one.breakers, failed(), 2)
+    assert one.breakers.denial(EXA) is None
+
+
+async def test_every_replica_shows_the_failures_of_all(replicas: tuple[Engine, Engine]) -> None:
+    one, two = replicas
+    await report(one.breakers, failed())
+    await report(two.breakers, failed())
+    await one.breakers.refresh()
+    assert [each.breakers.failures(EXA) for each in replicas] == [2, 2]
+
+
+async def test_a_resumed_source_begins_without_failures(replicas: tuple[Engine, Engine]) -> None:
+    breakers = replicas[0].breakers
+    await report(breakers, failed(), 2)
+    await breakers.pause(EXA, paused=False, until=None, reason="")
+    assert breakers.failures(EXA) == 0
+    await report(breakers, failed(), 2)
+    assert breakers.denial(EXA) is None
+
+
+async def test_good_answers_write_nothing_while_nothing_has_failed(
+    replicas: tuple[Engine, Engine], database: Database
+) -> None:
+    version = "select xmin::text from enrichment.sources where source = 'exa'"
+    before = await database.fetch(version)
+    await report(replicas[0].breakers, GOOD, 3)
+    assert await database.fetch(version) == before
+
+
 @pytest.mark.parametrize(
     "error_class",
     [ErrorClass.THROTTLED, ErrorClass.REFUSED_REQUEST, ErrorClass.WRONG_PERSON],
