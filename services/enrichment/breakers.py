@@ -6,8 +6,10 @@ failures in a row, of all replicas, and pybreaker decides by it; what that lacks
 (1.4.1) is closed here: the call is awaited outside of it and only a verdict reported, so that an
 answer is a success, a fault of the source a failure, and anything else (cancelled, throttled, our
 own bad request) neither; a call that began before the last change says nothing any more. When an
-opened breaker is due, one probe for the fleet goes through, then two, four, eight: then it is
-closed.
+opened breaker is due, one probe for the fleet goes through; when all of a wave have succeeded, the
+next may be twice as many: two, four, eight, then it is closed. A wave waits for callers as long as
+it takes. A probe that says nothing gives its place to another; after one whose process died, one
+probe begins anew.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ STATES = ("closed", "open", "half_open", "parked", "paused")
 LARGEST_WAVE = 8
 LONGEST_RESET = timedelta(minutes=10)
 PROBE_SECONDS = 60.0
+"""How long after a wave's last place was taken a probe that is not back is taken for lost."""
 LOOK_AGAIN = timedelta(seconds=1)
 COPY_AGE = timedelta(seconds=1)
 PAUSE_LOOK = timedelta(seconds=5)
@@ -141,44 +144,47 @@ class Breakers:
         """Whether a call needs no admission."""
         return self._states[source].state == "closed"
 
-    async def admit(self, source: SourceName) -> Denial | None:
-        """Take a place among the probes of a source that is being tried; None where it may go."""
+    async def admit(self, source: SourceName) -> int | Denial:
+        """Admit a call, as a probe where the source is being tried; return the epoch it counts in.
+
+        What becomes of the call is to be reported, else its place is held for PROBE_SECONDS.
+        """
         state = self._states[source]
         if state.state == "closed":
-            return None
+            return state.epoch
+        place = (source, state.epoch, timedelta(seconds=PROBE_SECONDS))
         async with self._pool.acquire() as connection:
-            admitted = state.state == "half_open" and await source_rows.admit_probe(
-                connection, source, state.epoch
-            )
-            if not admitted:
-                admitted = await source_rows.begin_probing(
-                    connection, source, state.epoch, timedelta(seconds=PROBE_SECONDS)
-                )
+            epoch = await source_rows.admit_probe(connection, *place)
+            if epoch is None:
+                epoch = await source_rows.begin_probing(connection, *place)
             self.take_in(await source_rows.read_sources(connection))
-        if admitted or self._states[source].state == "closed":
-            return None
+        if epoch is not None:
+            return epoch
+        if self._states[source].state == "closed":
+            return self._states[source].epoch
         reason = "the source has been failing and is being tried"
         return self.denial(source) or Denial(
             StepStatus.CIRCUIT_OPEN, reason, self._clock() + LOOK_AGAIN
         )
 
-    async def report(self, source: SourceName, epoch: int, outcome: Answer | SourceError) -> None:
-        """Take in what became of a call that began when the source was at `epoch`."""
-        if isinstance(outcome, SourceError):
-            if outcome.error_class is ErrorClass.THROTTLED and outcome.retry_after:
-                await self._park(source, outcome)
-                return
-            if outcome.error_class not in FAULTS or not outcome.of_source:
-                return
-        state = self._states[source]
+    async def report(
+        self, source: SourceName, epoch: int, outcome: Answer | SourceError | None
+    ) -> None:
+        """Take in what became of a call that was admitted when the source was at `epoch`.
+
+        None where it never left, or was broken off.
+        """
+        error = outcome if isinstance(outcome, SourceError) else None
+        if error and error.error_class is ErrorClass.THROTTLED and error.retry_after:
+            await self._park(source, error)
+        state, verdict = self._states[source], _verdict(outcome)
         if state.epoch != epoch or state.state == "open":
             return
-        error = outcome if isinstance(outcome, SourceError) else None
         if state.state == "half_open":
-            await self._judge_probe(state, error)
-        elif error:
-            await self._count(state, error)
-        elif state.failures:
+            await self._judge_probe(state, verdict)
+        elif isinstance(verdict, SourceError):
+            await self._count(state, verdict)
+        elif verdict and state.failures:
             await self._forget_failures(state)
 
     async def _count(self, state: SourceState, error: SourceError) -> None:
@@ -209,12 +215,15 @@ class Breakers:
             judge.call(_fail, error)
         return bool(judge.current_state == pybreaker.STATE_OPEN)
 
-    async def _judge_probe(self, state: SourceState, error: SourceError | None) -> None:
-        if error:
-            await self._open(state, error)
+    async def _judge_probe(self, state: SourceState, verdict: Answer | SourceError | None) -> None:
+        if isinstance(verdict, SourceError):
+            await self._open(state, verdict)
             return
         async with self._pool.acquire() as connection:
-            quota = await source_rows.widen(connection, state.source, state.epoch)
+            if verdict is None:
+                await source_rows.give_back(connection, state.source, state.epoch)
+                return
+            quota = await source_rows.pass_probe(connection, state.source, state.epoch)
         if quota and quota > LARGEST_WAVE:
             await self._change(state, "closed", "", None, 0)
 
@@ -276,6 +285,13 @@ class _Counted(pybreaker.CircuitMemoryStorage):
     @property
     def counter(self) -> int:
         return self._failures
+
+
+def _verdict(outcome: Answer | SourceError | None) -> Answer | SourceError | None:
+    """Return an outcome that says something of the source's health, else None."""
+    if isinstance(outcome, SourceError):
+        return outcome if outcome.of_source and outcome.error_class in FAULTS else None
+    return outcome
 
 
 def _fail(error: SourceError) -> None:

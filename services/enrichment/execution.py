@@ -66,6 +66,7 @@ class Execution:
         self._news = asyncio.Event()
         self._happened: list[Happening] = []
         self._admitted: dict[SourceName, float] = {}
+        self._epochs: dict[SourceName, int] = {}  # the breakers' when calls were admitted
         self._calls: dict[SourceName, asyncio.Task[None]] = {}
         self._admissions: dict[SourceName, asyncio.Task[None]] = {}
 
@@ -108,23 +109,26 @@ class Execution:
             raise
         finally:
             await _cancel([*self._calls.values(), *self._admissions.values()])
+            await self._give_back(list(self._epochs))
 
     async def _take_turn(self) -> Turn:
         happened, self._happened = self._happened, []
+        admitted, self._admitted = self._admitted, {}  # one that this turn does not use is dropped
         self._news.clear()
-        return await self._tools.writer.take_turn(self._run, happened, self._admitted)
+        return await self._tools.writer.take_turn(self._run, happened, admitted)
 
     async def _follow(self, turn: Turn) -> bool:
         """Do what a turn says and wait for the next; False means that the run is out of hand."""
         for begun in turn.begun:
             self._start_call(begun)
+        await self._give_back(self._epochs.keys() - self._calls.keys() - self._admitted.keys())
         if not turn.open:
             return False
         if self._stopping.is_set():
             await _cancel(self._admissions.values())
             turn = replace(turn, wanted=[])
         for source in turn.wanted:
-            if source not in self._admissions:
+            if source not in self._admissions and source not in self._admitted:
                 self._admissions[source] = asyncio.create_task(self._admit(source))
         return await self._wait(turn)
 
@@ -132,7 +136,7 @@ class Execution:
         now = self._tools.clock()
         wake_at = turn.look_again_at or self._run.state.late_until
         seconds = (wake_at - now).total_seconds()
-        busy = self._calls or self._admissions or self._happened
+        busy = self._calls or self._admissions or self._admitted or self._happened
         if not busy and (seconds > HOLD_SECONDS or self._stopping.is_set()):
             await self._hand_back(now if self._stopping.is_set() else wake_at)
             return False
@@ -148,9 +152,10 @@ class Execution:
         if begun.source is CLAUDE:
             self._run.memo = self._tools.desk.memo_key(self._run.evidence({}))
         epoch = self._tools.desk.breakers.state(begun.source).epoch
-        self._calls[begun.source] = asyncio.create_task(self._call(begun, epoch))
+        self._epochs.setdefault(begun.source, epoch)  # where it needed no admission
+        self._calls[begun.source] = asyncio.create_task(self._call(begun))
 
-    async def _call(self, begun: Begun, epoch: int) -> None:
+    async def _call(self, begun: Begun) -> None:
         source = begun.source
         with CALL_SECONDS.labels(source.value).time():
             outcome = await self._outcome(begun)
@@ -159,8 +164,16 @@ class Execution:
         self._happened.append(Returned(source, outcome))
         del self._calls[source]
         self._news.set()
+        await self._report(source, outcome)
+
+    async def _give_back(self, sources: Iterable[SourceName]) -> None:
+        """Let others be admitted in the place of calls that never left or were broken off."""
+        for source in sources:
+            await self._report(source, None)
+
+    async def _report(self, source: SourceName, outcome: Answer | SourceError | None) -> None:
         try:
-            await self._tools.desk.breakers.report(source, epoch, outcome)
+            await self._tools.desk.breakers.report(source, self._epochs.pop(source), outcome)
         except AWAY as error:
             _log.warning("breaker not told", source=source.value, error=repr(error))
         except Exception:
@@ -184,11 +197,11 @@ class Execution:
         desk = self._tools.desk
         try:
             waited = 0.0 if desk.limits.is_free(source) else await desk.limits.wait(source)
-            denial = desk.breakers.denial(source) or await desk.breakers.admit(source)
-            if denial:
-                self._happened.append(Held(source, denial))
+            admission = desk.breakers.denial(source) or await desk.breakers.admit(source)
+            if isinstance(admission, Denial):
+                self._happened.append(Held(source, admission))
             else:
-                self._admitted[source] = waited
+                self._epochs[source], self._admitted[source] = admission, waited
         except AWAY as error:
             _log.warning("no admission", source=source.value, error=repr(error))
             self._happened.append(Held(source, self._again(error)))

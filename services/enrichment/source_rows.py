@@ -47,20 +47,31 @@ async def change_source(
 
 async def begin_probing(
     connection: Connection, source: SourceName, epoch: int, patience: timedelta
-) -> bool:
-    """Become the probe of a breaker that is due."""
-    return bool(await connection.fetchval(SQL.begin_probing, source.value, epoch, patience))
+) -> int | None:
+    """Become the probe of a breaker that is due; return the epoch that it counts in."""
+    values = (source.value, epoch, patience)
+    began: int | None = await connection.fetchval(SQL.begin_probing, *values)
+    return began
 
 
-async def admit_probe(connection: Connection, source: SourceName, epoch: int) -> bool:
-    """Take a place in the present wave of probes."""
-    return bool(await connection.fetchval(SQL.admit_probe, source.value, epoch))
+async def admit_probe(
+    connection: Connection, source: SourceName, epoch: int, patience: timedelta
+) -> int | None:
+    """Take a place in the present wave of probes; return the epoch that it counts in."""
+    values = (source.value, epoch, patience)
+    admitted: int | None = await connection.fetchval(SQL.admit_probe, *values)
+    return admitted
 
 
-async def widen(connection: Connection, source: SourceName, epoch: int) -> int | None:
-    """Make the next wave twice as large; return its size."""
-    quota: int | None = await connection.fetchval(SQL.widen, source.value, epoch)
+async def pass_probe(connection: Connection, source: SourceName, epoch: int) -> int | None:
+    """Count a probe that succeeded; return how large the present wave is."""
+    quota: int | None = await connection.fetchval(SQL.pass_probe, source.value, epoch)
     return quota
+
+
+async def give_back(connection: Connection, source: SourceName, epoch: int) -> None:
+    """Give the place of a probe that says nothing to another."""
+    await connection.execute(SQL.give_back, source.value, epoch)
 
 
 async def park_source(
