@@ -18,7 +18,7 @@ from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import AWAY
-from services.enrichment import store
+from services.enrichment import call_time, store
 from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, SourceName
 from services.enrichment.gate import Desk
 from services.enrichment.gauges import CALL_SECONDS, CALLS, SPENT
@@ -181,11 +181,15 @@ class Execution:
 
     async def _outcome(self, begun: Begun) -> Answer | SourceError:
         call = SourceCall(self._run.subject, self._run.evidence({}), begun.lookup)
+        run_seconds = (self._run.state.late_until - self._tools.clock()).total_seconds()
         try:
-            async with asyncio.timeout(self._tools.call_seconds):
+            async with call_time.limited(self._tools.call_seconds, longest_wait=run_seconds):
                 return await self._tools.sources[begun.source](call)
         except SourceError as error:
             return error
+        except call_time.NoRoom:
+            reason = "our own rate left the call no room before the run's time was over"
+            return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except TimeoutError:
             return SourceError(ErrorClass.TRANSIENT, "the source took too long", uncertain=True)
         except Exception:

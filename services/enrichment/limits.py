@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from chassis.database import Pool
-from services.enrichment import source_rows
+from services.enrichment import call_time, source_rows
 from services.enrichment.findings import SourceName
 
 HORIZON = 1.0
@@ -41,7 +41,7 @@ class Limits:
         return not self._rates[source] or source is SourceName.SEC
 
     async def wait(self, source: SourceName) -> float:
-        """Wait for a slot; return the seconds that it took."""
+        """Wait for a slot; return the seconds that it took, which no call's time counts."""
         if not self._rates[source]:
             return 0.0
         loop = asyncio.get_running_loop()
@@ -50,8 +50,9 @@ class Limits:
         self._waiting[source].append(slot)
         if source not in self._givers:
             self._givers[source] = asyncio.create_task(self._give(source))
-        at = await slot
-        await asyncio.sleep(at - loop.time())
+        with call_time.waiting():
+            at = await slot
+            await asyncio.sleep(at - loop.time())
         return loop.time() - begun
 
     async def _give(self, source: SourceName) -> None:
