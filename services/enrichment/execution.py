@@ -192,6 +192,9 @@ class Execution:
             return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except TimeoutError:
             return SourceError(ErrorClass.TRANSIENT, "the source took too long", uncertain=True)
+        except AWAY as error:  # Postgres, which was asked for a slot between two requests
+            reason = _no_room(error)
+            return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except Exception:
             _log.exception("bug in a source", source=begun.source.value)
             return SourceError(ErrorClass.INVALID_ANSWER, "the answer could not be handled")
@@ -217,8 +220,7 @@ class Execution:
             self._news.set()
 
     def _again(self, error: BaseException) -> Denial:
-        reason = f"the service could not be asked for room: {type(error).__name__}"
-        return Denial(StepStatus.PARKED, reason, self._tools.clock() + AGAIN)
+        return Denial(StepStatus.PARKED, _no_room(error), self._tools.clock() + AGAIN)
 
     async def _hand_back(self, wake_at: datetime) -> None:
         lease = self._run.lease
@@ -230,6 +232,10 @@ def _name_of(outcome: Answer | SourceError) -> str:
     if isinstance(outcome, SourceError):
         return outcome.error_class.value
     return "complete" if outcome.finding else "not_found"
+
+
+def _no_room(error: BaseException) -> str:
+    return f"the service could not be asked for room: {type(error).__name__}"
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

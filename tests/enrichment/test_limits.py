@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chassis import embedded
+from services.enrichment import source_rows
 from services.enrichment.execution import Ask
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.limits import Limits
@@ -109,6 +110,25 @@ async def test_a_call_waits_for_slots_no_longer_than_its_run_takes_what_comes_la
         assert (steps[SEC].status, steps[SEC].error_class) == (StepStatus.FAILED, "transient")
         assert steps[SEC].reason.startswith("our own rate left the call no room")
         assert one.breakers.failures(SEC) == 0
+
+
+async def test_postgres_being_away_between_a_calls_requests_is_no_fault_of_the_source(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_slots, away = source_rows.take_slots, [ConnectionResetError()]
+
+    async def failing(*values: Any) -> float | None:
+        if away:
+            raise away.pop()
+        return await take_slots(*values)
+
+    monkeypatch.setattr(source_rows, "take_slots", failing)
+    sources, rates = Sources(), {SEC: 50.0}
+    async with engine(dsn, nats_server.url, sources, rates=rates, fail_max=1) as one:
+        sources.answers[SEC] = paced(one, requests=2)
+        _, steps = await one.enriched()
+        assert (steps[SEC].status, steps[SEC].attempts) == (StepStatus.COMPLETE, 2)
+        assert one.breakers.is_closed(SEC)
 
 
 async def test_slots_are_given_in_the_order_of_asking(
