@@ -1,19 +1,22 @@
 """Whether a source may be asked: its breaker, its Retry-After and its pause, one for all replicas.
 
 The truth is a row a source in Postgres, written only when it changes and fenced by `epoch`; every
-replica holds a copy, renewed each second and at once when a change is told of. pybreaker counts the
-failures in a row; what it lacks under asyncio (1.4.1) is closed here: the call is awaited outside
-of it and only a verdict reported, so that an answer is a success, a fault of the source a failure,
-and anything else (cancelled, throttled, our own bad request) neither; a call that began before the
-last change says nothing any more. When an opened breaker is due, one probe for the fleet goes
-through, then two, four, eight: then it is closed.
+replica holds a copy, renewed each second and at once when a change is told of. The row counts the
+failures in a row, of all replicas, and pybreaker decides by it; what that lacks under asyncio
+(1.4.1) is closed here: the call is awaited outside of it and only a verdict reported, so that an
+answer is a success, a fault of the source a failure, and anything else (cancelled, throttled, our
+own bad request) neither; a call that began before the last change says nothing any more. When an
+opened breaker is due, one probe for the fleet goes through; when all of a wave have succeeded, the
+next may be twice as many: two, four, eight, then it is closed. A wave waits for callers as long as
+it takes. A probe that says nothing gives its place to another; after one whose process died, one
+probe begins anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -25,7 +28,7 @@ from chassis import outbox
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.outbox import Relay
-from services.enrichment import messages, store
+from services.enrichment import messages, source_rows
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gauges import SOURCE_STATE
 from services.enrichment.run import Denial, StepStatus
@@ -39,6 +42,7 @@ STATES = ("closed", "open", "half_open", "parked", "paused")
 LARGEST_WAVE = 8
 LONGEST_RESET = timedelta(minutes=10)
 PROBE_SECONDS = 60.0
+"""How long after a wave's last place was taken a probe that is not back is taken for lost."""
 LOOK_AGAIN = timedelta(seconds=1)
 COPY_AGE = timedelta(seconds=1)
 PAUSE_LOOK = timedelta(seconds=5)
@@ -53,6 +57,7 @@ class SourceState:
     state: str = "closed"
     epoch: int = 0
     reason: str = ""
+    failures: int = 0
     open_until: datetime | None = None
     openings: int = 0
     parked_until: datetime | None = None
@@ -85,13 +90,11 @@ class Breakers:
     ) -> None:
         self._pool = pool
         self._relay = relay
+        self._fail_max = fail_max
         self._reset = timedelta(seconds=reset_seconds)
         self._clock = clock
         self._read_at = clock() - COPY_AGE
         self._states = {source: SourceState(source) for source in SourceName}
-        self._counters = {
-            source: pybreaker.CircuitBreaker(fail_max=fail_max) for source in SourceName
-        }
 
     def take_in(self, rows: Iterable[asyncpg.Record]) -> None:
         """Renew this replica's copy."""
@@ -99,7 +102,6 @@ class Breakers:
         for row in rows:
             source, state = SourceName(row["source"]), SourceState.of(row)
             if state.epoch != self._states[source].epoch:
-                self._counters[source].close()
                 _log.warning("breaker", source=source.value, state=state.state)
             self._states[source] = state
             for name in STATES:
@@ -109,12 +111,12 @@ class Breakers:
     async def renew(self, connection: Connection) -> None:
         """Read the rows where the copy is a second old."""
         if self._clock() - self._read_at >= COPY_AGE:
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
 
     async def refresh(self) -> None:
         """Read the rows."""
         async with self._pool.acquire() as connection:
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
 
     def state(self, source: SourceName) -> SourceState:
         """Return a source's state as this replica knows it."""
@@ -135,93 +137,120 @@ class Breakers:
         return None
 
     def failures(self, source: SourceName) -> int:
-        """Return how many failures in a row this replica has seen."""
-        return int(self._counters[source].fail_counter)
+        """Return how many failures in a row all replicas have seen, as this one knows."""
+        return self._states[source].failures
 
     def is_closed(self, source: SourceName) -> bool:
         """Whether a call needs no admission."""
         return self._states[source].state == "closed"
 
-    async def admit(self, source: SourceName) -> Denial | None:
-        """Take a place among the probes of a source that is being tried; None where it may go."""
+    async def admit(self, source: SourceName) -> int | Denial:
+        """Admit a call, as a probe where the source is being tried; return the epoch it counts in.
+
+        What becomes of the call is to be reported, else its place is held for PROBE_SECONDS.
+        """
         state = self._states[source]
         if state.state == "closed":
-            return None
+            return state.epoch
+        place = (source, state.epoch, timedelta(seconds=PROBE_SECONDS))
         async with self._pool.acquire() as connection:
-            admitted = state.state == "half_open" and await store.admit_probe(
-                connection, source, state.epoch
-            )
-            if not admitted:
-                admitted = await store.begin_probing(
-                    connection, source, state.epoch, timedelta(seconds=PROBE_SECONDS)
-                )
-            self.take_in(await store.read_sources(connection))
-        if admitted or self._states[source].state == "closed":
-            return None
+            epoch = await source_rows.admit_probe(connection, *place)
+            if epoch is None:
+                epoch = await source_rows.begin_probing(connection, *place)
+            self.take_in(await source_rows.read_sources(connection))
+        if epoch is not None:
+            return epoch
+        if self._states[source].state == "closed":
+            return self._states[source].epoch
         reason = "the source has been failing and is being tried"
         return self.denial(source) or Denial(
             StepStatus.CIRCUIT_OPEN, reason, self._clock() + LOOK_AGAIN
         )
 
-    async def report(self, source: SourceName, epoch: int, outcome: Answer | SourceError) -> None:
-        """Take in what became of a call that began when the source was at `epoch`."""
-        if isinstance(outcome, SourceError):
-            if outcome.error_class is ErrorClass.THROTTLED and outcome.retry_after:
-                await self._park(source, outcome)
-                return
-            if outcome.error_class not in FAULTS or not outcome.of_source:
-                return
-        state = self._states[source]
+    async def report(
+        self, source: SourceName, epoch: int, outcome: Answer | SourceError | None
+    ) -> None:
+        """Take in what became of a call that was admitted when the source was at `epoch`.
+
+        None where it never left, or was broken off.
+        """
+        error = outcome if isinstance(outcome, SourceError) else None
+        if error and error.error_class is ErrorClass.THROTTLED and error.retry_after:
+            await self._park(source, error)
+        state, verdict = self._states[source], _verdict(outcome)
         if state.epoch != epoch or state.state == "open":
             return
-        error = outcome if isinstance(outcome, SourceError) else None
         if state.state == "half_open":
-            await self._judge_probe(state, error)
-        elif self._trips(source, error):
-            await self._open(state, outcome)
+            await self._judge_probe(state, verdict)
+        elif isinstance(verdict, SourceError):
+            await self._count(state, verdict)
+        elif verdict and state.failures:
+            await self._forget_failures(state)
 
-    def _trips(self, source: SourceName, error: SourceError | None) -> bool:
-        counter = self._counters[source]
-        with contextlib.suppress(SourceError, pybreaker.CircuitBreakerError):
-            counter.call(_verdict, error)
-        tripped = bool(counter.current_state == pybreaker.STATE_OPEN)
-        if tripped:
-            counter.close()  # the row says from here on
-        return tripped
-
-    async def _judge_probe(self, state: SourceState, error: SourceError | None) -> None:
-        if error:
+    async def _count(self, state: SourceState, error: SourceError) -> None:
+        async with self._pool.acquire() as connection:
+            failures = await source_rows.add_failure(connection, state.source, state.epoch)
+        if failures is None:  # another replica has changed the breaker
+            return
+        self._learn_failures(state, failures)
+        if self._trips(failures, error):
             await self._open(state, error)
+
+    async def _forget_failures(self, state: SourceState) -> None:
+        # Only where this replica knows of failures: a good answer costs no write. It knows of its
+        # own at once and of the others' within a second; until then a success here may leave them
+        # standing, so that the breaker rather opens early than late.
+        async with self._pool.acquire() as connection:
+            await source_rows.forget_failures(connection, state.source, state.epoch)
+        self._learn_failures(state, 0)
+
+    def _learn_failures(self, state: SourceState, failures: int) -> None:
+        known = self._states[state.source]
+        if known.epoch == state.epoch:
+            self._states[state.source] = replace(known, failures=failures)
+
+    def _trips(self, failures: int, error: SourceError) -> bool:
+        judge = pybreaker.CircuitBreaker(self._fail_max, state_storage=_Counted(failures))
+        with contextlib.suppress(SourceError, pybreaker.CircuitBreakerError):
+            judge.call(_fail, error)
+        return bool(judge.current_state == pybreaker.STATE_OPEN)
+
+    async def _judge_probe(self, state: SourceState, verdict: Answer | SourceError | None) -> None:
+        if isinstance(verdict, SourceError):
+            await self._open(state, verdict)
             return
         async with self._pool.acquire() as connection:
-            quota = await store.widen(connection, state.source, state.epoch)
+            if verdict is None:
+                await source_rows.give_back(connection, state.source, state.epoch)
+                return
+            quota = await source_rows.pass_probe(connection, state.source, state.epoch)
         if quota and quota > LARGEST_WAVE:
             await self._change(state, "closed", "", None, 0)
 
-    async def _open(self, state: SourceState, outcome: Answer | SourceError) -> None:
+    async def _open(self, state: SourceState, error: SourceError) -> None:
         reset = min(self._reset * 2 ** min(state.openings, 10), max(LONGEST_RESET, self._reset))
-        reason = f"the source has been failing: {outcome}"
+        reason = f"the source has been failing: {error}"
         await self._change(state, "open", reason, self._clock() + reset, state.openings + 1)
 
     async def _change(
         self, state: SourceState, to: str, reason: str, until: datetime | None, openings: int
     ) -> None:
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
-            changed = await store.change_source(
+            changed = await source_rows.change_source(
                 connection, state.source, state.epoch, to, reason, until, openings
             )
             if changed:
                 await self._tell(connection, state.source, to, reason, until)
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
         self._relay.wake()
 
     async def _park(self, source: SourceName, error: SourceError) -> None:
         until = self._clock() + timedelta(seconds=error.retry_after or 0)
         reason = f"the source asked to be left alone: {error.message}"
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
-            if await store.park_source(connection, source, until, reason):
+            if await source_rows.park_source(connection, source, until, reason):
                 await self._tell(connection, source, "parked", reason, until)
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
         self._relay.wake()
 
     async def pause(
@@ -229,9 +258,9 @@ class Breakers:
     ) -> None:
         """Pause a source for every replica, or let it be asked again and close its breaker."""
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
-            await store.pause_source(connection, source, paused, until, reason)
+            await source_rows.pause_source(connection, source, paused, until, reason)
             await self._tell(connection, source, "paused" if paused else "closed", reason, until)
-            self.take_in(await store.read_sources(connection))
+            self.take_in(await source_rows.read_sources(connection))
         self._relay.wake()
 
     async def _tell(
@@ -246,6 +275,24 @@ class Breakers:
         await outbox.enqueue(connection, DEPLOYMENT, [event])
 
 
-def _verdict(error: SourceError | None) -> None:
-    if error is not None:
-        raise error
+class _Counted(pybreaker.CircuitMemoryStorage):
+    """Has pybreaker see the failures that the row has counted, the last one with them."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(pybreaker.STATE_CLOSED)
+        self._failures = failures
+
+    @property
+    def counter(self) -> int:
+        return self._failures
+
+
+def _verdict(outcome: Answer | SourceError | None) -> Answer | SourceError | None:
+    """Return an outcome that says something of the source's health, else None."""
+    if isinstance(outcome, SourceError):
+        return outcome if outcome.of_source and outcome.error_class in FAULTS else None
+    return outcome
+
+
+def _fail(error: SourceError) -> None:
+    raise error

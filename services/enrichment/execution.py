@@ -18,7 +18,7 @@ from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import AWAY
-from services.enrichment import store
+from services.enrichment import call_time, store
 from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, SourceName
 from services.enrichment.gate import Desk
 from services.enrichment.gauges import CALL_SECONDS, CALLS, SPENT
@@ -68,6 +68,7 @@ class Execution:
         self._news = asyncio.Event()
         self._happened: list[Happening] = []
         self._admitted: dict[SourceName, float] = {}
+        self._epochs: dict[SourceName, int] = {}  # the breakers' when calls were admitted
         self._calls: dict[SourceName, asyncio.Task[None]] = {}
         self._admissions: dict[SourceName, asyncio.Task[None]] = {}
 
@@ -110,15 +111,17 @@ class Execution:
             raise
         finally:
             await _cancel([*self._calls.values(), *self._admissions.values()])
+            await self._give_back(list(self._epochs))
 
     async def _take_turn(self) -> Turn:
         """Take a turn; while Postgres is away, what has come is kept, for it may be paid for."""
         happened, self._happened = self._happened, []
+        admitted, self._admitted = self._admitted, {}  # one that this turn does not use is dropped
         self._news.clear()
         give_up_at = self._tools.clock() + PATIENCE
         while True:
             try:
-                return await self._tools.writer.take_turn(self._run, happened, self._admitted)
+                return await self._tools.writer.take_turn(self._run, happened, admitted)
             except AWAY as error:
                 if self._stopping.is_set() or self._tools.clock() > give_up_at:
                     raise
@@ -129,13 +132,14 @@ class Execution:
         """Do what a turn says and wait for the next; False means that the run is out of hand."""
         for begun in turn.begun:
             self._start_call(begun)
+        await self._give_back(self._epochs.keys() - self._calls.keys() - self._admitted.keys())
         if not turn.open:
             return False
         if self._stopping.is_set():
             await _cancel(self._admissions.values())
             turn = replace(turn, wanted=[])
         for source in turn.wanted:
-            if source not in self._admissions:
+            if source not in self._admissions and source not in self._admitted:
                 self._admissions[source] = asyncio.create_task(self._admit(source))
         return await self._wait(turn)
 
@@ -143,7 +147,7 @@ class Execution:
         now = self._tools.clock()
         wake_at = turn.look_again_at or self._run.state.late_until
         seconds = (wake_at - now).total_seconds()
-        busy = self._calls or self._admissions or self._happened
+        busy = self._calls or self._admissions or self._admitted or self._happened
         if not busy and (seconds > HOLD_SECONDS or self._stopping.is_set()):
             await self._hand_back(now if self._stopping.is_set() else wake_at)
             return False
@@ -159,9 +163,10 @@ class Execution:
         if begun.source is CLAUDE:
             self._run.memo = self._tools.desk.memo_key(self._run.evidence({}))
         epoch = self._tools.desk.breakers.state(begun.source).epoch
-        self._calls[begun.source] = asyncio.create_task(self._call(begun, epoch))
+        self._epochs.setdefault(begun.source, epoch)  # where it needed no admission
+        self._calls[begun.source] = asyncio.create_task(self._call(begun))
 
-    async def _call(self, begun: Begun, epoch: int) -> None:
+    async def _call(self, begun: Begun) -> None:
         source = begun.source
         with CALL_SECONDS.labels(source.value).time():
             outcome = await self._outcome(begun)
@@ -170,8 +175,16 @@ class Execution:
         self._happened.append(Returned(source, outcome))
         del self._calls[source]
         self._news.set()
+        await self._report(source, outcome)
+
+    async def _give_back(self, sources: Iterable[SourceName]) -> None:
+        """Let others be admitted in the place of calls that never left or were broken off."""
+        for source in sources:
+            await self._report(source, None)
+
+    async def _report(self, source: SourceName, outcome: Answer | SourceError | None) -> None:
         try:
-            await self._tools.desk.breakers.report(source, epoch, outcome)
+            await self._tools.desk.breakers.report(source, self._epochs.pop(source), outcome)
         except AWAY as error:
             _log.warning("breaker not told", source=source.value, error=repr(error))
         except Exception:
@@ -179,13 +192,20 @@ class Execution:
 
     async def _outcome(self, begun: Begun) -> Answer | SourceError:
         call = SourceCall(self._run.subject, self._run.evidence({}), begun.lookup)
+        run_seconds = (self._run.state.late_until - self._tools.clock()).total_seconds()
         try:
-            async with asyncio.timeout(self._tools.call_seconds):
+            async with call_time.limited(self._tools.call_seconds, longest_wait=run_seconds):
                 return await self._tools.sources[begun.source](call)
         except SourceError as error:
             return error
+        except call_time.NoRoom:
+            reason = "our own rate left the call no room before the run's time was over"
+            return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except TimeoutError:
             return SourceError(ErrorClass.TRANSIENT, "the source took too long", uncertain=True)
+        except AWAY as error:  # Postgres, which was asked for a slot between two requests
+            reason = _no_room(error)
+            return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except Exception:
             _log.exception("bug in a source", source=begun.source.value)
             return SourceError(ErrorClass.INVALID_ANSWER, "the answer could not be handled")
@@ -195,11 +215,11 @@ class Execution:
         desk = self._tools.desk
         try:
             waited = 0.0 if desk.limits.is_free(source) else await desk.limits.wait(source)
-            denial = desk.breakers.denial(source) or await desk.breakers.admit(source)
-            if denial:
-                self._happened.append(Held(source, denial))
+            admission = desk.breakers.denial(source) or await desk.breakers.admit(source)
+            if isinstance(admission, Denial):
+                self._happened.append(Held(source, admission))
             else:
-                self._admitted[source] = waited
+                self._epochs[source], self._admitted[source] = admission, waited
         except AWAY as error:
             _log.warning("no admission", source=source.value, error=repr(error))
             self._happened.append(Held(source, self._again(error)))
@@ -211,8 +231,7 @@ class Execution:
             self._news.set()
 
     def _again(self, error: BaseException) -> Denial:
-        reason = f"the service could not be asked for room: {type(error).__name__}"
-        return Denial(StepStatus.PARKED, reason, self._tools.clock() + AGAIN)
+        return Denial(StepStatus.PARKED, _no_room(error), self._tools.clock() + AGAIN)
 
     async def _hand_back(self, wake_at: datetime) -> None:
         lease = self._run.lease
@@ -224,6 +243,10 @@ def _name_of(outcome: Answer | SourceError) -> str:
     if isinstance(outcome, SourceError):
         return outcome.error_class.value
     return "complete" if outcome.finding else "not_found"
+
+
+def _no_room(error: BaseException) -> str:
+    return f"the service could not be asked for room: {type(error).__name__}"
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

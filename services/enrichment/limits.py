@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from chassis.database import Pool
-from services.enrichment import store
+from services.enrichment import call_time, source_rows
 from services.enrichment.findings import SourceName
 
 HORIZON = 1.0
@@ -41,7 +41,7 @@ class Limits:
         return not self._rates[source] or source is SourceName.SEC
 
     async def wait(self, source: SourceName) -> float:
-        """Wait for a slot; return the seconds that it took."""
+        """Wait for a slot; return the seconds that it took, which no call's time counts."""
         if not self._rates[source]:
             return 0.0
         loop = asyncio.get_running_loop()
@@ -50,8 +50,9 @@ class Limits:
         self._waiting[source].append(slot)
         if source not in self._givers:
             self._givers[source] = asyncio.create_task(self._give(source))
-        at = await slot
-        await asyncio.sleep(at - loop.time())
+        with call_time.waiting():
+            at = await slot
+            await asyncio.sleep(at - loop.time())
         return loop.time() - begun
 
     async def _give(self, source: SourceName) -> None:
@@ -77,7 +78,7 @@ class Limits:
             return
         seconds = SPACING.get(source, 1.0) / rate
         interval = timedelta(seconds=seconds)
-        delay = await store.take_slots(
+        delay = await source_rows.take_slots(
             self._pool, source, wanted, interval, timedelta(seconds=HORIZON)
         )
         if delay is None:  # others have taken what there is for now

@@ -23,7 +23,7 @@ update enrichment.requests q set run_id = r.run_id
 from unnest($2::uuid[], $3::uuid[]) as r (request_id, run_id)
 where q.tenant_id = $1 and q.request_id = r.request_id
 
--- name: forget_requests
+-- name: release_requests
 -- Let request ids go that were claimed for what was refused.
 delete from enrichment.requests where tenant_id = $1 and request_id = any($2::uuid[])
 
@@ -171,7 +171,7 @@ update enrichment.batches set closed_at = coalesce(closed_at, $3) where tenant_i
 
 -- name: read_sources
 -- The state of every source.
-select source, state, epoch, reason, open_until, openings, parked_until, parked_reason, paused,
+select source, state, epoch, reason, failures, open_until, openings, parked_until, parked_reason, paused,
   paused_until, paused_reason
 from enrichment.sources
 
@@ -514,31 +514,56 @@ returning b.batch_id, b.user_id
 
 -- The sources' state ------------------------------------------------------------------------------
 
+-- name: add_failure
+-- Count a failure while the breaker is closed; returns how many there are in a row.
+update enrichment.sources set failures = failures + 1
+where source = $1 and epoch = $2 and state = 'closed'
+returning failures
+
+-- name: forget_failures
+-- A call succeeded: failures are counted anew.
+update enrichment.sources set failures = 0
+where source = $1 and epoch = $2 and state = 'closed' and failures > 0
+
 -- name: change_source
 -- Change a source's breaker, unless another replica has changed it since.
 update enrichment.sources set
-  state = $3, epoch = epoch + 1, reason = $4, open_until = $5, openings = $6, quota = 0, admitted = 0
+  state = $3, epoch = epoch + 1, reason = $4, open_until = $5, openings = $6, failures = 0, quota = 0,
+  admitted = 0, succeeded = 0
 where source = $1 and epoch = $2
 returning true
 
 -- name: begin_probing
--- Let one probe through where the breaker is due, or its last probes have not come back.
+-- Let one probe through where the breaker is due, or all places of a wave are taken and their probes have
+-- not come back in time. Returns the epoch that it counts in.
 update enrichment.sources set
-  state = 'half_open', epoch = epoch + 1, quota = 1, admitted = 1, open_until = now() + $3::interval
-where source = $1 and epoch = $2 and state in ('open', 'half_open') and open_until <= now()
-returning true
+  state = 'half_open', epoch = epoch + 1, quota = 1, admitted = 1, succeeded = 0,
+  open_until = now() + $3::interval
+where source = $1 and epoch = $2 and open_until <= now()
+  and (state = 'open' or (state = 'half_open' and admitted >= quota))
+returning epoch
 
 -- name: admit_probe
--- Take a place among the probes of this wave.
-update enrichment.sources set admitted = admitted + 1
+-- Take a place among the probes of this wave, however long ago it began; its probes have from now on as long
+-- again to come back. Returns the epoch that it counts in.
+update enrichment.sources set admitted = admitted + 1, open_until = now() + $3::interval
 where source = $1 and epoch = $2 and state = 'half_open' and admitted < quota
-returning true
+returning epoch
 
--- name: widen
--- A probe succeeded: the next wave is twice as large.
-update enrichment.sources set quota = greatest(quota, 1) * 2
+-- name: pass_probe
+-- A probe succeeded. When all of its wave have, the next wave begins, twice as large; returns how large the
+-- present one is.
+update enrichment.sources set
+  quota = case when succeeded + 1 < quota then quota else quota * 2 end,
+  admitted = case when succeeded + 1 < quota then admitted else 0 end,
+  succeeded = case when succeeded + 1 < quota then succeeded + 1 else 0 end
 where source = $1 and epoch = $2 and state = 'half_open'
 returning quota
+
+-- name: give_back
+-- A probe says nothing of the source: its place is free for another.
+update enrichment.sources set admitted = admitted - 1
+where source = $1 and epoch = $2 and state = 'half_open' and admitted > succeeded
 
 -- name: park_source
 -- The source asked to be left alone for longer than is known.
@@ -552,7 +577,8 @@ update enrichment.sources set
   paused = $2, paused_until = case when $2 then $3::timestamptz end,
   paused_reason = case when $2 then $4 else '' end, epoch = epoch + 1,
   state = case when $2 then state else 'closed' end,
-  openings = case when $2 then openings else 0 end,
+  -- Calls that are out say nothing any more: a probe's place is free again.
+  openings = case when $2 then openings else 0 end, failures = 0, admitted = succeeded,
   parked_until = case when $2 then parked_until end
 where source = $1
 

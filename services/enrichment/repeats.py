@@ -56,7 +56,7 @@ async def remember(
     if got:
         await connection.execute(SQL.remember_requests, tenant_id, list(got), list(got.values()))
     if refused := list(keyed.keys() - got.keys()):
-        await connection.execute(SQL.forget_requests, tenant_id, refused)
+        await connection.execute(SQL.release_requests, tenant_id, refused)
 
 
 def _answer(row: asyncpg.Record, digest: bytes) -> Accepted | Refusal:

@@ -249,6 +249,8 @@ CREATE TABLE enrichment.sources (
     paused_until timestamp with time zone,
     paused_reason text DEFAULT ''::text NOT NULL,
     next_free_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    succeeded integer DEFAULT 0 NOT NULL,
     CONSTRAINT sources_state CHECK ((state = ANY (ARRAY['closed'::text, 'open'::text, 'half_open'::text])))
 );
 

@@ -26,7 +26,7 @@ class Settings(ServiceSettings):
         120, gt=0, description="a run ends by then with what it has (enrichment)"
     )
     call_timeout_seconds: float = Field(
-        30, gt=0, description="longest that one source is waited for (enrichment)"
+        30, gt=0, description="longest that a source is waited for in one call (enrichment)"
     )
     lease_seconds: float = Field(
         6, gt=0, description="a dead worker's runs are taken over after this (enrichment)"

@@ -1,4 +1,4 @@
-"""What workers read and write in Postgres: claims, turns, and the sources' state.
+"""What workers read and write in Postgres: claims, turns, and what a tenant allows.
 
 Functions take a connection in a transaction. Everything a worker writes of a run is one statement,
 fenced by the run's lease, so that a worker that comes late changes nothing.
@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from chassis.database import Connection, Plans, Pool, Queries
+from chassis.database import Connection, Plans, Queries
 from services.enrichment.findings import (
     Finding,
     SourceName,
@@ -365,66 +365,3 @@ async def end_batches(
         return []
     rows = await connection.fetch(SQL.end_batches, tenant_id, batch_ids, now, run_ids)
     return [(row["batch_id"], row["user_id"]) for row in rows]
-
-
-# -- the sources' state ----------------------------------------------------------------------------
-
-
-async def read_sources(connection: Connection) -> list[asyncpg.Record]:
-    """Return the state of every source."""
-    return await connection.fetch(SQL.read_sources)
-
-
-async def change_source(
-    connection: Connection,
-    source: SourceName,
-    epoch: int,
-    state: str,
-    reason: str,
-    until: datetime | None,
-    openings: int,
-) -> bool:
-    """Change a breaker; False where another replica was faster."""
-    values = (source.value, epoch, state, reason[:300], until, openings)
-    return bool(await connection.fetchval(SQL.change_source, *values))
-
-
-async def begin_probing(
-    connection: Connection, source: SourceName, epoch: int, patience: timedelta
-) -> bool:
-    """Become the probe of a breaker that is due."""
-    return bool(await connection.fetchval(SQL.begin_probing, source.value, epoch, patience))
-
-
-async def admit_probe(connection: Connection, source: SourceName, epoch: int) -> bool:
-    """Take a place in the present wave of probes."""
-    return bool(await connection.fetchval(SQL.admit_probe, source.value, epoch))
-
-
-async def widen(connection: Connection, source: SourceName, epoch: int) -> int | None:
-    """Make the next wave twice as large; return its size."""
-    quota: int | None = await connection.fetchval(SQL.widen, source.value, epoch)
-    return quota
-
-
-async def park_source(
-    connection: Connection, source: SourceName, until: datetime, reason: str
-) -> bool:
-    """Leave a source alone until then; False where that was known."""
-    return bool(await connection.fetchval(SQL.park_source, source.value, until, reason[:300]))
-
-
-async def pause_source(
-    connection: Connection, source: SourceName, paused: bool, until: datetime | None, reason: str
-) -> None:
-    """Pause a source, or let it be asked again."""
-    await connection.execute(SQL.pause_source, source.value, paused, until, reason)
-
-
-async def take_slots(
-    pool: Pool, source: SourceName, wanted: int, interval: timedelta, horizon: timedelta
-) -> float | None:
-    """Take slots; return the seconds to the first, None where they lie too far ahead."""
-    values = (source.value, wanted, interval, horizon)
-    delay: float | None = await pool.fetchval(SQL.take_slots, *values)
-    return delay

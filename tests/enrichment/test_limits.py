@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from chassis import embedded
-from services.enrichment.findings import SourceName
+from services.enrichment import source_rows
+from services.enrichment.execution import Ask
+from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.limits import Limits
-from tests.enrichment.engine import Sources, engine
+from services.enrichment.run import StepStatus
+from tests.enrichment.engine import TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
 
-EXA = SourceName.EXA
+EXA, SEC = SourceName.EXA, SourceName.SEC
+
+
+@pytest.fixture
+def dsn(database: Database) -> str:
+    return database.dsn("enrichment_app")
+
+
+def paced(one: Engine, requests: int, seconds: float = 0) -> Ask:
+    """Return the SEC as a source: each of a call's requests waits for a slot, then takes time."""
+
+    async def ask(call: SourceCall) -> Answer:
+        for _ in range(requests):
+            await one.limits.wait(SEC)
+            await asyncio.sleep(seconds)
+        return Answer(finding(SEC))
+
+    return ask
 
 
 async def test_replicas_share_a_rate(database: Database, nats_server: embedded.Nats) -> None:
@@ -42,12 +66,69 @@ async def test_replicas_share_a_rate(database: Database, nats_server: embedded.N
 async def test_edgars_slots_lie_wider_than_its_rate_so_that_no_second_has_one_too_many(
     database: Database, nats_server: embedded.Nats
 ) -> None:
-    rates = {SourceName.SEC: 50.0}
+    rates = {SEC: 50.0}
     dsn = database.dsn("enrichment_app")
     async with engine(dsn, nats_server.url, Sources(), rates=rates, working=False) as one:
         begun = time.monotonic()
-        await asyncio.gather(*(one.limits.wait(SourceName.SEC) for _ in range(26)))
+        await asyncio.gather(*(one.limits.wait(SEC) for _ in range(26)))
     assert time.monotonic() - begun >= 25 * 1.1 / 50 - 0.005
+
+
+async def test_a_call_whose_requests_wait_long_for_slots_is_asked_once_and_is_no_failure(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    sources, rates = Sources(), {SEC: 5.0}  # slots lie 0.22 s apart
+    async with engine(dsn, nats_server.url, sources, rates=rates, call_seconds=0.15) as one:
+        sources.answers[SEC] = paced(one, requests=4)
+        _, steps = await one.enriched()
+        assert (steps[SEC].status, steps[SEC].attempts) == (StepStatus.COMPLETE, 1)
+        assert one.breakers.failures(SEC) == 0
+
+
+async def test_a_source_that_is_slow_between_the_waits_for_slots_takes_too_long(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    sources, rates = Sources(), {SEC: 50.0}
+    async with engine(dsn, nats_server.url, sources, rates=rates, call_seconds=0.15) as one:
+        sources.answers[SEC] = paced(one, requests=4, seconds=0.1)
+        run_id = (await one.accept()).run_id
+        async with asyncio.timeout(10):
+            while one.breakers.failures(SEC) < 2:
+                await asyncio.sleep(0.01)
+        _, steps = await one.run(run_id)
+        assert steps[SEC].error_class == "transient"
+
+
+async def test_a_call_waits_for_slots_no_longer_than_its_run_takes_what_comes_late(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    sources, rates = Sources(), {SEC: 0.2}
+    times = replace(TIMES, deadline=timedelta(seconds=0.4), late=timedelta(seconds=0.4))
+    async with engine(dsn, nats_server.url, sources, rates=rates, times=times) as one:
+        sources.answers[SEC] = paced(one, requests=2)
+        _, steps = await one.settled((await one.accept()).run_id)
+        assert (steps[SEC].status, steps[SEC].error_class) == (StepStatus.FAILED, "transient")
+        assert steps[SEC].reason.startswith("our own rate left the call no room")
+        assert one.breakers.failures(SEC) == 0
+
+
+async def test_postgres_being_away_between_a_calls_requests_is_no_fault_of_the_source(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_slots, away = source_rows.take_slots, [ConnectionResetError()]
+
+    async def failing(*values: Any) -> float | None:
+        if away:
+            raise away.pop()
+        return await take_slots(*values)
+
+    monkeypatch.setattr(source_rows, "take_slots", failing)
+    sources, rates = Sources(), {SEC: 50.0}
+    async with engine(dsn, nats_server.url, sources, rates=rates, fail_max=1) as one:
+        sources.answers[SEC] = paced(one, requests=2)
+        _, steps = await one.enriched()
+        assert (steps[SEC].status, steps[SEC].attempts) == (StepStatus.COMPLETE, 2)
+        assert one.breakers.is_closed(SEC)
 
 
 async def test_slots_are_given_in_the_order_of_asking(

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from nats.aio.client import Client
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import events_pb2
+from prospect.enrichment.v1 import events_pb2, prospect_pb2
 
 from chassis import embedded, messaging
 from chassis.clock import new_id
@@ -27,6 +27,7 @@ from services.enrichment.request import Accepted
 from tests.enrichment.engine import ADA, Engine, Sources, engine, finding
 from tests.enrichment.test_batch import chunk, person, send
 from tests.enrichment.test_service import handled
+from tests.enrichment.test_steering import until_exa_is
 from tests.harness import Database, Identity, SandboxDesk, violations
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ async def test_an_event_with_other_words_waits_for_the_runs_end(
     await sandbox_desk.order("exa", "latency", value=1)
     event = requested(ours)
     first = person(prospect_id=prospect_of(event))
-    await enrichment.RequestEnrichment(first, metadata=ours.metadata())
+    asked = await enrichment.RequestEnrichment(first, metadata=ours.metadata())
+    await until_exa_is(enrichment, ours, asked.run, prospect_pb2.SOURCE_STATUS_IN_PROGRESS)
     await messaging.publish(nats, event)
     await handled(nats)
     rows = await database.fetch(
