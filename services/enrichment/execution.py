@@ -132,6 +132,9 @@ class Execution:
         """Do what a turn says and wait for the next; False means that the run is out of hand."""
         for begun in turn.begun:
             self._start_call(begun)
+        await _cancel(
+            [self._calls.pop(source) for source in [*self._calls] if turn.steps[source].ended]
+        )
         await self._give_back(self._epochs.keys() - self._calls.keys() - self._admitted.keys())
         if not turn.open:
             return False

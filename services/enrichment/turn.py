@@ -41,6 +41,8 @@ BACKOFF_SECONDS = 0.5
 MOST_BACKOFF_SECONDS = 30.0
 SHORTEST_HOLD = timedelta(milliseconds=100)
 CRASHED = SourceError(ErrorClass.TRANSIENT, "the reply was lost in a crash", uncertain=True)
+BROKEN_OFF = SourceError(ErrorClass.TRANSIENT, "the call was broken off", uncertain=True)
+CANCELLED = "the run was cancelled"
 UNKNOWN = "the source knows nothing of this person"
 
 
@@ -79,12 +81,15 @@ class _Taker:
                     self._deny(self._turn.steps[source], denial)
                 case Again(source):
                     self._hurry(self._turn.steps[source])
+        self._break_off()
         self._go_on()
         return self._turn
 
     # -- what happened -------------------------------------------------------------------------
 
     def _return(self, step: Step, outcome: Answer | SourceError) -> None:
+        if step.status is not StepStatus.IN_PROGRESS:
+            return  # it was broken off as it came back
         self._turn.settled.append(_settled(step, outcome))
         self._rules.settle(step.source, outcome.cost_micros)
         step = replace(step, cost_micros=step.cost_micros + outcome.cost_micros)
@@ -160,7 +165,7 @@ class _Taker:
 
     def _lose(self, step: Step, error: SourceError) -> None:
         """A free source is asked again; a paid one where the policy allows it, and only once."""
-        self._turn.settled.append(Settled(step.source, step.attempts, "uncertain", error))
+        self._turn.settled.append(_uncertain(step, error))
         transient = error.error_class is ErrorClass.TRANSIENT
         lost = replace(
             step,
@@ -177,6 +182,16 @@ class _Taker:
         else:
             reason = f"{error.message}; not asked again, so as not to pay twice"
             self._give_up(lost, error, reason)
+
+    def _break_off(self) -> None:
+        """A cancelled run waits for calls that are paid for, and for no others."""
+        if not self._state.cancel_requested or self._ended:
+            return
+        for step in list(self._turn.steps.values()):
+            if step.status is StepStatus.IN_PROGRESS and not _paid(step.source):
+                self._turn.settled.append(_uncertain(step, BROKEN_OFF))
+                lost = replace(step, uncertain_attempts=step.uncertain_attempts + 1)
+                self._end(lost, StepStatus.SKIPPED, CANCELLED)
 
     def _hurry(self, step: Step) -> None:
         if step.status in WAITING and step.next_attempt_at:
@@ -201,7 +216,7 @@ class _Taker:
             if step.status not in WAITING:
                 continue
             if state.cancel_requested:
-                self._end(step, StepStatus.SKIPPED, "the run was cancelled")
+                self._end(step, StepStatus.SKIPPED, CANCELLED)
             elif now >= state.late_until:
                 self._miss(step)
         self._end_summary()
@@ -359,6 +374,10 @@ class _Taker:
 
 def _complete(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.status is StepStatus.COMPLETE]
+
+
+def _uncertain(step: Step, error: SourceError) -> Settled:
+    return Settled(step.source, step.attempts, "uncertain", error)
 
 
 def _settled(step: Step, outcome: Answer | SourceError) -> Settled:

@@ -154,6 +154,29 @@ async def test_a_turn_that_is_lost_to_another_transaction_is_taken_again(
     assert sources.calls == dict.fromkeys(SourceName, 1)
 
 
+async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: embedded.Nats) -> None:
+    out, broken_off = asyncio.Event(), asyncio.Event()
+
+    async def hang(call: SourceCall) -> Answer:
+        out.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            broken_off.set()
+        raise AssertionError
+
+    sources = Sources(answers={SourceName.SEC: hang})
+    async with engine(dsn, nats_server.url, sources) as one:
+        run_id = (await one.accept()).run_id
+        await out.wait()
+        async with tenant_transaction(one.pool, one.tenant_id) as connection:
+            await connection.fetchval(store.SQL.request_cancel, one.tenant_id, run_id, utc_now())
+        one.worker.cancel_run(run_id)
+        row, steps = await one.settled(run_id, seconds=5)
+        await asyncio.wait_for(broken_off.wait(), 1)
+    assert (row["status"], steps[SourceName.SEC].status) == ("cancelled", "skipped")
+
+
 async def test_requests_and_turns_under_a_days_budget_never_block_each_other_in_a_circle(
     dsn: str, database: Database, nats_server: embedded.Nats
 ) -> None:

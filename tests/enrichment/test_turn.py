@@ -437,6 +437,15 @@ def test_a_cancelled_run_makes_no_summary_of_its_own() -> None:
     assert (made.steps[CLAUDE].status, made.findings) == (StepStatus.FAILED, {})
 
 
+def test_a_cancelled_run_waits_for_no_free_call() -> None:
+    run = replace(calling(SEC), cancel_requested=True)
+    made = turn(run)
+    assert (made.steps[SEC].status, made.settled[0].status) == (StepStatus.SKIPPED, "uncertain")
+    assert made.finish
+    late = turn(after(run, made), Returned(SEC, found(SEC)))
+    assert (late.steps[SEC], late.settled) == (made.steps[SEC], [])
+
+
 def test_a_cancelled_run_calls_no_more_and_keeps_what_is_paid_for() -> None:
     run = replace(calling(EXA), cancel_requested=True)
     made = turn(run)

@@ -225,8 +225,8 @@ class EnrichmentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
-        A run that has ended already stays as it is.
+        """CancelRun ends a run. No further call leaves; a paid one that is out is waited for, a free one is broken
+        off. A run that has ended already stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,8 +78,8 @@ class EnrichmentServiceStub:
     budgets say holds for this call as well.
     """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]
-    """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
-    A run that has ended already stays as it is.
+    """CancelRun ends a run. No further call leaves; a paid one that is out is waited for, a free one is broken
+    off. A run that has ended already stays as it is.
     """
     ReplayRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ReplayRunsRequest, _runs_pb2.ReplayRunsResponse]
     """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
@@ -151,8 +151,8 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     budgets say holds for this call as well.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.CancelRunRequest, _runs_pb2.CancelRunResponse]  # type: ignore[assignment]
-    """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
-    A run that has ended already stays as it is.
+    """CancelRun ends a run. No further call leaves; a paid one that is out is waited for, a free one is broken
+    off. A run that has ended already stays as it is.
     """
     ReplayRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.ReplayRunsRequest, _runs_pb2.ReplayRunsResponse]  # type: ignore[assignment]
     """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
@@ -287,8 +287,8 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.CancelRunResponse, _abc.Awaitable[_runs_pb2.CancelRunResponse]]:
-        """CancelRun ends a run. No further call leaves; one that is out is waited for, since it is paid for.
-        A run that has ended already stays as it is.
+        """CancelRun ends a run. No further call leaves; a paid one that is out is waited for, a free one is broken
+        off. A run that has ended already stays as it is.
         """
 
     @_abc_1.abstractmethod
