@@ -63,12 +63,13 @@ async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event
     async with asyncio.TaskGroup() as tasks:
         while not stopping.is_set():
             room = consumer.in_hand - len(in_hand)
+            if room <= 0:  # a fetch also brings what came too late for the one before it
+                await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
+                continue
             for message in await _fetch(subscription, consumer, room, stopping):
                 task = tasks.create_task(_settle(client, handler, message))
                 in_hand.add(task)
                 task.add_done_callback(in_hand.discard)
-            if len(in_hand) == consumer.in_hand:
-                await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _fetch(

@@ -18,7 +18,7 @@ from chassis.server import Context
 from chassis.tokens import Tokens
 from chassis.validation import violations_of
 from services.enrichment.batches import close_batch, follow_batch
-from services.enrichment.repeats import GONE
+from services.enrichment.repeats import GONE, place_taken
 from services.enrichment.request import Accepted, Priority, Request
 from services.enrichment.requesting import request_of
 from services.enrichment.store import SQL
@@ -128,7 +128,7 @@ class _Batch:
             batch = await connection.fetchrow(SQL.get_batch, *key)
             if batch and batch["closed_at"]:
                 rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
-                return {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
+                return {row["place"]: place_taken(row) for row in rows}
         return await self.tools.intake.accept_batch(self.batch_id, requests)
 
     async def close(self) -> None:

@@ -48,7 +48,8 @@ class Controlling:
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             row = await connection.fetchrow(SQL.lock_prospects, tenant_id, [prospect_id])
             prospect = found(row, "prospect", request.prospect_id)
-            flying = await connection.fetchrow(SQL.find_runs_in_flight, tenant_id, [prospect_id])
+            runs = await connection.fetch(SQL.find_open_runs, tenant_id, [prospect_id])
+            flying = next((run for run in runs if not run["has_ended"]), None)
             if flying:
                 await self._hurry(connection, tenant_id, flying["run_id"], source)
             elif source is CLAUDE:

@@ -7,8 +7,10 @@ about in other words by now, what it still brings is not kept.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -16,12 +18,16 @@ import asyncpg
 from chassis.database import Connection
 from services.enrichment import store
 from services.enrichment.findings import Answer, SourceName
-from services.enrichment.run import CLAUDE, RUN_ENDED, Before, StepStatus
-from services.enrichment.store import SQL, ClaimedRun
+from services.enrichment.run import RUN_ENDED, Before, StepStatus
+from services.enrichment.store import SQL, ClaimedRun, Times
 
 
 async def look_at_others(
-    connection: Connection, tenant_id: UUID, runs: Sequence[ClaimedRun]
+    connection: Connection,
+    tenant_id: UUID,
+    runs: Sequence[ClaimedRun],
+    times: Times,
+    now: datetime,
 ) -> None:
     """Bring what runs know of their prospects' other runs up to date; most runs have none."""
     by_id = {run.lease.run_id: run for run in runs}
@@ -34,23 +40,31 @@ async def look_at_others(
             run.state = replace(run.state, cancel_requested=cancel)
     following = [run_id for run_id, run in by_id.items() if run.follows]
     if following:
+        rows = defaultdict(list)
         for row in await connection.fetch(SQL.read_before, tenant_id, following):
-            run = by_id[row["run_id"]]
-            run.before = _before(row)
-            run.remembered = store.remembered(row)
+            rows[row["run_id"]].append(row)
+        for run_id in following:
+            by_id[run_id].before = _before(rows[run_id], now - times.late - times.deadline)
+            if rows[run_id]:
+                by_id[run_id].remembered = store.remembered(rows[run_id][0])
 
 
-def _before(row: asyncpg.Record) -> Before:
-    answers = {}
-    for source, known in store.answers_of(row).items():
-        if source is CLAUDE or known.at <= row["created_at"]:
-            continue
-        if known.status is StepStatus.NOT_FOUND:
-            answers[source] = Answer(None)
-        elif finding := store.finding_of(row, source):
-            answers[source] = Answer(finding)
-    return Before(_sources(row["out"]), _sources(row["lost"]), answers)
+def _before(rows: Sequence[asyncpg.Record], oldest: datetime) -> Before:
+    """Return what became of calls; one that failed, or whose run is gone, is as if never made.
 
-
-def _sources(names: Sequence[str]) -> frozenset[SourceName]:
-    return frozenset(SourceName(name) for name in names)
+    So is one whose run had its deadline before `oldest`, and should have closed: it stops nobody.
+    """
+    out, lost = set(), set()
+    answers: dict[SourceName, Answer] = {}
+    for row in rows:
+        source = SourceName(row["source"])
+        match StepStatus(row["status"]):
+            case StepStatus.IN_PROGRESS if row["open"] and row["deadline_at"] > oldest:
+                out.add(source)
+            case StepStatus.FAILED if row["is_uncertain"]:
+                lost.add(source)
+            case StepStatus.NOT_FOUND:
+                answers[source] = Answer(None)
+            case StepStatus.COMPLETE if finding := store.finding_of(row, source):
+                answers[source] = Answer(finding)
+    return Before(frozenset(out), frozenset(lost), answers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -14,6 +13,7 @@ from prospect.enrichment.v1 import operations_pb2 as pb
 from chassis.auth import Caller, current_caller
 from chassis.clock import new_id, to_timestamp
 from chassis.database import Connection, tenant_transaction
+from chassis.errors import NotFound
 from chassis.server import Context
 from services.enrichment import store
 from services.enrichment.estimate import Candidate, Tally, estimate
@@ -113,8 +113,7 @@ def _candidate(tools: Tools, request: Request, row: asyncpg.Record | None) -> Ca
     keys = tools.hasher.of_subject(request.tenant_id, request.subject)
     if row is None:
         return Candidate(request, keys)
-    has_summary = "memo" in json.loads(row["answered"]).get(SourceName.CLAUDE.value, {})
-    return Candidate(request, keys, known_of(row), has_summary)
+    return Candidate(request, keys, known_of(row), row["has_summary"])
 
 
 def _request(
@@ -126,6 +125,8 @@ def _request(
 ) -> Request:
     """Return what would be requested; a known prospect need only be named."""
     told = message.name or message.company
+    if not (told or known):
+        raise NotFound(f"there is no prospect {prospect_id}: name somebody")
     return Request(
         tenant_id=caller.tenant_id,
         user_id=caller.user_id,

@@ -211,7 +211,8 @@ class Execution:
             return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except Exception:
             _log.exception("bug in a source", source=begun.source.value)
-            return SourceError(ErrorClass.INVALID_ANSWER, "the answer could not be handled")
+            reason = "the answer could not be handled"
+            return SourceError(ErrorClass.INVALID_ANSWER, reason, uncertain=True)
 
     async def _admit(self, source: SourceName) -> None:
         """Wait for room at the source's rate, and for a place where it is being tried."""

@@ -61,6 +61,7 @@ class RunRules:
         self._admitted = admitted
         self._now = now
         self._committed = run.committed_micros
+        self._let_go: dict[SourceName, int] = {}
 
     @property
     def ask_paid_again(self) -> bool:
@@ -84,7 +85,8 @@ class RunRules:
         held = self._before(source) or held
         if held:
             return held
-        over = self._gate.purse.denial(source, self._committed, self._run.budget_micros)
+        budget = self._run.budget_micros
+        over = self._gate.purse.denial(source, self._committed, budget, self._let_go)
         return Denial(StepStatus.BUDGET_DENIED, over) if over else None
 
     def _before(self, source: SourceName) -> Denial | None:
@@ -116,7 +118,7 @@ class RunRules:
         reserved, day = self._run.reserved.get(source, (0, self._now.date()))
         self._committed += cost_micros - reserved
         if day == self._now.date():
-            self._gate.purse.settle(source, reserved, cost_micros)
+            self._let_go[source] = reserved - cost_micros
 
     def refuses(self, answer: Answer) -> Denial | None:
         """Say why what a source brought is not kept, None where it is."""

@@ -7,8 +7,9 @@ request_id, one of a batch by its place in it.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from chassis.groups import Groups
 from services.enrichment import store
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.policy import Policy
-from services.enrichment.repeats import again, find_repeats, remember
+from services.enrichment.repeats import again, find_repeats, place_taken, remember
 from services.enrichment.request import (
     HEAD_START,
     Accepted,
@@ -139,7 +140,7 @@ class Intake:
         async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
             await connection.execute(SQL.open_batch, *key, first.user_id, now)
             rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
-            answers |= {r["place"]: Accepted(r["run_id"], r["prospect_id"], True) for r in rows}
+            answers |= {row["place"]: place_taken(row) for row in rows}
             new = {place: each for place, each in requests.items() if place not in answers}
             if new:
                 taken = await self._accept_in(connection, list(new.values()), batch_id)
@@ -221,13 +222,20 @@ async def _look_up(
     if not old:
         return {}, {}
     rows = await connection.fetch(SQL.lock_prospects, tenant_id, old)
-    flying = await connection.fetch(SQL.find_runs_in_flight, tenant_id, old)
-    known = {row["prospect_id"]: known_of(row) for row in rows}
+    runs = await connection.fetch(SQL.find_open_runs, tenant_id, old)
+    late: dict[UUID, set[SourceName]] = defaultdict(set)
+    for run in runs:
+        late[run["prospect_id"]] |= {SourceName(source) for source in run["late"] or ()}
+    known = {
+        row["prospect_id"]: replace(known_of(row), late=frozenset(late[row["prospect_id"]]))
+        for row in rows
+    }
     return known, {
-        row["prospect_id"]: InFlight(
-            row["run_id"], row["began_at"], row["created_at"], row["cancel_requested"]
+        run["prospect_id"]: InFlight(
+            run["run_id"], run["began_at"], run["created_at"], run["cancel_requested"]
         )
-        for row in flying
+        for run in runs
+        if not run["has_ended"]
     }
 
 

@@ -15,6 +15,7 @@ from services.enrichment.policy import Policy
 from services.enrichment.profiles import PROFILES
 
 ALL = "all"
+NOTHING: Mapping[SourceName, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,18 @@ class Purse:
         self._policy = policy
         self._committed = dict(committed)
 
-    def denial(self, source: SourceName, run_spent: int, run_budget: int) -> str | None:
-        """Say which budget a call would exceed; `run_budget` of 0 means the policy's."""
+    def denial(
+        self,
+        source: SourceName,
+        run_spent: int,
+        run_budget: int,
+        let_go: Mapping[SourceName, int] = NOTHING,
+    ) -> str | None:
+        """Say which budget a call would exceed; `run_budget` of 0 means the policy's.
+
+        `let_go` is what the run has reserved of the day's budgets and not spent: its own to spend,
+        and nobody else's until that is written.
+        """
         most = PROFILES[source].most_cost_micros
         if not most:
             return None
@@ -41,10 +52,14 @@ class Purse:
             ("the run", run_spent, run_budget or self._policy.run_budget_micros),
             (
                 f"{source.value} today",
-                self._committed.get(source.value, 0),
+                self._committed.get(source.value, 0) - let_go.get(source, 0),
                 self._policy.source(source).day_budget_micros,
             ),
-            ("today", self._committed.get(ALL, 0), self._policy.day_budget_micros),
+            (
+                "today",
+                self._committed.get(ALL, 0) - sum(let_go.values()),
+                self._policy.day_budget_micros,
+            ),
         )
         for name, spent, limit in limits:
             if limit and spent + most > limit:
@@ -57,16 +72,9 @@ class Purse:
     def reserve(self, source: SourceName) -> Permit:
         """Take a call's most out of the day's budgets."""
         most = PROFILES[source].most_cost_micros
-        self._commit(source, most)
-        return Permit(source, most)
-
-    def settle(self, source: SourceName, reserved: int, cost: int) -> None:
-        """Give back what was reserved of the day's budgets for a call and not spent."""
-        self._commit(source, cost - reserved)
-
-    def _commit(self, source: SourceName, micros: int) -> None:
         for key in (source.value, ALL):
-            self._committed[key] = self._committed.get(key, 0) + micros
+            self._committed[key] = self._committed.get(key, 0) + most
+        return Permit(source, most)
 
 
 def dollars(micros: int) -> str:

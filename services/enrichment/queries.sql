@@ -43,11 +43,15 @@ from enrichment.prospects where tenant_id = $1 and prospect_id = any($2::uuid[])
 order by prospect_id
 for update
 
--- name: find_runs_in_flight
--- The prospects' runs that have not ended.
-select prospect_id, run_id, began_at, created_at, cancel_requested_at is not null as cancel_requested
-from enrichment.runs
-where tenant_id = $1 and prospect_id = any($2::uuid[]) and ended_at is null
+-- name: find_open_runs
+-- The prospects' runs that have not ended, or that have and wait for late sources still.
+select r.prospect_id, r.run_id, r.began_at, r.created_at, r.ended_at is not null as has_ended,
+  r.cancel_requested_at is not null as cancel_requested,
+  case when r.ended_at is not null then array(
+    select s.source from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id
+      and s.status in ('pending', 'in_progress', 'parked', 'circuit_open')) end as late
+from enrichment.runs r
+where r.tenant_id = $1 and r.prospect_id = any($2::uuid[]) and r.open
 
 -- name: begin_runs
 -- Write new runs with their steps, and point their prospects to them. $2 is a list of runs, $3 of steps.
@@ -86,9 +90,10 @@ begun as (
     in_batch, priority, line_at, sources, budget_micros, follows)
   select $1, r.run_id, r.prospect_id, r.user_id, r.traceparent, r.deadline_at, r.created_at,
     r.wake_at, r.batch_id, r.batch_id is not null, r.priority, r.line_at, r.sources, r.budget_micros,
-    exists (
-      select from overtaken o join enrichment.steps s on s.tenant_id = $1 and s.run_id = o.run_id
-      where o.prospect_id = r.prospect_id and not o.outdated and s.status = 'in_progress')
+    coalesce((
+      select jsonb_object_agg(s.source, o.run_id)
+      from overtaken o join enrichment.steps s on s.tenant_id = $1 and s.run_id = o.run_id
+      where o.prospect_id = r.prospect_id and not o.outdated and s.status = 'in_progress'), '{}')
   from run r
 )
 insert into enrichment.steps (tenant_id, run_id, source, status, reason, reused, ended_at, ready_at)
@@ -107,7 +112,8 @@ with run as (
 ),
 held as ( -- from a worker that has it in hand, too: it has read the words of before
   update enrichment.runs b set wake_at = r.wake_at, sources = r.sources, budget_micros = r.budget_micros,
-    lease_token = null, lease_expires_at = null, follows = b.follows and r.keeps_answers
+    lease_token = null, lease_expires_at = null,
+    follows = case when r.keeps_answers then b.follows else '{}' end
   from run r
   where b.tenant_id = $1 and b.run_id = r.run_id and b.began_at is null
   returning b.run_id
@@ -148,9 +154,9 @@ on conflict do nothing
 select user_id, closed_at from enrichment.batches where tenant_id = $1 and batch_id = $2
 
 -- name: find_batch_places
--- Which places of a batch have a run already.
+-- Which places of a batch are taken; those whose run is gone have no prospect.
 select b.place, b.run_id, r.prospect_id
-from enrichment.batch_runs b join enrichment.runs r on r.tenant_id = b.tenant_id and r.run_id = b.run_id
+from enrichment.batch_runs b left join enrichment.runs r on r.tenant_id = b.tenant_id and r.run_id = b.run_id
 where b.tenant_id = $1 and b.batch_id = $2 and b.place = any($3::int[])
 
 -- name: join_batch
@@ -267,7 +273,8 @@ with claimed as (
   returning r.*
 )
 select r.run_id, r.lease_epoch, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
-  r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested, r.follows,
+  r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested,
+  r.follows <> '{}' as follows,
   p.name, p.company, p.title, p.email, p.linkedin_url, p.is_public_company, p.company_cik,
   p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo,
   (select coalesce(policy.contact_lookups, '{}') from enrichment.policies policy
@@ -299,7 +306,8 @@ select run_id, cancel_requested from held
 -- name: load_runs
 -- Claimed runs with whom they are about and what is known.
 select r.run_id, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
-  r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested, r.follows,
+  r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested,
+  r.follows <> '{}' as follows,
   p.name, p.company, p.title, p.email, p.linkedin_url, p.is_public_company, p.company_cik,
   p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo,
   (select coalesce(policy.contact_lookups, '{}') from enrichment.policies policy
@@ -320,19 +328,14 @@ order by p.prospect_id
 for update of p
 
 -- name: read_before
--- Of runs that follow others: which calls of those are still out or were lost, and what they brought.
-select r.run_id, r.created_at, b.out, b.lost, p.contact_data, p.web_data, p.insider_data, p.ai_summary,
-  p.answered, p.answered -> 'claude' ->> 'memo' as memo
+-- What became of the calls that runs ($2) wait for, and what their prospects have by now.
+select r.run_id, f.key as source, o.open, o.deadline_at, s.status, s.uncertain_attempts > 0 as is_uncertain,
+  p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo
 from enrichment.runs r
 join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
-cross join lateral (
-  select coalesce(array_agg(s.source) filter (where o.open and s.status = 'in_progress'), '{}') as out,
-    coalesce(array_agg(s.source) filter (
-      where s.status = 'failed' and s.uncertain_attempts > 0 and s.ended_at > r.created_at), '{}') as lost
-  from enrichment.runs o
-  join enrichment.steps s on s.tenant_id = o.tenant_id and s.run_id = o.run_id
-  where o.tenant_id = $1 and o.prospect_id = r.prospect_id and o.run_id <> r.run_id and not o.outdated
-) b
+cross join lateral jsonb_each_text(r.follows) f
+join enrichment.runs o on o.tenant_id = r.tenant_id and o.run_id = f.value::uuid
+join enrichment.steps s on s.tenant_id = o.tenant_id and s.run_id = o.run_id and s.source = f.key
 where r.tenant_id = $1 and r.run_id = any($2::uuid[])
 
 -- name: release
@@ -375,6 +378,8 @@ locked as ( -- prospects before runs, in order, as the intake locks them
   join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = t.prospect_id
   join enrichment.runs r on r.tenant_id = $1 and r.run_id = t.run_id
     and r.lease_token = $3 and r.lease_epoch = t.epoch
+    -- An end that was written, and whose acknowledgement was lost, is not told of again.
+    and (r.ended_at is null or t.ended_at is null)
   order by p.prospect_id
   for update of p, r
 ),
@@ -896,7 +901,7 @@ where tenant_id = $1 and prospect_id = $2
 -- name: read_known
 -- What is known of prospects, and which of them have a run under way.
 select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_public_company,
-  p.company_cik, p.answered,
+  p.company_cik, p.answered, p.answered -> 'claude' ->> 'memo' is not null as has_summary,
   exists (
     select from enrichment.runs r
     where r.tenant_id = p.tenant_id and r.prospect_id = p.prospect_id and r.ended_at is null) as in_flight
@@ -924,8 +929,7 @@ with newest as (
   order by r.prospect_id, r.created_at desc, r.run_id desc
 )
 select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_public_company,
-  p.company_cik, p.answered,
-  f.sources, count(*) over () as matched
+  p.company_cik, p.answered, p.answered -> 'claude' ->> 'memo' is not null as has_summary, f.sources, count(*) over () as matched
 from newest n
 join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = n.prospect_id
 cross join lateral (

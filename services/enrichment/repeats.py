@@ -59,6 +59,13 @@ async def remember(
         await connection.execute(SQL.release_requests, tenant_id, refused)
 
 
+def place_taken(row: asyncpg.Record) -> Accepted | Refusal:
+    """Return what a place of a batch has got before."""
+    if row["prospect_id"] is None:
+        return FailedPrecondition("what stood at this place has been erased", reason=GONE)
+    return Accepted(row["run_id"], row["prospect_id"], joined=True)
+
+
 def _answer(row: asyncpg.Record, digest: bytes) -> Accepted | Refusal:
     if row["prospect_id"] is None:
         text = "what was asked for under this request_id has been erased; a new id asks anew"

@@ -74,10 +74,17 @@ class KnownAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a prospect: whom it was about, and which sources have answered."""
+    """What is known of a prospect: whom it was about, and which sources have answered.
+
+    For those in `late` a run that has ended still waits: the next run waits for them in its place.
+    """
 
     subject: Subject
     answers: Mapping[SourceName, KnownAnswer]
+    late: frozenset[SourceName] = frozenset()
+
+
+NOTHING_KNOWN = Known(Subject("", ""), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +160,8 @@ def first_steps(
     request: Request, known: Known | None, policy: Policy, now: datetime
 ) -> dict[SourceName, Step]:
     """Return the steps of a new run, with the answers that still stand taken over."""
-    answers = known.answers if known and keeps_answers(known.subject, request.subject) else {}
-    return {
-        source: _first_step(source, request, answers.get(source), policy, now)
-        for source in SourceName
-    }
+    stands = known if known and keeps_answers(known.subject, request.subject) else NOTHING_KNOWN
+    return {source: _first_step(source, request, stands, policy, now) for source in SourceName}
 
 
 def is_fresh(answer: KnownAnswer, source: SourceName, policy: Policy, now: datetime) -> bool:
@@ -166,12 +170,15 @@ def is_fresh(answer: KnownAnswer, source: SourceName, policy: Policy, now: datet
 
 
 def _first_step(
-    source: SourceName, request: Request, answer: KnownAnswer | None, policy: Policy, now: datetime
+    source: SourceName, request: Request, known: Known, policy: Policy, now: datetime
 ) -> Step:
-    wanted = not request.sources or source in request.sources
+    late, answer = source in known.late, known.answers.get(source)
+    wanted = not request.sources or source in request.sources or late
     # Whether a summary still stands depends on what the others bring: decided when they have.
     step = Step(source, ready_at=None if source is CLAUDE else now)
-    if answer and source is not CLAUDE and _takes_over(source, request, answer, policy, now):
+    if late or source is CLAUDE:
+        answer = None
+    if answer and _takes_over(source, request, answer, policy, now):
         reason = f"answered at {answer.at:%Y-%m-%d %H:%M} UTC"
         return replace(step, status=answer.status, reason=reason, reused=True, ended_at=answer.at)
     no = _no_call(source, request, policy) if wanted else "not asked for"

@@ -139,7 +139,7 @@ class Before:
     """What became of the calls that earlier runs of the prospect had out when this one was made.
 
     `out` are those that have not come back, `lost` those whose reply is not known, `answers` what
-    has come since.
+    the others brought.
     """
 
     out: frozenset[SourceName] = frozenset()

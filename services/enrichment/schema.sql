@@ -34,7 +34,7 @@ CREATE TABLE enrichment.batch_runs (
     tenant_id uuid NOT NULL,
     batch_id uuid NOT NULL,
     place integer NOT NULL,
-    run_id uuid NOT NULL,
+    run_id uuid,
     end_order integer
 );
 
@@ -217,7 +217,7 @@ CREATE TABLE enrichment.runs (
     cancel_requested_at timestamp with time zone,
     amended_at timestamp with time zone,
     lease_epoch bigint DEFAULT 0 NOT NULL,
-    follows boolean DEFAULT false NOT NULL,
+    follows jsonb DEFAULT '{}'::jsonb NOT NULL,
     outdated boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='70');
@@ -403,6 +403,8 @@ CREATE UNIQUE INDEX runs_one_in_flight ON enrichment.runs USING btree (tenant_id
 
 CREATE INDEX runs_open ON enrichment.runs USING btree (tenant_id, line_at) INCLUDE (wake_at) WHERE open;
 
+CREATE INDEX runs_open_of_prospect ON enrichment.runs USING btree (tenant_id, prospect_id) WHERE open;
+
 ALTER TABLE ONLY enrichment.attempts
     ADD CONSTRAINT attempts_step_fk FOREIGN KEY (tenant_id, run_id, source) REFERENCES enrichment.steps(tenant_id, run_id, source) ON DELETE CASCADE;
 
@@ -410,7 +412,7 @@ ALTER TABLE ONLY enrichment.batch_runs
     ADD CONSTRAINT batch_runs_batch_fk FOREIGN KEY (tenant_id, batch_id) REFERENCES enrichment.batches(tenant_id, batch_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY enrichment.batch_runs
-    ADD CONSTRAINT batch_runs_run_fk FOREIGN KEY (tenant_id, run_id) REFERENCES enrichment.runs(tenant_id, run_id) ON DELETE CASCADE;
+    ADD CONSTRAINT batch_runs_run_fk FOREIGN KEY (tenant_id, run_id) REFERENCES enrichment.runs(tenant_id, run_id) ON DELETE SET NULL (run_id) NOT VALID;
 
 ALTER TABLE ONLY enrichment.runs
     ADD CONSTRAINT runs_prospect_fk FOREIGN KEY (tenant_id, prospect_id) REFERENCES enrichment.prospects(tenant_id, prospect_id) ON DELETE CASCADE;

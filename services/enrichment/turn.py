@@ -102,11 +102,11 @@ class _Taker:
         else:
             self._complete(step, outcome.finding)
 
-    def _complete(self, step: Step, finding: Finding) -> None:
+    def _complete(self, step: Step, finding: Finding, reason: str = "") -> None:
         self._turn.findings[step.source] = finding
         if self._ended:
             self._turn.amended.append(step.source)
-        self._end(step, StepStatus.COMPLETE)
+        self._end(step, StepStatus.COMPLETE, reason)
 
     def _find_nothing(self, step: Step) -> None:
         if not self._ask_otherwise(step):
@@ -148,11 +148,11 @@ class _Taker:
         if not is_text or self._state.cancel_requested:
             self._end(failed, StepStatus.FAILED, reason)
             return
-        self._turn.findings[CLAUDE] = self._rules.fallback(self._turn.findings)
-        if self._ended:
-            self._turn.amended.append(CLAUDE)
-        reason = f"a plain summary stands in for the model's: {reason}"
-        self._end(failed, StepStatus.COMPLETE, reason)
+        summary = self._rules.fallback(self._turn.findings)
+        if refusal := self._rules.refuses(Answer(summary)):
+            self._end(failed, refusal.status, refusal.reason)
+        else:
+            self._complete(failed, summary, f"a plain summary stands in for the model's: {reason}")
 
     def _delay(self, error: SourceError, failures: int) -> float:
         if error.error_class is ErrorClass.THROTTLED and error.retry_after is not None:
@@ -234,8 +234,6 @@ class _Taker:
             return
         if self._turn.open and self._now < self._state.deadline_at:
             return
-        if self._state.cancel_requested and self._turn.open:
-            return  # a call is out, and paid for: what it brings is kept
         brought = {StepStatus.COMPLETE, StepStatus.SKIPPED}
         missing = tuple(s for s in SourceName if self._turn.steps[s].status not in brought)
         status = RunStatus.COMPLETE if self._found() else RunStatus.FAILED

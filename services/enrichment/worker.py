@@ -50,6 +50,7 @@ class Worker:
         self._leases: dict[UUID, Lease] = {}
         self._stopping: asyncio.Event | None = None
         self._nobody_waits = False
+        self._renewed_at = tools.clock()
 
     def wake(self) -> None:
         """Look soon: a run was accepted, or has ended."""
@@ -161,6 +162,9 @@ class Worker:
         # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
         async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
             await self._tools.desk.breakers.renew(connection)
+            if self._leases and self._tools.clock() - self._renewed_at > self._times.lease / 2:
+                # Else it would claim its own runs anew, and drop what their calls have brought.
+                await self._renew(connection, list(self._leases.values()))
             leases, others = await store.claim(
                 connection, room, self._token, self._times, self._cap
             )
@@ -222,7 +226,7 @@ class Worker:
                 continue
             try:
                 async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
-                    held = await store.renew(connection, self._token, self._times, leases)
+                    held = await self._renew(connection, leases)
             except AWAY as error:
                 _log.warning("leases not renewed", error=repr(error))
                 continue
@@ -230,6 +234,11 @@ class Worker:
                 _log.exception("renewing failed")
                 continue
             self._let_go(leases, held)
+
+    async def _renew(self, connection: Connection, leases: Sequence[Lease]) -> dict[UUID, bool]:
+        held = await store.renew(connection, self._token, self._times, leases)
+        self._renewed_at = self._tools.clock()
+        return held
 
     def _let_go(self, leases: Sequence[Lease], held: dict[UUID, bool]) -> None:
         for lease in leases:

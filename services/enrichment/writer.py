@@ -141,8 +141,10 @@ class Writer:
             gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
         else:
             gate = await self._open_gate(connection, tenant_id, group, now)
-        await look_at_others(connection, tenant_id, [move.run for move in group])
-        turns = [(move, self._take(move, gate, now)) for move in group]
+        runs = [move.run for move in group]
+        await look_at_others(connection, tenant_id, runs, self._times, now)
+        epochs = _newest_epochs(group)
+        turns = [(move, self._take(move, gate, now, epochs)) for move in group]
         good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
         held = await self._write(connection, tenant_id, good, now)
         return _Taken(turns, held, now)
@@ -169,8 +171,12 @@ class Writer:
                 keys += hasher.of_finding(tenant_id, found) if found else []
         return keys
 
-    def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn | Exception:
+    def _take(
+        self, move: Move, gate: TenantGate, now: datetime, epochs: Mapping[UUID, int]
+    ) -> Turn | Exception:
         """Take one run's turn; what goes wrong in it is that run's alone."""
+        if move.run.lease.epoch < epochs[move.run.lease.run_id]:
+            return LeaseLost()
         # A copy: an admission is spent when the turn is committed.
         rules = RunRules(move.run, gate, self._desk, dict(move.admitted), now)
         try:
@@ -222,6 +228,15 @@ def _apply(move: Move, turn: Turn, now: datetime, held: Mapping[UUID, asyncpg.Re
         status = RunStatus.IN_PROGRESS
     cancel = run.state.cancel_requested or bool(row and row["cancel_requested"])
     run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
+
+
+def _newest_epochs(group: Sequence[Move]) -> dict[UUID, int]:
+    """Return each run's newest lease: a process may have claimed anew what it still has in hand."""
+    epochs: dict[UUID, int] = {}
+    for move in group:
+        lease = move.run.lease
+        epochs[lease.run_id] = max(lease.epoch, epochs.get(lease.run_id, 0))
+    return epochs
 
 
 def _refused(move: Move) -> Move:

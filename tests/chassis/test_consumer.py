@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -12,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import messaging
+from chassis import consumer, messaging
 from chassis.consumer import Handler, IncomingEvent, consume
 from chassis.messaging import OutgoingEvent
 from services import topology
@@ -127,6 +128,33 @@ async def test_an_event_that_takes_long_holds_up_none_that_comes_later(
     seen.go_on.set()
     assert event.message == later
     assert (await asyncio.wait_for(seen.events.get(), 10)).message.name == SLOW
+
+
+async def test_a_fetch_that_brings_more_than_it_asked_for_ends_nothing(
+    nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await messaging.ensure(nats, (), (CONSUMER,))
+    handled, stopping = asyncio.Queue[str](), asyncio.Event()
+    fetch = consumer._fetch
+
+    async def handle(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
+        await asyncio.sleep(0.001 * (handled.qsize() % 7))
+        await handled.put(event.message.prospect_id)
+
+    async def with_the_rest_of_another(subscription: Any, *values: Any) -> list[Msg]:
+        # As after a pull that was given up: what it asked for comes in with the next one's.
+        await nats.publish(subscription._nms, b'{"batch": 64}', subscription._deliver)
+        return await fetch(subscription, *values)
+
+    monkeypatch.setattr(consumer, "_fetch", with_the_rest_of_another)
+    for _ in range(600):
+        await publish_bytes(nats, a_request().SerializeToString())
+    handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, handle)
+    consuming = asyncio.create_task(consume(nats, handler, stopping))
+    for _ in range(600):
+        await asyncio.wait_for(handled.get(), 10)
+    stopping.set()
+    await consuming
 
 
 async def test_a_bad_event_does_not_hold_up_the_good_one_behind_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -147,3 +148,24 @@ async def test_a_bad_request_names_its_field(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await estimate(enrichment, ours, *people)
     assert [name for name, _ in violations(refused.value)] == [field]
+
+
+async def test_a_prospect_that_nobody_knows_and_nobody_names_is_not_found(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, theirs: Identity
+) -> None:
+    other = await finished(enrichment, theirs)
+    for prospect_id in (str(uuid.uuid4()), other.prospect_id):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await estimate(enrichment, ours, pb.EstimatedProspect(prospect_id=prospect_id))
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("answered", ['{"claude": 5}', "[]", '{"exa": {"status": "?"}}'])
+async def test_answers_that_cannot_be_read_are_estimated_as_none(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database, answered: str
+) -> None:
+    prospect = await finished(enrichment, ours)
+    await database.fetch("update enrichment.prospects set answered = $1", answered)
+    known = pb.EstimatedProspect(prospect_id=prospect.prospect_id)
+    _, by_source = await estimate(enrichment, ours, known)
+    assert by_source["exa"].calls == 1

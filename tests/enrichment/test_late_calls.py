@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from chassis import embedded
@@ -18,6 +19,7 @@ from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceE
 from services.enrichment.findings import SourceName as Name
 from services.enrichment.policy import Policy
 from services.enrichment.run import StepStatus
+from services.enrichment.store import Times
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
 
@@ -63,11 +65,12 @@ async def ended_with_a_call_out(
     late: Late,
     policy: Policy | None = None,
     subject: Subject = ADA,
+    times: Times = SHORT,
 ) -> AsyncIterator[Scene]:
     """Let a run end by its deadline; the call is let go at the end of the test, at the latest."""
     sources = Sources(answers={Name.CONTACTOUT: late})
     dsn = database.dsn("enrichment_app")
-    async with engine(dsn, nats.url, sources, times=SHORT, policy=policy) as one:
+    async with engine(dsn, nats.url, sources, times=times, policy=policy) as one:
         prospect_id = new_id()
         run, _ = await one.enriched(subject, prospect_id=prospect_id)
         yield Scene(one, late, prospect_id, run["run_id"])
@@ -153,3 +156,63 @@ async def test_an_older_run_begins_no_call_once_there_is_a_newer_one(
         _, new = await scene.engine.settled(accepted.run_id)
     assert (old[Name.CONTACTOUT].attempts, old[Name.CONTACTOUT].status) == (1, "skipped")
     assert new[Name.CONTACTOUT].status == "complete"
+
+
+async def test_an_answer_that_is_written_after_the_new_run_was_made_is_taken_over_however_old(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    policy = Policy(day_budget_micros=10**9)
+    async with ended_with_a_call_out(database, nats_server, Late(), policy) as scene:
+        admin = await asyncpg.connect(database.dsn())
+        async with admin.transaction():
+            await admin.fetch("select from enrichment.spending where source = 'all' for update")
+            scene.late.go_on.set()
+            await somebody_waits_for_a_lock(database)
+            accepted = await scene.engine.accept(prospect_id=scene.prospect_id)
+        await admin.close()
+        _, steps = await scene.engine.settled(accepted.run_id)
+    assert (steps[Name.CONTACTOUT].status, steps[Name.CONTACTOUT].reused) == ("complete", True)
+    assert scene.late.calls == 1
+
+
+async def test_a_new_run_waits_for_the_late_sources_of_the_one_before_too(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    later = SourceError(ErrorClass.THROTTLED, "come back later", retry_after=1)
+    sources = Sources(answers={Name.CONTACTOUT: later})
+    dsn = database.dsn("enrichment_app")
+    async with engine(dsn, nats_server.url, sources, times=SHORT) as one:
+        prospect_id = new_id()
+        old, _ = await one.enriched(prospect_id=prospect_id)
+        assert old["open"]
+        sources.answers = {}
+        accepted = await one.accept(prospect_id=prospect_id, sources=(Name.EXA,))
+        _, steps = await one.settled(accepted.run_id)
+    assert steps[Name.CONTACTOUT].status == "complete"
+    assert steps[Name.SEC].reused
+    (row,) = await database.fetch(KEPT)
+    assert row["contact_data"]
+
+
+async def test_a_run_that_never_closes_keeps_its_prospects_source_from_nobody(
+    database: Database, nats_server: embedded.Nats
+) -> None:
+    times = replace(SHORT, late=timedelta(seconds=0.4))
+    late = Late()
+    async with ended_with_a_call_out(database, nats_server, late, times=times) as scene:
+        await database.fetch(
+            "update enrichment.runs set lease_token = gen_random_uuid(),"
+            " lease_expires_at = now() + interval '1 hour'"
+        )
+        await asyncio.sleep(1)
+        accepted = await scene.engine.accept(prospect_id=scene.prospect_id)
+        _, steps = await scene.engine.settled(accepted.run_id)
+    assert (steps[Name.CONTACTOUT].status, late.calls) == ("complete", 2)
+
+
+async def somebody_waits_for_a_lock(database: Database) -> None:
+    """Wait until a transaction is held up."""
+    waits = "select from pg_stat_activity where wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while not await database.fetch(waits + " and datname = current_database()"):
+            await asyncio.sleep(0.01)

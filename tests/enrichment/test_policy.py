@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from chassis import embedded
@@ -151,6 +152,52 @@ async def test_a_day_budget_holds_however_many_ask_at_once(
         "select committed_micros from enrichment.spending where source = 'all'"
     )
     assert spent["committed_micros"] == limit
+
+
+async def test_what_a_run_lets_go_is_no_others_until_that_is_written(
+    one: Engine, sources: Sources, database: Database
+) -> None:
+    out: dict[str, asyncio.Event] = {}
+
+    async def nothing(call: SourceCall) -> Answer:
+        await out.setdefault(call.subject.name, asyncio.Event()).wait()
+        return Answer(None, 0)
+
+    async def ask(name: str) -> uuid.UUID:
+        subject = replace(ADA, name=name)
+        return (await one.accept(subject, sources=(CONTACTOUT,), is_new=True)).run_id
+
+    sources.answers[CONTACTOUT] = nothing
+    limit = 2 * PROFILES[CONTACTOUT].most_cost_micros
+    of_day = {"is_enabled": True, "fresh_for_seconds": 0, "day_budget_micros": limit}
+    await allow(database, one.tenant_id, sources=json.dumps({"contactout": of_day}))
+    first, lost = await ask("first"), await ask("lost")
+    async with asyncio.timeout(10):
+        while len(out) < 2:
+            await asyncio.sleep(0.01)
+    admin = await asyncpg.connect(database.dsn())
+    async with admin.transaction():  # the first one's turn is held up: the others' come together
+        await admin.fetch("select from enrichment.prospects where name = 'first' for update")
+        out["first"].set()
+        await asyncio.sleep(0.2)
+        out["lost"].set()
+        waiting = [await ask("waits"), await ask("waits as well")]
+        await asyncio.sleep(1.5)
+        await database.fetch(
+            "update enrichment.runs set lease_token = gen_random_uuid(),"
+            " lease_expires_at = now() + interval '1 hour' where run_id = $1",
+            lost,
+        )
+    await admin.close()
+    await one.ended(first)
+    rows = [await one.until(each, lambda row: row["status"] != "pending") for each in waiting]
+    (day,) = await database.fetch(
+        "select committed_micros from enrichment.spending where source = 'contactout'"
+    )
+    assert day["committed_micros"] <= limit
+    assert {statuses(row)["contactout"] for row in rows} == {"in_progress", "budget_denied"}
+    for each in out.values():
+        each.set()
 
 
 async def test_no_call_is_made_past_the_budget_gate(one: Engine, sources: Sources) -> None:

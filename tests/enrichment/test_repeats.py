@@ -128,6 +128,24 @@ async def test_an_event_that_comes_again_does_not_bring_an_erased_person_back(
     assert (await nats.jetstream().stream_info("DEAD_LETTERS")).state.messages == 0
 
 
+async def test_a_batch_that_is_sent_again_does_not_bring_an_erased_person_back(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    batch_id = uuid.uuid4()
+    async with engine(dsn, nats_server.url, Sources()) as one:
+        chunk = {0: one.request(), 1: one.request()}
+        first = await one.intake.accept_batch(batch_id, chunk)
+        for each in first.values():
+            assert isinstance(each, Accepted)
+            await one.settled(each.run_id)
+        erased = chunk[0].prospect_id
+        await database.fetch("delete from enrichment.prospects where prospect_id = $1", erased)
+        again = await one.intake.accept_batch(batch_id, chunk)
+    assert isinstance(again[0], FailedPrecondition)
+    assert isinstance(again[1], Accepted)
+    assert len(await database.fetch("select from enrichment.prospects")) == 1
+
+
 # -- while there is a run --------------------------------------------------------------------------
 
 

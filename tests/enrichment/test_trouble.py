@@ -9,10 +9,11 @@ from typing import Any
 
 import asyncpg
 import pytest
+from nats.aio.client import Client
 
 from chassis import embedded
 from chassis.clock import new_id, utc_now
-from chassis.database import tenant_transaction
+from chassis.database import role_transaction, tenant_transaction
 from services.enrichment import store, writer
 from services.enrichment.findings import (
     Answer,
@@ -23,10 +24,11 @@ from services.enrichment.findings import (
     Subject,
 )
 from services.enrichment.policy import Policy
-from services.enrichment.run import RunState, Turn
+from services.enrichment.run import Lost, Returned, RunState, Turn
 from services.enrichment.turn import take_turn
-from tests.enrichment.crashing import CrashingPool
-from tests.enrichment.engine import ADA, TIMES, Sources, engine
+from services.enrichment.worker import CLAIMER
+from tests.enrichment.crashing import Crashed, CrashingPool
+from tests.enrichment.engine import ADA, COST, TIMES, Sources, engine, finding
 from tests.enrichment.test_crashes import check_books
 from tests.harness import Database
 
@@ -136,6 +138,103 @@ async def test_what_is_paid_for_is_kept_while_postgres_is_away(
     assert after or not uncertain
 
 
+async def test_a_worker_keeps_its_own_runs_after_an_outage_that_was_longer_than_a_lease(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    out, go_on, pools = asyncio.Event(), asyncio.Event(), []
+
+    def pool_of(pool: Any) -> CrashingPool:
+        pools.append(CrashingPool(pool, 1_000_000, after=False))
+        return pools[0]
+
+    async def slow(call: SourceCall) -> Answer:
+        out.set()
+        await go_on.wait()
+        return Answer(finding(SourceName.CONTACTOUT), COST, "request-1")
+
+    sources = Sources(answers={SourceName.CONTACTOUT: slow})
+    async with engine(dsn, nats_server.url, sources, pool_of=pool_of) as one:
+        run_id = (await one.accept()).run_id
+        await out.wait()
+        pools[0].dead = True
+        await asyncio.sleep(TIMES.lease.total_seconds() + 0.3)
+        go_on.set()
+        await asyncio.sleep(0.1)  # its turn is tried again in half a second: the claim comes first
+        pools[0].revive()
+        one.worker.wake()
+        await one.settled(run_id)
+    assert not await database.fetch("select from enrichment.attempts where status = 'uncertain'")
+
+
+async def test_an_end_whose_acknowledgement_was_lost_is_told_of_once(
+    dsn: str, database: Database, nats_server: embedded.Nats, nats: Client
+) -> None:
+    go_on = asyncio.Event()
+    told: list[str] = []
+
+    class Losing(CrashingPool):
+        """Loses the acknowledgement of the commit that ends the run."""
+
+        async def commit(self, connection: Any) -> None:
+            await connection.execute("commit")
+            ended = "select from enrichment.runs where ended_at is not null"
+            if not told and await database.fetch(ended):
+                told.append("lost")
+                raise Crashed("the acknowledgement was lost")
+
+    async def slow(call: SourceCall) -> Answer:
+        await go_on.wait()
+        return Answer(finding(SourceName.CONTACTOUT), COST, "request-1")
+
+    ends: set[str] = set()
+
+    async def count(message: Any) -> None:
+        ends.add(message.headers["Nats-Msg-Id"])
+
+    await nats.subscribe("prospect.enrich.completed.*", cb=count)
+    sources = Sources(answers={SourceName.CONTACTOUT: slow})
+    times = replace(TIMES, deadline=timedelta(seconds=0.5))
+    given: dict[str, Any] = {"times": times, "pool_of": lambda pool: Losing(pool, 1, after=True)}
+    async with engine(dsn, nats_server.url, sources, working=False) as idle:
+        run_id = (await idle.accept()).run_id
+        async with engine(dsn, nats_server.url, sources, tenant_id=idle.tenant_id, **given):
+            await idle.ended(run_id)
+            await asyncio.sleep(1.5)
+            go_on.set()
+            await idle.settled(run_id)
+            await asyncio.sleep(0.7)
+    assert told == ["lost"]
+    assert len(ends) == 1
+
+
+async def test_of_two_turns_of_a_run_in_one_group_only_the_newest_leases_is_taken(
+    dsn: str, database: Database, nats_server: embedded.Nats
+) -> None:
+    async with engine(dsn, nats_server.url, Sources(), working=False) as one:
+        run_id, token = (await one.accept()).run_id, new_id()
+
+        async def claimed() -> store.ClaimedRun:
+            await database.fetch("update enrichment.runs set lease_expires_at = now()")
+            async with role_transaction(one.pool, CLAIMER) as connection:
+                leases, _ = await store.claim(connection, 1, token, TIMES, 8)
+            async with tenant_transaction(one.pool, one.tenant_id) as connection:
+                now = utc_now()
+                return (await store.load_runs(connection, one.tenant_id, leases, TIMES, now))[0]
+
+        old = await claimed()
+        begun = (await one.writer.take_turn(old, (), {})).begun
+        new = await claimed()
+        answer = Returned(SourceName.EXA, Answer(finding(SourceName.EXA), COST))
+        results = await asyncio.gather(
+            one.writer.take_turn(old, [answer], {}),
+            one.writer.take_turn(new, [Lost(call.source) for call in begun], {}),
+            return_exceptions=True,
+        )
+        _, steps = await one.run(run_id)
+    assert [type(each) for each in results] == [store.LeaseLost, Turn]
+    assert steps[SourceName.EXA].status == "failed"
+
+
 async def test_a_turn_that_is_lost_to_another_transaction_is_taken_again(
     dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +251,21 @@ async def test_a_turn_that_is_lost_to_another_transaction_is_taken_again(
         row, _ = await one.enriched()
     assert (row["status"], failures) == ("complete", [])
     assert sources.calls == dict.fromkeys(SourceName, 1)
+
+
+async def test_a_bug_in_a_paid_source_does_not_have_it_paid_again(
+    dsn: str, nats_server: embedded.Nats
+) -> None:
+    async def surprise(call: SourceCall) -> Answer:
+        raise KeyError("after the answer was paid for")
+
+    sources = Sources(answers={SourceName.CONTACTOUT: surprise})
+    async with engine(dsn, nats_server.url, sources) as one:
+        row, steps = await one.enriched()
+    assert row["status"] == "complete"
+    step = steps[SourceName.CONTACTOUT]
+    assert (step.status, step.error_class) == ("failed", "invalid_answer")
+    assert sources.calls[SourceName.CONTACTOUT] == 1
 
 
 async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: embedded.Nats) -> None:

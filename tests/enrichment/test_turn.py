@@ -364,6 +364,13 @@ def test_a_plain_summary_stands_in_for_a_text_that_cannot_be_read() -> None:
     assert "not asked again" in made.steps[CLAUDE].reason
 
 
+def test_no_plain_summary_stands_in_where_the_person_is_suppressed_by_now() -> None:
+    unreadable = error(ErrorClass.INVALID_ANSWER, uncertain=True)
+    rules = Open(refusal=Denial(StepStatus.SUPPRESSED, "on the list"))
+    made = turn(calling(CLAUDE), Returned(CLAUDE, unreadable), rules=rules)
+    assert (made.steps[CLAUDE].status, made.findings) == (StepStatus.SUPPRESSED, {})
+
+
 def test_a_lost_reply_of_a_paid_source_is_bought_once_more_where_that_is_allowed() -> None:
     rules = Open(ask_paid_again=True)
     run = calling(EXA)
@@ -435,6 +442,15 @@ def test_a_cancelled_run_makes_no_summary_of_its_own() -> None:
     run = replace(run, steps={**run.steps, CLAUDE: replace(run.steps[CLAUDE], failures=1)})
     made = turn(run, Returned(CLAUDE, error(ErrorClass.INVALID_ANSWER)))
     assert (made.steps[CLAUDE].status, made.findings) == (StepStatus.FAILED, {})
+
+
+def test_a_cancelled_run_ends_at_its_deadline_and_keeps_what_is_paid_for_later() -> None:
+    run = replace(calling(EXA), cancel_requested=True)
+    made = turn(run, now=DEADLINE)
+    assert made.finish
+    assert (made.finish.status, made.open) == (RunStatus.CANCELLED, True)
+    late = turn(after(run, made), Returned(EXA, found(EXA)), now=DEADLINE)
+    assert (late.findings, late.open) == ({EXA: finding(EXA)}, False)
 
 
 def test_a_cancelled_run_waits_for_no_free_call() -> None:
@@ -556,7 +572,7 @@ class AnyRun(RuleBasedStateMachine):
             assert attempts == list(range(1, len(attempts) + 1))
             assert self.run.steps[source].attempts == len(attempts)
         assert self.finishes == (self.run.status in RUN_ENDED)
-        if self.now >= DEADLINE and not self.run.cancel_requested:
+        if self.now >= DEADLINE:
             assert self.run.status in RUN_ENDED
 
     def teardown(self) -> None:

@@ -89,7 +89,7 @@ class ContactOut:
         if not profile:
             return Answer(None)
         if not isinstance(profile, dict):
-            raise VENDOR.invalid("answered a profile that is not an object")
+            raise VENDOR.unreadable("answered a profile that is not an object")
         request_id = reply.headers.get("x-request-id", "")
         contact = self._contact(profile, request_id)
         cost = _cost(contact)
