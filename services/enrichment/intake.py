@@ -217,8 +217,9 @@ async def _look_up(
     """Make the prospects, hold them still, and return what is known and what is in flight."""
     by_id = {request.prospect_id: request.subject for request in requests}
     columns = [[getattr(subject, name) for subject in by_id.values()] for name in _WHO]
-    await connection.execute(SQL.add_prospects, tenant_id, list(by_id), *columns)
-    old = list({request.prospect_id for request in requests if not request.is_new})
+    new = await connection.fetch(SQL.add_prospects, tenant_id, list(by_id), *columns)
+    # Of one that was made just now nothing is known, and nobody else can see it.
+    old = list(by_id.keys() - {row["prospect_id"] for row in new})
     if not old:
         return {}, {}
     rows = await connection.fetch(SQL.lock_prospects, tenant_id, old)

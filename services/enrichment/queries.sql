@@ -28,13 +28,14 @@ where q.tenant_id = $1 and q.request_id = r.request_id
 delete from enrichment.requests where tenant_id = $1 and request_id = any($2::uuid[])
 
 -- name: add_prospects
--- Make the prospects that are not there yet.
+-- Make the prospects that are not there yet, and return them.
 insert into enrichment.prospects (
   tenant_id, prospect_id, name, email, linkedin_url, company, title, is_public_company, company_cik)
 select $1, p.* from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
   $8::boolean[], $9::bigint[]) as p
 order by 2
 on conflict do nothing
+returning prospect_id
 
 -- name: lock_prospects
 -- Hold prospects still, so that requests for them are taken one after another.
