@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -11,7 +13,7 @@ from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.enrichment.v1 import events_pb2
 
 from chassis import inbox
-from chassis.consumer import Handler, IncomingEvent
+from chassis.consumer import AWAY_SECONDS, Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError, FailedPrecondition, InvalidArgument
 from services import topology
@@ -25,8 +27,31 @@ from services.enrichment.requesting import request_of
 _log = structlog.get_logger()
 
 
+class PuttingOff:
+    """How many events of a tenant wait for runs under way: each holds a place of all tenants'.
+
+    One that waits comes again within AWAY_SECONDS, so those that came within it are those that
+    wait.
+    """
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._came: dict[UUID, deque[float]] = {}
+
+    def has_room(self, tenant_id: UUID) -> bool:
+        """Whether one more may wait."""
+        now = time.monotonic()
+        came = self._came.setdefault(tenant_id, deque(maxlen=self._most))
+        if len(came) == self._most and now - came[0] < AWAY_SECONDS:
+            return False
+        came.append(now)
+        return True
+
+
 def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]:
     """Return the handlers, one a consumer."""
+
+    putting_off = PuttingOff()
 
     async def request(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
         """Accept a run; the event's id is its request id, so that a repeat finds the same run."""
@@ -36,7 +61,8 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
         try:
             await intake.accept(wanted)
         except FailedPrecondition as refusal:
-            if refusal.reason == UNDER_WAY:  # not the event's fault: it waits until the run ends
+            if refusal.reason == UNDER_WAY and putting_off.has_room(tenant_id):
+                # Not the event's fault: it comes again until the run has ended.
                 raise DependencyAwayError(refusal.message) from None
             if refusal.reason != GONE:
                 raise

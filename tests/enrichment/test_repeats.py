@@ -22,6 +22,7 @@ from chassis.errors import FailedPrecondition, InvalidArgument
 from chassis.messaging import OutgoingEvent
 from services import topology
 from services.enrichment import history
+from services.enrichment.events import PuttingOff
 from services.enrichment.findings import Answer, SourceCall, SourceName, Subject
 from services.enrichment.request import Accepted
 from tests.enrichment.engine import ADA, Engine, Sources, engine, finding
@@ -269,6 +270,12 @@ async def test_an_event_with_other_words_waits_for_the_runs_end(
         "select name, (select count(*) from enrichment.runs) as runs from enrichment.prospects"
     )
     assert [tuple(row) for row in rows] == [("Boris Second", 2)]
+
+
+def test_a_tenants_events_that_wait_are_so_many_at_most() -> None:
+    putting_off, ours, theirs = PuttingOff(most=3), uuid.uuid4(), uuid.uuid4()
+    assert [putting_off.has_room(ours) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert putting_off.has_room(theirs)
 
 
 # -- words of the tests ----------------------------------------------------------------------------
