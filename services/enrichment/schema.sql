@@ -403,8 +403,6 @@ CREATE UNIQUE INDEX runs_one_in_flight ON enrichment.runs USING btree (tenant_id
 
 CREATE INDEX runs_open ON enrichment.runs USING btree (tenant_id, line_at) INCLUDE (wake_at) WHERE open;
 
-CREATE INDEX runs_open_of_prospect ON enrichment.runs USING btree (tenant_id, prospect_id) WHERE open;
-
 ALTER TABLE ONLY enrichment.attempts
     ADD CONSTRAINT attempts_step_fk FOREIGN KEY (tenant_id, run_id, source) REFERENCES enrichment.steps(tenant_id, run_id, source) ON DELETE CASCADE;
 

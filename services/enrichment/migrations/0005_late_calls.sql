@@ -8,8 +8,7 @@
 --                 null for what was asked before this was kept.
 -- batch_runs      keeps a place whose run is gone, so that a batch that is sent again brings nobody back.
 
--- A migration is one transaction, so no index can be built concurrently; this one is of open runs only.
--- squawk-ignore-file require-concurrent-index-creation, ban-drop-not-null, ban-drop-constraint
+-- squawk-ignore-file ban-drop-not-null, ban-drop-constraint
 
 set lock_timeout = '5s';
 set statement_timeout = '60s';
@@ -17,7 +16,6 @@ set statement_timeout = '60s';
 alter table enrichment.runs add column if not exists follows jsonb not null default '{}';
 alter table enrichment.runs add column if not exists outdated boolean not null default false;
 alter table enrichment.requests add column if not exists digest bytea;
-create index if not exists runs_open_of_prospect on enrichment.runs (tenant_id, prospect_id) where open;
 
 alter table enrichment.batch_runs alter column run_id drop not null;
 alter table enrichment.batch_runs drop constraint if exists batch_runs_run_fk;
