@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -20,6 +21,7 @@ else:
 
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_endings: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -57,6 +59,26 @@ async def tenant_transaction(
         setting += f"; set local plan_cache_mode = {plans}"
     async with pool.acquire() as connection, _transaction(connection, setting):
         yield connection
+
+
+@asynccontextmanager
+async def tenant_reading(
+    pool: Pool, tenant_id: UUID, *, plans: Plans = "auto"
+) -> AsyncIterator[Connection]:
+    """Open such a transaction to read only: who has read does not wait for its end.
+
+    The commit and the way back to the pool were a tenth of the time of a page of 1,000 rows.
+    """
+    async with AsyncExitStack() as stack:
+        yield await stack.enter_async_context(tenant_transaction(pool, tenant_id, plans=plans))
+        ending = asyncio.create_task(_end(stack.pop_all()))
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+
+
+async def _end(reading: AsyncExitStack) -> None:
+    with suppress(*_BROKEN):  # all is read, and a broken connection is in no pool any more
+        await reading.aclose()
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 -- The activity service's statements, whole and named; store.py calls them.
 --
--- A time leaves as microseconds since 1970, by date_part and not by extract: it gives a double and not a
--- numeric, which is exact to the microsecond until the year 2242, and takes a sixth less of a page's time.
+-- An entry that is read leaves with its times as the bytes that Postgres sends, which wire.py takes as they
+-- are: as microseconds since 1970, by date_part, a page of 1,000 takes a fifth more of the statement's time.
 
 -- name: record
 -- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
@@ -87,9 +87,8 @@ returning true
 -- name: list_newest
 -- A page, newest first, below the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-  coalesce(host(ip_address), '') as ip_address, user_agent
+  metadata::text as metadata, timestamptz_send(created_at) as created_at,
+  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
   and ($4::uuid[] is null or user_id = any($4))
@@ -106,9 +105,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-    coalesce(host(ip_address), '') as ip_address, user_agent,
+    metadata::text as metadata, timestamptz_send(created_at) as created_at,
+    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -129,9 +127,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-    coalesce(host(ip_address), '') as ip_address, user_agent,
+    metadata::text as metadata, timestamptz_send(created_at) as created_at,
+    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -148,9 +145,8 @@ limit $10
 -- name: list_oldest
 -- A page, oldest first, above the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-  coalesce(host(ip_address), '') as ip_address, user_agent
+  metadata::text as metadata, timestamptz_send(created_at) as created_at,
+  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
   and ($4::uuid[] is null or user_id = any($4))
@@ -167,9 +163,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-    coalesce(host(ip_address), '') as ip_address, user_agent,
+    metadata::text as metadata, timestamptz_send(created_at) as created_at,
+    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -190,9 +185,8 @@ select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.creat
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
   select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-    (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-    coalesce(host(ip_address), '') as ip_address, user_agent,
+    metadata::text as metadata, timestamptz_send(created_at) as created_at,
+    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -229,9 +223,8 @@ with few as materialized (
     and (created_at, activity_id) < (activity.from_micros($8), $9)
 )
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-  coalesce(host(ip_address), '') as ip_address, user_agent
+  metadata::text as metadata, timestamptz_send(created_at) as created_at,
+  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
 from few l
 order by l.created_at desc, l.activity_id desc
 limit $10
@@ -249,9 +242,8 @@ with few as materialized (
     and (created_at, activity_id) > (activity.from_micros($8), $9)
 )
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-  coalesce(host(ip_address), '') as ip_address, user_agent
+  metadata::text as metadata, timestamptz_send(created_at) as created_at,
+  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
 from few l
 order by l.created_at, l.activity_id
 limit $10
@@ -263,9 +255,8 @@ select pg_input_is_valid($1, 'jsonb')
 -- name: get
 -- An entry by its id, which happened within a range of time.
 select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (date_part('epoch', created_at) * 1000000)::bigint as created_at,
-  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-  coalesce(host(ip_address), '') as ip_address, user_agent
+  metadata::text as metadata, timestamptz_send(created_at) as created_at,
+  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
 from activity.activity_log
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
   and activity_id = $4
@@ -275,9 +266,8 @@ limit 1
 -- name: list_keys
 -- Entries by their keys ($8, $9), in that order, as far as they match.
 select l.activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, (date_part('epoch', l.created_at) * 1000000)::bigint as created_at,
-  (date_part('epoch', recorded_at) * 1000000)::bigint as recorded_at,
-  coalesce(host(ip_address), '') as ip_address, user_agent
+  metadata::text as metadata, timestamptz_send(l.created_at) as created_at,
+  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
 from unnest($8::uuid[], $9::bigint[]) with ordinality as wanted (activity_id, created_at, place)
 join activity.activity_log l on l.activity_id = wanted.activity_id
   and l.created_at = activity.from_micros(wanted.created_at)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import struct
 from uuid import UUID
 
+import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.database import tenant_reading, tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
-from chassis.server import Context
+from chassis.server import Context, written_as
 from chassis.tokens import Tokens
 from chassis.validation import parse_time
 from services.activity import store
 from services.activity.batch import time_of_id
 from services.activity.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
-from services.activity.messages import activity_of, add_entries
 from services.activity.store import Cursor
 from services.activity.tools import Tools
+from services.activity.wire import micros_of, written
 
 DEFAULT_PAGE = 100
 _SECOND = 1_000_000
@@ -42,7 +43,7 @@ class Reading:
             for start, end in _ranges(request):
                 row = await store.get(connection, tenant_id, request.activity_id, start, end)
                 if row:
-                    return pb.GetActivityResponse(activity=activity_of(row))
+                    return pb.GetActivityResponse.FromString(written([row])[0])
         text = f"there is no activity {request.activity_id}"
         raise NotFound(text, reason="ACTIVITY_NOT_FOUND")
 
@@ -60,15 +61,15 @@ class Reading:
         size = request.page_size or DEFAULT_PAGE
         plans = store.BY_VALUE if wanted.metadata else store.IN_ORDER
         with refusing_bad_metadata():
-            async with tenant_transaction(self._tools.pool, tenant_id, plans=plans) as connection:
+            async with tenant_reading(self._tools.pool, tenant_id, plans=plans) as connection:
                 rows = await store.list_page(
                     connection, tenant_id, wanted, after, size + 1, newest_first=newest_first
                 )
-        response = pb.ListActivitiesResponse()
-        fits = add_entries(response.activities, rows[:size])
+        content, fits = written(rows[:size])
         if fits < len(rows):
-            response.next_page_token = tokens.issue(_position(response.activities[-1]))
-        return response
+            token = tokens.issue(_position(rows[fits - 1]))
+            content += pb.ListActivitiesResponse(next_page_token=token).SerializeToString()
+        return written_as(pb.ListActivitiesResponse, content)
 
 
 def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
@@ -89,9 +90,8 @@ def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
     ]
 
 
-def _position(last: pb.Activity) -> bytes:
-    moment = last.created_at.seconds * _SECOND + last.created_at.nanos // 1_000
-    return _POSITION.pack(moment, UUID(last.activity_id).bytes)
+def _position(last: asyncpg.Record) -> bytes:
+    return _POSITION.pack(micros_of(last["created_at"]), UUID(last["activity_id"]).bytes)
 
 
 def _cursor(position: bytes) -> Cursor:

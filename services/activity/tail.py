@@ -20,8 +20,8 @@ from services.activity import store
 from services.activity.batch import ACTIONS
 from services.activity.feed import STREAM, Feed, Told, TooSlow
 from services.activity.filters import Filter, parse_filter
-from services.activity.messages import add_entries
 from services.activity.tools import Tools
+from services.activity.wire import written
 
 MOST_KEYS = 1_000
 _POSITION = struct.Struct(">q")
@@ -126,9 +126,11 @@ class _Tail:
             rows = await store.list_keys(connection, self.tenant_id, self.wanted, keys)
         pieces = []
         while rows:
-            piece = self._response()
-            rows = rows[add_entries(piece.activities, rows) :]
+            content, fits = written(rows)
+            piece = pb.TailActivitiesResponse.FromString(content)
+            piece.resume_token = self._token()
             pieces.append(piece)
+            rows = rows[fits:]
         return pieces
 
     def _response(self) -> pb.TailActivitiesResponse:
