@@ -8,7 +8,7 @@ a few short pieces faster than an f-string does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import asyncpg
@@ -83,10 +83,10 @@ class _Lanes(NamedTuple):
     frame: int
 
 
-@lru_cache(maxsize=4)  # of pages there are few sizes
+@cache
 def _lanes(rows: int) -> _Lanes:
-    def repeated(pattern: bytes, times: int = 2 * rows) -> int:
-        return int.from_bytes(pattern * times, "little")
+    def repeated(*times: bytes) -> int:
+        return int.from_bytes(b"".join(times) * (2 * rows // len(times)), "little")
 
     def value(number: int) -> int:
         return repeated(number.to_bytes(16, "little"))
@@ -98,7 +98,7 @@ def _lanes(rows: int) -> _Lanes:
         quotient=value((1 << _BITS) - 1),
         epoch=value(_EPOCH),
         sevens=tuple(value(127 << bit | 127 << bit + 64) for bit in range(0, 35, 7)),
-        frame=repeated(b"".join(frames), rows),
+        frame=repeated(*frames),
     )
 
 
@@ -107,7 +107,8 @@ def _times(rows: Sequence[asyncpg.Record]) -> list[str] | None:
 
     All are worked out at once, as one long number: 0.3 ms for 1,000 rows, one by one it is 1.8.
     """
-    lanes = _lanes(len(rows))
+    room = 1 << (len(rows) - 1).bit_length()  # so that there are few sizes
+    lanes = _lanes(room)
     created, recorded = (
         int.from_bytes(bytes(24).join([row[column] for row in rows]), "big") for column in (5, 6)
     )
@@ -118,7 +119,7 @@ def _times(rows: Sequence[asyncpg.Record]) -> list[str] | None:
     nanos = (micros - seconds * 1_000_000) * 1_000
     both = seconds + lanes.epoch | nanos << 64
     bits = sum([(both & seven) << place for place, seven in enumerate(lanes.sevens)])
-    text = (bits << 24 | lanes.frame).to_bytes(32 * len(rows) + 3, "little").decode("latin-1")
+    text = (bits << 24 | lanes.frame).to_bytes(32 * room + 3, "little").decode("latin-1")
     # The last row is first: it was the end of a number that was read from its highest byte on.
     return [text[start : start + 32] for start in range(32 * (len(rows) - 1), -1, -32)]
 

@@ -18,7 +18,7 @@ from chassis.server import Context
 from chassis.tokens import Tokens
 from chassis.validation import violations_of
 from services.enrichment.batches import close_batch, follow_batch
-from services.enrichment.repeats import GONE, place_taken
+from services.enrichment.repeats import place_taken
 from services.enrichment.request import Accepted, Priority, Request
 from services.enrichment.requesting import request_of
 from services.enrichment.store import SQL
@@ -98,7 +98,8 @@ class _Batch:
         for place in good:
             answer = answers.get(place)
             if not isinstance(answer, Accepted):
-                faults[place - chunk.first_index] = _fault_of(answer) if answer else _CLOSED
+                fault = answer.violations[0] if answer else _CLOSED
+                faults[place - chunk.first_index] = fault
         accepted = {place: each for place, each in answers.items() if isinstance(each, Accepted)}
         return _answer(chunk, accepted, faults)
 
@@ -146,13 +147,6 @@ class _Batch:
 _CLOSED = FieldViolation(
     "batch_id", "batch.closed", "was closed before; what came then stands, nothing is added"
 )
-
-
-def _fault_of(refusal: Refusal) -> FieldViolation:
-    if refusal.violations:
-        return refusal.violations[0]
-    field = "request_id" if refusal.reason == GONE else "prospect_id"
-    return FieldViolation(field, refusal.reason.lower(), refusal.message)
 
 
 def _faults_of(chunk: pb.BatchRequestEnrichmentsRequest) -> Faults:

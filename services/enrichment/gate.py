@@ -81,8 +81,9 @@ class RunRules:
         if self._gate.suppresses(lambda: self._run.keys(self._desk.hasher)):
             reason = "the person is on the suppression list"
             return Denial(StepStatus.SUPPRESSED, reason)
-        held = None if source in self._admitted else self._desk.breakers.denial(source)
-        held = self._before(source) or held
+        held = self._before(source)
+        if not held and source not in self._admitted:
+            held = self._desk.breakers.denial(source)
         if held:
             return held
         budget = self._run.budget_micros

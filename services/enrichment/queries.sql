@@ -930,7 +930,8 @@ with newest as (
   order by r.prospect_id, r.created_at desc, r.run_id desc
 )
 select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_public_company,
-  p.company_cik, p.answered, p.answered -> 'claude' ->> 'memo' is not null as has_summary, f.sources, count(*) over () as matched
+  p.company_cik, p.answered, p.answered -> 'claude' ->> 'memo' is not null as has_summary, f.sources,
+  count(*) over () as matched
 from newest n
 join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = n.prospect_id
 cross join lateral (

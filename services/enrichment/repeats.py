@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from chassis.database import Connection
-from chassis.errors import FailedPrecondition, InvalidArgument, Refusal
+from chassis.errors import FailedPrecondition, FieldViolation, InvalidArgument, Refusal
 from services.enrichment.request import Accepted, Request
 from services.enrichment.store import SQL
 from services.enrichment.suppression import Hasher
@@ -62,14 +62,13 @@ async def remember(
 def place_taken(row: asyncpg.Record) -> Accepted | Refusal:
     """Return what a place of a batch has got before."""
     if row["prospect_id"] is None:
-        return FailedPrecondition("what stood at this place has been erased", reason=GONE)
+        return _gone("batch_id", "what stood at this place has been erased")
     return Accepted(row["run_id"], row["prospect_id"], joined=True)
 
 
 def _answer(row: asyncpg.Record, digest: bytes) -> Accepted | Refusal:
     if row["prospect_id"] is None:
-        text = "what was asked for under this request_id has been erased; a new id asks anew"
-        return FailedPrecondition(text, reason=GONE)
+        return _gone("request_id", "what it asked for has been erased; a new id asks anew")
     if row["digest"] not in (None, digest):
         return _taken()
     return Accepted(row["run_id"], row["prospect_id"], joined=True)
@@ -80,6 +79,11 @@ def again(answer: Accepted | Refusal, first: Request, request: Request) -> Accep
     if isinstance(answer, Refusal):
         return answer
     return replace(answer, joined=True) if _asked(first) == _asked(request) else _taken()
+
+
+def _gone(field: str, text: str) -> Refusal:
+    violations = [FieldViolation(field, f"{field}.gone", text)]
+    return FailedPrecondition(f"{field}: {text}", reason=GONE, violations=violations)
 
 
 def _taken() -> Refusal:

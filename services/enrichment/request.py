@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
-from chassis.errors import FailedPrecondition, Refusal
+from chassis.errors import FailedPrecondition, FieldViolation, Refusal
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.policy import Policy
 from services.enrichment.run import CLAUDE, Step, StepStatus
@@ -145,8 +145,9 @@ def _join(
     if running.cancel_requested or (others and not waits):
         doing = "being cancelled" if running.cancel_requested else "under way with other words"
         text = f"run {running.run_id} of this prospect is {doing}: request again when it has ended"
+        violations = [FieldViolation("prospect_id", "prospect_id.under_way", text)]
         metadata = {"run_id": str(running.run_id)}
-        return FailedPrecondition(text, reason=UNDER_WAY, metadata=metadata)
+        return FailedPrecondition(text, reason=UNDER_WAY, violations=violations, metadata=metadata)
     if waits and _takes_its_place(words, request, policy):
         plan.held[request.prospect_id] = request
     return Accepted(running.run_id, request.prospect_id, joined=True)

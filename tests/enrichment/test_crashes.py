@@ -59,6 +59,27 @@ async def crash_of(sources: Sources, dsn: str, url: str, pool_of: Any) -> uuid.U
     return accepted.run_id
 
 
+def dying_in(sources: Sources, source: SourceName, *, left: bool = True) -> Any:
+    """Have the worker die as it calls a source; return what makes its pool."""
+    pools: list[CrashingPool] = []
+
+    def pool_of(pool: Any) -> CrashingPool:
+        pools.append(CrashingPool(pool, 1_000, after=False))
+        return pools[0]
+
+    async def die(call: SourceCall) -> Answer:
+        if not pools or pools[0].dead:
+            return Answer(finding(source), COST)
+        pools[0].dead = True
+        if not left:
+            sources.calls[source] -= 1
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    sources.answers[source] = die
+    return pool_of
+
+
 async def taken_over(dsn: str, url: str, sources: Sources, run_id: uuid.UUID, **values: Any) -> Any:
     """Let a living worker end the run."""
     async with engine(dsn, url, sources, times=SHORT, **values) as living:
@@ -140,22 +161,8 @@ async def test_a_worker_that_dies_while_a_call_is_out(
     left: bool,
     ask_again: bool,
 ) -> None:
-    sources, pools = Sources(), []
-
-    def pool_of(pool: Any) -> CrashingPool:
-        pools.append(CrashingPool(pool, 1_000, after=False))
-        return pools[0]
-
-    async def die(call: SourceCall) -> Answer:
-        if not pools or pools[0].dead:
-            return Answer(finding(source), COST)
-        pools[0].dead = True
-        if not left:
-            sources.calls[source] -= 1
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    sources.answers[source] = die
+    sources = Sources()
+    pool_of = dying_in(sources, source, left=left)
     run_id = await crash_of(sources, dsn, nats_server.url, pool_of)
     policy = Policy(ask_paid_again=ask_again)
     await taken_over(dsn, nats_server.url, sources, run_id, policy=policy)
@@ -172,18 +179,8 @@ async def test_a_worker_that_dies_while_a_call_is_out(
 async def test_a_lost_call_counts_into_the_runs_budget(
     dsn: str, database: Database, nats_server: embedded.Nats
 ) -> None:
-    sources, pools = Sources(), []
-
-    def pool_of(pool: Any) -> CrashingPool:
-        pools.append(CrashingPool(pool, 1_000, after=False))
-        return pools[0]
-
-    async def die(call: SourceCall) -> Answer:
-        pools[0].dead = True
-        await asyncio.sleep(60)
-        raise AssertionError
-
-    sources.answers[SourceName.CONTACTOUT] = die
+    sources = Sources()
+    pool_of = dying_in(sources, SourceName.CONTACTOUT)
     run_id = await crash_of(sources, dsn, nats_server.url, pool_of)
     limit = PROFILES[SourceName.CONTACTOUT].most_cost_micros + 100_000
     policy = Policy(ask_paid_again=True, run_budget_micros=limit)

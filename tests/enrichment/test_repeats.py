@@ -27,7 +27,7 @@ from services.enrichment.findings import Answer, SourceCall, SourceName, Subject
 from services.enrichment.request import Accepted
 from tests.enrichment.engine import ADA, Engine, Sources, engine, finding
 from tests.enrichment.test_batch import chunk, person, send
-from tests.enrichment.test_service import handled
+from tests.enrichment.test_service import handled, requested
 from tests.enrichment.test_steering import until_exa_is
 from tests.harness import Database, Identity, SandboxDesk, violations
 
@@ -109,6 +109,7 @@ async def test_a_repeat_does_not_bring_an_erased_person_back(
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await enrichment.RequestEnrichment(request, metadata=ours.metadata())
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert violations(refused.value) == [("request_id", "request_id.gone")]
     assert await database.fetch("select from enrichment.prospects") == []
     request.request_id = str(uuid.uuid4())
     await enrichment.RequestEnrichment(request, metadata=ours.metadata())
@@ -117,7 +118,7 @@ async def test_a_repeat_does_not_bring_an_erased_person_back(
 async def test_an_event_that_comes_again_does_not_bring_an_erased_person_back(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, nats: Client, database: Database
 ) -> None:
-    event = requested(ours)
+    event = asking_for_boris(ours)
     await messaging.publish(nats, event)
     await handled(nats)
     erase = pb.EraseProspectRequest(prospect_id=prospect_of(event))
@@ -143,6 +144,7 @@ async def test_a_batch_that_is_sent_again_does_not_bring_an_erased_person_back(
         await database.fetch("delete from enrichment.prospects where prospect_id = $1", erased)
         again = await one.intake.accept_batch(batch_id, chunk)
     assert isinstance(again[0], FailedPrecondition)
+    assert again[0].violations[0].rule == "batch_id.gone"
     assert isinstance(again[1], Accepted)
     assert len(await database.fetch("select from enrichment.prospects")) == 1
 
@@ -186,6 +188,7 @@ async def test_other_words_are_refused_while_a_run_is_under_way(
         exa.go_on.set()
         await one.ended(accepted.run_id)
     assert refused.value.metadata == {"run_id": str(accepted.run_id)}
+    assert refused.value.violations[0].rule == "prospect_id.under_way"
     assert joined.run_id == accepted.run_id
 
 
@@ -260,7 +263,7 @@ async def test_an_event_with_other_words_waits_for_the_runs_end(
     sandbox_desk: SandboxDesk,
 ) -> None:
     await sandbox_desk.order("exa", "latency", value=1)
-    event = requested(ours)
+    event = asking_for_boris(ours)
     first = person(prospect_id=prospect_of(event))
     asked = await enrichment.RequestEnrichment(first, metadata=ours.metadata())
     await until_exa_is(enrichment, ours, asked.run, prospect_pb2.SOURCE_STATUS_IN_PROGRESS)
@@ -281,15 +284,9 @@ def test_a_tenants_events_that_wait_are_so_many_at_most() -> None:
 # -- words of the tests ----------------------------------------------------------------------------
 
 
-def requested(who: Identity) -> OutgoingEvent:
-    """Return an event that asks for Boris."""
-    message = events_pb2.EnrichmentRequested(
-        prospect_id=str(uuid.uuid4()),
-        tenant_id=str(who.tenant_id),
-        user_id=str(who.user_id),
-        name="Boris Second",
-        company="Other Corp",
-    )
+def asking_for_boris(who: Identity) -> OutgoingEvent:
+    """Return an event that asks for him."""
+    message = requested(who, name=BORIS.name, company=BORIS.company)
     return OutgoingEvent.of(topology.REQUESTED, message, "test")
 
 

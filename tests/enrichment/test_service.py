@@ -159,16 +159,18 @@ async def test_the_same_request_id_again_gives_the_same_run(
     assert len({answer.run.run_id for answer in answers}) == 1
 
 
+def requested(who: Identity, **fields: str) -> events_pb2.EnrichmentRequested:
+    """Return the message of an event that asks for somebody."""
+    ids = {"tenant_id": str(who.tenant_id), "user_id": str(who.user_id)}
+    given = {"name": "Ada Lovelace", "company": "Analytical Engines"} | ids | fields
+    values: dict[str, Any] = {"prospect_id": str(uuid.uuid4())} | given
+    return events_pb2.EnrichmentRequested(**values)
+
+
 async def test_a_request_on_nats_is_researched_like_an_rpcs(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, nats: Client
 ) -> None:
-    message = events_pb2.EnrichmentRequested(
-        prospect_id=str(uuid.uuid4()),
-        tenant_id=str(ours.tenant_id),
-        user_id=str(ours.user_id),
-        name="Ada Lovelace",
-        company="Analytical Engines",
-    )
+    message = requested(ours)
     completed = await nats.subscribe(f"prospect.enrich.completed.{ours.tenant_id}")
     await messaging.publish(nats, OutgoingEvent.of(topology.REQUESTED, message, "test"))
     told = await completed.next_msg(timeout=20)
@@ -179,13 +181,7 @@ async def test_a_request_on_nats_is_researched_like_an_rpcs(
 async def test_an_event_that_comes_twice_makes_one_run(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, nats: Client, database: Database
 ) -> None:
-    message = events_pb2.EnrichmentRequested(
-        prospect_id=str(uuid.uuid4()),
-        tenant_id=str(ours.tenant_id),
-        user_id=str(ours.user_id),
-        name="Ada Lovelace",
-        company="Analytical Engines",
-    )
+    message = requested(ours)
     completed = await nats.subscribe(f"prospect.enrich.completed.{ours.tenant_id}")
     event = OutgoingEvent.of(topology.REQUESTED, message, "test")
     await messaging.publish(nats, event)
