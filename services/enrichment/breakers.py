@@ -94,10 +94,20 @@ class Breakers:
         self._reset = timedelta(seconds=reset_seconds)
         self._clock = clock
         self._read_at = clock() - COPY_AGE
+        self._readings = 0
+        self._newest = 0
         self._states = {source: SourceState(source) for source in SourceName}
 
-    def take_in(self, rows: Iterable[asyncpg.Record]) -> None:
-        """Renew this replica's copy."""
+    async def _read(self, connection: Connection) -> None:
+        """Renew this replica's copy, unless a reading that began later already has."""
+        self._readings += 1
+        number = self._readings
+        rows = await source_rows.read_sources(connection)
+        if number > self._newest:
+            self._newest = number
+            self._take_in(rows)
+
+    def _take_in(self, rows: Iterable[asyncpg.Record]) -> None:
         self._read_at = self._clock()
         for row in rows:
             source, state = SourceName(row["source"]), SourceState.of(row)
@@ -111,12 +121,12 @@ class Breakers:
     async def renew(self, connection: Connection) -> None:
         """Read the rows where the copy is a second old."""
         if self._clock() - self._read_at >= COPY_AGE:
-            self.take_in(await source_rows.read_sources(connection))
+            await self._read(connection)
 
     async def refresh(self) -> None:
         """Read the rows."""
         async with self._pool.acquire() as connection:
-            self.take_in(await source_rows.read_sources(connection))
+            await self._read(connection)
 
     def state(self, source: SourceName) -> SourceState:
         """Return a source's state as this replica knows it."""
@@ -157,7 +167,7 @@ class Breakers:
             epoch = await source_rows.admit_probe(connection, *place)
             if epoch is None:
                 epoch = await source_rows.begin_probing(connection, *place)
-            self.take_in(await source_rows.read_sources(connection))
+            await self._read(connection)
         if epoch is not None:
             return epoch
         if self._states[source].state == "closed":
@@ -241,8 +251,7 @@ class Breakers:
             )
             if changed:
                 await self._tell(connection, state.source, to, reason, until)
-            self.take_in(await source_rows.read_sources(connection))
-        self._relay.wake()
+        await self._learn_change()
 
     async def _park(self, source: SourceName, error: SourceError) -> None:
         until = self._clock() + timedelta(seconds=error.retry_after or 0)
@@ -250,8 +259,7 @@ class Breakers:
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
             if await source_rows.park_source(connection, source, until, reason):
                 await self._tell(connection, source, "parked", reason, until)
-            self.take_in(await source_rows.read_sources(connection))
-        self._relay.wake()
+        await self._learn_change()
 
     async def pause(
         self, source: SourceName, *, paused: bool, until: datetime | None, reason: str
@@ -260,8 +268,12 @@ class Breakers:
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
             await source_rows.pause_source(connection, source, paused, until, reason)
             await self._tell(connection, source, "paused" if paused else "closed", reason, until)
-            self.take_in(await source_rows.read_sources(connection))
+        await self._learn_change()
+
+    async def _learn_change(self) -> None:
+        """Have a committed change told of, and know it here: only now do all readings show it."""
         self._relay.wake()
+        await self.refresh()
 
     async def _tell(
         self,

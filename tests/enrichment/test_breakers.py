@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,12 +10,11 @@ import pytest
 from nats.aio.client import Client
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import embedded
 from chassis.clock import utc_now
 from services.enrichment.breakers import LARGEST_WAVE, Breakers
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.run import Denial, StepStatus
-from tests.enrichment.engine import Engine, Sources, engine
+from tests.enrichment.engine import Engine
 from tests.harness import Database
 
 EXA = SourceName.EXA
@@ -32,21 +29,6 @@ class Time:
 
     def __call__(self) -> datetime:
         return utc_now() + self.ahead
-
-
-@pytest.fixture
-async def replicas(
-    database: Database, nats_server: embedded.Nats, nats: Client
-) -> AsyncIterator[tuple[Engine, Engine]]:
-    """Two replicas that share their servers; failures open a breaker at three, for 0.2 s."""
-    async with AsyncExitStack() as stack:
-        values: dict[str, Any] = {"fail_max": 3, "reset_seconds": 0.2, "working": False}
-        dsn = database.dsn("enrichment_app")
-        one, two = [
-            await stack.enter_async_context(engine(dsn, nats_server.url, Sources(), **values))
-            for _ in range(2)
-        ]
-        yield one, two
 
 
 def failed(error_class: ErrorClass = ErrorClass.TRANSIENT, **values: Any) -> SourceError:
@@ -346,20 +328,6 @@ async def test_retry_after_parks_the_source_for_every_replica(
     assert denial.status is StepStatus.PARKED
     assert denial.until
     assert timedelta(seconds=25) < denial.until - utc_now() < timedelta(seconds=31)
-
-
-async def test_a_paused_source_is_left_alone_until_it_is_resumed(
-    replicas: tuple[Engine, Engine],
-) -> None:
-    one, two = replicas
-    await one.breakers.pause(EXA, paused=True, until=None, reason="the bill")
-    await two.breakers.refresh()
-    denial = two.breakers.denial(EXA)
-    assert denial
-    assert "the bill" in denial.reason
-    await two.breakers.pause(EXA, paused=False, until=None, reason="")
-    await one.breakers.refresh()
-    assert one.breakers.denial(EXA) is None
 
 
 async def test_each_change_is_told_once_as_an_event(
