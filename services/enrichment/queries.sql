@@ -366,9 +366,9 @@ returning committed_micros
 
 -- name: save_turns
 -- Write turns of a tenant's runs, each fenced by its lease: one that has lost it changes nothing, and is
--- not returned. $2 holds the lists, $3 is the worker's token, $4 the lease.
+-- not returned. $2 is the worker's token, $3 the lease, the others are lists, null where nothing is in them.
 with turn as (
-  select * from json_to_recordset($2::json -> 'runs') as t (
+  select * from json_to_recordset($4::json) as t (
     run_id uuid, epoch bigint, prospect_id uuid, status text, missing text[], began_at timestamptz,
     deadline_at timestamptz, ended_at timestamptz, amended_at timestamptz, open boolean, at timestamptz,
     enrichment_status text, enriched boolean, source_status jsonb, answered jsonb, found text[],
@@ -378,7 +378,7 @@ locked as ( -- prospects before runs, in order, as the intake locks them
   select r.run_id from turn t
   join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = t.prospect_id
   join enrichment.runs r on r.tenant_id = $1 and r.run_id = t.run_id
-    and r.lease_token = $3 and r.lease_epoch = t.epoch
+    and r.lease_token = $2 and r.lease_epoch = t.epoch
     -- An end that was written, and whose acknowledgement was lost, is not told of again.
     and (r.ended_at is null or t.ended_at is null)
   order by p.prospect_id
@@ -391,7 +391,7 @@ held as (
     ended_at = coalesce(r.ended_at, t.ended_at), amended_at = coalesce(t.amended_at, r.amended_at),
     open = t.open, version = r.version + 1,
     lease_token = case when t.open then r.lease_token end,
-    lease_expires_at = case when t.open then now() + $4::interval end
+    lease_expires_at = case when t.open then now() + $3::interval end
   from turn t join locked using (run_id)
   where r.tenant_id = $1 and r.run_id = t.run_id
   returning r.run_id, r.cancel_requested_at is not null as cancel_requested,
@@ -406,7 +406,7 @@ step as (
     started_at = (c.step).started_at, ended_at = (c.step).ended_at,
     next_attempt_at = (c.step).next_attempt_at, ready_at = (c.step).ready_at,
     parked_at = (c.step).parked_at
-  from json_to_recordset($2::json -> 'steps') as c (run_id uuid, step enrichment.steps)
+  from json_to_recordset($5::json) as c (run_id uuid, step enrichment.steps)
   join held using (run_id)
   where s.tenant_id = $1 and s.run_id = c.run_id and s.source = (c.step).source
 ),
@@ -416,7 +416,7 @@ begun as (
     queue_wait_ms, breaker_wait_ms, limiter_wait_ms, worker)
   select $1, b.run_id, b.source, b.attempt, b.at, b.lookup, b.reserved_micros, b.reserved_micros,
     b.queue_wait_ms, b.breaker_wait_ms, b.limiter_wait_ms, b.worker
-  from json_to_recordset($2::json -> 'begun') as b (
+  from json_to_recordset($6::json) as b (
     run_id uuid, source text, attempt int, at timestamptz, lookup text, reserved_micros bigint,
     queue_wait_ms bigint, breaker_wait_ms bigint, limiter_wait_ms bigint, worker text)
   join held using (run_id)
@@ -426,7 +426,7 @@ settled as (
     status = e.status, error_class = e.error_class, reason = e.reason,
     source_request_id = e.request_id, cost_micros = coalesce(e.cost_micros, a.reserved_micros),
     ended_at = e.at
-  from json_to_recordset($2::json -> 'settled') as e (
+  from json_to_recordset($7::json) as e (
     run_id uuid, source text, attempt int, status text, error_class text, reason text,
     request_id text, cost_micros bigint, at timestamptz)
   join held using (run_id)
@@ -434,7 +434,7 @@ settled as (
     and a.status = 'started'
 ),
 money as (
-  select m.* from json_to_recordset($2::json -> 'money') as m (
+  select m.* from json_to_recordset($8::json) as m (
     run_id uuid, source text, attempt int, kind text, amount_micros bigint, at timestamptz, day date)
   join held using (run_id)
 ),
@@ -472,7 +472,7 @@ news as (
     event_id, tenant_id, subject, event_type, source, body, occurred_at, traceparent)
   select n.event_id, $1, n.subject, n.event_type, n.source, decode(n.body, 'base64'), n.occurred_at,
     n.traceparent
-  from json_to_recordset($2::json -> 'news') as n (
+  from json_to_recordset($9::json) as n (
     run_id uuid, event_id uuid, subject text, event_type text, source text, body text,
     occurred_at timestamptz, traceparent text)
   join held using (run_id)

@@ -20,6 +20,7 @@ from services.enrichment.run import RUN_ENDED, RunStatus, Settled, Step, StepSta
 from services.enrichment.store import ClaimedRun
 
 WORKER = f"{socket.gethostname()}/{os.getpid()}"
+LISTS = ("runs", "steps", "begun", "settled", "money", "news")
 _ANSWERED = (StepStatus.COMPLETE, StepStatus.NOT_FOUND)
 
 
@@ -30,9 +31,12 @@ class Rows:
         self._lists: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._now = now
 
-    def as_json(self) -> str:
-        """Return the lists; raise orjson.JSONEncodeError for text that is not Unicode."""
-        return orjson.dumps(self._lists, default=_plain).decode()
+    def as_json(self) -> list[str | None]:
+        """Return the lists as save_turns takes them, None for one with nothing in it.
+
+        Raises orjson.JSONEncodeError for text that is not Unicode.
+        """
+        return [_json(self._lists[name]) if name in self._lists else None for name in LISTS]
 
     def add(self, run: ClaimedRun, turn: Turn) -> None:
         """Add a turn's rows."""
@@ -177,6 +181,10 @@ def _news(run: ClaimedRun, event: OutgoingEvent) -> dict[str, Any]:
         "occurred_at": event.occurred_at,
         "traceparent": event.traceparent,
     }
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows, default=_plain).decode()
 
 
 def _plain(value: object) -> str:

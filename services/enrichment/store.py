@@ -348,10 +348,10 @@ def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
 
 
 async def save_turns(
-    connection: Connection, tenant_id: UUID, lists: str, token: UUID, times: Times
+    connection: Connection, tenant_id: UUID, token: UUID, times: Times, lists: Sequence[str | None]
 ) -> dict[UUID, asyncpg.Record]:
     """Write turns; return the runs that still were the worker's."""
-    rows = await connection.fetch(SQL.save_turns, tenant_id, lists, token, times.lease)
+    rows = await connection.fetch(SQL.save_turns, tenant_id, token, times.lease, *lists)
     return {row["run_id"]: row for row in rows}
 
 

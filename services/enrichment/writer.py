@@ -198,7 +198,7 @@ class Writer:
         if not written:
             return {}
         token = written[0][0].lease.token
-        held = await store.save_turns(connection, tenant_id, rows.as_json(), token, self._times)
+        held = await store.save_turns(connection, tenant_id, token, self._times, rows.as_json())
         ended = [run_id for run_id, row in held.items() if row["ended_in_batch"]]
         if ended:
             for batch_id, user_id in await store.end_batches(connection, tenant_id, ended, now):
