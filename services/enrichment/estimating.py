@@ -15,7 +15,7 @@ from chassis.clock import new_id, to_timestamp
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import NotFound
 from chassis.server import Context
-from services.enrichment import store
+from services.enrichment import gate_rows, store
 from services.enrichment.estimate import Candidate, Tally, estimate
 from services.enrichment.findings import SourceName, Subject
 from services.enrichment.gate import TenantGate
@@ -98,10 +98,10 @@ async def weigh(
         lambda: [_candidate(tools, request, row) for request, row in wanted]
     )
     keys, now = [key for each in candidates for key in each.keys], tools.clock()
-    policy, committed, _ = await store.look_at_gate(
+    policy, committed, _ = await gate_rows.look_at_gate(
         connection, tenant_id, now.date(), tools.default
     )
-    suppressed = await store.find_suppressed(connection, tenant_id, keys)
+    suppressed = await gate_rows.find_suppressed(connection, tenant_id, keys)
     gate = TenantGate(policy, Purse(policy, committed), suppressed)
     tallies = await asyncio.to_thread(estimate, candidates, gate, now)
     limit = policy.day_budget_micros

@@ -6,46 +6,39 @@ request_id, one of a batch by its place in it.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from chassis import telemetry
 from chassis.attempts import attempt
 from chassis.clock import Clock, new_id
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import Refusal
 from chassis.groups import Groups
-from services.enrichment import store
-from services.enrichment.findings import SourceName, Subject
+from services.enrichment import gate_rows, store
+from services.enrichment.findings import SourceName
 from services.enrichment.policy import Policy
 from services.enrichment.repeats import again, find_repeats, place_taken, remember
 from services.enrichment.request import (
-    HEAD_START,
     Accepted,
     InFlight,
     Known,
     Plan,
     Request,
-    first_steps,
-    keeps_answers,
-    keeps_findings,
+    new_run,
     plan_runs,
 )
-from services.enrichment.run import Step
-from services.enrichment.store import SQL, Seen
+from services.enrichment.rows import held_back
+from services.enrichment.run import Turn
+from services.enrichment.store import SQL, ClaimedRun
 from services.enrichment.suppression import Hasher
 from services.enrichment.worker import Worker
 
-QUEUE_PATIENCE = timedelta(hours=24)
-"""A run that no worker begins within this ends; its own deadline counts from its beginning."""
 MOST_HOLDS = 4
 MOST_TOGETHER = 200
 _WHO = (
@@ -55,12 +48,14 @@ _WHO = (
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What a transaction has made of requests, in their order; `made` are the new runs."""
+    """What a transaction has made of requests, in their order.
+
+    `begun` are new runs that this worker has begun, `waits` says that others want one.
+    """
 
     answers: list[Accepted | Refusal]
-    seen: Seen | None = None
-    made: Sequence[UUID] = ()
-    held: bool = False
+    begun: Sequence[tuple[ClaimedRun, Turn]] = ()
+    waits: bool = False
 
 
 class Intake:
@@ -111,11 +106,8 @@ class Intake:
     ) -> Sequence[Accepted | Exception]:
         async with tenant_transaction(self._pool, tenant_id, plans=store.GENERIC) as connection:
             taken = await self._accept_in(connection, group)
-            begun = []
-            if taken.made and taken.seen:
-                begun = await self._worker.begin(connection, tenant_id, taken.made, taken.seen)
-        self._worker.drive(begun)
-        if taken.held or len(begun) < len(taken.made):
+        self._worker.drive(taken.begun)
+        if taken.waits:
             await self._wake()
         return taken.answers
 
@@ -162,10 +154,9 @@ class Intake:
         new = {key: firsts[key] for key in keys if key not in answers}
         taken = _Taken([])
         if new:
-            plan, seen = await self._plan(connection, new, batch_id, now)
+            plan, begun = await self._plan(connection, new, batch_id, now)
             answers |= plan.answers
-            made = [run_id for run_id, _ in plan.begun.values()]
-            taken = _Taken([], seen, made, bool(plan.held))
+            taken = _Taken([], begun, bool(plan.held) or len(begun) < len(plan.begun))
         for key, request in zip(keys, requests, strict=True):
             first, answer = firsts[key], answers[key]
             taken.answers.append(answer if first is request else again(answer, first, request))
@@ -177,38 +168,25 @@ class Intake:
         new: Mapping[UUID, Request],
         batch_id: UUID | None,
         now: datetime,
-    ) -> tuple[Plan, Seen]:
-        """Decide what becomes of new requests, and write it down."""
+    ) -> tuple[Plan, Sequence[tuple[ClaimedRun, Turn]]]:
+        """Decide what becomes of new requests, write it down, and begin what can be begun."""
         tenant_id = next(iter(new.values())).tenant_id
         known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
-        seen = await store.look_at_gate(connection, tenant_id, now.date(), self._default)
+        seen = await gate_rows.look_at_gate(connection, tenant_id, now.date(), self._default)
         plan = plan_runs(new, known, in_flight, seen.policy, lambda: new_id(now))
+        begun: Sequence[tuple[ClaimedRun, Turn]] = ()
         if plan.begun:
-            begun = list(plan.begun.values())
-            await self._begin(connection, begun, known, seen.policy, batch_id, now)
+            wake_at = now + timedelta(seconds=seen.policy.debounce_seconds)
+            runs = [
+                new_run(run_id, request, known, seen.policy, now, wake_at, batch_id)
+                for run_id, request in plan.begun.values()
+            ]
+            begun = await self._worker.begin(connection, tenant_id, runs, seen)
         await remember(connection, new, plan.answers)
         if plan.held:
             held = list(plan.held.values())
             await _hold_back(connection, held, in_flight, known, seen.policy, now)
-        return plan, seen
-
-    async def _begin(
-        self,
-        connection: Connection,
-        begun: Sequence[tuple[UUID, Request]],
-        known: Mapping[UUID, Known],
-        policy: Policy,
-        batch_id: UUID | None,
-        now: datetime,
-    ) -> None:
-        runs, steps = [], []
-        for run_id, request in begun:
-            before = known.get(request.prospect_id)
-            first = first_steps(request, before, policy, now)
-            runs.append(_run_row(request, run_id, first, before, policy, now, batch_id))
-            steps += [_step_row(run_id, step) for step in first.values()]
-        tenant_id = begun[0][1].tenant_id
-        await connection.execute(SQL.begin_runs, tenant_id, json.dumps(runs), json.dumps(steps))
+        return plan, begun
 
 
 async def _look_up(
@@ -257,59 +235,9 @@ async def _hold_back(
     times.
     """
     pause = timedelta(seconds=policy.debounce_seconds)
-    runs, steps = [], []
+    runs = []
     for request in held:
-        running, before = in_flight[request.prospect_id], known[request.prospect_id]
-        first = first_steps(request, before, policy, now)
+        running = in_flight[request.prospect_id]
         wake_at = min(now + pause, running.created_at + MOST_HOLDS * pause)
-        row = _run_row(request, running.run_id, first, before, policy, now)
-        runs.append(row | {"wake_at": wake_at.isoformat()})
-        steps += [_step_row(running.run_id, step) for step in first.values()]
-    tenant_id = held[0].tenant_id
-    await connection.execute(SQL.hold_back, tenant_id, json.dumps(runs), json.dumps(steps))
-
-
-def _run_row(
-    request: Request,
-    run_id: UUID,
-    steps: Mapping[SourceName, Step],
-    before: Known | None,
-    policy: Policy,
-    now: datetime,
-    batch_id: UUID | None = None,
-) -> dict[str, Any]:
-    was = before.subject if before else request.subject
-    return {
-        "run_id": str(run_id),
-        "prospect_id": str(request.prospect_id),
-        "user_id": str(request.user_id),
-        "traceparent": telemetry.traceparent(),
-        "deadline_at": (now + QUEUE_PATIENCE).isoformat(),
-        "created_at": now.isoformat(),
-        "wake_at": (now + timedelta(seconds=policy.debounce_seconds)).isoformat(),
-        "batch_id": str(batch_id) if batch_id else None,
-        "priority": int(request.priority),
-        "line_at": (now - HEAD_START[request.priority]).isoformat(),
-        "sources": [source.value for source in request.sources],
-        "budget_micros": request.budget_micros,
-        "source_status": {source.value: step.status.value for source, step in steps.items()},
-        "keeps_findings": keeps_findings(was, request.subject),
-        "keeps_answers": keeps_answers(was, request.subject),
-        **_who(request.subject),
-    }
-
-
-def _step_row(run_id: UUID, step: Step) -> dict[str, Any]:
-    return {
-        "run_id": str(run_id),
-        "source": step.source.value,
-        "status": step.status.value,
-        "reason": step.reason,
-        "reused": step.reused,
-        "ended_at": step.ended_at.isoformat() if step.ended_at else None,
-        "ready_at": step.ready_at.isoformat() if step.ready_at else None,
-    }
-
-
-def _who(subject: Subject) -> dict[str, Any]:
-    return {name: getattr(subject, name) for name in _WHO}
+        runs.append(new_run(running.run_id, request, known, policy, now, wake_at))
+    await connection.execute(SQL.hold_back, held[0].tenant_id, *held_back(runs))

@@ -15,7 +15,7 @@ from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
 from chassis.validation import parse_time
-from services.enrichment import store
+from services.enrichment import gate_rows
 from services.enrichment.findings import SourceName
 from services.enrichment.store import SQL
 from services.enrichment.tools import Tools, storable
@@ -72,7 +72,7 @@ class Operating:
         today = self._tools.clock().date()
         midnight = datetime.combine(today, time(), UTC)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            policy, committed, _ = await store.look_at_gate(
+            policy, committed, _ = await gate_rows.look_at_gate(
                 connection, tenant_id, today, self._tools.default
             )
             rows = await connection.fetch(SQL.source_day, tenant_id, midnight)

@@ -13,7 +13,7 @@ from chassis.clock import to_timestamp
 from chassis.database import tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
 from chassis.server import Context
-from services.enrichment import store
+from services.enrichment import gate_rows
 from services.enrichment.findings import SourceName
 from services.enrichment.policy import Policy
 from services.enrichment.store import SQL
@@ -48,7 +48,7 @@ class Policing:
         """Give the policy with the defaults filled in."""
         tenant_id = current_caller().tenant_id
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            policy = await store.read_policy(connection, tenant_id, self._tools.default)
+            policy = await gate_rows.read_policy(connection, tenant_id, self._tools.default)
         return pb.GetPolicyResponse(policy=_message(policy))
 
     async def UpdatePolicy(
@@ -64,7 +64,7 @@ class Policing:
             values["sources"] = json.dumps(json.loads(row["sources"]) | changed.get("sources", {}))
             columns = [values[name] for name in COLUMNS]
             await connection.execute(SQL.save_policy, tenant_id, *columns, tools.clock())
-            policy = await store.read_policy(connection, tenant_id, tools.default)
+            policy = await gate_rows.read_policy(connection, tenant_id, tools.default)
         return pb.UpdatePolicyResponse(policy=_message(policy))
 
 

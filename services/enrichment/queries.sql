@@ -55,21 +55,22 @@ from enrichment.runs r
 where r.tenant_id = $1 and r.prospect_id = any($2::uuid[]) and r.open
 
 -- name: begin_runs
--- Write new runs with their steps, and point their prospects to them. $2 is a list of runs, $3 of steps.
--- What was found of another person or company goes; what sources answered to other words stands no more.
+-- Write new runs with their steps, and point their prospects to them. What was found of another person or
+-- company goes; what sources answered to other words stands no more. $2 is the token of the worker that
+-- begins some at once, $3 the lease; the others are lists, $6 the calls that leave, $7 the news of it.
 with run as (
-  select * from json_to_recordset($2::json) as r (
+  select * from json_to_recordset($4::json) as r (
     run_id uuid, prospect_id uuid, user_id uuid, traceparent text, deadline_at timestamptz,
     created_at timestamptz, wake_at timestamptz, batch_id uuid, priority int, line_at timestamptz,
     sources text[], budget_micros bigint, name text, email text, linkedin_url text, company text,
     title text, is_public_company boolean, company_cik bigint, source_status jsonb,
-    keeps_findings boolean, keeps_answers boolean)
+    keeps_findings boolean, keeps_answers boolean, leased boolean, status text, began_at timestamptz)
 ),
 prospect as (
   update enrichment.prospects p set
     name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
     title = r.title, is_public_company = r.is_public_company, company_cik = r.company_cik,
-    run_id = r.run_id, enrichment_status = 'pending', enrichment_source_status = r.source_status,
+    run_id = r.run_id, enrichment_status = r.status, enrichment_source_status = r.source_status,
     updated_at = r.created_at,
     contact_data = case when r.keeps_findings then p.contact_data end,
     web_data = case when r.keeps_findings then p.web_data end,
@@ -88,19 +89,60 @@ overtaken as ( -- an ended run that still waits for a late source: it begins no 
 begun as (
   insert into enrichment.runs (
     tenant_id, run_id, prospect_id, user_id, traceparent, deadline_at, created_at, wake_at, batch_id,
-    in_batch, priority, line_at, sources, budget_micros, follows)
+    in_batch, priority, line_at, sources, budget_micros, status, began_at, version, lease_token,
+    lease_expires_at, lease_epoch, follows)
   select $1, r.run_id, r.prospect_id, r.user_id, r.traceparent, r.deadline_at, r.created_at,
     r.wake_at, r.batch_id, r.batch_id is not null, r.priority, r.line_at, r.sources, r.budget_micros,
+    r.status, r.began_at, (r.began_at is not null)::int, case when r.leased then $2::uuid end,
+    case when r.leased then now() + $3::interval end, r.leased::int,
     coalesce((
       select jsonb_object_agg(s.source, o.run_id)
       from overtaken o join enrichment.steps s on s.tenant_id = $1 and s.run_id = o.run_id
       where o.prospect_id = r.prospect_id and not o.outdated and s.status = 'in_progress'), '{}')
   from run r
+),
+step as (
+  insert into enrichment.steps (
+    tenant_id, run_id, source, status, reason, error_class, attempts, uncertain_attempts, failures,
+    cost_micros, lookup, reused, started_at, ended_at, next_attempt_at, ready_at, parked_at)
+  select $1, c.run_id, (c.step).source, (c.step).status, left((c.step).reason, 500),
+    (c.step).error_class, (c.step).attempts, (c.step).uncertain_attempts, (c.step).failures,
+    (c.step).cost_micros, (c.step).lookup, (c.step).reused, (c.step).started_at, (c.step).ended_at,
+    (c.step).next_attempt_at, (c.step).ready_at, (c.step).parked_at
+  from json_to_recordset($5::json) as c (run_id uuid, step enrichment.steps)
+),
+call as (
+  insert into enrichment.attempts (
+    tenant_id, run_id, source, attempt, started_at, lookup, reserved_micros, cost_micros,
+    queue_wait_ms, breaker_wait_ms, limiter_wait_ms, worker)
+  select $1, b.run_id, b.source, b.attempt, b.at, b.lookup, b.reserved_micros, b.reserved_micros,
+    b.queue_wait_ms, b.breaker_wait_ms, b.limiter_wait_ms, b.worker
+  from json_to_recordset($6::json) as b (
+    run_id uuid, source text, attempt int, at timestamptz, lookup text, reserved_micros bigint,
+    queue_wait_ms bigint, breaker_wait_ms bigint, limiter_wait_ms bigint, worker text)
+  returning run_id, source, attempt, reserved_micros, started_at
+),
+entry as (
+  insert into enrichment.ledger (tenant_id, run_id, source, attempt, kind, amount_micros, created_at)
+  select $1, run_id, source, attempt, 'reserve', reserved_micros, started_at
+  from call where reserved_micros > 0
+),
+spent as (
+  insert into enrichment.spending as s (tenant_id, day, source, committed_micros)
+  select $1, (c.started_at at time zone 'utc')::date, k.key, sum(c.reserved_micros)
+  from call c cross join lateral (values (c.source), ('all')) as k (key)
+  where c.reserved_micros > 0
+  group by 2, k.key order by 2, k.key
+  on conflict (tenant_id, day, source) do update
+    set committed_micros = s.committed_micros + excluded.committed_micros
 )
-insert into enrichment.steps (tenant_id, run_id, source, status, reason, reused, ended_at, ready_at)
-select $1, s.* from json_to_recordset($3::json) as s (
-  run_id uuid, source text, status text, reason text, reused boolean, ended_at timestamptz,
-  ready_at timestamptz)
+insert into enrichment.outbox (
+  event_id, tenant_id, subject, event_type, source, body, occurred_at, traceparent)
+select n.event_id, $1, n.subject, n.event_type, n.source, decode(n.body, 'base64'), n.occurred_at,
+  n.traceparent
+from json_to_recordset($7::json) as n (
+  event_id uuid, subject text, event_type text, source text, body text, occurred_at timestamptz,
+  traceparent text)
 
 -- name: hold_back
 -- Debounce: a run that no worker has begun becomes the newest request's, with its words, its steps ($3) and
@@ -125,13 +167,11 @@ outdated as (
     and o.ended_at is not null and not r.keeps_answers and r.run_id in (select run_id from held)
 ),
 stepped as (
-  update enrichment.steps t set status = s.status, reason = s.reason, reused = s.reused,
-    ended_at = s.ended_at, ready_at = s.ready_at
-  from json_to_recordset($3::json) as s (
-    run_id uuid, source text, status text, reason text, reused boolean, ended_at timestamptz,
-    ready_at timestamptz)
-  where t.tenant_id = $1 and t.run_id = s.run_id and t.source = s.source
-    and s.run_id in (select run_id from held)
+  update enrichment.steps t set status = (c.step).status, reason = (c.step).reason,
+    reused = (c.step).reused, ended_at = (c.step).ended_at, ready_at = (c.step).ready_at
+  from json_to_recordset($3::json) as c (run_id uuid, step enrichment.steps)
+  where t.tenant_id = $1 and t.run_id = c.run_id and t.source = (c.step).source
+    and c.run_id in (select run_id from held)
 )
 update enrichment.prospects p set
   name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
@@ -252,37 +292,23 @@ select exists (
   where open and wake_at <= now() and (lease_expires_at is null or lease_expires_at <= now()))
 
 -- name: try_lock_claims
--- The same, unless somebody is claiming.
+-- The same as lock_claims, unless somebody is claiming.
 select pg_try_advisory_xact_lock(hashtext('enrichment.claims'))
 
--- name: claim_new
--- Take the leases of runs ($2) that this transaction has made and that are due by now ($6), where the
--- tenant's cap ($5 by default) leaves room for them and none of its runs waits; return them as load_runs
--- does. $3 the worker's token, $4 the lease.
-with claimed as (
-  update enrichment.runs r set
-    lease_token = $3, lease_expires_at = now() + $4::interval, lease_epoch = r.lease_epoch + 1
-  where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.wake_at <= $6
-    and cardinality($2) <= coalesce((
-        select most_runs_at_once from enrichment.policies where tenant_id = $1), $5::int) - (
-      select count(*) from enrichment.runs l
-      where l.tenant_id = $1 and l.lease_token is not null and l.lease_expires_at > now())
-    and not exists (
-      select from enrichment.runs w
-      where w.tenant_id = $1 and w.open and w.wake_at <= now() and w.run_id <> all($2)
-        and (w.lease_expires_at is null or w.lease_expires_at <= now()))
-  returning r.*
-)
-select r.run_id, r.lease_epoch, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
-  r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested,
-  r.follows <> '{}' as follows,
-  p.name, p.company, p.title, p.email, p.linkedin_url, p.is_public_company, p.company_cik,
-  p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo,
-  (select coalesce(policy.contact_lookups, '{}') from enrichment.policies policy
-   where policy.tenant_id = $1) as contact_lookups,
-  array(select s from enrichment.steps s where s.tenant_id = $1 and s.run_id = r.run_id) as steps
-from claimed r
-join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = r.prospect_id
+-- name: has_room
+-- Whether a tenant's cap ($3) leaves room for so many more runs ($2), and none of its runs waits.
+select $2::int + (
+    select count(*) from enrichment.runs l
+    where l.tenant_id = $1 and l.lease_token is not null and l.lease_expires_at > now()) <= $3::int
+  and not exists (
+    select from enrichment.runs w
+    where w.tenant_id = $1 and w.open and w.wake_at <= now()
+      and (w.lease_expires_at is null or w.lease_expires_at <= now()))
+
+-- name: read_findings
+-- What prospects have, for runs that begin in the transaction that makes them.
+select prospect_id, contact_data, web_data, insider_data, ai_summary, answered -> 'claude' ->> 'memo' as memo
+from enrichment.prospects where tenant_id = $1 and prospect_id = any($2::uuid[])
 
 -- name: renew
 -- Renew a worker's leases, and return the runs that are still its own (as enrichment_claimer). A row that

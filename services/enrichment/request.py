@@ -97,6 +97,29 @@ class InFlight:
     cancel_requested: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that is to be made, or to become another request's, with its first steps."""
+
+    run_id: UUID
+    request: Request
+    steps: Mapping[SourceName, Step]
+    known: Known | None
+    created_at: datetime
+    wake_at: datetime
+    batch_id: UUID | None = None
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether what sources have answered about the prospect stands."""
+        return self.known is None or keeps_answers(self.known.subject, self.request.subject)
+
+    @property
+    def keeps_findings(self) -> bool:
+        """Whether what was found of the prospect stands."""
+        return self.known is None or keeps_findings(self.known.subject, self.request.subject)
+
+
 @dataclass(slots=True)
 class Plan:
     """What becomes of requests, by prospect, and the answer to each, by its key.
@@ -155,6 +178,21 @@ def _join(
 
 def _takes_its_place(words: Subject, request: Request, policy: Policy) -> bool:
     return bool(policy.debounce_seconds) or not keeps_answers(words, request.subject)
+
+
+def new_run(
+    run_id: UUID,
+    request: Request,
+    known: Mapping[UUID, Known],
+    policy: Policy,
+    now: datetime,
+    wake_at: datetime,
+    batch_id: UUID | None = None,
+) -> NewRun:
+    """Return a request's run with its first steps; `known` is what is known of prospects."""
+    before = known.get(request.prospect_id)
+    steps = first_steps(request, before, policy, now)
+    return NewRun(run_id, request, steps, before, now, wake_at, batch_id)
 
 
 def first_steps(

@@ -1,4 +1,4 @@
-"""What a turn is in the database: the lists that `save_turns` takes, one row a dict."""
+"""What turns and new runs are in the database: the lists that statements take, one row a dict."""
 
 from __future__ import annotations
 
@@ -6,20 +6,35 @@ import base64
 import os
 import socket
 from collections import defaultdict
-from datetime import date, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from chassis import telemetry
 from chassis.messaging import OutgoingEvent
 from services.enrichment import messages
-from services.enrichment.findings import SourceError, SourceName
-from services.enrichment.run import RUN_ENDED, RunStatus, Settled, Step, StepStatus, Turn
+from services.enrichment.findings import SourceError, SourceName, Subject
+from services.enrichment.request import HEAD_START, NewRun
+from services.enrichment.run import (
+    RUN_ENDED,
+    Begun,
+    RunStatus,
+    Settled,
+    Step,
+    Steps,
+    StepStatus,
+    Turn,
+)
 from services.enrichment.store import ClaimedRun
 
 WORKER = f"{socket.gethostname()}/{os.getpid()}"
+QUEUE_PATIENCE = timedelta(hours=24)
+"""A run that no worker begins within this ends; its own deadline counts from its beginning."""
 LISTS = ("runs", "steps", "begun", "settled", "money", "news")
 _ANSWERED = (StepStatus.COMPLETE, StepStatus.NOT_FOUND)
 
@@ -41,30 +56,16 @@ class Rows:
     def add(self, run: ClaimedRun, turn: Turn) -> None:
         """Add a turn's rows."""
         run_id = run.lease.run_id
-        changed = [turn.steps[source] for source in SourceName if source in turn.changed]
+        changed = _changed(turn)
         self._lists["runs"].append(self._run(run, turn, changed))
-        self._lists["steps"] += [{"run_id": run_id, "step": step} for step in changed]
+        self._lists["steps"] += _steps(run_id, changed)
         for begun in turn.begun:
-            reserved = begun.permit.reserved_micros
-            self._lists["begun"].append(
-                {
-                    "run_id": run_id,
-                    "source": begun.source.value,
-                    "attempt": begun.attempt,
-                    "at": self._now,
-                    "lookup": begun.lookup,
-                    "reserved_micros": reserved,
-                    "queue_wait_ms": round(begun.queue_wait * 1000),
-                    "breaker_wait_ms": round(begun.breaker_wait * 1000),
-                    "limiter_wait_ms": round(begun.limiter_wait * 1000),
-                    "worker": WORKER,
-                }
-            )
-            if reserved:
+            self._lists["begun"].append(_begun(run_id, begun, self._now))
+            if reserved := begun.permit.reserved_micros:
                 self._money(run_id, begun.source, begun.attempt, "reserve", reserved, None)
         for settled in turn.settled:
             self._settle(run, settled)
-        self._tell(run, turn, changed)
+        self._lists["news"] += _news(run, turn, changed, self._now)
 
     def _run(self, run: ClaimedRun, turn: Turn, changed: list[Step]) -> dict[str, Any]:
         finish, findings = turn.finish, turn.findings
@@ -148,13 +149,106 @@ class Rows:
             }
         )
 
-    def _tell(self, run: ClaimedRun, turn: Turn, changed: list[Step]) -> None:
-        # The end of a run tells of its last steps as well.
-        events = [messages.progressed(run, changed)] if changed and not turn.finish else []
-        events += [messages.amended(run, turn.steps[s], self._now) for s in turn.amended]
-        if turn.finish:
-            events.append(messages.run_ended(run, turn.steps, turn.finish, self._now))
-        self._lists["news"] += [_news(run, event) for event in events]
+
+@dataclass(slots=True)
+class NewRows:
+    """Collects the rows of new runs, with the first turns of those that begin at once."""
+
+    now: datetime
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    begun: list[dict[str, Any]] = field(default_factory=list)
+    news: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_json(self) -> list[str | None]:
+        """Return the lists as begin_runs takes them, None for one with nothing in it."""
+        lists = (self.runs, self.steps, self.begun, self.news)
+        return [_json(rows) if rows else None for rows in lists]
+
+    def add(self, new: NewRun, begun: tuple[ClaimedRun, Turn] | None = None) -> None:
+        """Add a run, with what the worker has in hand that begins it, and its first turn."""
+        steps, first = new.steps, dict[str, Any]()
+        # A turn that brings something is written by save_turns, as any other.
+        if begun and not (begun[1].is_empty or begun[1].brings):
+            steps, first = begun[1].steps, self._first_turn(*begun)
+        row = {
+            "user_id": new.request.user_id,
+            "traceparent": telemetry.traceparent(),
+            "deadline_at": new.created_at + QUEUE_PATIENCE,
+            "created_at": new.created_at,
+            "batch_id": new.batch_id,
+            "priority": int(new.request.priority),
+            "line_at": new.created_at - HEAD_START[new.request.priority],
+            "leased": begun is not None,
+            "status": RunStatus.PENDING,
+        }
+        self.runs.append(_new_run(new, steps) | row | first)
+        self.steps += _steps(new.run_id, steps.values())
+
+    def _first_turn(self, run: ClaimedRun, turn: Turn) -> dict[str, Any]:
+        self.begun += [_begun(run.lease.run_id, begun, self.now) for begun in turn.begun]
+        self.news += _news(run, turn, _changed(turn), self.now)
+        return {
+            "status": RunStatus.IN_PROGRESS,
+            "began_at": run.began_at,
+            "deadline_at": run.state.deadline_at,
+        }
+
+
+def held_back(news: Sequence[NewRun]) -> list[str]:
+    """Return the lists that hold_back takes: runs and steps."""
+    runs = [_new_run(new, new.steps) for new in news]
+    steps = [row for new in news for row in _steps(new.run_id, new.steps.values())]
+    return [_json(runs), _json(steps)]
+
+
+def _new_run(new: NewRun, steps: Steps) -> dict[str, Any]:
+    request = new.request
+    return {
+        "run_id": new.run_id,
+        "prospect_id": request.prospect_id,
+        "wake_at": new.wake_at,
+        "sources": request.sources,
+        "budget_micros": request.budget_micros,
+        "source_status": {source.value: step.status for source, step in steps.items()},
+        "keeps_findings": new.keeps_findings,
+        "keeps_answers": new.keeps_answers,
+        **{name: getattr(request.subject, name) for name in Subject.__slots__},
+    }
+
+
+def _changed(turn: Turn) -> list[Step]:
+    return [turn.steps[source] for source in SourceName if source in turn.changed]
+
+
+def _steps(run_id: UUID, steps: Iterable[Step]) -> list[dict[str, Any]]:
+    return [{"run_id": run_id, "step": step} for step in steps]
+
+
+def _begun(run_id: UUID, begun: Begun, now: datetime) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "source": begun.source.value,
+        "attempt": begun.attempt,
+        "at": now,
+        "lookup": begun.lookup,
+        "reserved_micros": begun.permit.reserved_micros,
+        "queue_wait_ms": round(begun.queue_wait * 1000),
+        "breaker_wait_ms": round(begun.breaker_wait * 1000),
+        "limiter_wait_ms": round(begun.limiter_wait * 1000),
+        "worker": WORKER,
+    }
+
+
+def _news(
+    run: ClaimedRun, turn: Turn, changed: Sequence[Step], now: datetime
+) -> list[dict[str, Any]]:
+    # The end of a run tells of its last steps as well.
+    events = [messages.progressed(run, changed)] if changed and not turn.finish else []
+    events += [messages.amended(run, turn.steps[s], now) for s in turn.amended]
+    if turn.finish:
+        events.append(messages.run_ended(run, turn.steps, turn.finish, now))
+    return [_event(run, event) for event in events]
 
 
 def _shown(run: ClaimedRun, turn: Turn, status: RunStatus) -> str:
@@ -170,7 +264,7 @@ def _shown(run: ClaimedRun, turn: Turn, status: RunStatus) -> str:
     return (RunStatus.COMPLETE if brought else RunStatus.FAILED).value
 
 
-def _news(run: ClaimedRun, event: OutgoingEvent) -> dict[str, Any]:
+def _event(run: ClaimedRun, event: OutgoingEvent) -> dict[str, Any]:
     return {
         "run_id": run.lease.run_id,
         "event_id": event.event_id,

@@ -250,6 +250,11 @@ class Turn:
         return not (self.changed or self.finish)
 
     @property
+    def brings(self) -> bool:
+        """Whether it changes the prospect's findings, or ends the run."""
+        return bool(self.findings or self.finish)
+
+    @property
     def open(self) -> bool:
         """Whether a worker is still needed, now or later."""
         return any(not step.ended for step in self.steps.values())

@@ -1,4 +1,4 @@
-"""What workers read and write in Postgres: claims, turns, and what a tenant allows.
+"""What workers read and write in Postgres: claims, new runs and turns.
 
 Functions take a connection in a transaction. Everything a worker writes of a run is one statement,
 fenced by the run's lease, so that a worker that comes late changes nothing.
@@ -7,17 +7,18 @@ fenced by the run's lease, so that a worker that comes late changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import structlog
 
+from chassis import telemetry
 from chassis.database import Connection, Plans, Queries
 from services.enrichment.findings import (
     Finding,
@@ -25,9 +26,8 @@ from services.enrichment.findings import (
     Subject,
     from_json,
 )
-from services.enrichment.policy import Policy, SourcePolicy
 from services.enrichment.profiles import PROFILES
-from services.enrichment.request import KnownAnswer
+from services.enrichment.request import KnownAnswer, NewRun
 from services.enrichment.run import (
     NOTHING_BEFORE,
     Before,
@@ -35,6 +35,7 @@ from services.enrichment.run import (
     RunState,
     RunStatus,
     Step,
+    Steps,
     StepStatus,
 )
 from services.enrichment.sources.contactout import lookups
@@ -147,23 +148,64 @@ async def claim(
     return leases, full or bool(await connection.fetchval(SQL.does_anyone_wait))
 
 
-async def claim_new(
+async def has_room(connection: Connection, tenant_id: UUID, runs: int, cap: int) -> bool:
+    """Whether so many new runs may begin at once, as that takes no other's turn.
+
+    Nobody claims until the transaction ends.
+    """
+    if not await connection.fetchval(SQL.try_lock_claims):
+        return False
+    return bool(await connection.fetchval(SQL.has_room, tenant_id, runs, cap))
+
+
+async def take_new(
     connection: Connection,
     tenant_id: UUID,
-    run_ids: Sequence[UUID],
+    news: Sequence[NewRun],
     token: UUID,
+    order: Sequence[str],
     times: Times,
-    cap: int,
     now: datetime,
 ) -> list[ClaimedRun]:
-    """Claim and load runs that the transaction has made, where that takes no other's turn."""
-    if not await connection.fetchval(SQL.try_lock_claims):
-        return []
-    rows = await connection.fetch(SQL.claim_new, tenant_id, run_ids, token, times.lease, cap, now)
-    return [
-        _claimed(row, Lease(tenant_id, row["run_id"], token, row["lease_epoch"]), times, now)
-        for row in rows
-    ]
+    """Return new runs as the worker has them in hand that makes them; `order` is the policy's of
+    ContactOut's lookups.
+    """
+    known = [new.request.prospect_id for new in news if new.known]
+    rows = await connection.fetch(SQL.read_findings, tenant_id, known) if known else []
+    by_prospect = {row["prospect_id"]: row for row in rows}
+    runs = []
+    for new in news:
+        lease, request = Lease(tenant_id, new.run_id, token, epoch=1), new.request
+        deadline_at = now + times.deadline
+        state = _state(RunStatus.PENDING, new.steps, request.subject, order, deadline_at, times)
+        row = by_prospect.get(request.prospect_id) if new.keeps_answers else None
+        runs.append(
+            ClaimedRun(
+                lease=lease,
+                prospect_id=request.prospect_id,
+                user_id=request.user_id,
+                subject=request.subject,
+                traceparent=telemetry.traceparent(),
+                created_at=new.created_at,
+                began_at=now,
+                budget_micros=request.budget_micros,
+                state=state,
+                findings=_findings(row, new.steps) if row else {},
+                remembered=remembered(row) if row else None,
+            )
+        )
+    return runs
+
+
+async def begin_runs(
+    connection: Connection,
+    tenant_id: UUID,
+    token: UUID | None,
+    times: Times,
+    lists: Sequence[str | None],
+) -> None:
+    """Write new runs, with the first turns of those that the worker of the token begins at once."""
+    await connection.execute(SQL.begin_runs, tenant_id, token, times.lease, *lists)
 
 
 async def renew(
@@ -208,16 +250,8 @@ def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> 
     subject = subject_of(row)
     began_at = row["began_at"] or now
     deadline_at = min(row["deadline_at"], began_at + times.deadline)
-    order = row["contact_lookups"] or PROFILES[SourceName.CONTACTOUT].lookups
-    state = RunState(
-        status=RunStatus(row["status"]),
-        steps=steps,
-        join_at=deadline_at - times.deadline / 4,
-        deadline_at=deadline_at,
-        late_until=deadline_at + times.late,
-        lookups={SourceName.CONTACTOUT: tuple(x for x in order if x in lookups(subject))},
-        cancel_requested=row["cancel_requested"],
-    )
+    status, order = RunStatus(row["status"]), row["contact_lookups"] or ()
+    state = _state(status, steps, subject, order, deadline_at, times)
     return ClaimedRun(
         lease=lease,
         prospect_id=row["prospect_id"],
@@ -227,12 +261,8 @@ def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> 
         created_at=row["created_at"],
         began_at=began_at,
         budget_micros=row["budget_micros"],
-        state=state,
-        findings={
-            source: finding
-            for source, step in steps.items()
-            if step.status is StepStatus.COMPLETE and (finding := finding_of(row, source))
-        },
+        state=replace(state, cancel_requested=row["cancel_requested"]),
+        findings=_findings(row, steps),
         remembered=remembered(row),
         # What is out is lost with the worker that asked, and may have cost its most.
         reserved={
@@ -242,6 +272,34 @@ def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> 
         },
         follows=row["follows"],
     )
+
+
+def _state(
+    status: RunStatus,
+    steps: Steps,
+    subject: Subject,
+    order: Sequence[str],
+    deadline_at: datetime,
+    times: Times,
+) -> RunState:
+    ways = lookups(subject)
+    order = order or PROFILES[SourceName.CONTACTOUT].lookups
+    return RunState(
+        status=status,
+        steps=steps,
+        join_at=deadline_at - times.deadline / 4,
+        deadline_at=deadline_at,
+        late_until=deadline_at + times.late,
+        lookups={SourceName.CONTACTOUT: tuple(way for way in order if way in ways)},
+    )
+
+
+def _findings(row: asyncpg.Record, steps: Steps) -> dict[SourceName, Finding]:
+    return {
+        source: finding
+        for source, step in steps.items()
+        if step.status is StepStatus.COMPLETE and (finding := finding_of(row, source))
+    }
 
 
 def finding_of(row: asyncpg.Record, source: SourceName) -> Finding | None:
@@ -286,65 +344,6 @@ def step_of(row: asyncpg.Record) -> Step:
     """Return a row of steps as a value."""
     values: dict[str, Any] = {name: row[name] for name in _step_fields()}
     return Step(source=SourceName(row["source"]), status=StepStatus(row["status"]), **values)
-
-
-class Seen(NamedTuple):
-    """What a look at a tenant's gate shows: its policy, what it has committed of the day's budgets
-    by source, and whether it suppresses anybody.
-    """
-
-    policy: Policy
-    committed: Mapping[str, int]
-    suppresses: bool
-
-
-async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) -> Policy:
-    """Return a tenant's policy."""
-    row = await connection.fetchrow(SQL.open_gate, tenant_id, date.min)
-    return policy_of(row, default)
-
-
-async def open_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
-    """Look at the gate; where a budget of the day limits, hold the day's spending still."""
-    found = await look_at_gate(connection, tenant_id, day, default)
-    if found.policy.has_day_budget:
-        await connection.fetchval(SQL.lock_day, tenant_id, day)
-        found = await look_at_gate(connection, tenant_id, day, default)
-    return found
-
-
-async def look_at_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
-    """Return a tenant's policy, what it has committed today, and whether it suppresses anybody."""
-    row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
-    assert row is not None  # noqa: S101 -- the statement always gives a row
-    committed = json.loads(row["committed"] or "{}")
-    return Seen(policy_of(row, default), committed, row["suppresses"])
-
-
-async def find_suppressed(
-    connection: Connection, tenant_id: UUID, keys: Sequence[Key]
-) -> frozenset[bytes]:
-    """Return which keys are on the tenant's suppression list."""
-    digests = [key.digest for key in keys]
-    rows = await connection.fetch(SQL.find_suppressed, tenant_id, digests)
-    return frozenset(row["digest"] for row in rows)
-
-
-def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
-    """Return a row of policies as a value; the default where the tenant has none."""
-    if row is None or row["tenant_id"] is None:
-        return default
-    sources = {
-        SourceName(name): SourcePolicy(
-            is_enabled=each["is_enabled"],
-            fresh_for=timedelta(seconds=each["fresh_for_seconds"]) or None,
-            day_budget_micros=each["day_budget_micros"],
-        )
-        for name, each in json.loads(row["sources"]).items()
-    }
-    plain = {n: row[n] for n in Policy.__slots__ if n not in ("contact_lookups", "sources")}
-    plain |= {name: getattr(default, name) for name, value in plain.items() if value is None}
-    return Policy(contact_lookups=tuple(row["contact_lookups"]), sources=sources, **plain)
 
 
 async def save_turns(

@@ -21,9 +21,12 @@ from chassis.errors import AWAY
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
 from services.enrichment.findings import SourceName
+from services.enrichment.gate_rows import Seen
 from services.enrichment.gauges import RUNS_IN_HAND
+from services.enrichment.policy import Policy
+from services.enrichment.request import NewRun
 from services.enrichment.run import Turn
-from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Seen, Times
+from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
 MOST_BEGUN_AT_ONCE = 8
@@ -95,27 +98,23 @@ class Worker:
             await asyncio.gather(renewing, return_exceptions=True)
 
     async def begin(
-        self, connection: Connection, tenant_id: UUID, run_ids: Sequence[UUID], seen: Seen
+        self, connection: Connection, tenant_id: UUID, news: Sequence[NewRun], seen: Seen
     ) -> list[tuple[ClaimedRun, Turn]]:
-        """Begin runs that the transaction has made, where this worker is free and nobody waits.
+        """Write new runs down, and begin them where this worker is free and nobody waits.
 
         `seen` is the tenant's gate as the transaction has seen it. What is returned is to be driven
         once the transaction is committed.
         """
-        # A day's budget is locked before prospects, which this transaction has locked already.
-        if seen.policy.has_day_budget or not self._is_free_for(len(run_ids)):
-            return []
-        tools, now = self._tools, self._tools.clock()
-        await tools.desk.breakers.renew(connection)
-        runs = await store.claim_new(
-            connection, tenant_id, run_ids, self._token, self._times, self._cap, now
-        )
-        if not runs:
-            return []
-        turns = await tools.writer.take_first_turns(connection, tenant_id, runs, seen)
-        return [
-            (run, turn) for run, turn in zip(runs, turns, strict=True) if isinstance(turn, Turn)
-        ]
+        runs = []
+        if self._may_begin(news, seen.policy):
+            await self._tools.desk.breakers.renew(connection)
+            cap = seen.policy.most_runs_at_once
+            if await store.has_room(connection, tenant_id, len(news), cap):
+                order, now = seen.policy.contact_lookups, self._tools.clock()
+                runs = await store.take_new(
+                    connection, tenant_id, news, self._token, order, self._times, now
+                )
+        return await self._tools.writer.begin_runs(connection, tenant_id, news, runs, seen)
 
     def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
         """Drive runs that have begun and are committed."""
@@ -125,10 +124,13 @@ class Worker:
             if turn.open:
                 self._start(run, turn)
 
-    def _is_free_for(self, runs: int) -> bool:
+    def _may_begin(self, news: Sequence[NewRun], policy: Policy) -> bool:
         working = self._stopping is not None and not self._stopping.is_set()
-        room = self._most_runs - len(self._running)
-        return working and self._nobody_waits and runs <= min(room, MOST_BEGUN_AT_ONCE)
+        room = min(self._most_runs - len(self._running), MOST_BEGUN_AT_ONCE)
+        # A day's budget is locked before prospects, which this transaction has locked already.
+        at_once = not (policy.has_day_budget or policy.debounce_seconds)
+        plain = all(new.batch_id is None and not (new.known and new.known.late) for new in news)
+        return working and self._nobody_waits and len(news) <= room and at_once and plain
 
     async def _sleep(self, stop: asyncio.Task[bool]) -> None:
         wake = asyncio.create_task(self._wake.wait())

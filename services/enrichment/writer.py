@@ -18,15 +18,17 @@ from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.groups import Groups
 from chassis.outbox import Relay
-from services.enrichment import messages, store
+from services.enrichment import gate_rows, messages, store
 from services.enrichment.earlier import look_at_others
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gate import Desk, RunRules, TenantGate
+from services.enrichment.gate_rows import Seen
 from services.enrichment.money import Purse
 from services.enrichment.policy import Policy
-from services.enrichment.rows import Rows
+from services.enrichment.request import NewRun
+from services.enrichment.rows import NewRows, Rows
 from services.enrichment.run import Happening, Returned, RunStatus, Turn
-from services.enrichment.store import ClaimedRun, LeaseLost, Seen, Times
+from services.enrichment.store import ClaimedRun, LeaseLost, Times
 from services.enrichment.suppression import Key
 from services.enrichment.turn import take_turn
 
@@ -57,7 +59,7 @@ class _Taken:
             if isinstance(turn, Exception):
                 results.append(turn)
             elif turn.is_empty or move.run.lease.run_id in self.held:
-                _apply(move, turn, self.now, self.held)
+                _apply(move, turn, self.now, self.held.get(move.run.lease.run_id))
                 results.append(turn)
             else:
                 results.append(LeaseLost())
@@ -119,32 +121,49 @@ class Writer:
         """Have the news of what is committed published."""
         self._relay.wake()
 
-    async def take_first_turns(
-        self, connection: Connection, tenant_id: UUID, runs: Sequence[ClaimedRun], seen: Seen
-    ) -> list[Turn | Exception]:
-        """Take turns in the caller's transaction, which has made the runs; `tell` when it ends.
-
-        What was seen there of the gate is enough, where nothing has to be held still or looked up.
-        """
-        group = [Move(run, (), {}) for run in runs]
-        return (await self._take_turns(connection, tenant_id, group, seen)).apply()
-
-    async def _take_turns(
+    async def begin_runs(
         self,
         connection: Connection,
         tenant_id: UUID,
-        group: Sequence[Move],
-        seen: Seen | None = None,
+        news: Sequence[NewRun],
+        runs: Sequence[ClaimedRun],
+        seen: Seen,
+    ) -> list[tuple[ClaimedRun, Turn]]:
+        """Write new runs in the caller's transaction, with the first turns of those in hand.
+
+        `tell` when it ends. What was seen there of the gate is enough, where nothing has to be
+        looked up.
+        """
+        now, group = self._clock(), [Move(run, (), {}) for run in runs]
+        gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
+        if runs and seen.suppresses:
+            gate = await self._open_gate(connection, tenant_id, group, now)
+        turns = [(move, self._take(move, gate, now)) for move in group]
+        good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
+        begun = {move.run.lease.run_id: (move.run, turn) for move, turn in good}
+        rows = NewRows(now)
+        for new in news:
+            rows.add(new, begun.get(new.run_id))
+        token = runs[0].lease.token if runs else None
+        await store.begin_runs(connection, tenant_id, token, self._times, rows.as_json())
+        more = [(move, turn) for move, turn in good if turn.brings]
+        await self._write(connection, tenant_id, more, now)
+        for move, turn in good:
+            _apply(move, turn, now)
+        return list(begun.values())
+
+    async def _take_turns(
+        self, connection: Connection, tenant_id: UUID, group: Sequence[Move]
     ) -> _Taken:
         now = self._clock()
-        if seen and not (seen.policy.has_day_budget or seen.suppresses):
-            gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
-        else:
-            gate = await self._open_gate(connection, tenant_id, group, now)
+        gate = await self._open_gate(connection, tenant_id, group, now)
         runs = [move.run for move in group]
         await look_at_others(connection, tenant_id, runs, self._times, now)
         epochs = _newest_epochs(group)
-        turns = [(move, self._take(move, gate, now, epochs)) for move in group]
+        turns = [
+            (move, self._take(move, gate, now) if _is_newest(move, epochs) else LeaseLost())
+            for move in group
+        ]
         good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
         held = await self._write(connection, tenant_id, good, now)
         return _Taken(turns, held, now)
@@ -152,13 +171,13 @@ class Writer:
     async def _open_gate(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
     ) -> TenantGate:
-        policy, committed, suppresses = await store.open_gate(
+        policy, committed, suppresses = await gate_rows.open_gate(
             connection, tenant_id, now.date(), self._default
         )
         suppressed: frozenset[bytes] = frozenset()
         if suppresses:
             keys = [key for move in group for key in self._keys(move)]
-            suppressed = await store.find_suppressed(connection, tenant_id, keys)
+            suppressed = await gate_rows.find_suppressed(connection, tenant_id, keys)
         return TenantGate(policy, Purse(policy, committed), suppressed)
 
     def _keys(self, move: Move) -> list[Key]:
@@ -171,12 +190,8 @@ class Writer:
                 keys += hasher.of_finding(tenant_id, found) if found else []
         return keys
 
-    def _take(
-        self, move: Move, gate: TenantGate, now: datetime, epochs: Mapping[UUID, int]
-    ) -> Turn | Exception:
+    def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn | Exception:
         """Take one run's turn; what goes wrong in it is that run's alone."""
-        if move.run.lease.epoch < epochs[move.run.lease.run_id]:
-            return LeaseLost()
         # A copy: an admission is spent when the turn is committed.
         rules = RunRules(move.run, gate, self._desk, dict(move.admitted), now)
         try:
@@ -207,8 +222,8 @@ class Writer:
         return held
 
 
-def _apply(move: Move, turn: Turn, now: datetime, held: Mapping[UUID, asyncpg.Record]) -> None:
-    """Bring what is in hand up to what is written."""
+def _apply(move: Move, turn: Turn, now: datetime, row: asyncpg.Record | None = None) -> None:
+    """Bring what is in hand up to what is written; `row` is what save_turns returned of it."""
     run = move.run
     for settled in turn.settled:
         run.reserved.pop(settled.source, None)
@@ -220,11 +235,10 @@ def _apply(move: Move, turn: Turn, now: datetime, held: Mapping[UUID, asyncpg.Re
             run.findings.pop(source, None)
         else:
             run.findings[source] = finding
-    row = held.get(run.lease.run_id)
     status = run.state.status
     if turn.finish:
         status = turn.finish.status
-    elif row and status is RunStatus.PENDING:
+    elif status is RunStatus.PENDING and not turn.is_empty:
         status = RunStatus.IN_PROGRESS
     cancel = run.state.cancel_requested or bool(row and row["cancel_requested"])
     run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
@@ -237,6 +251,10 @@ def _newest_epochs(group: Sequence[Move]) -> dict[UUID, int]:
         lease = move.run.lease
         epochs[lease.run_id] = max(lease.epoch, epochs.get(lease.run_id, 0))
     return epochs
+
+
+def _is_newest(move: Move, epochs: Mapping[UUID, int]) -> bool:
+    return move.run.lease.epoch == epochs[move.run.lease.run_id]
 
 
 def _refused(move: Move) -> Move:
