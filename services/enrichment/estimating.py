@@ -98,15 +98,13 @@ async def weigh(
         lambda: [_candidate(tools, request, row) for request, row in wanted]
     )
     keys, now = [key for each in candidates for key in each.keys], tools.clock()
-    policy, committed, _ = await gate_rows.look_at_gate(
-        connection, tenant_id, now.date(), tools.default
-    )
+    seen = await gate_rows.look_at_gate(connection, tenant_id, now.date(), tools.default)
     suppressed = await gate_rows.find_suppressed(connection, tenant_id, keys)
-    gate = TenantGate(policy, Purse(policy, committed), suppressed)
+    gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), suppressed)
     tallies = await asyncio.to_thread(estimate, candidates, gate, now)
-    limit = policy.day_budget_micros
-    left = max(limit - committed.get(ALL, 0), 0) if limit else -1
-    return Estimate(tallies, policy, left)
+    limit = seen.policy.day_budget_micros
+    left = max(limit - seen.committed.get(ALL, 0), 0) if limit else -1
+    return Estimate(tallies, seen.policy, left)
 
 
 def _candidate(tools: Tools, request: Request, row: asyncpg.Record | None) -> Candidate:

@@ -5,9 +5,8 @@ Functions take a connection in a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -15,19 +14,9 @@ import orjson
 
 from chassis.database import Connection
 from services.enrichment.findings import SourceName
-from services.enrichment.policy import Policy, SourcePolicy
+from services.enrichment.policy import Policy, Seen, SourcePolicy
 from services.enrichment.store import SQL
 from services.enrichment.suppression import Key
-
-
-class Seen(NamedTuple):
-    """What a look at a tenant's gate shows: its policy, what it has committed of the day's budgets
-    by source, and whether it suppresses anybody.
-    """
-
-    policy: Policy
-    committed: Mapping[str, int]
-    suppresses: bool
 
 
 async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) -> Policy:
@@ -50,7 +39,7 @@ async def look_at_gate(connection: Connection, tenant_id: UUID, day: date, defau
     row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
     assert row is not None  # noqa: S101 -- the statement always gives a row
     committed = orjson.loads(row["committed"] or "{}")
-    return Seen(policy_of(row, default), committed, row["suppresses"])
+    return Seen(policy_of(row, default), committed, row["suppresses"], row["version"])
 
 
 async def find_suppressed(

@@ -48,3 +48,20 @@ class Policy:
         return bool(self.day_budget_micros) or any(
             each.day_budget_micros for each in self.sources.values()
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at a tenant's gate shows: its policy, what it has committed of the day's budgets
+    by source, whether it suppresses anybody, and the version of the policy's row.
+    """
+
+    policy: Policy
+    committed: Mapping[str, int]
+    suppresses: bool
+    version: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether nothing has to be held still or looked up besides."""
+        return not (self.policy.has_day_budget or self.suppresses)

@@ -373,8 +373,9 @@ where tenant_id = $1 and run_id = $2 and lease_token = $3 and lease_epoch = $4
 -- Taking turns ------------------------------------------------------------------------------------
 
 -- name: open_gate
--- A tenant's policy, its spending of the day, and whether it has a suppression list.
-select p.*,
+-- A tenant's policy with the version of its row (0 for none), its spending of the day, and whether it has a
+-- suppression list.
+select p.*, coalesce(p.xmin::text::bigint, 0) as version,
   (select jsonb_object_agg(s.source, s.committed_micros) from enrichment.spending s
    where s.tenant_id = $1 and s.day = $2) as committed,
   exists (select from enrichment.suppressions s where s.tenant_id = $1) as suppresses
@@ -392,7 +393,9 @@ returning committed_micros
 
 -- name: save_turns
 -- Write turns of a tenant's runs, each fenced by its lease: one that has lost it changes nothing, and is
--- not returned. $2 is the worker's token, $3 the lease, the others are lists, null where nothing is in them.
+-- not returned. $2 is the worker's token, $3 the lease, $4 to $9 are lists, null where nothing is in them. $10
+-- is the version of the policy that they rest on, where that was seen before this transaction: when it has
+-- changed, or there is a suppression list by now, nothing is written.
 with turn as (
   select * from json_to_recordset($4::json) as t (
     run_id uuid, epoch bigint, prospect_id uuid, status text, missing text[], began_at timestamptz,
@@ -407,6 +410,9 @@ locked as ( -- prospects before runs, in order, as the intake locks them
     and r.lease_token = $2 and r.lease_epoch = t.epoch
     -- An end that was written, and whose acknowledgement was lost, is not told of again.
     and (r.ended_at is null or t.ended_at is null)
+  where $10::bigint is null or (
+    $10 = coalesce((select xmin::text::bigint from enrichment.policies where tenant_id = $1), 0)
+    and not exists (select from enrichment.suppressions where tenant_id = $1))
   order by p.prospect_id
   for update of p, r
 ),

@@ -26,6 +26,7 @@ from services.enrichment.findings import (
     Subject,
     from_json,
 )
+from services.enrichment.policy import Seen
 from services.enrichment.profiles import PROFILES
 from services.enrichment.request import KnownAnswer, NewRun
 from services.enrichment.run import (
@@ -92,7 +93,7 @@ class ClaimedRun:
     """A run in a worker's hand; `memo` is the key of the evidence that Claude was given.
 
     `follows` says that earlier runs had calls out when it was made, `outdated` that the prospect is
-    asked about in other words since.
+    asked about in other words since; `seen` is the tenant's gate at the last look.
     """
 
     lease: Lease
@@ -111,6 +112,7 @@ class ClaimedRun:
     follows: bool = False
     before: Before = NOTHING_BEFORE
     outdated: bool = False
+    seen: Seen | None = None
     _keys: list[Key] | None = None
 
     def keys(self, hasher: Hasher) -> list[Key]:
@@ -347,10 +349,20 @@ def step_of(row: asyncpg.Record) -> Step:
 
 
 async def save_turns(
-    connection: Connection, tenant_id: UUID, token: UUID, times: Times, lists: Sequence[str | None]
+    connection: Connection,
+    tenant_id: UUID,
+    token: UUID,
+    times: Times,
+    lists: Sequence[str | None],
+    version: int | None = None,
 ) -> dict[UUID, asyncpg.Record]:
-    """Write turns; return the runs that still were the worker's."""
-    rows = await connection.fetch(SQL.save_turns, tenant_id, token, times.lease, *lists)
+    """Write turns; return the runs that still were the worker's.
+
+    Where the gate was seen before this transaction, `version` is what it was: none is returned if
+    it has changed.
+    """
+    values = (tenant_id, token, times.lease, *lists, version)
+    rows = await connection.fetch(SQL.save_turns, *values)
     return {row["run_id"]: row for row in rows}
 
 

@@ -21,9 +21,8 @@ from chassis.errors import AWAY
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
 from services.enrichment.findings import SourceName
-from services.enrichment.gate_rows import Seen
 from services.enrichment.gauges import RUNS_IN_HAND
-from services.enrichment.policy import Policy
+from services.enrichment.policy import Policy, Seen
 from services.enrichment.request import NewRun
 from services.enrichment.run import Turn
 from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times

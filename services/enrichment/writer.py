@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -22,12 +22,11 @@ from services.enrichment import gate_rows, messages, store
 from services.enrichment.earlier import look_at_others
 from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gate import Desk, RunRules, TenantGate
-from services.enrichment.gate_rows import Seen
 from services.enrichment.money import Purse
-from services.enrichment.policy import Policy
+from services.enrichment.policy import Policy, Seen
 from services.enrichment.request import NewRun
 from services.enrichment.rows import NewRows, Rows
-from services.enrichment.run import Happening, Returned, RunStatus, Turn
+from services.enrichment.run import RUN_ENDED, Happening, Returned, RunStatus, Turn
 from services.enrichment.store import ClaimedRun, LeaseLost, Times
 from services.enrichment.suppression import Key
 from services.enrichment.turn import take_turn
@@ -44,13 +43,18 @@ class Move:
     admitted: MutableMapping[SourceName, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Taken:
-    """Turns that are written, and which runs still were the worker's."""
+    """Turns, and when they are written, which runs still were the worker's."""
 
     turns: Sequence[tuple[Move, Turn | Exception]]
-    held: Mapping[UUID, asyncpg.Record]
     now: datetime
+    held: Mapping[UUID, asyncpg.Record] = field(default_factory=dict)
+
+    @property
+    def good(self) -> list[tuple[Move, Turn]]:
+        """The turns that can be written."""
+        return [(move, turn) for move, turn in self.turns if isinstance(turn, Turn)]
 
     def apply(self) -> list[Turn | Exception]:
         """Bring what is in hand up to what is committed, and return each run's turn."""
@@ -136,7 +140,9 @@ class Writer:
         """
         now, group = self._clock(), [Move(run, (), {}) for run in runs]
         gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
-        if runs and seen.suppresses:
+        for run in runs:
+            run.seen = seen
+        if runs and not seen.is_enough:
             gate = await self._open_gate(connection, tenant_id, group, now)
         turns = [(move, self._take(move, gate, now)) for move in group]
         good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
@@ -155,30 +161,43 @@ class Writer:
     async def _take_turns(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move]
     ) -> _Taken:
+        """Take turns by what was last seen of the gate; where it has changed, by what it is now."""
         now = self._clock()
-        gate = await self._open_gate(connection, tenant_id, group, now)
         runs = [move.run for move in group]
+        seen = _seen_of(runs)
+        if seen:
+            await look_at_others(connection, tenant_id, runs, self._times, now)
+            gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
+            taken = self._take_by(gate, group, now)
+            taken.held = await self._write(connection, tenant_id, taken.good, now, seen.version)
+            if taken.held or all(turn.is_empty for _, turn in taken.good):
+                return taken
+        gate = await self._open_gate(connection, tenant_id, group, now)
         await look_at_others(connection, tenant_id, runs, self._times, now)
+        taken = self._take_by(gate, group, now)
+        taken.held = await self._write(connection, tenant_id, taken.good, now)
+        return taken
+
+    def _take_by(self, gate: TenantGate, group: Sequence[Move], now: datetime) -> _Taken:
         epochs = _newest_epochs(group)
         turns = [
             (move, self._take(move, gate, now) if _is_newest(move, epochs) else LeaseLost())
             for move in group
         ]
-        good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
-        held = await self._write(connection, tenant_id, good, now)
-        return _Taken(turns, held, now)
+        return _Taken(turns, now)
 
     async def _open_gate(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
     ) -> TenantGate:
-        policy, committed, suppresses = await gate_rows.open_gate(
-            connection, tenant_id, now.date(), self._default
-        )
+        day = now.date()
+        seen = await gate_rows.open_gate(connection, tenant_id, day, self._default)
+        for move in group:
+            move.run.seen = seen
         suppressed: frozenset[bytes] = frozenset()
-        if suppresses:
+        if seen.suppresses:
             keys = [key for move in group for key in self._keys(move)]
             suppressed = await gate_rows.find_suppressed(connection, tenant_id, keys)
-        return TenantGate(policy, Purse(policy, committed), suppressed)
+        return TenantGate(seen.policy, Purse(seen.policy, seen.committed), suppressed)
 
     def _keys(self, move: Move) -> list[Key]:
         """Return the keys of whom a run is about, and of whom its sources have just brought."""
@@ -205,6 +224,7 @@ class Writer:
         tenant_id: UUID,
         turns: Sequence[tuple[Move, Turn]],
         now: datetime,
+        version: int | None = None,
     ) -> Mapping[UUID, asyncpg.Record]:
         rows = Rows(now)
         written = [(move.run, turn) for move, turn in turns if not turn.is_empty]
@@ -213,7 +233,9 @@ class Writer:
         if not written:
             return {}
         token = written[0][0].lease.token
-        held = await store.save_turns(connection, tenant_id, token, self._times, rows.as_json())
+        held = await store.save_turns(
+            connection, tenant_id, token, self._times, rows.as_json(), version
+        )
         ended = [run_id for run_id, row in held.items() if row["ended_in_batch"]]
         if ended:
             for batch_id, user_id in await store.end_batches(connection, tenant_id, ended, now):
@@ -242,6 +264,16 @@ def _apply(move: Move, turn: Turn, now: datetime, row: asyncpg.Record | None = N
         status = RunStatus.IN_PROGRESS
     cancel = run.state.cancel_requested or bool(row and row["cancel_requested"])
     run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
+
+
+def _seen_of(runs: Sequence[ClaimedRun]) -> Seen | None:
+    """Return what was last seen of the gate, where turns may be taken by it.
+
+    Those of runs that have ended hold prospects still, which comes after the gate.
+    """
+    seen = runs[-1].seen
+    has_ended = any(run.state.status in RUN_ENDED for run in runs)
+    return seen if seen and seen.is_enough and not has_ended else None
 
 
 def _newest_epochs(group: Sequence[Move]) -> dict[UUID, int]:
