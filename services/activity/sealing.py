@@ -61,13 +61,16 @@ class Sealer:
         return sum([await self._seal_tenant(tenant_id) for tenant_id in tenants])
 
     async def _seal_tenant(self, tenant_id: UUID) -> int:
-        """Seal one tenant's batches, a transaction for so many, until none waits.
+        """Seal one tenant's batches, a transaction for so many, as long as more are waiting.
 
-        What goes wrong with one tenant's tree is told once, and the others are sealed.
+        What comes meanwhile is for the next look: else a tenant that records all the time would be
+        sealed a few entries at a time. What goes wrong with one tenant's tree is told once, and the
+        others are sealed.
         """
-        sealed = 0
+        sealed, more = 0, True
         try:
-            while count := await self._seal_some(tenant_id):
+            while more:
+                count, more = await self._seal_some(tenant_id)
                 sealed += count
         except AWAY:
             raise
@@ -80,13 +83,14 @@ class Sealer:
             self._broken.discard(tenant_id)
         return sealed
 
-    async def _seal_some(self, tenant_id: UUID) -> int:
+    async def _seal_some(self, tenant_id: UUID) -> tuple[int, bool]:
+        """Return how many entries were sealed, and whether there were too many to take at once."""
         async with tenant_transaction(self._pool, tenant_id) as connection:
             if not await connection.fetchval(SQL.lock_tree, tenant_id):
-                return 0
+                return 0, False
             batches = await tree.take_unsealed(connection, tenant_id, MOST_BATCHES, MOST_ENTRIES)
             if not batches.batch_ids:
-                return 0
+                return 0, False
             before = await self._trusted(connection, tenant_id)
             # In a thread: the loop goes on serving while tens of thousands of nodes are hashed.
             growth = await asyncio.to_thread(merkle.append, before, batches.leaves)
@@ -95,7 +99,8 @@ class Sealer:
             note = checkpoint.sign(statement, self._key)
             await tree.save_growth(connection, tenant_id, before, batches, growth)
             await tree.save_tree(connection, tenant_id, before.size, after, note, self._clock())
-        return after.size - before.size
+        count = after.size - before.size
+        return count, len(batches.batch_ids) == MOST_BATCHES or count >= MOST_ENTRIES
 
     async def _trusted(self, connection: Connection, tenant_id: UUID) -> Frontier:
         """Return the frontier to append to, or raise TreeBroken where it is not the signed one."""

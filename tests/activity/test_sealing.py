@@ -77,6 +77,24 @@ async def test_more_than_one_transactions_worth_is_sealed_at_once(
     await assert_sealed(log, 35)
 
 
+async def test_what_comes_while_it_seals_is_left_for_the_next_look(
+    log: SealedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tree = tree.save_tree
+
+    async def save_while_recording(*values: Any) -> None:
+        await log.record(entries(2))
+        await save_tree(*values)
+
+    await log.record(entries(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(tree, "save_tree", save_while_recording)
+        async with asyncio.timeout(5):
+            assert await log.seal() == 3
+    assert await log.seal() == 2
+    await assert_sealed(log, 5)
+
+
 async def test_each_tenant_has_a_tree_of_its_own(log: SealedLog) -> None:
     other = replace(log, tenant_id=uuid.uuid4())
     await log.record(entries(3))
