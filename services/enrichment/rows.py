@@ -195,10 +195,10 @@ class NewRows:
         }
 
 
-def held_back(news: Sequence[NewRun]) -> list[str]:
+def held_back(held: Sequence[NewRun]) -> list[str]:
     """Return the lists that hold_back takes: runs and steps."""
-    runs = [_new_run(new, new.steps) for new in news]
-    steps = [row for new in news for row in _steps(new.run_id, new.steps.values())]
+    runs = [_new_run(new, new.steps) for new in held]
+    steps = [row for new in held for row in _steps(new.run_id, new.steps.values())]
     return [_json(runs), _json(steps)]
 
 

@@ -163,7 +163,7 @@ async def has_room(connection: Connection, tenant_id: UUID, runs: int, cap: int)
 async def take_new(
     connection: Connection,
     tenant_id: UUID,
-    news: Sequence[NewRun],
+    made: Sequence[NewRun],
     token: UUID,
     order: Sequence[str],
     times: Times,
@@ -172,11 +172,11 @@ async def take_new(
     """Return new runs as the worker has them in hand that makes them; `order` is the policy's of
     ContactOut's lookups.
     """
-    known = [new.request.prospect_id for new in news if new.known]
+    known = [new.request.prospect_id for new in made if new.known]
     rows = await connection.fetch(SQL.read_findings, tenant_id, known) if known else []
     by_prospect = {row["prospect_id"]: row for row in rows}
     runs = []
-    for new in news:
+    for new in made:
         lease, request = Lease(tenant_id, new.run_id, token, epoch=1), new.request
         deadline_at = now + times.deadline
         state = _state(RunStatus.PENDING, new.steps, request.subject, order, deadline_at, times)

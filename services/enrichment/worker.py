@@ -97,7 +97,7 @@ class Worker:
             await asyncio.gather(renewing, return_exceptions=True)
 
     async def begin(
-        self, connection: Connection, tenant_id: UUID, news: Sequence[NewRun], seen: Seen
+        self, connection: Connection, tenant_id: UUID, made: Sequence[NewRun], seen: Seen
     ) -> list[tuple[ClaimedRun, Turn]]:
         """Write new runs down, and begin them where this worker is free and nobody waits.
 
@@ -105,15 +105,15 @@ class Worker:
         once the transaction is committed.
         """
         runs = []
-        if self._may_begin(news, seen.policy):
+        if self._may_begin(made, seen.policy):
             await self._tools.desk.breakers.renew(connection)
             cap = seen.policy.most_runs_at_once
-            if await store.has_room(connection, tenant_id, len(news), cap):
+            if await store.has_room(connection, tenant_id, len(made), cap):
                 order, now = seen.policy.contact_lookups, self._tools.clock()
                 runs = await store.take_new(
-                    connection, tenant_id, news, self._token, order, self._times, now
+                    connection, tenant_id, made, self._token, order, self._times, now
                 )
-        return await self._tools.writer.begin_runs(connection, tenant_id, news, runs, seen)
+        return await self._tools.writer.begin_runs(connection, tenant_id, made, runs, seen)
 
     def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
         """Drive runs that have begun and are committed."""
@@ -123,13 +123,13 @@ class Worker:
             if turn.open:
                 self._start(run, turn)
 
-    def _may_begin(self, news: Sequence[NewRun], policy: Policy) -> bool:
+    def _may_begin(self, made: Sequence[NewRun], policy: Policy) -> bool:
         working = self._stopping is not None and not self._stopping.is_set()
         room = min(self._most_runs - len(self._running), MOST_BEGUN_AT_ONCE)
         # A day's budget is locked before prospects, which this transaction has locked already.
         at_once = not (policy.has_day_budget or policy.debounce_seconds)
-        plain = all(new.batch_id is None and not (new.known and new.known.late) for new in news)
-        return working and self._nobody_waits and len(news) <= room and at_once and plain
+        plain = all(new.batch_id is None and not (new.known and new.known.late) for new in made)
+        return working and self._nobody_waits and len(made) <= room and at_once and plain
 
     async def _sleep(self, stop: asyncio.Task[bool]) -> None:
         wake = asyncio.create_task(self._wake.wait())

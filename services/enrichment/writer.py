@@ -129,7 +129,7 @@ class Writer:
         self,
         connection: Connection,
         tenant_id: UUID,
-        news: Sequence[NewRun],
+        made: Sequence[NewRun],
         runs: Sequence[ClaimedRun],
         seen: Seen,
     ) -> list[tuple[ClaimedRun, Turn]]:
@@ -148,7 +148,7 @@ class Writer:
         good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
         begun = {move.run.lease.run_id: (move.run, turn) for move, turn in good}
         rows = NewRows(now)
-        for new in news:
+        for new in made:
             rows.add(new, begun.get(new.run_id))
         token = runs[0].lease.token if runs else None
         await store.begin_runs(connection, tenant_id, token, self._times, rows.as_json())
