@@ -257,6 +257,20 @@ async def test_a_run_waits_for_its_turn_where_others_wait(
     assert row["status"] == "pending"
 
 
+async def test_a_run_waits_where_one_of_its_tenant_has_come_since_the_worker_looked(
+    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, ours = claim_nothing(monkeypatch, others_wait=False), uuid.uuid4()
+    async with (
+        engine(dsn, nats_server.url, Sources(), working=False, tenant_id=ours) as busy,
+        engine(dsn, nats_server.url, Sources(), tenant_id=ours) as free,
+    ):
+        await looked.wait()
+        run_ids = [(await each.accept()).run_id for each in (busy, free)]
+        rows = [(await free.run(run_id))[0] for run_id in run_ids]
+    assert [row["status"] for row in rows] == ["pending", "pending"]
+
+
 async def test_a_run_that_begins_at_once_stays_within_its_tenants_cap(
     dsn: str, nats_server: embedded.Nats
 ) -> None:
