@@ -31,6 +31,37 @@ from added
 having count(*) > 0
 returning entry_count
 
+-- name: record_new
+-- The same for a batch of which no key should be taken, with the event that tells of it ($11 to $17): a
+-- transaction by itself, in one round trip. Where a key is taken it fails, and nothing is written.
+-- Each row has its tenant from the setting that is made here, so that it cannot be there before.
+with tenant as materialized (
+  select set_config('app.current_tenant_id', ($1::uuid)::text, true)::uuid as tenant_id
+), added as (
+  insert into activity.activity_log (
+    tenant_id, activity_id, user_id, action_type, target_id, metadata, created_at, ip_address,
+    user_agent, batch_id)
+  select tenant.tenant_id, e.activity_id, e.user_id, e.action_type, e.target_id, e.metadata::jsonb,
+    activity.from_micros(e.created_at), nullif(e.ip_address, '')::inet, e.user_agent, $2
+  from tenant, unnest($3::text[]::uuid[], $4::text[]::uuid[], $5::text[], $6::text[], $7::text[],
+      $8::bigint[], $9::text[], $10::text[])
+    as e (activity_id, user_id, action_type, target_id, metadata, created_at, ip_address, user_agent)
+  order by e.created_at, e.activity_id
+  returning activity_id, created_at, activity.leaf_hash(
+    salt, tenant_id, activity_id, user_id, created_at, recorded_at, action_type, target_id, metadata,
+    ip_address, user_agent) as leaf
+), batch as (
+  insert into activity.batches (
+    tenant_id, batch_id, entry_count, earliest, latest, activity_ids, created_ats, leaves)
+  select $1, $2, count(*), min(created_at), max(created_at), array_agg(activity_id), array_agg(created_at),
+    string_agg(leaf, '')
+  from added
+  returning tenant_id
+)
+insert into activity.outbox (
+  tenant_id, event_id, subject, event_type, source, body, occurred_at, traceparent)
+select tenant_id, $11, $12, $13, $14, $15, $16, $17 from batch
+
 -- name: keys_of_batch
 -- The entries that a batch added: id, and time in microseconds since 1970.
 select e.activity_id::text as activity_id,

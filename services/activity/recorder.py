@@ -1,23 +1,20 @@
 """Committing batches: a large one alone, small ones together with what other callers send.
 
-While a tenant's group is being committed, what arrives waits and is the next group (group
-commit). It is committed when the callers of the last group may have come again, or LINGER_SECONDS
-later: a call waits for no one where there is no load, and little where there is. A group costs as
-much as three calls, so that larger ones are worth the wait. When anything in a group
-is refused, its members are committed one by one, so that each has its own answer and error.
+When anything in a group is refused, its members are committed one by one, so that each has its own
+answer and error.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
+import asyncpg
+
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import AWAY
+from chassis.groups import Groups
 from chassis.outbox import Relay
 from services.activity import store
 from services.activity.batch import ID_TAKEN, Batch, Columns
@@ -27,45 +24,8 @@ from services.activity.store import Recorded
 T = TypeVar("T")
 SMALL = 50
 MOST_TOGETHER = 200
-LINGER_SECONDS = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    batch: Batch
-    partial: bool
-    done: asyncio.Future[None]
-
-
-@dataclass(slots=True)
-class _Queue:
-    """A tenant's calls that wait for the group that is being committed."""
-
-    waiting: list[_Waiting]
-    wanted: int = 0
-    enough: asyncio.Event = field(default_factory=asyncio.Event)
-    flushing: asyncio.Task[None] | None = None
-
-    def add(self, waiting: _Waiting) -> None:
-        """Take a place in the next group."""
-        self.waiting.append(waiting)
-        if len(self.waiting) >= self.wanted:
-            self.enough.set()
-
-    def take(self) -> list[_Waiting]:
-        """Return the next group, without those who gave up."""
-        self.waiting = [each for each in self.waiting if not each.done.done()]
-        group, self.waiting = self.waiting[:MOST_TOGETHER], self.waiting[MOST_TOGETHER:]
-        self.wanted = len(group)
-        self.enough.clear()
-        return group
-
-    async def fill(self) -> None:
-        """Wait for the last group's callers to come again where others wait, but not for long."""
-        self.wanted += len(self.waiting)
-        if self.wanted > len(self.waiting) > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.enough.wait(), LINGER_SECONDS)
+LINGER_SECONDS = 0.005
+_Member = tuple[Batch, bool]  # with whether it may be recorded in part
 
 
 class Recorder:
@@ -75,18 +35,18 @@ class Recorder:
         self._pool = pool
         self._relay = relay
         self._partitions = partitions
-        self._queues: dict[UUID, _Queue] = {}
+        self._groups: Groups[_Member, None] = Groups(
+            self._commit, MOST_TOGETHER, lanes=1, linger_seconds=LINGER_SECONDS
+        )
 
     async def record(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
         """Return after COMMIT; raise InvalidArgument for the faults of one not partial."""
         if batch.refused and not partial:
             raise batch.refusal()
         if len(batch.columns) > SMALL:
-            await self._record_alone(tenant_id, batch, partial=partial)
+            await self.record_alone(tenant_id, batch, partial=partial)
         elif len(batch.columns):
-            done = asyncio.get_running_loop().create_future()
-            self._enqueue(tenant_id, _Waiting(batch, partial, done))
-            await done
+            await self._groups.do(tenant_id, (batch, partial))
 
     async def record_in(
         self, connection: Connection, tenant_id: UUID, batch: Batch, *, partial: bool
@@ -112,12 +72,17 @@ class Recorder:
         """Run a transaction that writes a batch, with the months that its entries need."""
         return await self._partitions.covering(batch.columns.created_at, transaction)
 
-    async def _record_alone(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
+    async def record_alone(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
+        """Do the same without waiting for others."""
+
         async def transaction() -> None:
+            if recorded := await self._write_new(tenant_id, batch.columns):
+                _settle(batch, recorded)
+                return
             async with tenant_transaction(self._pool, tenant_id) as connection:
                 await self.record_in(connection, tenant_id, batch, partial=partial)
 
-        while True:
+        while len(batch.columns):
             try:
                 await self.covering(batch, transaction)
                 break
@@ -127,66 +92,51 @@ class Recorder:
                     raise batch.refusal() from None
         self._relay.wake()
 
-    def _enqueue(self, tenant_id: UUID, waiting: _Waiting) -> None:
-        queue = self._queues.get(tenant_id)
-        if queue:
-            queue.add(waiting)
-            return
-        queue = self._queues[tenant_id] = _Queue([waiting])
-        queue.flushing = asyncio.create_task(self._flush_all(tenant_id, queue))
-
-    async def _flush_all(self, tenant_id: UUID, queue: _Queue) -> None:
-        """Commit group after group until nobody waits."""
-        while group := queue.take():
-            await self._flush(tenant_id, group)
-            await queue.fill()
-        del self._queues[tenant_id]
-
-    async def _flush(self, tenant_id: UUID, group: list[_Waiting]) -> None:
-        """Commit a group; every caller gets an answer, whatever happens."""
+    async def _write_new(self, tenant_id: UUID, columns: Columns) -> Recorded | None:
+        """Write entries in one round trip; None means that a key is taken, and none is written."""
         try:
-            if not await self._commit_together(tenant_id, group):
-                for each in group:
-                    await self._commit_one(tenant_id, each)
-        except Exception as error:
-            for each in group:
-                if not each.done.done():
-                    each.done.set_exception(error)
+            return await store.record_new(self._pool, tenant_id, columns)
+        except asyncpg.UniqueViolationError:
+            return None
 
-    async def _commit_together(self, tenant_id: UUID, group: list[_Waiting]) -> bool:
+    async def _commit(
+        self, tenant_id: UUID, group: Sequence[_Member]
+    ) -> Sequence[Exception | None]:
+        if await self._commit_together(tenant_id, [batch for batch, _ in group]):
+            return [None] * len(group)
+        return [await self._commit_one(tenant_id, *each) for each in group]
+
+    async def _commit_together(self, tenant_id: UUID, group: Sequence[Batch]) -> bool:
         """Commit a group in one transaction; False means that it has to be done one by one."""
         together = Columns()
-        for each in group:
-            together.extend(each.batch.columns)
-        await self._partitions.cover(together.created_at)
+        for batch in group:
+            together.extend(batch.columns)
         try:
-            async with tenant_transaction(self._pool, tenant_id) as connection:
-                recorded = await store.record(connection, tenant_id, together)
-                if recorded.conflicting:
-                    raise _OneByOne
+            await self._partitions.cover(together.created_at)
+            recorded = await self._write_new(tenant_id, together)
+            if not recorded:
+                async with tenant_transaction(self._pool, tenant_id) as connection:
+                    recorded = await store.record(connection, tenant_id, together)
+                    if recorded.conflicting:
+                        raise _OneByOne
         except AWAY:
             raise
         except Exception:  # whatever is wrong with one, the others are recorded
             return False
         self._relay.wake()
         start = 0
-        for each in group:
-            end = start + len(each.batch.columns)
-            _settle(each.batch, _slice(recorded, start, end))
+        for batch in group:
+            end = start + len(batch.columns)
+            _settle(batch, _slice(recorded, start, end))
             start = end
-            if not each.done.done():  # the caller may have gone
-                each.done.set_result(None)
         return True
 
-    async def _commit_one(self, tenant_id: UUID, waiting: _Waiting) -> None:
+    async def _commit_one(self, tenant_id: UUID, batch: Batch, partial: bool) -> Exception | None:
         try:
-            await self._record_alone(tenant_id, waiting.batch, partial=waiting.partial)
+            await self.record_alone(tenant_id, batch, partial=partial)
         except Exception as error:
-            if not waiting.done.done():
-                waiting.done.set_exception(error)
-        else:
-            if not waiting.done.done():
-                waiting.done.set_result(None)
+            return error
+        return None
 
 
 class _OneByOne(Exception):

@@ -16,7 +16,7 @@ from chassis.errors import FieldViolation, InvalidArgument
 from chassis.server import Context
 from chassis.validation import violations_of
 from services.activity import store
-from services.activity.batch import Batch, Window
+from services.activity.batch import Batch
 from services.activity.tools import Tools
 
 CHUNKS_IN_HAND = 4
@@ -32,21 +32,9 @@ class Recording:
         self, request: pb.RecordActivityRequest, context: Context
     ) -> pb.RecordActivityResponse:
         """Append one entry."""
-        batch = self._batch([request.activity], _as_of_batch(violations_of(request)))
-        if batch.refused:
-            raise InvalidArgument.of(
-                [
-                    FieldViolation(f"activity.{each.field}", each.rule, each.message)
-                    for each in batch.refused[0]
-                ]
-            )
-        await self._tools.recorder.record(current_caller().tenant_id, batch, partial=True)
-        if batch.refused:
-            fault = batch.refused[0][0]
-            raise InvalidArgument.field(f"activity.{fault.field}", fault.rule, fault.message)
-        return pb.RecordActivityResponse(
-            activity_id=batch.columns.activity_ids[0], duplicate=not batch.recorded_count
-        )
+        if not request.HasField("activity"):
+            raise InvalidArgument.of(violations_of(request))
+        return await self._tools.singles.record(current_caller().tenant_id, request.activity)
 
     async def RecordActivities(
         self, request: pb.RecordActivitiesRequest, context: Context
@@ -118,7 +106,7 @@ class Recording:
     def _batch(
         self, activities: Sequence[pb.NewActivity], violations: Sequence[FieldViolation]
     ) -> Batch:
-        return Batch(activities, violations, Window.at(self._tools.clock(), self._tools.retention))
+        return Batch(activities, violations, self._tools.window())
 
     async def _record_once(
         self,
@@ -161,16 +149,6 @@ class Recording:
 
 class _AnsweredMeanwhile(Exception):
     """Another call with the same request id was faster: take its answer."""
-
-
-def _as_of_batch(violations: Sequence[FieldViolation]) -> list[FieldViolation]:
-    """Name the faults of RecordActivityRequest.activity as those of a batch's first entry."""
-    return [
-        FieldViolation(
-            each.field.replace("activity.", "activities[0].", 1), each.rule, each.message
-        )
-        for each in violations
-    ]
 
 
 def _response(batch: Batch) -> pb.RecordActivitiesResponse:

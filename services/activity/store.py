@@ -94,6 +94,16 @@ async def record(connection: Connection, tenant_id: UUID, columns: Columns) -> R
     return recorded
 
 
+async def record_new(pool: Pool, tenant_id: UUID, columns: Columns) -> Recorded:
+    """Do the same in a transaction of its own; UniqueViolationError means that a key is taken."""
+    e = _recorded_event(tenant_id, columns)
+    await pool.execute(
+        SQL.record_new, tenant_id, new_id(), *columns.values(), e.event_id, e.subject, e.event_type,
+        e.source, e.body, e.occurred_at, e.traceparent,
+    )  # fmt: skip
+    return Recorded(len(columns))
+
+
 async def _sort_repeats(
     connection: Connection, tenant_id: UUID, batch_id: UUID, columns: Columns
 ) -> tuple[Recorded, list[int]]:

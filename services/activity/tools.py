@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -12,8 +13,10 @@ from nats.aio.client import Client
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.outbox import Relay
+from services.activity.batch import Window
 from services.activity.partitions import Partitions
 from services.activity.recorder import Recorder
+from services.activity.singles import Singles
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class Tools:
     nats: Client
     partitions: Partitions
     recorder: Recorder
+    singles: Singles
+    # When an entry that is recorded now may have happened.
+    window: Callable[[], Window]
     clock: Clock
     retention: timedelta
     stopping: asyncio.Event

@@ -24,6 +24,7 @@ from services.activity.partitions import Partitions
 from services.activity.recorder import Recorder
 from services.activity.sealing import Sealer
 from services.activity.settings import Settings
+from services.activity.singles import Singles
 from services.activity.tools import Tools
 
 T = TypeVar("T")
@@ -37,14 +38,22 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     former_keys = _key("LOG_FORMER_KEYS_FILE", former, public_keys) if former else ()
     partitions = Partitions(foundation.pool, utc_now)
     await partitions.make_ahead()
+    recorder = Recorder(foundation.pool, foundation.relay, partitions)
+    retention = timedelta(days=settings.retention_days)
+
+    def window() -> Window:
+        return Window.at(utc_now(), retention)
+
     tools = Tools(
         pool=foundation.pool,
         relay=foundation.relay,
         nats=foundation.nats,
         partitions=partitions,
-        recorder=Recorder(foundation.pool, foundation.relay, partitions),
+        recorder=recorder,
+        singles=Singles(recorder, window),
+        window=window,
         clock=utc_now,
-        retention=timedelta(days=settings.retention_days),
+        retention=retention,
         stopping=foundation.stopping,
         tail_backlog_bytes=settings.tail_backlog_bytes,
         tail_rest_seconds=settings.tail_rest_seconds,
@@ -57,12 +66,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         full_name=pb.DESCRIPTOR.services_by_name["ActivityService"].full_name,
         scopes=SCOPES,
         check_themselves=CHECK_THEMSELVES,
-        handlers=events.handlers(
-            foundation.pool,
-            foundation.relay,
-            partitions,
-            lambda: Window.at(tools.clock(), tools.retention),
-        ),
+        handlers=events.handlers(foundation.pool, foundation.relay, partitions, window),
         loops=(
             Keeper(foundation.pool, partitions, utc_now, tools.broken_off).run,
             Sealer(foundation.pool, signing_key, utc_now, former_keys).run,

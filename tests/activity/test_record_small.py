@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import grpc
@@ -91,9 +92,11 @@ async def test_an_entry_that_is_refused_leaves_the_others_of_its_group_recorded(
         an_activity(metadata_json="[]"),
         an_activity(metadata_json='{"a": "\\ud800"}'),
         an_activity(user_id="x"),
+        an_activity(created_at=to_timestamp(utc_now() + timedelta(days=2))),
     )
     assert kinds(found) == {
         "recorded": 10,
+        "activity.not_ahead": 1,
         "activity.id_taken": 1,
         "json.object": 1,
         "json": 1,
@@ -104,10 +107,14 @@ async def test_an_entry_that_is_refused_leaves_the_others_of_its_group_recorded(
 async def test_a_refused_entry_is_named_as_it_was_sent(
     activity: ActivityServiceAsyncStub, ours: Identity
 ) -> None:
-    (refused,) = await outcomes(activity, ours, an_activity(metadata_json="{"))
-    assert isinstance(refused, grpc.aio.AioRpcError)
-    assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert violations(refused) == [("activity.metadata_json", "json")]
+    bad = [an_activity(metadata_json="{"), an_activity(user_id="x", ip_address="y")]
+    found = await outcomes(activity, ours, *bad)
+    refused = [each for each in found if isinstance(each, grpc.aio.AioRpcError)]
+    assert [each.code() for each in refused] == [grpc.StatusCode.INVALID_ARGUMENT] * 2
+    assert [violations(each) for each in refused] == [
+        [("activity.metadata_json", "json")],
+        [("activity.user_id", "string.uuid"), ("activity.ip_address", "string.ip")],
+    ]
 
 
 async def test_a_missing_entry_is_refused(
