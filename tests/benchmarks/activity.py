@@ -234,10 +234,9 @@ async def tail() -> AsyncIterator[Result]:
 
 async def grow_and_list() -> AsyncIterator[Result]:
     """The server's memory over 5 million rows recorded; pages and an export of 10 million."""
-    async with bench() as at:
-        await add_rows(at, 100_000)
-        await at.database.execute(VACUUM, timeout=600)
-        small = [await page_milliseconds(at) for _ in range(ROUNDS + 1)][1:]
+    async with bench() as little, bench() as at:
+        await add_rows(little, 100_000)
+        await little.database.execute(VACUUM, timeout=600)
         # Only the server's memory counts now: without indexes the rows come faster.
         definitions = await at.drop_indexes()
         await record_rows(at, 500_000)
@@ -245,11 +244,15 @@ async def grow_and_list() -> AsyncIterator[Result]:
         before = process.memory_info().rss
         await record_rows(at, 5_000_000)
         growth = (process.memory_info().rss - before) / 1_000_000
-        await add_rows(at, 4_400_000)
+        await add_rows(at, 4_500_000)
         for definition in definitions:
             await at.database.execute(definition, timeout=600)
         await at.database.execute(VACUUM, timeout=600)
-        large = [await page_milliseconds(at) for _ in range(ROUNDS + 1)][1:]
+        # In turns, for the machine is not as fast at every minute.
+        both = [
+            (await page_milliseconds(at), await page_milliseconds(little))
+            for _ in range(ROUNDS + 1)
+        ][1:]
         exported = await export_growth(at, 500_000)
     yield Result(
         "activity.server_memory_growth_mb", round(growth, 1), "MB", 20, growth / 20, "at most 1"
@@ -262,9 +265,9 @@ async def grow_and_list() -> AsyncIterator[Result]:
         exported / 150,
         "at most 1",
     )
-    pages = [(big[0], little[0]) for big, little in zip(large, small, strict=True)]
+    pages = [(large[0], small[0]) for large, small in both]
     yield ratio_of("activity.list_10m_vs_100k", "ms", "at most 1.3", pages)
-    yield ratio_of("activity.list_vs_sql", "ms", "at most 1.5", large)
+    yield ratio_of("activity.list_vs_sql", "ms", "at most 1.5", [large for large, _ in both])
 
 
 async def export_growth(at: Bench, count: int) -> float:
