@@ -104,6 +104,18 @@ async def test_an_entry_that_is_refused_leaves_the_others_of_its_group_recorded(
     }
 
 
+async def test_each_call_is_told_of_its_own_entry_what_became_of_it(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    known = an_activity(activity_id=str(new_id()))
+    await outcomes(activity, ours, known)
+    other = an_activity(activity_id=known.activity_id)
+    sent = [an_activity(), an_activity(metadata_json="["), known, an_activity(), other]
+    found = await outcomes(activity, ours, *sent)
+    told = ["recorded", "json", "duplicate", "recorded", "activity.id_taken"]
+    assert [next(iter(kinds([each]))) for each in found] == told
+
+
 async def test_a_refused_entry_is_named_as_it_was_sent(
     activity: ActivityServiceAsyncStub, ours: Identity
 ) -> None:
