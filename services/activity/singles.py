@@ -11,7 +11,7 @@ from uuid import UUID
 
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from chassis.errors import FieldViolation, InvalidArgument
+from chassis.errors import AWAY, FieldViolation, InvalidArgument
 from chassis.groups import Groups
 from chassis.validation import violations_of
 from services.activity.batch import Batch, Window
@@ -35,6 +35,18 @@ class Singles:
         return await self._groups.do(tenant_id, activity)
 
     async def _commit(
+        self, tenant_id: UUID, group: Sequence[pb.NewActivity]
+    ) -> Sequence[Answer | Exception]:
+        try:
+            return await self._record_batch(tenant_id, group)
+        except AWAY:
+            raise
+        except Exception as error:  # whatever is wrong with one, the others are recorded
+            if len(group) == 1:
+                return [error]
+            return [(await self._commit(tenant_id, [each]))[0] for each in group]
+
+    async def _record_batch(
         self, tenant_id: UUID, group: Sequence[pb.NewActivity]
     ) -> Sequence[Answer | Exception]:
         request = pb.RecordActivitiesRequest(activities=group)

@@ -15,6 +15,13 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import events_pb2
 
 from chassis.clock import new_id, to_timestamp, utc_now
+from chassis.database import Pool
+from chassis.outbox import Relay
+from services.activity import store
+from services.activity.batch import Batch, Window
+from services.activity.partitions import Partitions
+from services.activity.recorder import Recorder
+from services.activity.singles import Singles
 from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity, violations
 
@@ -127,6 +134,38 @@ async def test_a_refused_entry_is_named_as_it_was_sent(
         [("activity.metadata_json", "json")],
         [("activity.user_id", "string.uuid"), ("activity.ip_address", "string.ip")],
     ]
+
+
+class Faulty(Recorder):
+    """Records, but for one target fails as a bug would; for another as a server that is away."""
+
+    async def record_alone(self, tenant_id: uuid.UUID, batch: Batch, *, partial: bool) -> None:
+        if "bug" in batch.columns.target_ids:
+            raise RuntimeError("a bug")
+        if "away" in batch.columns.target_ids:
+            raise ConnectionRefusedError
+        await super().record_alone(tenant_id, batch, partial=partial)
+
+
+@pytest.fixture
+def singles(pool: Pool, nats: Client) -> Singles:
+    """What records single entries, with a recorder that can fail."""
+    recorder = Faulty(pool, Relay(pool, nats, store.RELAY_ROLE), Partitions(pool, utc_now))
+    return Singles(recorder, lambda: Window.at(utc_now(), timedelta(days=395)))
+
+
+@pytest.mark.parametrize(("target", "lost"), [("bug", 1), ("away", 11)])
+async def test_an_entry_that_breaks_the_service_takes_no_others_along(
+    singles: Singles, ours: Identity, database: Database, target: str, lost: int
+) -> None:
+    entries = [an_activity() for _ in range(10)]
+    calls = (
+        singles.record(ours.tenant_id, each) for each in [*entries, an_activity(target_id=target)]
+    )
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(each, Exception) for each in found) == lost
+    rows = await database.fetch("select count(*) from activity.activity_log")
+    assert rows[0][0] == 11 - lost
 
 
 async def test_a_missing_entry_is_refused(
