@@ -32,6 +32,9 @@ class Singles:
 
     async def record(self, tenant_id: UUID, activity: pb.NewActivity) -> Answer:
         """Return after COMMIT; raise InvalidArgument for an entry that breaks a rule."""
+        if not (activity.activity_id or activity.HasField("created_at")):
+            # It happened when it came, and not when its group is recorded.
+            activity.created_at.FromMicroseconds(self._window().now)
         return await self._groups.do(tenant_id, activity)
 
     async def _commit(

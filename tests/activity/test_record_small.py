@@ -28,6 +28,7 @@ from tests.harness import Database, Identity, violations
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 
+SLOW_SECONDS = 1.0
 Outcome = pb.RecordActivityResponse | grpc.aio.AioRpcError
 
 
@@ -137,13 +138,15 @@ async def test_a_refused_entry_is_named_as_it_was_sent(
 
 
 class Faulty(Recorder):
-    """Records, but for one target fails as a bug would; for another as a server that is away."""
+    """Records, but for some targets: as a bug would, as a server that is away, or late."""
 
     async def record_alone(self, tenant_id: uuid.UUID, batch: Batch, *, partial: bool) -> None:
         if "bug" in batch.columns.target_ids:
             raise RuntimeError("a bug")
         if "away" in batch.columns.target_ids:
             raise ConnectionRefusedError
+        if "slow" in batch.columns.target_ids:
+            await asyncio.sleep(SLOW_SECONDS)
         await super().record_alone(tenant_id, batch, partial=partial)
 
 
@@ -166,6 +169,18 @@ async def test_an_entry_that_breaks_the_service_takes_no_others_along(
     assert sum(isinstance(each, Exception) for each in found) == lost
     rows = await database.fetch("select count(*) from activity.activity_log")
     assert rows[0][0] == 11 - lost
+
+
+async def test_an_entry_without_a_time_happened_when_it_came_and_not_when_it_was_recorded(
+    singles: Singles, ours: Identity, database: Database
+) -> None:
+    before = utc_now()
+    recording = asyncio.create_task(singles.record(ours.tenant_id, an_activity(target_id="slow")))
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(singles.record(ours.tenant_id, an_activity()))
+    await asyncio.gather(recording, waiting)
+    rows = await database.fetch("select max(created_at) as latest from activity.activity_log")
+    assert rows[0]["latest"] - before < timedelta(seconds=SLOW_SECONDS)
 
 
 async def test_a_missing_entry_is_refused(

@@ -41,6 +41,17 @@ async def begun(groups: Groups[int, int], *work: int) -> list[asyncio.Task[int]]
     return tasks
 
 
+async def one_waits_for_two(
+    desk: Desk, groups: Groups[int, int]
+) -> tuple[list[asyncio.Task[int]], list[asyncio.Task[int]]]:
+    """Have two pieces committed, and another come meanwhile."""
+    desk.let.clear()
+    first = await begun(groups, 1, 2)
+    waiting = await begun(groups, 3)
+    desk.let.set()
+    return first, waiting
+
+
 @pytest.fixture
 def desk() -> Desk:
     return Desk()
@@ -114,10 +125,7 @@ async def test_one_who_gives_up_does_not_take_the_others_along(desk: Desk) -> No
 
 async def test_a_group_that_lingers_takes_along_who_comes_again(desk: Desk) -> None:
     groups = Groups(desk.commit, 10, lanes=1, linger_seconds=60)
-    desk.let.clear()
-    first = await begun(groups, 1, 2)
-    waiting = await begun(groups, 3)
-    desk.let.set()
+    first, waiting = await one_waits_for_two(desk, groups)
     await asyncio.gather(*first)
     again = await begun(groups, 4, 5)
     await asyncio.gather(*waiting, *again)
@@ -126,10 +134,7 @@ async def test_a_group_that_lingers_takes_along_who_comes_again(desk: Desk) -> N
 
 async def test_a_group_lingers_no_longer_than_it_may(desk: Desk) -> None:
     groups = Groups(desk.commit, 10, lanes=1, linger_seconds=0.05)
-    desk.let.clear()
-    first = await begun(groups, 1, 2)
-    waiting = await begun(groups, 3)
-    desk.let.set()
+    first, waiting = await one_waits_for_two(desk, groups)
     async with asyncio.timeout(5):
         await asyncio.gather(*first, *waiting)
     assert desk.groups == [[1, 2], [3]]
