@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -21,12 +21,16 @@ else:
 
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_endings: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
+_returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-async def open_pool(dsn: str, *, schema: str, size: int) -> Pool:
-    """Open a pool whose connections see `schema` first, and fail early where Postgres is away."""
+async def open_pool(dsn: str, *, schema: str, size: int, plans: Plans = "auto") -> Pool:
+    """Open a pool whose connections see `schema` first, and fail early where Postgres is away.
+
+    `plans` says whether statements are planned for their values, once for all values, or as
+    Postgres likes.
+    """
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -34,7 +38,11 @@ async def open_pool(dsn: str, *, schema: str, size: int) -> Pool:
         timeout=10,
         command_timeout=60,
         reset=_leave_no_transaction,
-        server_settings={"search_path": schema, "application_name": f"prospect-{schema}"},
+        server_settings={
+            "search_path": schema,
+            "application_name": f"prospect-{schema}",
+            "plan_cache_mode": plans,
+        },
     )
 
 
@@ -51,8 +59,7 @@ async def tenant_transaction(
     """Open a transaction that sees and writes the rows of one tenant only.
 
     The setting ends with the transaction, so a pooled connection never carries a tenant over.
-    `plans` says whether its statements are planned for their values, once for all values, or as
-    Postgres likes.
+    `plans` is as for a pool, for its statements.
     """
     setting = _of_tenant(tenant_id)
     if plans != "auto":
@@ -61,24 +68,23 @@ async def tenant_transaction(
         yield connection
 
 
-@asynccontextmanager
-async def tenant_reading(
-    pool: Pool, tenant_id: UUID, *, plans: Plans = "auto"
-) -> AsyncIterator[Connection]:
-    """Open such a transaction to read only: who has read does not wait for its end.
+async def read(pool: Pool, statement: str, *values: object) -> list[asyncpg.Record]:
+    """Run a statement that only reads, is a transaction by itself, and sets its own tenant.
 
-    The commit and the way back to the pool were a tenth of the time of a page of 1,000 rows.
+    Who has read does not wait for the connection's way back to the pool.
     """
-    async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(tenant_transaction(pool, tenant_id, plans=plans))
-        ending = asyncio.create_task(_end(stack.pop_all()))
-        _endings.add(ending)
-        ending.add_done_callback(_endings.discard)
+    connection = await pool.acquire()
+    try:
+        return await connection.fetch(statement, *values)
+    finally:
+        returning = asyncio.create_task(_give_back(pool, connection))
+        _returns.add(returning)
+        returning.add_done_callback(_returns.discard)
 
 
-async def _end(reading: AsyncExitStack) -> None:
-    with suppress(*_BROKEN):  # all is read, and a broken connection is in no pool any more
-        await reading.aclose()
+async def _give_back(pool: Pool, connection: Connection) -> None:
+    with suppress(*_BROKEN):  # a broken connection is in no pool any more
+        await pool.release(connection)
 
 
 @asynccontextmanager

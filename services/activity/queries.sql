@@ -127,7 +127,7 @@ where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at <
   and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
   and (created_at, activity_id) < (activity.from_micros($8), $9)
 order by l.created_at desc, l.activity_id desc
-limit $10
+limit activity.as_tenant($1, $10)
 
 -- name: list_newest_by_user
 -- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
@@ -149,7 +149,7 @@ cross join lateral (
   limit $10
 ) l
 order by l.happened_at desc, l.key desc
-limit $10
+limit activity.as_tenant($1, $10)
 
 -- name: list_newest_by_action
 -- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
@@ -171,7 +171,7 @@ cross join lateral (
   limit $10
 ) l
 order by l.happened_at desc, l.key desc
-limit $10
+limit activity.as_tenant($1, $10)
 
 -- name: list_oldest
 -- A page, oldest first, above the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
@@ -185,7 +185,7 @@ where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at <
   and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
   and (created_at, activity_id) > (activity.from_micros($8), $9)
 order by l.created_at, l.activity_id
-limit $10
+limit activity.as_tenant($1, $10)
 
 -- name: list_oldest_by_user
 -- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
@@ -207,7 +207,7 @@ cross join lateral (
   limit $10
 ) l
 order by l.happened_at, l.key
-limit $10
+limit activity.as_tenant($1, $10)
 
 -- name: list_oldest_by_action
 -- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
@@ -229,7 +229,7 @@ cross join lateral (
   limit $10
 ) l
 order by l.happened_at, l.key
-limit $10
+limit activity.as_tenant($1, $10)
 
 -- name: few_contain
 -- Whether at most $5 entries of a range of time have these metadata ($4); stops counting there.
@@ -292,7 +292,7 @@ from activity.activity_log
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
   and activity_id = $4
 order by activity_log.created_at
-limit 1
+limit activity.as_tenant($1, 1)
 
 -- name: list_keys
 -- Entries by their keys ($8, $9), in that order, as far as they match.
@@ -307,6 +307,7 @@ where tenant_id = $1 and l.created_at >= activity.from_micros($2) and l.created_
   and ($5::text[] is null or action_type = any($5))
   and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
 order by wanted.place
+limit activity.as_tenant($1, cardinality($8))
 
 -- name: count
 -- How many entries match, by UTC day or hour ($8), user ($9) and action ($10), or some of them; a page above

@@ -9,7 +9,7 @@ import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_reading, tenant_transaction
+from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
 from chassis.server import Context, written_as
 from chassis.tokens import Tokens
@@ -17,7 +17,7 @@ from chassis.validation import parse_time
 from services.activity import store
 from services.activity.batch import time_of_id
 from services.activity.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
-from services.activity.store import Cursor
+from services.activity.store import Cursor, Page
 from services.activity.tools import Tools
 from services.activity.wire import micros_of, written
 
@@ -38,12 +38,10 @@ class Reading:
     ) -> pb.GetActivityResponse:
         """Read one entry."""
         tenant_id = current_caller().tenant_id
-        pool = self._tools.pool
-        async with tenant_transaction(pool, tenant_id, plans=store.IN_ORDER) as connection:
-            for start, end in _ranges(request):
-                row = await store.get(connection, tenant_id, request.activity_id, start, end)
-                if row:
-                    return pb.GetActivityResponse.FromString(written([row])[0])
+        for start, end in _ranges(request):
+            rows = await store.get(self._tools.reading, tenant_id, request.activity_id, start, end)
+            if rows:
+                return pb.GetActivityResponse.FromString(written(rows)[0])
         text = f"there is no activity {request.activity_id}"
         raise NotFound(text, reason="ACTIVITY_NOT_FOUND")
 
@@ -59,17 +57,20 @@ class Reading:
             tokens.read("page_token", request.page_token, _cursor) if request.page_token else None
         )
         size = request.page_size or DEFAULT_PAGE
-        plans = store.BY_VALUE if wanted.metadata else store.IN_ORDER
-        with refusing_bad_metadata():
-            async with tenant_reading(self._tools.pool, tenant_id, plans=plans) as connection:
-                rows = await store.list_page(
-                    connection, tenant_id, wanted, after, size + 1, newest_first=newest_first
-                )
+        rows = await self._read(tenant_id, Page(wanted, after, size + 1, newest_first))
         content, fits = written(rows[:size])
         if fits < len(rows):
             token = tokens.issue(_position(rows[fits - 1]))
             content += pb.ListActivitiesResponse(next_page_token=token).SerializeToString()
         return written_as(pb.ListActivitiesResponse, content)
+
+    async def _read(self, tenant_id: UUID, page: Page) -> list[asyncpg.Record]:
+        if page.wanted.metadata is None:
+            return await store.list_page(self._tools.reading, tenant_id, page)
+        pool = self._tools.pool
+        with refusing_bad_metadata():
+            async with tenant_transaction(pool, tenant_id, plans=store.BY_VALUE) as connection:
+                return await store.list_page_by_metadata(connection, tenant_id, page)
 
 
 def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:

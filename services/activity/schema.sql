@@ -4,6 +4,14 @@ CREATE SCHEMA activity;
 
 ALTER SCHEMA activity OWNER TO activity_owner;
 
+CREATE FUNCTION activity.as_tenant(tenant uuid, most bigint) RETURNS bigint
+    LANGUAGE sql
+    AS $$
+  select case when set_config('app.current_tenant_id', tenant::text, true) <> '' then most end
+$$;
+
+ALTER FUNCTION activity.as_tenant(tenant uuid, most bigint) OWNER TO activity_owner;
+
 CREATE FUNCTION activity.csv_cell(content text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$

@@ -12,6 +12,9 @@ from chassis.settings import ServiceSettings
 class Settings(ServiceSettings):
     """What the activity service reads beside the common settings."""
 
+    postgres_reading_pool_size: int = Field(
+        5, ge=1, le=200, description="more connections held at most, for pages and single entries"
+    )
     retention_days: int = Field(395, ge=31, description="how long the log is kept (activity)")
     tail_backlog_bytes: int = Field(
         8 * 1024 * 1024, ge=1, description="events a tail may have to deliver before it is cut off"

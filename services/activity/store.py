@@ -13,7 +13,7 @@ from prospect.activity.v1 import events_pb2
 
 from chassis import outbox
 from chassis.clock import new_id
-from chassis.database import Connection, Plans, Pool, Queries, role_transaction
+from chassis.database import Connection, Plans, Pool, Queries, read, role_transaction
 from chassis.errors import FieldViolation
 from chassis.messaging import OutgoingEvent
 from services.activity.batch import ACTION_NUMBERS, Columns
@@ -61,6 +61,34 @@ class Cursor:
 
     created_at: int
     activity_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which page: up to `limit` entries beyond a cursor."""
+
+    wanted: Filter
+    after: Cursor | None
+    limit: int
+    newest_first: bool
+
+    def order(self) -> str:
+        """Return the name of the statement that reads in the page's order."""
+        return "list_newest" if self.newest_first else "list_oldest"
+
+    def values(self) -> tuple[object, ...]:
+        """Return the parameters $2 to $10; the range of time ends or begins at the cursor.
+
+        So that only the partitions beyond it are looked at.
+        """
+        wanted = self.wanted
+        if self.newest_first:
+            after = self.after or Cursor(wanted.end, _LOWEST)
+            wanted = replace(wanted, end=min(wanted.end, after.created_at + 1))
+        else:
+            after = self.after or Cursor(wanted.start - 1, _HIGHEST)
+            wanted = replace(wanted, start=max(wanted.start, after.created_at))
+        return (*wanted.values(), after.created_at, after.activity_id, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,57 +175,36 @@ async def save_answer(
 
 
 async def get(
-    connection: Connection, tenant_id: UUID, activity_id: str, start: int, end: int
-) -> asyncpg.Record | None:
-    """Return an entry that happened in a range of time."""
-    return await connection.fetchrow(SQL.get, tenant_id, start, end, activity_id)
-
-
-async def list_page(
-    connection: Connection,
-    tenant_id: UUID,
-    wanted: Filter,
-    after: Cursor | None,
-    limit: int,
-    *,
-    newest_first: bool,
+    pool: Pool, tenant_id: UUID, activity_id: str, start: int, end: int
 ) -> list[asyncpg.Record]:
-    """Return up to `limit` rows beyond the cursor."""
-    # The range ends at the cursor, so that only the partitions beyond it are looked at.
-    if newest_first:
-        after = after or Cursor(wanted.end, _LOWEST)
-        wanted = replace(wanted, end=min(wanted.end, after.created_at + 1))
-    else:
-        after = after or Cursor(wanted.start - 1, _HIGHEST)
-        wanted = replace(wanted, start=max(wanted.start, after.created_at))
-    name = f"list_{'newest' if newest_first else 'oldest'}"
-    if wanted.metadata is not None:
-        if await _few_contain(connection, tenant_id, wanted):
-            name += "_of_few"
-    elif wanted.user_ids:
+    """Return the entry of this id that happened in a range of time, if there is one."""
+    return await read(pool, SQL.get, tenant_id, start, end, activity_id)
+
+
+async def list_page(pool: Pool, tenant_id: UUID, page: Page) -> list[asyncpg.Record]:
+    """Return the rows of a page."""
+    name = page.order()
+    if page.wanted.user_ids:
         name += "_by_user"
-    elif wanted.action_types:
+    elif page.wanted.action_types:
         name += "_by_action"
-    return await connection.fetch(
-        SQL.statements[name],
-        tenant_id,
-        *wanted.values(),
-        after.created_at,
-        after.activity_id,
-        limit,
-    )
+    return await read(pool, SQL.statements[name], tenant_id, *page.values())
 
 
-async def _few_contain(connection: Connection, tenant_id: UUID, wanted: Filter) -> bool:
-    """Find out what the planner cannot know: whether it is worth to begin with the metadata."""
-    few = await connection.fetchval(
-        SQL.few_contain, tenant_id, wanted.start, wanted.end, wanted.metadata, FEW
-    )
-    return bool(few)
+async def list_page_by_metadata(
+    connection: Connection, tenant_id: UUID, page: Page
+) -> list[asyncpg.Record]:
+    """Do the same where metadata are wanted, in a transaction that plans by value."""
+    name, values = page.order(), page.values()
+    start, end, *_, metadata = values[:6]
+    # What the planner cannot know: whether it is worth to begin with the metadata.
+    if await connection.fetchval(SQL.few_contain, tenant_id, start, end, metadata, FEW):
+        name += "_of_few"
+    return await connection.fetch(SQL.statements[name], tenant_id, *values)
 
 
 async def list_keys(
-    connection: Connection, tenant_id: UUID, wanted: Filter, keys: Sequence[tuple[str, int]]
+    pool: Pool, tenant_id: UUID, wanted: Filter, keys: Sequence[tuple[str, int]]
 ) -> list[asyncpg.Record]:
     """Return the entries of these keys (id, microseconds) that match, in the order of the keys."""
     moments = [moment for _, moment in keys]
@@ -205,7 +212,7 @@ async def list_keys(
         wanted, start=max(wanted.start, min(moments)), end=min(wanted.end, max(moments) + 1)
     )
     ids = [activity_id for activity_id, _ in keys]
-    return await connection.fetch(SQL.list_keys, tenant_id, *within.values(), ids, moments)
+    return await read(pool, SQL.list_keys, tenant_id, *within.values(), ids, moments)
 
 
 async def count(

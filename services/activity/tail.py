@@ -12,7 +12,6 @@ from uuid import UUID
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument, ResourceExhausted
 from chassis.server import Context
 from chassis.tokens import Tokens
@@ -120,10 +119,7 @@ class _Tail:
 
     async def _read(self, keys: list[tuple[str, int]]) -> list[pb.TailActivitiesResponse]:
         """Read the entries of these keys that match, as responses that are not too large."""
-        async with tenant_transaction(
-            self.tools.pool, self.tenant_id, plans=store.IN_ORDER
-        ) as connection:
-            rows = await store.list_keys(connection, self.tenant_id, self.wanted, keys)
+        rows = await store.list_keys(self.tools.reading, self.tenant_id, self.wanted, keys)
         pieces = []
         while rows:
             content, fits = written(rows)

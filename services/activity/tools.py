@@ -24,6 +24,8 @@ class Tools:
     """One of each for the process."""
 
     pool: Pool
+    # For what one statement reads in order.
+    reading: Pool
     relay: Relay
     nats: Client
     partitions: Partitions

@@ -12,10 +12,11 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import utc_now
+from chassis.database import open_pool
 from chassis.service import Foundation, Parts, Topology
 from chassis.settings import SettingsError
 from services import topology
-from services.activity import events
+from services.activity import events, store
 from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
 from services.activity.batch import Window
 from services.activity.checkpoint import KeyFileError, private_key, public_keys
@@ -39,6 +40,12 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     partitions = Partitions(foundation.pool, utc_now)
     await partitions.make_ahead()
     recorder = Recorder(foundation.pool, foundation.relay, partitions)
+    reading = await open_pool(
+        settings.postgres_dsn.get_secret_value(),
+        schema="activity",
+        size=settings.postgres_reading_pool_size,
+        plans=store.IN_ORDER,
+    )
     retention = timedelta(days=settings.retention_days)
 
     def window() -> Window:
@@ -46,6 +53,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
 
     tools = Tools(
         pool=foundation.pool,
+        reading=reading,
         relay=foundation.relay,
         nats=foundation.nats,
         partitions=partitions,
@@ -71,6 +79,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
             Keeper(foundation.pool, partitions, utc_now, tools.broken_off).run,
             Sealer(foundation.pool, signing_key, utc_now, former_keys).run,
         ),
+        close=(reading.close,),
     )
 
 

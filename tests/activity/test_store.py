@@ -1,16 +1,19 @@
-"""Recording in one round trip: a transaction of its own, under the tenant that it names."""
+"""One round trip to record or to read: a transaction by itself, under the tenant that it names."""
 
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import asyncpg
 import pytest
 
 from chassis.clock import new_id, utc_now
-from chassis.database import Pool
+from chassis.database import Plans, Pool, open_pool, read
 from services.activity import store
 from services.activity.batch import Columns, one
+from services.activity.filters import FIRST, LAST, Filter
+from services.activity.store import SQL, Page
 from tests.harness import Database
 
 WRITTEN = """
@@ -18,6 +21,17 @@ select (select count(*) from activity.activity_log) as entries,
   (select count(*) from activity.batches) as batches,
   (select count(*) from activity.outbox) as events
 """
+USER = uuid.uuid4()
+ID = new_id()
+EVERYTHING = Filter(user_ids=[str(USER)], action_types=["login"])
+NEWEST = Page(EVERYTHING, None, 10, newest_first=True).values()
+OLDEST = Page(EVERYTHING, None, 10, newest_first=False).values()
+COUNT = "select count(*) from activity.activity_log"
+READS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("list_newest", "list_newest_by_user", "list_newest_by_action"), NEWEST),
+    **dict.fromkeys(("list_oldest", "list_oldest_by_user", "list_oldest_by_action"), OLDEST),
+    "get": (FIRST, LAST, ID),
+}
 
 
 def an_entry() -> Columns:
@@ -58,3 +72,32 @@ async def test_what_one_tenant_has_taken_is_free_for_another(
     for tenant_id in (uuid.uuid4(), uuid.uuid4()):
         await store.record_new(pool, tenant_id, columns)
     assert [tuple(row) for row in await database.fetch(WRITTEN)] == [(2, 2, 2)]
+
+
+@pytest.mark.parametrize("plans", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("name", READS)
+async def test_a_statement_that_reads_finds_its_own_tenants_entries_only(
+    database: Database, name: str, plans: Plans
+) -> None:
+    ours, theirs = uuid.uuid4(), uuid.uuid4()
+    pool = await open_pool(database.dsn("activity_app"), schema="activity", size=1, plans=plans)
+    for tenant_id in (ours, theirs):
+        columns = one(ID, USER, "login", str(tenant_id), "{}", utc_now())
+        await store.record_new(pool, tenant_id, columns)
+    # In turns on one connection: what a statement sets is over with it.
+    for tenant_id in (ours, theirs, ours):
+        rows = await read(pool, SQL.statements[name], tenant_id, *READS[name])
+        assert [row["target_id"] for row in rows] == [str(tenant_id)]
+        assert await pool.fetchval(COUNT) == 0
+    assert await read(pool, SQL.statements[name], uuid.uuid4(), *READS[name]) == []
+    await pool.close()
+
+
+async def test_entries_are_read_by_their_keys_under_the_own_tenant_only(pool: Pool) -> None:
+    moment = utc_now().replace(microsecond=0)
+    keys = [(str(ID), int(moment.timestamp()) * 1_000_000)]
+    ours, theirs = uuid.uuid4(), uuid.uuid4()
+    await store.record_new(pool, theirs, one(ID, USER, "login", "", "{}", moment))
+    assert await store.list_keys(pool, ours, Filter(), keys) == []
+    assert len(await store.list_keys(pool, theirs, Filter(), keys)) == 1
+    assert await pool.fetchval(COUNT) == 0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import asyncpg
 import pytest
 
-from chassis.database import Connection, Pool, tenant_reading, tenant_transaction
+from chassis.database import Connection, Pool, read, tenant_transaction
 from chassis.errors import AWAY
 from tests.harness import Database
 
@@ -65,34 +65,36 @@ async def test_a_server_that_has_left_is_away_however_much_is_known_of_it(
         assert await connection.fetchval("select 1") == 1
 
 
-async def test_who_has_read_does_not_wait_for_the_end_of_the_transaction(pool: Pool) -> None:
-    tenant_id = uuid.uuid4()
-    async with tenant_reading(pool, tenant_id) as connection:
-        seen = await connection.fetchval("select current_setting('app.current_tenant_id')")
-    assert seen == str(tenant_id)
-    assert connection.is_in_transaction()
+async def test_who_has_read_does_not_wait_for_the_way_back_to_the_pool(pool: Pool) -> None:
+    (row,) = await read(pool, "select $1::int as number", 7)
+    assert row["number"] == 7
+    assert pool.get_idle_size() < pool.get_size()
     assert await all_are_idle(pool)
-    async with pool.acquire() as next_one:
-        assert not next_one.is_in_transaction()
-        left = await next_one.fetchval("select current_setting('app.current_tenant_id', true)")
-        assert not left
 
 
-async def test_a_reading_that_fails_is_over_when_its_caller_hears_of_it(pool: Pool) -> None:
-    with pytest.raises(LookupError):
-        async with tenant_reading(pool, uuid.uuid4()):
-            raise LookupError
-    assert pool.get_idle_size() == pool.get_size() > 0
+async def test_a_reading_that_fails_gives_its_connection_back(pool: Pool) -> None:
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await read(pool, "select 1 / $1::int", 0)
+    assert await all_are_idle(pool)
 
 
-async def test_a_server_that_leaves_after_all_is_read_is_nobodys_trouble(
-    database: Database, pool: Pool, caplog: pytest.LogCaptureFixture
+async def test_a_reading_whose_caller_gives_up_gives_its_connection_back(pool: Pool) -> None:
+    reading = asyncio.create_task(read(pool, "select pg_sleep(60)"))
+    await asyncio.sleep(0.2)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert await all_are_idle(pool)
+
+
+async def test_a_server_that_leaves_under_a_reading_is_away_and_takes_no_place_in_the_pool(
+    database: Database, pool: Pool
 ) -> None:
-    async with tenant_reading(pool, uuid.uuid4()) as connection:
-        await end_session_unseen(database, connection)
-    for _ in range(100):
-        await asyncio.sleep(0.001)
-    gc.collect()
-    assert caplog.records == []
-    async with tenant_transaction(pool, uuid.uuid4()) as connection:
-        assert await connection.fetchval("select 1") == 1
+    reading = asyncio.create_task(read(pool, "select pg_sleep(60)"))
+    await asyncio.sleep(0.2)
+    await database.fetch(
+        "select pg_terminate_backend(pid) from pg_stat_activity where query = 'select pg_sleep(60)'"
+    )
+    with pytest.raises(AWAY):
+        await reading
+    assert await read(pool, "select 1")
