@@ -13,7 +13,7 @@ class Settings(ServiceSettings):
     """What the activity service reads beside the common settings."""
 
     postgres_reading_pool_size: int = Field(
-        5, ge=1, le=200, description="more connections held at most, for pages and single entries"
+        10, ge=1, le=200, description="more connections held at most, for pages and single entries"
     )
     retention_days: int = Field(395, ge=31, description="how long the log is kept (activity)")
     tail_backlog_bytes: int = Field(
