@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +15,7 @@ import asyncpg
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
+    Init = Callable[[asyncpg.Connection[asyncpg.Record]], Coroutine[Any, Any, None]]
 else:
     Connection = asyncpg.pool.PoolConnectionProxy
     Pool = asyncpg.Pool
@@ -25,11 +26,13 @@ _returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-async def open_pool(dsn: str, *, schema: str, size: int, plans: Plans = "auto") -> Pool:
+async def open_pool(
+    dsn: str, *, schema: str, size: int, plans: Plans = "auto", init: Init | None = None
+) -> Pool:
     """Open a pool whose connections see `schema` first, and fail early where Postgres is away.
 
     `plans` says whether statements are planned for their values, once for all values, or as
-    Postgres likes.
+    Postgres likes; `init` prepares a connection that was opened.
     """
     return await asyncpg.create_pool(
         dsn,
@@ -37,6 +40,7 @@ async def open_pool(dsn: str, *, schema: str, size: int, plans: Plans = "auto") 
         max_size=size,
         timeout=10,
         command_timeout=60,
+        init=init,
         reset=_leave_no_transaction,
         server_settings={
             "search_path": schema,

@@ -1,7 +1,8 @@
 -- The activity service's statements, whole and named; store.py calls them.
 --
--- An entry that is read leaves with its times as the bytes that Postgres sends, which wire.py takes as they
--- are: as microseconds since 1970, by date_part, a page of 1,000 takes a fifth more of the statement's time.
+-- An entry that is read leaves as one value, which wire.py writes as it comes, and with its times as the bytes
+-- that Postgres sends: as microseconds since 1970, by date_part, a page of 1,000 takes a fifth more of the
+-- statement's time.
 
 -- name: record
 -- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
@@ -117,9 +118,9 @@ returning true
 
 -- name: list_newest
 -- A page, newest first, below the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
-select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, timestamptz_send(created_at) as created_at,
-  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
+select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
+    user_agent)::activity.entry as entry,
+  timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
   and ($4::uuid[] is null or user_id = any($4))
@@ -131,13 +132,12 @@ limit activity.as_tenant($1, $10)
 
 -- name: list_newest_by_user
 -- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
-select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
-  l.ip_address, l.user_agent
+select l.entry, l.created_at, l.recorded_at
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
-  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, timestamptz_send(created_at) as created_at,
-    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
+  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
+      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+    timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -153,13 +153,12 @@ limit activity.as_tenant($1, $10)
 
 -- name: list_newest_by_action
 -- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
-select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
-  l.ip_address, l.user_agent
+select l.entry, l.created_at, l.recorded_at
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
-  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, timestamptz_send(created_at) as created_at,
-    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
+  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
+      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+    timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -175,9 +174,9 @@ limit activity.as_tenant($1, $10)
 
 -- name: list_oldest
 -- A page, oldest first, above the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
-select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, timestamptz_send(created_at) as created_at,
-  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
+select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
+    user_agent)::activity.entry as entry,
+  timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
   and ($4::uuid[] is null or user_id = any($4))
@@ -189,13 +188,12 @@ limit activity.as_tenant($1, $10)
 
 -- name: list_oldest_by_user
 -- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
-select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
-  l.ip_address, l.user_agent
+select l.entry, l.created_at, l.recorded_at
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
-  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, timestamptz_send(created_at) as created_at,
-    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
+  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
+      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+    timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -211,13 +209,12 @@ limit activity.as_tenant($1, $10)
 
 -- name: list_oldest_by_action
 -- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
-select l.activity_id, l.user_id, l.action_type, l.target_id, l.metadata, l.created_at, l.recorded_at,
-  l.ip_address, l.user_agent
+select l.entry, l.created_at, l.recorded_at
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
-  select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-    metadata::text as metadata, timestamptz_send(created_at) as created_at,
-    timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent,
+  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
+      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+    timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
   where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -253,9 +250,9 @@ with few as materialized (
     and ($6::text[] is null or target_id = any($6)) and metadata @> $7
     and (created_at, activity_id) < (activity.from_micros($8), $9)
 )
-select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, timestamptz_send(created_at) as created_at,
-  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
+select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
+    user_agent)::activity.entry as entry,
+  timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from few l
 order by l.created_at desc, l.activity_id desc
 limit $10
@@ -272,9 +269,9 @@ with few as materialized (
     and ($6::text[] is null or target_id = any($6)) and metadata @> $7
     and (created_at, activity_id) > (activity.from_micros($8), $9)
 )
-select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, timestamptz_send(created_at) as created_at,
-  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
+select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
+    user_agent)::activity.entry as entry,
+  timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from few l
 order by l.created_at, l.activity_id
 limit $10
@@ -285,9 +282,9 @@ select pg_input_is_valid($1, 'jsonb')
 
 -- name: get
 -- An entry by its id, which happened within a range of time.
-select activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, timestamptz_send(created_at) as created_at,
-  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
+select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
+    user_agent)::activity.entry as entry,
+  timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from activity.activity_log
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
   and activity_id = $4
@@ -296,9 +293,9 @@ limit activity.as_tenant($1, 1)
 
 -- name: list_keys
 -- Entries by their keys ($8, $9), in that order, as far as they match.
-select l.activity_id::text as activity_id, user_id::text as user_id, action_type, target_id,
-  metadata::text as metadata, timestamptz_send(l.created_at) as created_at,
-  timestamptz_send(recorded_at) as recorded_at, coalesce(host(ip_address), '') as ip_address, user_agent
+select (l.activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
+    user_agent)::activity.entry as entry,
+  timestamptz_send(l.created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from unnest($8::uuid[], $9::bigint[]) with ordinality as wanted (activity_id, created_at, place)
 join activity.activity_log l on l.activity_id = wanted.activity_id
   and l.created_at = activity.from_micros(wanted.created_at)

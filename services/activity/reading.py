@@ -19,7 +19,7 @@ from services.activity.batch import time_of_id
 from services.activity.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
 from services.activity.store import Cursor, Page
 from services.activity.tools import Tools
-from services.activity.wire import micros_of, written
+from services.activity.wire import id_of, micros_of, written
 
 DEFAULT_PAGE = 100
 _SECOND = 1_000_000
@@ -67,9 +67,9 @@ class Reading:
     async def _read(self, tenant_id: UUID, page: Page) -> list[asyncpg.Record]:
         if page.wanted.metadata is None:
             return await store.list_page(self._tools.reading, tenant_id, page)
-        pool = self._tools.pool
+        reading = self._tools.reading
         with refusing_bad_metadata():
-            async with tenant_transaction(pool, tenant_id, plans=store.BY_VALUE) as connection:
+            async with tenant_transaction(reading, tenant_id, plans=store.BY_VALUE) as connection:
                 return await store.list_page_by_metadata(connection, tenant_id, page)
 
 
@@ -92,7 +92,7 @@ def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
 
 
 def _position(last: asyncpg.Record) -> bytes:
-    return _POSITION.pack(micros_of(last["created_at"]), UUID(last["activity_id"]).bytes)
+    return _POSITION.pack(micros_of(last["created_at"]), UUID(id_of(last["entry"])).bytes)
 
 
 def _cursor(position: bytes) -> Cursor:

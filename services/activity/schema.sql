@@ -4,6 +4,18 @@ CREATE SCHEMA activity;
 
 ALTER SCHEMA activity OWNER TO activity_owner;
 
+CREATE TYPE activity.entry AS (
+	activity_id text,
+	user_id text,
+	action_type text,
+	target_id text,
+	metadata text,
+	ip_address text,
+	user_agent text
+);
+
+ALTER TYPE activity.entry OWNER TO activity_owner;
+
 CREATE FUNCTION activity.as_tenant(tenant uuid, most bigint) RETURNS bigint
     LANGUAGE sql
     AS $$

@@ -24,7 +24,7 @@ class Tools:
     """One of each for the process."""
 
     pool: Pool
-    # For what one statement reads in order.
+    # For pages and single entries.
     reading: Pool
     relay: Relay
     nats: Client

@@ -27,6 +27,7 @@ from services.activity.sealing import Sealer
 from services.activity.settings import Settings
 from services.activity.singles import Singles
 from services.activity.tools import Tools
+from services.activity.wire import write_entries
 
 T = TypeVar("T")
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
@@ -45,6 +46,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         schema="activity",
         size=settings.postgres_reading_pool_size,
         plans=store.IN_ORDER,
+        init=write_entries,
     )
     retention = timedelta(days=settings.retention_days)
 

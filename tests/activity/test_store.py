@@ -87,7 +87,7 @@ async def test_a_statement_that_reads_finds_its_own_tenants_entries_only(
     # In turns on one connection: what a statement sets is over with it.
     for tenant_id in (ours, theirs, ours):
         rows = await read(pool, SQL.statements[name], tenant_id, *READS[name])
-        assert [row["target_id"] for row in rows] == [str(tenant_id)]
+        assert [row["entry"]["target_id"] for row in rows] == [str(tenant_id)]
         assert await pool.fetchval(COUNT) == 0
     assert await read(pool, SQL.statements[name], uuid.uuid4(), *READS[name]) == []
     await pool.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,7 +14,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from services.activity import wire
 from services.activity.batch import ACTION_NUMBERS
-from services.activity.wire import micros_of, written
+from services.activity.wire import entry, id_of, micros_of, written
 
 SECOND = 1_000_000
 # Microseconds since 2000, as Postgres counts: the first and the last second of its calendar's years
@@ -48,7 +48,7 @@ def as_messages(rows: Iterable[Row]) -> pb.ListActivitiesResponse:
     """Make the same response field by field."""
     response = pb.ListActivitiesResponse()
     for activity_id, user_id, action, target, metadata, created, recorded, address, agent in rows:
-        entry = response.activities.add(
+        message = response.activities.add(
             activity_id=activity_id,
             user_id=user_id,
             action_type=ACTION_NUMBERS[action],
@@ -57,7 +57,7 @@ def as_messages(rows: Iterable[Row]) -> pb.ListActivitiesResponse:
             ip_address=address,
             user_agent=agent,
         )
-        for moment, sent in ((entry.created_at, created), (entry.recorded_at, recorded)):
+        for moment, sent in ((message.created_at, created), (message.recorded_at, recorded)):
             micros = int.from_bytes(sent, "big", signed=True)
             moment.seconds, moment.nanos = micros // SECOND + 946_684_800, micros % SECOND * 1_000
     return response
@@ -72,8 +72,9 @@ def as_written(rows: Iterable[Row]) -> bytes:
 
 
 def records(rows: list[Row]) -> list[asyncpg.Record]:
-    """Pass tuples for rows: only Postgres makes real ones."""
-    return cast(Any, rows)  # type: ignore[no-any-return]
+    """Pass tuples for rows as the pool decodes them: only Postgres makes real ones."""
+    decoded: Any = [(entry((*row[:5], *row[7:])), *row[5:7]) for row in rows]
+    return decoded  # type: ignore[no-any-return]
 
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=600)
@@ -119,7 +120,8 @@ def test_every_time_of_a_page_is_exact(moments: list[int]) -> None:
 
 
 def test_a_usual_page_is_written_without_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(wire, "_as_message")
+    for each in ("_long", "_with_unusual_times"):
+        monkeypatch.delattr(wire, each)
     rows = [
         a_row(target=f"ä{n}", metadata="x" * (n % 600), recorded=USUAL + n) for n in range(1_000)
     ]
@@ -128,10 +130,17 @@ def test_a_usual_page_is_written_without_messages(monkeypatch: pytest.MonkeyPatc
 
 def test_an_entry_is_the_same_field_of_every_response_that_has_one() -> None:
     rows = [a_row(address="2001:db8::1")]
-    entry = as_messages(rows).activities[0]
+    message = as_messages(rows).activities[0]
     content = as_written(rows)
-    assert pb.GetActivityResponse.FromString(content).activity == entry
-    assert pb.TailActivitiesResponse.FromString(content).activities == [entry]
+    assert pb.GetActivityResponse.FromString(content).activity == message
+    assert pb.TailActivitiesResponse.FromString(content).activities == [message]
+
+
+@given(entries)
+@example(a_row(metadata="x" * 1_200))  # its length is written with the byte that begins an entry
+def test_the_id_of_an_entry_is_found_in_its_bytes(row: Row) -> None:
+    ((written_as, *_),) = records([row])
+    assert id_of(written_as) == row[0]
 
 
 def test_a_response_ends_before_it_is_too_large() -> None:
