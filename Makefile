@@ -26,7 +26,7 @@ dev: $(READY) ## Keep the whole stack running for development, until Ctrl-C
 	@$(BIN)/prospect dev
 
 .PHONY: test
-test: $(READY) ## Run the tests on real PostgreSQL and NATS (about five minutes)
+test: $(READY) ## Run the tests on real PostgreSQL and NATS (about six minutes)
 	$(BIN)/pytest -n 2 -m "not chaos"
 
 .PHONY: chaos
