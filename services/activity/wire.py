@@ -56,12 +56,12 @@ def entry(values: tuple[str, ...]) -> str:
         target, metadata, agent = map(_bytewise, (target, metadata, agent))
     try:
         # Of each field its number and kind ("*" is 5, "J" is 9), its length ("$" is 36), its bytes.
-        written = (
+        content = (
             f"{_BEGIN}{activity_id}\x12${user_id}\x18{_ACTIONS[action]}"
             f'"{lengths[len(target)]}{target}*{lengths[len(metadata)]}{metadata}'
             f"B{lengths[len(address)]}{address}J{lengths[len(agent)]}{agent}"
         )
-        return f"\n{lengths[len(written) + _TIMES]}{written}"
+        return f"\n{lengths[len(content) + _TIMES]}{content}"
     except IndexError:
         return _long(values)
 
