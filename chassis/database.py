@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
@@ -81,14 +81,9 @@ async def read(pool: Pool, statement: str, *values: object) -> list[asyncpg.Reco
     try:
         return await connection.fetch(statement, *values)
     finally:
-        returning = asyncio.create_task(_give_back(pool, connection))
+        returning = asyncio.create_task(pool.release(connection))
         _returns.add(returning)
         returning.add_done_callback(_returns.discard)
-
-
-async def _give_back(pool: Pool, connection: Connection) -> None:
-    with suppress(*_BROKEN):  # a broken connection is in no pool any more
-        await pool.release(connection)
 
 
 @asynccontextmanager

@@ -65,9 +65,9 @@ class Reading:
         return written_as(pb.ListActivitiesResponse, content)
 
     async def _read(self, tenant_id: UUID, page: Page) -> list[asyncpg.Record]:
-        if page.wanted.metadata is None:
-            return await store.list_page(self._tools.reading, tenant_id, page)
         reading = self._tools.reading
+        if page.wanted.metadata is None:
+            return await store.list_page(reading, tenant_id, page)
         with refusing_bad_metadata():
             async with tenant_transaction(reading, tenant_id, plans=store.BY_VALUE) as connection:
                 return await store.list_page_by_metadata(connection, tenant_id, page)

@@ -77,10 +77,8 @@ class Page:
         return "list_newest" if self.newest_first else "list_oldest"
 
     def values(self) -> tuple[object, ...]:
-        """Return the parameters $2 to $10; the range of time ends or begins at the cursor.
-
-        So that only the partitions beyond it are looked at.
-        """
+        """Return the parameters $2 to $10 of the statements that read a page."""
+        # The range ends at the cursor, so that only the partitions beyond it are looked at.
         wanted = self.wanted
         if self.newest_first:
             after = self.after or Cursor(wanted.end, _LOWEST)

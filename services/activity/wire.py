@@ -79,11 +79,9 @@ def written(rows: Sequence[asyncpg.Record]) -> tuple[bytes, int]:
         entries = list(map(_with_unusual_times, rows))
     else:
         entries = [row[0] + moments for row, moments in zip(rows, times, strict=True)]
-    content = "".join(entries)
-    if len(content) > RESPONSE_BYTES:
+    if sum(map(len, entries)) > RESPONSE_BYTES:
         entries = entries[: _fitting(map(len, entries))]
-        content = "".join(entries)
-    return content.encode("latin-1"), len(entries)
+    return "".join(entries).encode("latin-1"), len(entries)
 
 
 def micros_of(moment: bytes) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,9 @@ import pytest
 from chassis.database import Connection, Pool, read, tenant_transaction
 from chassis.errors import AWAY
 from tests.harness import Database
+
+SLEEP = "select pg_sleep(60)"
+END_SLEEP = f"select pg_terminate_backend(pid) from pg_stat_activity where query = '{SLEEP}'"
 
 
 async def end_session_unseen(database: Database, connection: Connection) -> None:
@@ -79,7 +83,7 @@ async def test_a_reading_that_fails_gives_its_connection_back(pool: Pool) -> Non
 
 
 async def test_a_reading_whose_caller_gives_up_gives_its_connection_back(pool: Pool) -> None:
-    reading = asyncio.create_task(read(pool, "select pg_sleep(60)"))
+    reading = asyncio.create_task(read(pool, SLEEP))
     await asyncio.sleep(0.2)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -90,11 +94,29 @@ async def test_a_reading_whose_caller_gives_up_gives_its_connection_back(pool: P
 async def test_a_server_that_leaves_under_a_reading_is_away_and_takes_no_place_in_the_pool(
     database: Database, pool: Pool
 ) -> None:
-    reading = asyncio.create_task(read(pool, "select pg_sleep(60)"))
+    reading = asyncio.create_task(read(pool, SLEEP))
     await asyncio.sleep(0.2)
-    await database.fetch(
-        "select pg_terminate_backend(pid) from pg_stat_activity where query = 'select pg_sleep(60)'"
-    )
+    await database.fetch(END_SLEEP)
     with pytest.raises(AWAY):
         await reading
     assert await read(pool, "select 1")
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+async def test_a_server_that_leaves_a_connection_on_its_way_back_is_nobodys_trouble(
+    database: Database, pool: Pool, caplog: pytest.LogCaptureFixture, gives_up: bool
+) -> None:
+    reading = asyncio.create_task(read(pool, SLEEP))
+    await asyncio.sleep(0.2)
+    if gives_up:
+        reading.cancel()
+    await database.fetch(END_SLEEP)
+    with pytest.raises((*AWAY, asyncio.CancelledError)):
+        await reading
+    del reading
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+    gc.collect()
+    assert caplog.records == []
+    async with tenant_transaction(pool, uuid.uuid4()) as connection:
+        assert await connection.fetchval("select 1") == 1
