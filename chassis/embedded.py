@@ -52,15 +52,22 @@ class Nats:
 
 
 def free_port(preferred: int = 0) -> int:
-    """Return `preferred` if it is free on loopback, else any free port."""
+    """Return `preferred` if it is free on loopback, else any free port, kept for a minute.
+
+    A connection to the port is made and closed from its side: the kernel then gives the port to
+    nobody who asks for any, while who names it may still listen on it (TIME_WAIT of RFC 9293).
+    """
     for port in dict.fromkeys((preferred, 0)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                listener.bind(("127.0.0.1", port))
+                listener.listen(1)
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            with socket.create_connection(listener.getsockname()):
+                listener.accept()[0].close()
+            return int(listener.getsockname()[1])
     raise EmbeddedError("no free port on 127.0.0.1")
 
 

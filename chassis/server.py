@@ -27,7 +27,7 @@ from chassis.errors import (
     Unavailable,
     internal_status,
 )
-from chassis.settings import ServiceSettings
+from chassis.settings import ServiceSettings, SettingsError
 from chassis.validation import violations_of
 
 _log = structlog.get_logger()
@@ -217,7 +217,10 @@ async def _abort(context: Context, status: status_pb2.Status) -> NoReturn:
 
 
 def create_server(settings: ServiceSettings) -> grpc.aio.Server:
-    """Build the server, listening where the settings say, not yet started."""
+    """Build the server, listening where the settings say, not yet started.
+
+    Raises SettingsError where it cannot listen there.
+    """
     size = settings.max_message_mb * 1024 * 1024
     server = grpc.aio.server(
         options=[
@@ -228,9 +231,17 @@ def create_server(settings: ServiceSettings) -> grpc.aio.Server:
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ],
     )
+    try:
+        _listen(server, settings)
+    except RuntimeError:  # gRPC tells why in its own log line only
+        text = f"{settings.listen} is in use, or is no host:port of this machine"
+        raise SettingsError(f"PROSPECT_LISTEN: {text}") from None
+    return server
+
+
+def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> None:
     if settings.tls_certificate_file and settings.tls_key_file:
         pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
         server.add_secure_port(settings.listen, grpc.ssl_server_credentials([pair]))
     else:
         server.add_insecure_port(settings.listen)
-    return server

@@ -31,7 +31,7 @@ from chassis.loops import repeat
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
 from chassis.server import Gate, create_server
-from chassis.settings import ServiceSettings
+from chassis.settings import ServiceSettings, SettingsError
 
 HEALTH_SECONDS = 1.0
 INBOX_SECONDS = 3_600.0
@@ -128,7 +128,10 @@ async def _foundation(
     name: str, settings: ServiceSettings, stopping: asyncio.Event
 ) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
-    pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size)
+    try:
+        pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size)
+    except (*AWAY, asyncpg.PostgresError) as error:
+        raise SettingsError(f"PROSPECT_POSTGRES_DSN: no connection: {error}") from None
     try:
         client = await messaging.connect(
             settings.nats_url, f"prospect-{name}", settings.nats_credentials_file

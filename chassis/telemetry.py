@@ -17,6 +17,8 @@ import prometheus_client
 import structlog
 from structlog.typing import EventDict
 
+from chassis.settings import SettingsError
+
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$")
 FLUSH_SECONDS = 0.1
 _current: ContextVar[str] = ContextVar("traceparent", default="")
@@ -114,11 +116,17 @@ def flush_logs() -> None:
 
 
 def serve_metrics(listen: str) -> Callable[[], None]:
-    """Let Prometheus read the process's metrics at host:port; return what stops it again."""
+    """Let Prometheus read the process's metrics at host:port; return what stops it again.
+
+    Raises SettingsError where it cannot listen there.
+    """
     if not listen:
         return lambda: None
     host, _, port = listen.rpartition(":")
-    server, thread = prometheus_client.start_http_server(int(port), host or "0.0.0.0")  # noqa: S104
+    try:
+        server, thread = prometheus_client.start_http_server(int(port), host or "0.0.0.0")  # noqa: S104
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"PROSPECT_METRICS_LISTEN: {listen}: {error}") from None
 
     def stop() -> None:
         server.shutdown()

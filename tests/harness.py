@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -117,14 +117,14 @@ class Services:
                 stopping,
             )
         )
-        await _listening(serving, address)
-        async with grpc.aio.insecure_channel(address) as channel:
-            await channel.channel_ready()
-            self.addresses[name] = address
-            try:
+        try:
+            await _unless_stopped(serving, _listening(address))
+            async with grpc.aio.insecure_channel(address) as channel:
+                await _unless_stopped(serving, channel.channel_ready())
+                self.addresses[name] = address
                 yield channel
-            finally:  # a test that failed must not leave a service to the next one
-                stopping.set()
+        finally:  # a test that failed must not leave a service to the next one
+            stopping.set()
         await serving
 
     def audit_token_file(self) -> Path:
@@ -151,21 +151,29 @@ def pem_of(key: Ed25519PrivateKey) -> bytes:
     )
 
 
-async def _listening(serving: asyncio.Task[None], address: str) -> None:
-    """Wait until the port is open, or fail with what stopped the service.
+async def _unless_stopped(serving: asyncio.Task[None], wait: Coroutine[Any, Any, None]) -> None:
+    """Wait for twenty seconds at most, or fail with what stopped the service."""
+    waiting = asyncio.create_task(wait)
+    await asyncio.wait({serving, waiting}, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    answered = waiting.done()
+    waiting.cancel()
+    if serving.done():
+        serving.result()
+    assert answered, "the service does not answer"
+
+
+async def _listening(address: str) -> None:
+    """Wait until the port is open.
 
     A channel that finds it closed would not look again for a tenth of a second.
     """
     host, _, port = address.rpartition(":")
-    async with asyncio.timeout(20):
-        while True:
-            if serving.done():
-                serving.result()
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(host, int(port))
-                writer.close()
-                return
-            await asyncio.sleep(0.002)
+    while True:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+            return
+        await asyncio.sleep(0.002)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
+from pathlib import Path
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from pydantic import SecretStr
 
 from chassis import embedded
+from chassis.settings import SettingsError
 from services.cli.catalogue import ServiceName
 from tests.harness import Services, admin
 
@@ -51,6 +56,25 @@ async def test_health_follows_postgres(services: Services) -> None:
         await admin(database.server, f"alter database {database.name} allow_connections false")
         await database.end_sessions()
         await wait_for_status(channel, NAME, NOT_SERVING)
+
+
+async def test_a_service_whose_port_is_taken_does_not_start_and_says_so(
+    services: Services,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(SettingsError, match=f"PROSPECT_LISTEN: {taken} is in use"):
+            async with services.running(ServiceName.ACTIVITY, listen=taken):
+                pytest.fail("it runs")
+
+
+async def test_a_service_without_its_database_does_not_start_and_says_so(
+    services: Services, tmp_path: Path
+) -> None:
+    nowhere = SecretStr(f"postgresql://activity_app@/none?host={tmp_path}")
+    with pytest.raises(SettingsError, match="PROSPECT_POSTGRES_DSN: no connection: "):
+        async with services.running(ServiceName.ACTIVITY, postgres_dsn=nowhere):
+            pytest.fail("it runs")
 
 
 async def test_reflection_describes_the_service_in_development(services: Services) -> None:
