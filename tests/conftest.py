@@ -17,6 +17,7 @@ from chassis import embedded, messaging
 from chassis.database import Pool, open_pool
 from services import topology
 from services.dev import start_sandbox
+from services.enrichment.sources.http import certificates
 from tests.databases import Databases
 from tests.harness import Database, Identity, SandboxDesk, Services
 
@@ -129,7 +130,7 @@ def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def sandbox_desk(sandbox_process: str) -> AsyncIterator[SandboxDesk]:
     """The sandbox with no calls counted and no faults ordered."""
-    async with httpx.AsyncClient(base_url=sandbox_process) as client:
+    async with httpx.AsyncClient(base_url=sandbox_process, verify=certificates()) as client:
         await client.delete("/_sandbox/calls")
         await client.delete("/_sandbox/faults")
         yield SandboxDesk(client)

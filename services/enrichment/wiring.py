@@ -29,6 +29,7 @@ from services.enrichment.settings import Settings
 from services.enrichment.sources.claude import Claude, memo_key
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.exa import Exa
+from services.enrichment.sources.http import certificates
 from services.enrichment.sources.sec_edgar import SecEdgar
 from services.enrichment.sources.summary_template import templated
 from services.enrichment.store import Times
@@ -155,7 +156,9 @@ def _client(settings: Settings) -> httpx.AsyncClient:
     wait searches all that wait at every change: 2,000 stopped the process for seconds.
     """
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    return httpx.AsyncClient(timeout=settings.call_timeout_seconds, limits=limits)
+    return httpx.AsyncClient(
+        timeout=settings.call_timeout_seconds, limits=limits, verify=certificates()
+    )
 
 
 def _sources(

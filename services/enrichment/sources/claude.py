@@ -31,7 +31,7 @@ from services.enrichment.findings import (
     Summary,
     Usage,
 )
-from services.enrichment.sources.http import MOST_BYTES, Vendor
+from services.enrichment.sources.http import MOST_BYTES, Vendor, certificates
 from services.enrichment.sources.summary_check import fault_of
 from services.enrichment.sources.summary_prompt import (
     INSTRUCTIONS,
@@ -89,7 +89,7 @@ class Claude:
             # An answer that unpacks to more than it weighs would pass the limit.
             default_headers={"accept-encoding": "identity"},
             http_client=anthropic.DefaultAsyncHttpxClient(
-                follow_redirects=False, event_hooks={"response": [_bound]}
+                follow_redirects=False, event_hooks={"response": [_bound]}, verify=certificates()
             ),
         )
         self._url = f"{base_url.rstrip('/')}/v1/messages"

@@ -39,6 +39,7 @@ from services.enrichment.sandbox.faults import KINDS, Kind
 from services.enrichment.sources.claude import Claude
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.exa import Exa
+from services.enrichment.sources.http import certificates
 from services.enrichment.sources.sec_edgar import SecEdgar
 from tests.enrichment.sources.serving import PACE
 from tests.harness import SandboxDesk
@@ -193,7 +194,7 @@ class Bench:
 @pytest.fixture
 async def bench(sandbox_desk: SandboxDesk) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient())
+        client = await stack.enter_async_context(httpx.AsyncClient(verify=certificates()))
         yield Bench(sandbox_desk, client, stack)
 
 

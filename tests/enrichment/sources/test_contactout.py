@@ -24,6 +24,7 @@ from services.enrichment.findings import (
     Subject,
 )
 from services.enrichment.sources.contactout import ContactOut, lookups
+from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 from tests.harness import SandboxDesk
 
@@ -91,7 +92,7 @@ Ask = Callable[..., Awaitable[Answer]]
 async def ask() -> AsyncIterator[Ask]:
     """Ask a ContactOut that answers just this, and keep what it was asked."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient())
+        client = await stack.enter_async_context(httpx.AsyncClient(verify=certificates()))
 
         async def against(
             answer: Any, subject: Subject = JANE, lookup: str = "name_and_company"
@@ -227,7 +228,7 @@ async def test_nothing_of_the_person_is_in_the_address(lookup: str) -> None:
         return JSONResponse(profile())
 
     route = Route("/v1/people/enrich", respond, methods=["POST"])
-    async with serve([route]) as url, httpx.AsyncClient() as client:
+    async with serve([route]) as url, httpx.AsyncClient(verify=certificates()) as client:
         source = ContactOut(client, url, "key", clock=lambda: NOW)
         await source.ask(SourceCall(JANE, {}, lookup))
     ((address, body),) = asked

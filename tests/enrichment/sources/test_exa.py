@@ -22,6 +22,7 @@ from services.enrichment.findings import (
     WebFindings,
 )
 from services.enrichment.sources.exa import Exa
+from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -34,7 +35,7 @@ Ask = Callable[..., Awaitable[Answer]]
 async def ask() -> AsyncIterator[Ask]:
     """Ask an Exa that answers just this."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(httpx.AsyncClient())
+        client = await stack.enter_async_context(httpx.AsyncClient(verify=certificates()))
 
         async def against(answer: Any, status: int = 200) -> Answer:
             async def respond(request: Request) -> Response:

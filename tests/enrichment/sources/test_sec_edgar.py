@@ -28,6 +28,7 @@ from services.enrichment.findings import (
     to_json,
 )
 from services.enrichment.sandbox import edgar
+from services.enrichment.sources.http import certificates
 from services.enrichment.sources.ownership import xml_block
 from services.enrichment.sources.sec_edgar import SecEdgar
 from services.enrichment.sources.sec_http import Pace
@@ -47,7 +48,7 @@ Make = Callable[..., SecEdgar]
 
 @pytest.fixture
 async def make() -> AsyncIterator[Make]:
-    async with httpx.AsyncClient(timeout=5) as client:
+    async with httpx.AsyncClient(timeout=5, verify=certificates()) as client:
 
         def build(url: str, **changes: Any) -> SecEdgar:
             settings = {"user_agent": CONTACT, "clock": lambda: NOW, "client": client, **changes}
@@ -267,7 +268,7 @@ async def test_a_hanging_server_is_transient(make: Make) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with httpx.AsyncClient(timeout=0.05) as client:
+    async with httpx.AsyncClient(timeout=0.05, verify=certificates()) as client:
         error = await failure(make, fake(hang, XML), client=client)
     assert error.error_class is ErrorClass.TRANSIENT
 
