@@ -26,8 +26,8 @@ dev: $(READY) ## Keep the whole stack running for development, until Ctrl-C
 	@$(BIN)/prospect dev
 
 .PHONY: test
-test: $(READY) ## Run the tests on real PostgreSQL and NATS (about six minutes)
-	$(BIN)/pytest -n 2 -m "not chaos"
+test: $(READY) ## Run the tests on real PostgreSQL and NATS (about four minutes)
+	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos"
 
 .PHONY: chaos
 chaos: $(READY) ## Run the long tests, which kill processes at random

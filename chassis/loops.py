@@ -39,7 +39,12 @@ async def repeat(
         except Exception:
             _log.exception("failed", work=name)
             wait = min(every_seconds, TROUBLE_SECONDS)
-        waits = [asyncio.ensure_future(each.wait()) for each in (stopping, early)]
-        await asyncio.wait(waits, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        for each in waits:
-            each.cancel()
+        await sleep(wait, stopping, early)
+
+
+async def sleep(seconds: float, *events: asyncio.Event) -> None:
+    """Wait so long, or until one of the events is set."""
+    waits = [asyncio.ensure_future(each.wait()) for each in events]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for each in waits:
+        each.cancel()

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from chassis import messaging
 from chassis.database import Connection, Pool, role_transaction
 from chassis.errors import AWAY
+from chassis.loops import sleep
 from chassis.messaging import OutgoingEvent
 
 BATCH = 256
@@ -67,8 +68,8 @@ class Relay:
         while not stopping.is_set():
             self._wake.clear()
             if await self._try_publish() < BATCH:
-                await asyncio.sleep(PAUSE_SECONDS)
-                await self._sleep(stopping)
+                await sleep(PAUSE_SECONDS, stopping)
+                await sleep(IDLE_SECONDS, stopping, self._wake)
         await self._try_publish()
 
     async def _try_publish(self) -> int:
@@ -90,12 +91,6 @@ class Relay:
             await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
             await connection.execute(_DELETE, [row["outbox_id"] for row in rows])
         return len(rows)
-
-    async def _sleep(self, stopping: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(each.wait()) for each in (self._wake, stopping)]
-        await asyncio.wait(waits, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        for each in waits:
-            each.cancel()
 
 
 def _event(row: asyncpg.Record) -> OutgoingEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import pytest
@@ -28,6 +29,11 @@ async def enqueue(pool: Pool, *, commit: bool = True) -> OutgoingEvent:
     except RuntimeError:
         pass
     return event
+
+
+async def published(nats: Client) -> int:
+    """Return how many events stand in the stream."""
+    return (await nats.jetstream().stream_info("ACTIVITY")).state.messages
 
 
 async def test_an_event_is_published_with_its_cloudevents_headers(pool: Pool, nats: Client) -> None:
@@ -72,4 +78,19 @@ async def test_an_event_published_twice_stands_once_in_the_stream(pool: Pool, na
     event = await enqueue(pool)
     await messaging.publish(nats, event)  # as a relay that died before it deleted the row
     await Relay(pool, nats, ROLE).publish_pending()
-    assert (await nats.jetstream().stream_info("ACTIVITY")).state.messages == 1
+    assert await published(nats) == 1
+
+
+async def test_a_stop_ends_the_relays_pause_and_what_is_left_is_published(
+    pool: Pool, nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "PAUSE_SECONDS", 3_600)
+    stopping = asyncio.Event()
+    await enqueue(pool)
+    running = asyncio.create_task(Relay(pool, nats, ROLE).run(stopping))
+    while await published(nats) < 1:
+        await asyncio.sleep(0.01)
+    await enqueue(pool)
+    stopping.set()
+    await asyncio.wait_for(running, 10)
+    assert await published(nats) == 2
