@@ -176,9 +176,10 @@ async def test_an_end_whose_acknowledgement_was_lost_is_told_of_once(
         """Loses the acknowledgement of the commit that ends the run."""
 
         async def commit(self, connection: Any) -> None:
+            number = await connection.fetchval("select pg_current_xact_id_if_assigned()::text")
             await connection.execute("commit")
-            ended = "select from enrichment.runs where ended_at is not null"
-            if not told and await database.fetch(ended):
+            ended = "select from enrichment.runs where ended_at is not null and xmin::text = $1"
+            if not told and await database.fetch(ended, number):
                 told.append("lost")
                 raise Crashed("the acknowledgement was lost")
 
