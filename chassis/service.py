@@ -27,7 +27,7 @@ from chassis import auth, inbox, messaging, telemetry
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool
 from chassis.errors import AWAY
-from chassis.loops import repeat
+from chassis.loops import repeat, sleep
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
 from chassis.server import Gate, create_server
@@ -200,10 +200,7 @@ async def _follow_health(
         telemetry.flush_logs()
         well = foundation.nats.is_connected and await _answers(foundation.pool)
         await status.set(name, serving.SERVING if well else serving.NOT_SERVING)
-        try:
-            await asyncio.wait_for(stopping.wait(), HEALTH_SECONDS)
-        except TimeoutError:
-            continue
+        await sleep(HEALTH_SECONDS, stopping)
 
 
 async def _answers(pool: Pool) -> bool:

@@ -12,6 +12,7 @@ from prospect.enrichment.v1 import prospect_pb2
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument, Unavailable
+from chassis.loops import sleep
 from chassis.server import Context
 from services.enrichment import history, messages
 from services.enrichment.tools import Tools, found
@@ -70,10 +71,7 @@ class Watching:
 
 async def wait_for_news(woken: asyncio.Event, stopping: asyncio.Event) -> None:
     """Wait for a change, or for the time to look without being told of one."""
-    waits = [asyncio.create_task(each.wait()) for each in (woken, stopping)]
-    await asyncio.wait(waits, timeout=LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-    for each in waits:
-        each.cancel()
+    await sleep(LOOK_AGAIN_SECONDS, stopping, woken)
     woken.clear()
     if stopping.is_set():
         raise Unavailable("this replica is stopping; watch again", reason="STOPPING")

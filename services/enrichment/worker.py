@@ -18,6 +18,7 @@ import structlog
 from chassis.clock import new_id
 from chassis.database import Connection, role_transaction, tenant_transaction
 from chassis.errors import AWAY
+from chassis.loops import sleep
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
 from services.enrichment.findings import SourceName
@@ -79,7 +80,6 @@ class Worker:
         """Claim and drive until told to stop; then let the calls that are out come back."""
         self._stopping = stopping
         renewing = asyncio.create_task(self._renew_forever())
-        stop = asyncio.create_task(stopping.wait())
         try:
             while not stopping.is_set():
                 self._wake.clear()
@@ -87,12 +87,11 @@ class Worker:
                 if more:
                     await asyncio.sleep(0)
                     continue
-                await self._sleep(stop)
+                await sleep(LOOK_SECONDS, stopping, self._wake)
             for execution in self._executions.values():
                 execution.look()
             await self._drain()
         finally:
-            stop.cancel()
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
@@ -130,11 +129,6 @@ class Worker:
         at_once = not (policy.has_day_budget or policy.debounce_seconds)
         plain = all(new.batch_id is None and not (new.known and new.known.late) for new in made)
         return working and self._nobody_waits and len(made) <= room and at_once and plain
-
-    async def _sleep(self, stop: asyncio.Task[bool]) -> None:
-        wake = asyncio.create_task(self._wake.wait())
-        await asyncio.wait([stop, wake], timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        wake.cancel()
 
     async def _drain(self) -> None:
         """Let calls that are out come back for the grace period, then hand their runs back."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.errors import Unavailable
+from chassis.loops import sleep
 from chassis.server import Context
 from chassis.tokens import Tokens
 from services.metrics.tools import Tools
@@ -45,6 +45,6 @@ class Watching:
 
 
 async def _pause(stopping: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), EVERY_SECONDS)
+    await sleep(EVERY_SECONDS, stopping)
+    if stopping.is_set():
         raise Unavailable("this replica is stopping; watch again", reason="STOPPING")

@@ -198,6 +198,20 @@ async def test_an_empty_batch_is_refused(
     assert violations(refused.value) == [("activities", "repeated.min_items")]
 
 
+async def test_a_batch_has_up_to_10_000_entries(
+    activity: ActivityServiceAsyncStub, ours: Identity, database: Database
+) -> None:
+    request = pb.RecordActivitiesRequest(activities=[an_activity()] * 10_000)
+    response = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert response.recorded_count == 10_000
+    request.activities.append(an_activity())
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await activity.RecordActivities(request, metadata=ours.metadata())
+    assert violations(refused.value) == [("activities", "repeated.max_items")]
+    (row,) = await database.fetch("select count(*) from activity.activity_log")
+    assert row["count"] == 10_000
+
+
 async def test_a_late_entry_inside_retention_goes_to_its_own_month(
     activity: ActivityServiceAsyncStub, ours: Identity, database: Database
 ) -> None:
