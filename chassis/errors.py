@@ -43,6 +43,10 @@ AWAY = (
 )
 
 
+class OperatorError(Exception):
+    """What whoever runs the program can fix; a command prints its text as one line and exits 2."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
     """One field at fault, the rule it breaks (such as `string.uuid`), and the rule in words."""

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import asyncpg
 
+from chassis.errors import OperatorError
+
 FOUNDATION = Path(__file__).parent / "foundation"
 LOCK = 0x70726F73  # one lock for all services: "pros"
 
 
-class MigrationError(Exception):
+class MigrationError(OperatorError):
     """A migration that was applied has been edited since."""
 
 

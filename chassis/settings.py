@@ -10,11 +10,13 @@ from typing import TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.errors import OperatorError
+
 PREFIX = "PROSPECT_"
 S = TypeVar("S", bound=BaseSettings)
 
 
-class SettingsError(Exception):
+class SettingsError(OperatorError):
     """A setting is missing, wrong or unknown; the text names the variable and the fix."""
 
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from chassis.embedded import EmbeddedError
-from chassis.migrate import MigrationError
-from chassis.settings import SettingsError
-from services.activity.maintenance import MaintenanceError
-from services.cli import activity, config, demo, dev, enrichment, events, migrate, sec, serve, usage
-from services.dev import StackError
-
-MENDABLE = (SettingsError, StackError, EmbeddedError, MigrationError, MaintenanceError)
+from chassis.errors import OperatorError
+from services.cli import activity, config, enrichment, events, migrate, sec, serve, usage
 
 
 class _Prospect(TyperGroup):
-    """Ends with one clear line and exit code 2 where the user can mend it."""
+    """Ends with one line and exit code 2 where whoever runs it can fix the cause."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except MENDABLE as error:
+        except OperatorError as error:
             text = f"[red]prospect:[/] {error}"
             Console(stderr=True).print(text, highlight=False, soft_wrap=True)
             raise typer.Exit(2) from None
@@ -38,8 +33,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Activity log, prospect enrichment and usage metrics for B2B prospecting products.",
 )
-app.command("demo")(demo.demo)
-app.command("dev")(dev.dev)
+if find_spec("devstack"):  # the image has none
+    from services.cli import demo, dev
+
+    app.command("demo")(demo.demo)
+    app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("config")(config.config)

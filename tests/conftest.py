@@ -13,24 +13,25 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
 
-from chassis import embedded, messaging
+from chassis import messaging
 from chassis.database import Pool, open_pool
+from devstack import servers
+from devstack.stack import start_sandbox
 from services import topology
-from services.dev import start_sandbox
 from services.enrichment.sources.http import certificates
 from tests.databases import Databases
 from tests.harness import Database, Identity, SandboxDesk, Services
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Postgres]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
     """A PostgreSQL for all tests of this process."""
-    with embedded.postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+    with servers.postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: embedded.Postgres) -> Databases:
+def databases(postgres: servers.Postgres) -> Databases:
     """Its databases with the three schemas."""
     databases = Databases(postgres)
     asyncio.run(databases.prepare())
@@ -61,15 +62,15 @@ def shared_database(databases: Databases) -> Database:
 
 
 @pytest.fixture
-def nats_server(tmp_path: Path) -> Iterator[embedded.Nats]:
+def nats_server(tmp_path: Path) -> Iterator[servers.Nats]:
     """A NATS server of the test's own."""
-    with embedded.nats_server(tmp_path / "nats") as server:
+    with servers.nats_server(tmp_path / "nats") as server:
         yield server
         server.process.kill()  # it would take a tenth of a second to put away what nobody reads
 
 
 @pytest.fixture
-async def nats(nats_server: embedded.Nats) -> AsyncIterator[Client]:
+async def nats(nats_server: servers.Nats) -> AsyncIterator[Client]:
     """A connection with all streams in place."""
     client = await messaging.connect(nats_server.url, "test")
     await messaging.ensure(client, topology.STREAMS)
@@ -98,7 +99,7 @@ def theirs(signing_key: Ed25519PrivateKey) -> Identity:
 @pytest.fixture
 def services(
     database: Database,
-    nats_server: embedded.Nats,
+    nats_server: servers.Nats,
     signing_key: Ed25519PrivateKey,
     tmp_path: Path,
 ) -> Services:
@@ -118,13 +119,13 @@ async def pool(database: Database, request: pytest.FixtureRequest) -> AsyncItera
 @pytest.fixture(scope="session")
 def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The sources' sandbox as a process of its own; yields its address."""
-    port = embedded.free_port()
+    port = servers.free_port()
     url = f"http://127.0.0.1:{port}"
     process = start_sandbox(tmp_path_factory.mktemp("sandbox"), port, latency_ms=0)
     with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
         client.get(f"{url}/_sandbox/calls")
     yield url
-    embedded.stop(process, signal.SIGTERM)
+    servers.stop(process, signal.SIGTERM)
 
 
 @pytest.fixture

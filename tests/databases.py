@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from chassis import embedded
 from chassis.clock import utc_now
 from chassis.migrate import migrate
-from services.dev import ROOT, SERVICES
+from devstack import servers
+from devstack.stack import ROOT, SERVICES
 from tests.harness import Database, admin
 
 TEMPLATE = "template_prospect"
@@ -85,7 +85,7 @@ end $$;
 class Databases:
     """The copies of one server."""
 
-    server: embedded.Postgres
+    server: servers.Postgres
     fingerprint: str = ""
     idle: list[str] = field(default_factory=list)
 

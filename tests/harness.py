@@ -21,12 +21,13 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from pydantic import SecretStr
 
-from chassis import embedded, service
+from chassis import service
+from devstack import servers
+from devstack.stack import ALL_SCOPES, mint
 from services.cli.catalogue import ServiceName, settings_of, wiring_of
-from services.dev import ALL_SCOPES, mint
 
 
-async def admin(server: embedded.Postgres, sql: str) -> None:
+async def admin(server: servers.Postgres, sql: str) -> None:
     connection = await asyncpg.connect(server.dsn())
     try:
         await connection.execute(sql)
@@ -38,7 +39,7 @@ async def admin(server: embedded.Postgres, sql: str) -> None:
 class Database:
     """A database of the test's own."""
 
-    server: embedded.Postgres
+    server: servers.Postgres
     name: str
 
     def dsn(self, user: str = "postgres") -> str:
@@ -93,7 +94,7 @@ class Services:
     async def running(self, name: ServiceName, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
         """Serve until the block ends; yield a channel that has been answered."""
         wiring = wiring_of(name)
-        address = settings.get("listen", f"127.0.0.1:{embedded.free_port()}")
+        address = settings.get("listen", f"127.0.0.1:{servers.free_port()}")
         public = self.key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )

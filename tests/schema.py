@@ -8,8 +8,8 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from chassis import embedded
-from services.dev import ROOT, SERVICES, migrate_all
+from devstack import servers
+from devstack.stack import ROOT, SERVICES, migrate_all
 
 _HEAD = "-- What the migrations add up to; written by `make schema`, kept true by a test."
 _NOISE = re.compile(r"^(--.*|SET .*|SELECT pg_catalog\.set_config.*|\\(un)?restrict .*)$")
@@ -41,7 +41,7 @@ def main() -> None:
     """Write each service's schema.sql."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        embedded.postgres(Path(folder), durable=False) as server,
+        servers.postgres(Path(folder), durable=False) as server,
     ):
         migrate_all(server.dsn())
         for service in SERVICES:

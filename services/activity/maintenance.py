@@ -11,10 +11,11 @@ from datetime import UTC, date, datetime
 
 import asyncpg
 
+from chassis.errors import OperatorError
 from services.activity.store import SQL
 
 
-class MaintenanceError(Exception):
+class MaintenanceError(OperatorError):
     """Maintenance cannot be done; the text says why."""
 
 

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from devstack.stack import running
 from services.cli import story
 from services.cli.dev import addresses, sources
-from services.dev import running
 
 
 class _Stop(BaseException):

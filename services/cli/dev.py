@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.dev import LIVE_KEYS, Stack, StackError, running
+from devstack.stack import LIVE_KEYS, Stack, StackError, running
 
 TENANT = uuid.UUID("0192f0c1-0000-7000-8000-000000000001")
 USER = uuid.UUID("0192f0c1-0000-7000-8000-0000000000aa")

@@ -26,11 +26,11 @@ from rich.live import Live
 from chassis import messaging
 from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.messaging import OutgoingEvent
+from devstack.stack import Stack
 from services import topology
 from services.cli import show, usage_show
 from services.cli.dollars import dollars
 from services.cli.enrichment_follow import apply
-from services.dev import Stack
 
 ACTIVITIES = 5_000
 BATCH = 1_000

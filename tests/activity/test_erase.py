@@ -18,10 +18,10 @@ from prospect.activity.v1 import events_pb2
 
 from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
 from chassis.database import Pool
+from devstack.stack import ALL_SCOPES, ROOT
 from services.activity import erasing
 from services.activity.keeping import Keeper
 from services.activity.partitions import Partitions
-from services.dev import ALL_SCOPES, ROOT
 from tests.activity.sealed_log import SealedLog, entries
 from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity, violations

@@ -23,7 +23,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
-from services.dev import Stack, running
+from devstack.stack import Stack, running
 from tests.benchmarks.empty import empty_server
 from tests.benchmarks.report import Benchmark, Result, ratio_of
 

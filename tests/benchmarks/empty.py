@@ -13,8 +13,8 @@ import grpc
 import uvloop
 from google.protobuf.message import Message
 
-from chassis import embedded
-from services.dev import ROOT
+from devstack import servers
+from devstack.stack import ROOT
 
 METHOD = "/benchmark.Empty/Call"
 
@@ -38,9 +38,9 @@ async def serve(port: int) -> None:
 @asynccontextmanager
 async def empty_server() -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
     """Yield a function that calls the empty method with a message."""
-    port = embedded.free_port()
+    port = servers.free_port()
     process = subprocess.Popen(  # noqa: ASYNC220 -- before anything is measured
-        [*embedded.guard(), sys.executable, "-m", "tests.benchmarks.empty", str(port)], cwd=ROOT
+        [*servers.guard(), sys.executable, "-m", "tests.benchmarks.empty", str(port)], cwd=ROOT
     )
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

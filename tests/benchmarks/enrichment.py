@@ -17,9 +17,9 @@ from typing import Any
 
 import asyncpg
 
-from chassis import embedded
 from chassis.migrate import migrate
-from services.dev import ROOT
+from devstack import servers
+from devstack.stack import ROOT
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.policy import Policy
 from services.enrichment.run import Turn
@@ -76,8 +76,8 @@ async def bench() -> AsyncIterator[Bench]:
     """Yield an engine whose sources answer at once; PostgreSQL waits for the disk."""
     with (
         tempfile.TemporaryDirectory(prefix="prospect-bench-") as folder,
-        embedded.postgres(Path(folder) / "postgres") as postgres,
-        embedded.nats_server(Path(folder) / "nats") as server,
+        servers.postgres(Path(folder) / "postgres") as postgres,
+        servers.nats_server(Path(folder) / "nats") as server,
     ):
         await migrate(postgres.dsn(), "enrichment", ROOT / "services" / "enrichment")
         sources = Sources(answers={SourceName.CONTACTOUT: _known_by_name})

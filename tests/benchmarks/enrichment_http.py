@@ -20,7 +20,7 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
 
-from services.dev import Stack, running
+from devstack.stack import Stack, running
 from tests.benchmarks.report import Result, ratio_of
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from chassis.consumer import Handler, consume
 from chassis.database import open_pool
 from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
+from devstack.stack import Stack, running
 from services import topology
-from services.dev import Stack, running
 from services.metrics import events
 from services.metrics.activity_log import ActivityLog
 from services.metrics.counting import Counting, Recorded

@@ -17,8 +17,8 @@ import grpc
 import psutil
 import pytest
 
-from chassis import embedded
-from services.dev import Stack, start_service, wait_serving
+from devstack import servers
+from devstack.stack import Stack, start_service, wait_serving
 
 MAY_RETRY = {
     grpc.StatusCode.UNAVAILABLE,
@@ -71,7 +71,7 @@ class Victims:
         self._servers: list[subprocess.Popen[bytes]] = []
         self._starts = 0
         for replica, service in services.items():
-            own = stack.addresses.get(replica) or f"127.0.0.1:{embedded.free_port()}"
+            own = stack.addresses.get(replica) or f"127.0.0.1:{servers.free_port()}"
             self.addresses[replica] = own
             if replica != service:
                 self._start(replica)
@@ -97,7 +97,7 @@ class Victims:
         """Kill a replica, which is started again by who supervises it, or a server."""
         self.kills[victim] += 1
         if victim in self._services:
-            embedded.stop(self._stack.processes[victim], signal.SIGKILL)
+            servers.stop(self._stack.processes[victim], signal.SIGKILL)
         else:
             home = {"nats-server": "nats", "postgres": "postgres"}[victim]
             await asyncio.to_thread(self._restart, victim, self._stack.folder / home)
@@ -105,9 +105,9 @@ class Victims:
     async def stop(self) -> None:
         """Stop the servers that this started; the stack stops its own."""
         for replica in self._services:
-            embedded.stop(self._stack.processes[replica], signal.SIGTERM)
+            servers.stop(self._stack.processes[replica], signal.SIGTERM)
         for server in reversed(self._servers):
-            embedded.stop(server, signal.SIGINT)
+            servers.stop(server, signal.SIGINT)
 
     def _start(self, replica: str) -> None:
         service = self._services[replica]

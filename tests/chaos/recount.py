@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.dev import Stack
+from devstack.stack import Stack
 from tests.chaos.killing import fetch
 
 ACTIONS = {

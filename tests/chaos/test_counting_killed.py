@@ -27,8 +27,8 @@ from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 from chassis import messaging
 from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.messaging import OutgoingEvent
+from devstack.stack import Stack, running
 from services import topology
-from services.dev import Stack, running
 from tests.chaos.killing import RECONNECT_SOON, Victims, fetch, until_answered
 from tests.chaos.recount import LOCAL_DAYS, UTC_DAYS, differing
 

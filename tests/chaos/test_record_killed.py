@@ -18,9 +18,10 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 from prospect.activity.v1 import events_pb2
 
-from chassis import embedded, messaging
+from chassis import messaging
 from chassis.clock import new_id, to_timestamp, utc_now
-from services.dev import Stack, running, start_service, wait_serving
+from devstack import servers
+from devstack.stack import Stack, running, start_service, wait_serving
 from tests.chaos.killing import RECONNECT_SOON, until_answered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -79,7 +80,7 @@ async def kill_now_and_then(stack: Stack, dice: random.Random) -> None:
     process = stack.processes["activity"]
     for _ in range(KILLS):
         await asyncio.sleep(dice.uniform(0.1, 1.0))
-        embedded.stop(process, signal.SIGKILL)
+        servers.stop(process, signal.SIGKILL)
         process = start_service(stack.folder, "activity", stack.environments["activity"])
         stack.processes["activity"] = process  # type: ignore[index]
         await asyncio.to_thread(

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import socket
 
-from chassis import embedded
+from devstack import servers
 
 
 def test_a_free_port_is_given_to_nobody_else() -> None:
-    given = [embedded.free_port() for _ in range(300)]
+    given = [servers.free_port() for _ in range(300)]
     assert len(set(given)) == len(given)
 
 
 def test_a_free_port_can_be_listened_on() -> None:
-    socket.create_server(("127.0.0.1", embedded.free_port())).close()
+    socket.create_server(("127.0.0.1", servers.free_port())).close()
 
 
 def test_a_port_in_use_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert embedded.free_port(port) != port
+        assert servers.free_port(port) != port
 
 
 def test_a_preferred_port_is_given_while_it_is_free() -> None:
-    port = embedded.free_port()
-    assert embedded.free_port(port) == port
+    port = servers.free_port()
+    assert servers.free_port(port) == port

@@ -6,12 +6,13 @@ import httpx
 import prometheus_client
 import pytest
 
-from chassis import embedded, telemetry
+from chassis import telemetry
 from chassis.settings import SettingsError
+from devstack import servers
 
 
 def test_metrics_are_read_over_http_until_they_are_stopped() -> None:
-    address = f"127.0.0.1:{embedded.free_port()}"
+    address = f"127.0.0.1:{servers.free_port()}"
     counter = prometheus_client.Counter("prospect_test", "of this test")
     stop = telemetry.serve_metrics(address)
     counter.inc(3)

@@ -15,8 +15,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from pydantic import SecretStr
 
-from chassis import embedded
 from chassis.settings import SettingsError
+from devstack import servers
 from services.cli.catalogue import ServiceName
 from tests.harness import Services, admin
 
@@ -40,11 +40,11 @@ async def test_health_is_serving_when_postgres_and_nats_answer(services: Service
 
 
 async def test_health_follows_nats_while_the_process_stays_live(
-    services: Services, nats_server: embedded.Nats
+    services: Services, nats_server: servers.Nats
 ) -> None:
     async with services.running(ServiceName.ACTIVITY) as channel:
         await wait_for_status(channel, NAME, SERVING)
-        embedded.stop(nats_server.process, signal.SIGKILL)
+        servers.stop(nats_server.process, signal.SIGKILL)
         await wait_for_status(channel, NAME, NOT_SERVING)
         await wait_for_status(channel, "", SERVING)
 

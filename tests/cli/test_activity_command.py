@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from devstack.stack import ROOT
 from services.cli.catalogue import ServiceName
-from services.dev import ROOT
 from tests.cli.in_process import invoke
 from tests.harness import Database, Identity, Services
 

@@ -13,9 +13,9 @@ import pytest
 from nats.aio.client import Client
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import embedded
+from devstack import servers
+from devstack.stack import ROOT
 from services import topology
-from services.dev import ROOT
 from tests.harness import Database
 
 REQUEST = {
@@ -56,7 +56,7 @@ def test_the_demo_tells_its_story_and_ends_well(tmp_path: Path) -> None:
 
 
 async def test_an_event_published_by_the_command_is_on_the_stream(
-    nats: Client, nats_server: embedded.Nats
+    nats: Client, nats_server: servers.Nats
 ) -> None:
     done = prospect(
         "events", "publish", topology.REQUESTED, json.dumps(REQUEST),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from devstack.stack import ROOT
 from services.cli.dollars import dollars, parse_dollars
-from services.dev import ROOT
 from tests.cli.enriching import Enrich
 from tests.harness import Database
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from devstack.stack import ROOT
 from services.__main__ import app
 from services.cli.sec import as_json
-from services.dev import ROOT
 from services.enrichment.sources.ownership import parse_ownership
 
-FILINGS = sorted((ROOT / "tests/data/sec/filings").iterdir())
-ADAMS = ROOT / "tests/data/sec/filings/0000320193-22-000061.txt"
+FILINGS = sorted((ROOT / "devstack/sandbox/data/sec/filings").iterdir())
+ADAMS = ROOT / "devstack/sandbox/data/sec/filings/0000320193-22-000061.txt"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 # What is no figure of the filing: addresses, and yes or no in digits.
 _NO_FIGURES = re.compile(

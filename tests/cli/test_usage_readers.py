@@ -16,8 +16,8 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
+from devstack.stack import ROOT
 from services.cli.catalogue import ServiceName
-from services.dev import ROOT
 from tests.cli.test_usage_command import THEN, counted
 from tests.cli.using import Usage
 from tests.harness import Identity, Services

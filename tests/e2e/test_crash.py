@@ -16,8 +16,8 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 from prospect.enrichment.v1 import prospect_pb2
 
-from chassis import embedded
-from services.dev import Stack, running, start_service, wait_serving
+from devstack import servers
+from devstack.stack import Stack, running, start_service, wait_serving
 from tests.harness import SandboxDesk
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Enrichment:
 
     def kill(self) -> None:
         """Kill the process at once."""
-        embedded.stop(self.stack.processes["enrichment"], signal.SIGKILL)
+        servers.stop(self.stack.processes["enrichment"], signal.SIGKILL)
 
     def start(self, extra: Mapping[str, str] = {}) -> None:
         """Start it again, as the platform does."""

@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 
-from chassis import embedded
+from devstack import servers
 from services.cli.catalogue import ServiceName
 from tests.enrichment.engine import Engine, Sources, engine
 from tests.enrichment.rows import Rows
@@ -35,7 +35,7 @@ def rows(database: Database, ours: Identity) -> Rows:
 
 @pytest.fixture
 async def replicas(
-    database: Database, nats_server: embedded.Nats, nats: Client
+    database: Database, nats_server: servers.Nats, nats: Client
 ) -> AsyncIterator[tuple[Engine, Engine]]:
     """Two replicas that share their servers; failures open a breaker at three, for 0.2 s."""
     async with AsyncExitStack() as stack:

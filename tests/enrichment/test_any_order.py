@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import embedded, messaging
+from chassis import messaging
 from chassis.errors import FailedPrecondition
+from devstack import servers
 from services.enrichment.findings import (
     Answer,
     ErrorClass,
@@ -281,7 +282,7 @@ async def check_events(world: World, database: Database) -> None:
     operations=st.lists(STORMY, min_size=5, max_size=20) | st.lists(CALM, min_size=5, max_size=20)
 )
 def test_runs_end_once_and_the_books_balance_in_any_order(
-    shared_database: Database, nats_server: embedded.Nats, operations: list[Any]
+    shared_database: Database, nats_server: servers.Nats, operations: list[Any]
 ) -> None:
     async def run() -> None:
         world = World(shared_database.dsn("enrichment_app"), nats_server.url)

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 
-from chassis import embedded
+from devstack import servers
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.policy import Policy
 from services.enrichment.profiles import PROFILES
@@ -133,7 +133,7 @@ async def check_books(database: Database, sources: Sources, run_id: uuid.UUID) -
 async def test_a_worker_that_dies_at_a_commit(
     dsn: str,
     database: Database,
-    nats_server: embedded.Nats,
+    nats_server: servers.Nats,
     news: Counter[str],
     at: int,
     after: bool,
@@ -156,7 +156,7 @@ async def test_a_worker_that_dies_at_a_commit(
 async def test_a_worker_that_dies_while_a_call_is_out(
     dsn: str,
     database: Database,
-    nats_server: embedded.Nats,
+    nats_server: servers.Nats,
     source: SourceName,
     left: bool,
     ask_again: bool,
@@ -177,7 +177,7 @@ async def test_a_worker_that_dies_while_a_call_is_out(
 
 
 async def test_a_lost_call_counts_into_the_runs_budget(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources = Sources()
     pool_of = dying_in(sources, SourceName.CONTACTOUT)
@@ -195,7 +195,7 @@ async def test_a_lost_call_counts_into_the_runs_budget(
 
 
 async def test_a_worker_that_comes_back_late_changes_nothing(
-    dsn: str, database: Database, nats_server: embedded.Nats, news: Counter[str]
+    dsn: str, database: Database, nats_server: servers.Nats, news: Counter[str]
 ) -> None:
     """Its event loop hangs for longer than its lease, while a call is out."""
     sources, slow = Sources(), asyncio.Event()
@@ -229,7 +229,7 @@ async def test_a_worker_that_comes_back_late_changes_nothing(
 
 
 async def test_two_workers_drive_a_run_once(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources = Sources()
     async with (
@@ -244,7 +244,7 @@ async def test_two_workers_drive_a_run_once(
 
 
 async def test_a_stopping_worker_hands_its_runs_back_at_once(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     sources, out = Sources(), asyncio.Event()
 

@@ -15,12 +15,13 @@ from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import events_pb2, prospect_pb2
 
-from chassis import embedded, messaging
+from chassis import messaging
 from chassis.auth import Caller, set_caller
 from chassis.clock import to_timestamp, utc_now
 from chassis.database import Pool, tenant_transaction
 from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
+from devstack import servers
 from services import topology
 from services.enrichment.erasing import Erasing, forget_user
 from services.enrichment.findings import Answer, SourceCall, SourceName
@@ -147,7 +148,7 @@ async def test_a_prospect_whose_findings_cannot_be_read_is_shown_and_erased(
 
 
 async def test_a_call_that_is_out_at_an_erasure_keeps_its_reservation(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     sources, out = Sources(), asyncio.Event()
 
@@ -176,7 +177,7 @@ async def test_a_call_that_is_out_at_an_erasure_keeps_its_reservation(
 
 
 async def test_a_run_in_flight_is_fenced_away_and_what_it_brings_is_dropped(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     sources, out, back = Sources(), asyncio.Event(), asyncio.Event()
 

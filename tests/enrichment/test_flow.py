@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from chassis import embedded
 from chassis.clock import new_id
+from devstack import servers
 from services.enrichment import store
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.policy import Policy
@@ -37,7 +37,7 @@ async def all_ended(database: Database) -> None:
 
 
 async def test_a_tenant_that_asks_for_much_does_not_delay_one_that_asks_for_one(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     small = uuid.uuid4()
     async with engine(dsn, nats_server.url, Sources(), most_runs=4) as one:
@@ -57,7 +57,7 @@ async def test_a_tenant_that_asks_for_much_does_not_delay_one_that_asks_for_one(
 
 
 async def test_tenants_take_turns_by_their_weight(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     light, heavy = uuid.uuid4(), uuid.uuid4()
     await database.fetch(
@@ -75,7 +75,7 @@ async def test_tenants_take_turns_by_their_weight(
 
 
 async def test_a_tenant_gains_nothing_over_others_by_calling_all_urgent(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     calm, loud = uuid.uuid4(), uuid.uuid4()
     async with engine(dsn, nats_server.url, Sources(), most_runs=1, working=False) as one:
@@ -89,7 +89,7 @@ async def test_a_tenant_gains_nothing_over_others_by_calling_all_urgent(
 
 
 async def test_an_urgent_request_overtakes_its_tenants_own_batch(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     async with engine(dsn, nats_server.url, Sources(), most_runs=1, working=False) as one:
         for _ in range(50):
@@ -101,7 +101,7 @@ async def test_an_urgent_request_overtakes_its_tenants_own_batch(
 
 
 async def test_a_tenant_has_no_more_runs_in_hand_than_its_policy_says(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources, at_once, most = Sources(), 0, 0
 
@@ -129,7 +129,7 @@ async def test_a_tenant_has_no_more_runs_in_hand_than_its_policy_says(
 
 
 async def test_a_request_for_a_prospect_in_flight_joins_its_run(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     prospect_id = new_id()
     async with engine(dsn, nats_server.url, Sources(), working=False) as one:
@@ -140,7 +140,7 @@ async def test_a_request_for_a_prospect_in_flight_joins_its_run(
 
 
 async def test_a_request_id_finds_the_run_that_it_joined_even_after_its_end(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     prospect_id, request_id = new_id(), uuid.uuid4()
     async with engine(dsn, nats_server.url, Sources(), working=False, most_runs=1) as one:
@@ -153,7 +153,7 @@ async def test_a_request_id_finds_the_run_that_it_joined_even_after_its_end(
 
 
 async def test_the_same_request_id_at_once_makes_one_run(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     request_id = uuid.uuid4()
     async with (
@@ -168,7 +168,7 @@ async def test_the_same_request_id_at_once_makes_one_run(
 
 
 async def test_debounce_holds_a_run_back_and_takes_the_newest_words(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     policy = Policy(debounce_seconds=1)
@@ -184,7 +184,7 @@ async def test_debounce_holds_a_run_back_and_takes_the_newest_words(
 
 
 async def test_a_batch_sent_again_is_accepted_once(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     batch_id = uuid.uuid4()
     async with engine(dsn, nats_server.url, Sources(), working=False) as one:
@@ -196,7 +196,7 @@ async def test_a_batch_sent_again_is_accepted_once(
     assert len(await database.fetch("select from enrichment.runs")) == 5
 
 
-async def test_a_lost_hint_costs_a_second_at_most(dsn: str, nats_server: embedded.Nats) -> None:
+async def test_a_lost_hint_costs_a_second_at_most(dsn: str, nats_server: servers.Nats) -> None:
     async with engine(dsn, nats_server.url, Sources()) as one:
         await asyncio.sleep(0.2)
         async with engine(
@@ -208,7 +208,7 @@ async def test_a_lost_hint_costs_a_second_at_most(dsn: str, nats_server: embedde
 
 
 async def test_an_idle_worker_looks_once_a_second(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = 0
 
@@ -236,7 +236,7 @@ def claim_nothing(monkeypatch: pytest.MonkeyPatch, *, others_wait: bool) -> asyn
 
 
 async def test_a_run_begins_as_it_is_taken_in_where_a_worker_is_free_and_nobody_waits(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = claim_nothing(monkeypatch, others_wait=False)
     async with engine(dsn, nats_server.url, Sources()) as running:
@@ -246,7 +246,7 @@ async def test_a_run_begins_as_it_is_taken_in_where_a_worker_is_free_and_nobody_
 
 
 async def test_a_run_waits_for_its_turn_where_others_wait(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = claim_nothing(monkeypatch, others_wait=True)
     async with engine(dsn, nats_server.url, Sources()) as running:
@@ -258,7 +258,7 @@ async def test_a_run_waits_for_its_turn_where_others_wait(
 
 
 async def test_a_run_waits_where_one_of_its_tenant_has_come_since_the_worker_looked(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked, ours = claim_nothing(monkeypatch, others_wait=False), uuid.uuid4()
     async with (
@@ -272,7 +272,7 @@ async def test_a_run_waits_where_one_of_its_tenant_has_come_since_the_worker_loo
 
 
 async def test_a_run_that_begins_at_once_stays_within_its_tenants_cap(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     held, sources = asyncio.Event(), Sources()
 

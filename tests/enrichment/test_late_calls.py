@@ -13,8 +13,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from chassis import embedded
 from chassis.clock import new_id
+from devstack import servers
 from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, Subject
 from services.enrichment.findings import SourceName as Name
 from services.enrichment.policy import Policy
@@ -61,7 +61,7 @@ class Scene:
 @asynccontextmanager
 async def ended_with_a_call_out(
     database: Database,
-    nats: embedded.Nats,
+    nats: servers.Nats,
     late: Late,
     policy: Policy | None = None,
     subject: Subject = ADA,
@@ -88,7 +88,7 @@ async def follow(scene: Scene, **values: Any) -> UUID:
 
 @pytest.mark.parametrize("values", [{}, {"force": True}, {"sources": (Name.CONTACTOUT,)}])
 async def test_a_new_run_takes_over_what_the_call_brings(
-    database: Database, nats_server: embedded.Nats, values: dict[str, Any]
+    database: Database, nats_server: servers.Nats, values: dict[str, Any]
 ) -> None:
     async with ended_with_a_call_out(database, nats_server, Late()) as scene:
         run_id = await follow(scene, **values)
@@ -102,7 +102,7 @@ async def test_a_new_run_takes_over_what_the_call_brings(
 
 
 async def test_a_new_run_asks_where_the_call_fails(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     late = Late(first=SourceError(ErrorClass.AUTH, "no"))
     async with ended_with_a_call_out(database, nats_server, late) as scene:
@@ -115,7 +115,7 @@ async def test_a_new_run_asks_where_the_call_fails(
 
 @pytest.mark.parametrize(("ask_again", "calls"), [(False, 1), (True, 2)])
 async def test_policy_decides_for_a_new_run_where_the_calls_reply_was_lost(
-    database: Database, nats_server: embedded.Nats, ask_again: bool, calls: int
+    database: Database, nats_server: servers.Nats, ask_again: bool, calls: int
 ) -> None:
     lost = SourceError(ErrorClass.TRANSIENT, "took too long", uncertain=True)
     policy, late = Policy(ask_paid_again=ask_again), Late(first=lost)
@@ -128,7 +128,7 @@ async def test_policy_decides_for_a_new_run_where_the_calls_reply_was_lost(
 
 
 async def test_what_a_call_about_other_words_brings_is_paid_and_not_kept(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     async with ended_with_a_call_out(database, nats_server, Late()) as scene:
         accepted = await scene.engine.accept(BORIS, prospect_id=scene.prospect_id)
@@ -144,7 +144,7 @@ async def test_what_a_call_about_other_words_brings_is_paid_and_not_kept(
 
 
 async def test_an_older_run_begins_no_call_once_there_is_a_newer_one(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     late = Late(first=Answer(None))
     subject = replace(ADA, email="ada@engines.example")
@@ -159,7 +159,7 @@ async def test_an_older_run_begins_no_call_once_there_is_a_newer_one(
 
 
 async def test_an_answer_that_is_written_after_the_new_run_was_made_is_taken_over_however_old(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     policy = Policy(day_budget_micros=10**9)
     async with ended_with_a_call_out(database, nats_server, Late(), policy) as scene:
@@ -176,7 +176,7 @@ async def test_an_answer_that_is_written_after_the_new_run_was_made_is_taken_ove
 
 
 async def test_a_new_run_waits_for_the_late_sources_of_the_one_before_too(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     later = SourceError(ErrorClass.THROTTLED, "come back later", retry_after=1)
     sources = Sources(answers={Name.CONTACTOUT: later})
@@ -195,7 +195,7 @@ async def test_a_new_run_waits_for_the_late_sources_of_the_one_before_too(
 
 
 async def test_a_run_that_never_closes_keeps_its_prospects_source_from_nobody(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     times = replace(SHORT, late=timedelta(seconds=0.4))
     late = Late()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chassis import embedded
+from devstack import servers
 from services.enrichment import source_rows
 from services.enrichment.execution import Ask
 from services.enrichment.findings import Answer, SourceCall, SourceName
@@ -39,7 +39,7 @@ def paced(one: Engine, requests: int, seconds: float = 0) -> Ask:
     return ask
 
 
-async def test_replicas_share_a_rate(database: Database, nats_server: embedded.Nats) -> None:
+async def test_replicas_share_a_rate(database: Database, nats_server: servers.Nats) -> None:
     dsn, rates = database.dsn("enrichment_app"), {EXA: 50.0}
     options: dict[str, Any] = {"rates": rates, "working": False}
     async with (
@@ -64,7 +64,7 @@ async def test_replicas_share_a_rate(database: Database, nats_server: embedded.N
 
 
 async def test_edgars_slots_lie_wider_than_its_rate_so_that_no_second_has_one_too_many(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     rates = {SEC: 50.0}
     dsn = database.dsn("enrichment_app")
@@ -75,7 +75,7 @@ async def test_edgars_slots_lie_wider_than_its_rate_so_that_no_second_has_one_to
 
 
 async def test_a_call_whose_requests_wait_long_for_slots_is_asked_once_and_is_no_failure(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     sources, rates = Sources(), {SEC: 5.0}  # slots lie 0.22 s apart
     async with engine(dsn, nats_server.url, sources, rates=rates, call_seconds=0.15) as one:
@@ -86,7 +86,7 @@ async def test_a_call_whose_requests_wait_long_for_slots_is_asked_once_and_is_no
 
 
 async def test_a_source_that_is_slow_between_the_waits_for_slots_takes_too_long(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     sources, rates = Sources(), {SEC: 50.0}
     async with engine(dsn, nats_server.url, sources, rates=rates, call_seconds=0.15) as one:
@@ -100,7 +100,7 @@ async def test_a_source_that_is_slow_between_the_waits_for_slots_takes_too_long(
 
 
 async def test_a_call_waits_for_slots_no_longer_than_its_run_takes_what_comes_late(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     sources, rates = Sources(), {SEC: 0.2}
     times = replace(TIMES, deadline=timedelta(seconds=0.4), late=timedelta(seconds=0.4))
@@ -113,7 +113,7 @@ async def test_a_call_waits_for_slots_no_longer_than_its_run_takes_what_comes_la
 
 
 async def test_postgres_being_away_between_a_calls_requests_is_no_fault_of_the_source(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_slots, away = source_rows.take_slots, [ConnectionResetError()]
 
@@ -132,7 +132,7 @@ async def test_postgres_being_away_between_a_calls_requests_is_no_fault_of_the_s
 
 
 async def test_slots_are_given_in_the_order_of_asking(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     order: list[int] = []
     async with engine(
@@ -152,7 +152,7 @@ async def test_slots_are_given_in_the_order_of_asking(
 
 
 async def test_a_source_without_a_rate_waits_for_nothing(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     dsn = database.dsn("enrichment_app")
     async with engine(dsn, nats_server.url, Sources(), working=False) as one:
@@ -160,7 +160,7 @@ async def test_a_source_without_a_rate_waits_for_nothing(
 
 
 async def test_one_who_leaves_the_queue_does_not_hold_up_the_others(
-    database: Database, nats_server: embedded.Nats
+    database: Database, nats_server: servers.Nats
 ) -> None:
     async with engine(
         database.dsn("enrichment_app"), nats_server.url, Sources(), rates={EXA: 20.0}, working=False

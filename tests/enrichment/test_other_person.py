@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from chassis import embedded
 from chassis.clock import new_id
+from devstack import servers
 from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, SourceName
 from services.enrichment.policy import Policy
 from tests.enrichment.engine import ADA, COST, Sources, engine, finding
@@ -27,7 +27,7 @@ def dsn(database: Database) -> str:
 
 
 async def test_what_was_found_of_another_person_goes(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources) as one:
@@ -45,7 +45,7 @@ async def test_what_was_found_of_another_person_goes(
 
 
 async def test_what_was_found_stays_where_only_the_title_is_another(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources) as one:
@@ -57,7 +57,7 @@ async def test_what_was_found_stays_where_only_the_title_is_another(
 
 
 async def test_a_run_that_is_held_back_becomes_the_newest_requests(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources) as one:
@@ -73,7 +73,7 @@ async def test_a_run_that_is_held_back_becomes_the_newest_requests(
 
 
 async def test_a_person_suppressed_while_a_call_is_out_is_not_kept(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     out, go_on = asyncio.Event(), asyncio.Event()
 

@@ -13,8 +13,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from chassis import embedded
 from chassis.clock import new_id
+from devstack import servers
 from services.enrichment.findings import (
     Answer,
     Contact,
@@ -43,7 +43,7 @@ def sources() -> Sources:
 
 
 @pytest.fixture
-async def one(dsn: str, nats_server: embedded.Nats, sources: Sources) -> AsyncIterator[Engine]:
+async def one(dsn: str, nats_server: servers.Nats, sources: Sources) -> AsyncIterator[Engine]:
     async with engine(dsn, nats_server.url, sources) as running:
         yield running
 
@@ -129,7 +129,7 @@ async def test_what_a_call_did_not_cost_pays_for_the_next_way_of_asking(
 
 @pytest.mark.parametrize("scope", ["day", "source"])
 async def test_a_day_budget_holds_however_many_ask_at_once(
-    one: Engine, dsn: str, nats_server: embedded.Nats, database: Database, sources: Sources,
+    one: Engine, dsn: str, nats_server: servers.Nats, database: Database, sources: Sources,
     scope: str,
 ) -> None:  # fmt: skip
     limit = 10 * PROFILES[EXA].most_cost_micros
@@ -316,7 +316,7 @@ async def test_what_a_source_brings_of_a_suppressed_person_is_dropped(
 
 
 async def test_the_list_of_one_tenant_says_nothing_of_another(
-    one: Engine, dsn: str, nats_server: embedded.Nats, database: Database, sources: Sources
+    one: Engine, dsn: str, nats_server: servers.Nats, database: Database, sources: Sources
 ) -> None:
     await suppress(database, one, name=ADA.name, company=ADA.company)
     async with engine(dsn, nats_server.url, sources) as two:
@@ -352,7 +352,7 @@ async def test_a_source_that_the_policy_does_not_allow_is_not_asked(
 
 
 async def test_a_late_answer_amends_the_prospect_and_its_summary(
-    dsn: str, nats_server: embedded.Nats, database: Database
+    dsn: str, nats_server: servers.Nats, database: Database
 ) -> None:
     sources = Sources()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chassis import embedded
+from devstack import servers
 from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.run import Denial, Turn
 from tests.enrichment.engine import Engine, Sources, engine
@@ -43,7 +43,7 @@ def sources() -> Sources:
 
 @pytest.fixture
 async def one(
-    database: Database, nats_server: embedded.Nats, sources: Sources
+    database: Database, nats_server: servers.Nats, sources: Sources
 ) -> AsyncIterator[Engine]:
     """An engine that is trying Exa: two probes may go through, none has."""
     await database.fetch(TRY_EXA)

@@ -15,11 +15,12 @@ from nats.aio.client import Client
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import events_pb2, prospect_pb2
 
-from chassis import embedded, messaging
+from chassis import messaging
 from chassis.clock import new_id
 from chassis.database import tenant_transaction
 from chassis.errors import FailedPrecondition, InvalidArgument
 from chassis.messaging import OutgoingEvent
+from devstack import servers
 from services import topology
 from services.enrichment import history
 from services.enrichment.events import PuttingOff
@@ -59,7 +60,7 @@ async def test_a_request_id_that_comes_with_other_content_is_refused(
 
 
 async def test_of_requests_that_share_an_id_in_one_transaction_the_first_counts(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     async with engine(dsn, nats_server.url, Sources(), working=False) as one:
         given = {"request_id": uuid.uuid4(), "is_new": True}
@@ -83,7 +84,7 @@ async def test_a_request_id_that_is_taken_is_refused_in_a_batch_alone(
 
 
 async def test_a_request_that_was_refused_may_come_again_with_its_id(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     exa, prospect_id, request_id = Held(), new_id(), uuid.uuid4()
     async with engine(dsn, nats_server.url, exa.sources()) as one:
@@ -131,7 +132,7 @@ async def test_an_event_that_comes_again_does_not_bring_an_erased_person_back(
 
 
 async def test_a_batch_that_is_sent_again_does_not_bring_an_erased_person_back(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     batch_id = uuid.uuid4()
     async with engine(dsn, nats_server.url, Sources()) as one:
@@ -176,7 +177,7 @@ class Held:
 
 
 async def test_other_words_are_refused_while_a_run_is_under_way(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     exa, prospect_id = Held(), new_id()
     async with engine(dsn, nats_server.url, exa.sources()) as one:
@@ -193,7 +194,7 @@ async def test_other_words_are_refused_while_a_run_is_under_way(
 
 
 async def test_a_run_that_has_not_begun_takes_the_newest_words(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources, working=False) as one:
@@ -206,7 +207,7 @@ async def test_a_run_that_has_not_begun_takes_the_newest_words(
 
 
 async def test_a_worker_that_has_read_the_words_of_before_does_not_ask_with_them(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources, working=False) as one:
@@ -222,7 +223,7 @@ async def test_a_worker_that_has_read_the_words_of_before_does_not_ask_with_them
 
 @pytest.mark.parametrize("words", [(BORIS, ADA), (ADA, BORIS), (BORIS, BORIS, ADA)])
 async def test_of_words_that_come_together_the_last_are_asked_with(
-    dsn: str, nats_server: embedded.Nats, words: Sequence[Subject]
+    dsn: str, nats_server: servers.Nats, words: Sequence[Subject]
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources) as one:
@@ -240,7 +241,7 @@ async def test_of_words_that_come_together_the_last_are_asked_with(
 
 
 async def test_a_run_that_is_being_cancelled_takes_nobody_in(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     exa, prospect_id = Held(), new_id()
     async with engine(dsn, nats_server.url, exa.sources()) as one:

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from nats.aio.client import Client
 
-from chassis import embedded
 from chassis.clock import new_id, utc_now
 from chassis.database import role_transaction, tenant_transaction
+from devstack import servers
 from services.enrichment import store, writer
 from services.enrichment.findings import (
     Answer,
@@ -49,7 +49,7 @@ def dsn(database: Database) -> str:
 
 
 async def test_a_look_that_fails_is_followed_by_the_next(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim, failures = store.claim, [asyncpg.QueryCanceledError("cancelled"), ValueError("a bug")]
 
@@ -66,7 +66,7 @@ async def test_a_look_that_fails_is_followed_by_the_next(
 
 
 async def test_a_finding_that_cannot_be_read_is_taken_for_none(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     async with engine(dsn, nats_server.url, Sources(), working=False) as idle:
         spoilt = (await idle.accept()).run_id
@@ -77,7 +77,7 @@ async def test_a_finding_that_cannot_be_read_is_taken_for_none(
 
 
 async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject_of = store.subject_of
 
@@ -97,7 +97,7 @@ async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
 
 @pytest.mark.parametrize("answered", ['{"exa": 1}', '{"exa": {"status": "?"}}', "[]"])
 async def test_answers_that_cannot_be_read_are_taken_for_none(
-    dsn: str, database: Database, nats_server: embedded.Nats, answered: str
+    dsn: str, database: Database, nats_server: servers.Nats, answered: str
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources) as one:
@@ -112,7 +112,7 @@ async def test_answers_that_cannot_be_read_are_taken_for_none(
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("at", range(3, 7))
 async def test_what_is_paid_for_is_kept_while_postgres_is_away(
-    dsn: str, database: Database, nats_server: embedded.Nats, at: int, after: bool
+    dsn: str, database: Database, nats_server: servers.Nats, at: int, after: bool
 ) -> None:
     sources, pools = Sources(), []
 
@@ -139,7 +139,7 @@ async def test_what_is_paid_for_is_kept_while_postgres_is_away(
 
 
 async def test_a_worker_keeps_its_own_runs_after_an_outage_that_was_longer_than_a_lease(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     out, go_on, pools = asyncio.Event(), asyncio.Event(), []
 
@@ -167,7 +167,7 @@ async def test_a_worker_keeps_its_own_runs_after_an_outage_that_was_longer_than_
 
 
 async def test_an_end_whose_acknowledgement_was_lost_is_told_of_once(
-    dsn: str, database: Database, nats_server: embedded.Nats, nats: Client
+    dsn: str, database: Database, nats_server: servers.Nats, nats: Client
 ) -> None:
     go_on = asyncio.Event()
     told: list[str] = []
@@ -209,7 +209,7 @@ async def test_an_end_whose_acknowledgement_was_lost_is_told_of_once(
 
 
 async def test_of_two_turns_of_a_run_in_one_group_only_the_newest_leases_is_taken(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     async with engine(dsn, nats_server.url, Sources(), working=False) as one:
         run_id, token = (await one.accept()).run_id, new_id()
@@ -237,7 +237,7 @@ async def test_of_two_turns_of_a_run_in_one_group_only_the_newest_leases_is_take
 
 
 async def test_a_turn_that_is_lost_to_another_transaction_is_taken_again(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save, failures = store.save_turns, [asyncpg.DeadlockDetectedError("deadlock detected")] * 2
 
@@ -255,7 +255,7 @@ async def test_a_turn_that_is_lost_to_another_transaction_is_taken_again(
 
 
 async def test_a_bug_in_a_paid_source_does_not_have_it_paid_again(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     async def surprise(call: SourceCall) -> Answer:
         raise KeyError("after the answer was paid for")
@@ -269,7 +269,7 @@ async def test_a_bug_in_a_paid_source_does_not_have_it_paid_again(
     assert sources.calls[SourceName.CONTACTOUT] == 1
 
 
-async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: embedded.Nats) -> None:
+async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: servers.Nats) -> None:
     out, broken_off = asyncio.Event(), asyncio.Event()
 
     async def hang(call: SourceCall) -> Answer:
@@ -293,7 +293,7 @@ async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: emb
 
 
 async def test_requests_and_turns_under_a_days_budget_never_block_each_other_in_a_circle(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     policy = Policy(day_budget_micros=10**12)
     async with engine(dsn, nats_server.url, Sources(), policy=policy) as one:
@@ -313,7 +313,7 @@ async def test_requests_and_turns_under_a_days_budget_never_block_each_other_in_
 
 
 async def test_an_ended_run_that_waits_for_a_late_source_can_be_cancelled(
-    dsn: str, nats_server: embedded.Nats
+    dsn: str, nats_server: servers.Nats
 ) -> None:
     away = SourceError(ErrorClass.THROTTLED, "come back later", retry_after=2.5)
     sources = Sources(answers={SourceName.EXA: away})
@@ -332,7 +332,7 @@ async def test_an_ended_run_that_waits_for_a_late_source_can_be_cancelled(
 
 
 async def test_a_call_that_is_out_past_the_last_moment_costs_no_turns(
-    dsn: str, database: Database, nats_server: embedded.Nats
+    dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     async def hang(call: SourceCall) -> Answer:
         await asyncio.sleep(60)
@@ -351,7 +351,7 @@ async def test_a_call_that_is_out_past_the_last_moment_costs_no_turns(
 
 
 async def test_a_turn_that_goes_wrong_is_its_runs_alone(
-    dsn: str, nats_server: embedded.Nats, monkeypatch: pytest.MonkeyPatch
+    dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def buggy(state: RunState, *values: Any) -> Turn:
         if "email" in state.lookups[SourceName.CONTACTOUT]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from services.dev import ROOT
+from devstack.stack import ROOT
 
 FOLDER = ROOT / "services" / "enrichment"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
+from devstack.stack import ROOT
 from services.__main__ import app
 from services.cli.catalogue import ServiceName, known_variables
-from services.dev import ROOT
 from tests.enrichment.test_service import sandbox_settings
 from tests.harness import Database, Identity, SandboxDesk, Services
 

@@ -9,7 +9,7 @@ import pytest
 
 from chassis import inbox, migrate, outbox
 from chassis.database import Queries
-from services.dev import ROOT, SERVICES
+from devstack.stack import ROOT, SERVICES
 from tests.harness import Database
 from tests.schema import dump, path_of
 

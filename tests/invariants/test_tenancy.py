@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from chassis.database import open_pool, role_transaction, tenant_transaction
-from services.dev import SERVICES
+from devstack.stack import SERVICES
 from tests.harness import Database
 
 TENANT_TABLES = (

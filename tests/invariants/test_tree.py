@@ -7,9 +7,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from services.dev import ROOT
+from devstack.stack import ROOT
 
-OURS = ("chassis", "services", "deploy")
+OURS = ("chassis", "services", "devstack", "deploy")
 MOST_LINES = 400
 MOST_FUNCTION_LINES = 60
 FORBIDDEN = {"utils", "util", "common", "helpers", "misc", "base"}

@@ -2,8 +2,8 @@
 
 No filter finds every such text, and none is relied on: a summary has no tools, and what it says is
 checked against the facts. But a page that is caught giving orders is no evidence about anybody, so
-it becomes no fact. Each pattern is known from texts that were found on the web (see the manifest of
-tests/data).
+it becomes no fact. Each pattern is known from texts that were found on the web (see the
+sandbox's data).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from devstack.sandbox import injections
 from services.enrichment.facts import facts_of
 from services.enrichment.findings import (
     Answer,
@@ -26,7 +27,6 @@ from services.enrichment.findings import (
     WebFindings,
     WebPage,
 )
-from services.enrichment.sandbox import injections
 from services.enrichment.sources.claude import Claude
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.summary_prompt import INSTRUCTIONS

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from devstack.sandbox.faults import KINDS, Kind
 from services.enrichment.findings import (
     Answer,
     Contact,
@@ -35,7 +36,6 @@ from services.enrichment.findings import (
     to_json,
 )
 from services.enrichment.profiles import PROFILES
-from services.enrichment.sandbox.faults import KINDS, Kind
 from services.enrichment.sources.claude import Claude
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.exa import Exa

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devstack.stack import ROOT
 from services.enrichment.sources.ownership import (
     DERIVATIVE,
     MARKET_TRADES,
@@ -25,7 +26,7 @@ from services.enrichment.sources.ownership import (
     transaction_kind,
 )
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = ROOT / "devstack/sandbox/data"
 FILINGS = sorted((DATA / "sec" / "filings").iterdir())
 ADAMS = "0000320193-22-000061.txt"
 SCARPELLI = "snowflake-scarpelli-form4.xml"

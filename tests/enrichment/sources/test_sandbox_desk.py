@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.enrichment.sandbox.faults import KINDS, SOURCES
+from devstack.sandbox.faults import KINDS, SOURCES
 from tests.harness import SandboxDesk
 
 ENRICH = "/v1/people/enrich"

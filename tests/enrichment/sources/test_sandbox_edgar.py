@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from services.enrichment.sandbox import edgar
+from devstack.sandbox import edgar
+from devstack.stack import ROOT
 from services.enrichment.sources.ownership import parse_ownership
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = ROOT / "devstack/sandbox/data"
 CONTACT = {"User-Agent": "Prospect Platform tests@example.com"}
 APPLE = "/submissions/CIK0000320193.json"
 SNOWFLAKE = "/submissions/CIK0001640147.json"

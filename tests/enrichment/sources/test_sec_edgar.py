@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +18,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
+from devstack.sandbox import edgar
+from devstack.stack import ROOT
 from services.enrichment.findings import (
     ErrorClass,
     InsiderTrades,
@@ -27,7 +28,6 @@ from services.enrichment.findings import (
     Subject,
     to_json,
 )
-from services.enrichment.sandbox import edgar
 from services.enrichment.sources.http import certificates
 from services.enrichment.sources.ownership import xml_block
 from services.enrichment.sources.sec_edgar import SecEdgar
@@ -35,7 +35,7 @@ from services.enrichment.sources.sec_http import Pace
 from tests.enrichment.sources.serving import PACE, serve
 from tests.harness import SandboxDesk
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = ROOT / "devstack/sandbox/data"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ADAMS = Subject("Katherine Adams", "Apple", company_cik=320193, is_public_company=True)
 SCARPELLI = Subject("Michael Scarpelli", "Snowflake", company_cik=1640147)

@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devstack.sandbox import injections
+from devstack.stack import ROOT
 from services.enrichment.facts import facts_of
 from services.enrichment.findings import (
     Contact,
@@ -26,7 +27,6 @@ from services.enrichment.findings import (
     WebFindings,
     WebPage,
 )
-from services.enrichment.sandbox import injections
 from services.enrichment.sources.claude import memo_key
 from services.enrichment.sources.quantities import unsupported
 from services.enrichment.sources.summary_check import fault_of
@@ -34,7 +34,7 @@ from services.enrichment.sources.summary_prompt import RULES, prompt
 from services.enrichment.sources.summary_template import templated
 from services.enrichment.sources.web_text import gives_orders
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = ROOT / "devstack/sandbox/data"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 JANE = Subject("Jane Doe", "Acme Corp", title="Chief Financial Officer")
 FACTS = (

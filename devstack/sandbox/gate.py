@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.enrichment.sandbox import claude, contactout, edgar, exa
-from services.enrichment.sandbox.desk import Desk
-from services.enrichment.sandbox.faults import CLAUDE, CONTACTOUT, EXA, SEC, Fault, Kind
+from devstack.sandbox import claude, contactout, edgar, exa
+from devstack.sandbox.desk import Desk
+from devstack.sandbox.faults import CLAUDE, CONTACTOUT, EXA, SEC, Fault, Kind
 
 SOURCES = {
     "/v1/people": CONTACTOUT,

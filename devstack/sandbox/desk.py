@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.enrichment.sandbox.faults import Fault, catalogue
+from devstack.sandbox.faults import Fault, catalogue
 
 
 @dataclass

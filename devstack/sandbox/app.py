@@ -7,9 +7,9 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from services.enrichment.sandbox import claude, contactout, edgar, exa, injections
-from services.enrichment.sandbox.desk import Desk
-from services.enrichment.sandbox.gate import Gate
+from devstack.sandbox import claude, contactout, edgar, exa, injections
+from devstack.sandbox.desk import Desk
+from devstack.sandbox.gate import Gate
 
 
 def create_app(data: Path, latency: float = 0, sec_rate: int = edgar.REQUESTS_A_SECOND) -> ASGIApp:

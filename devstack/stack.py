@@ -27,9 +27,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from chassis import embedded
 from chassis.clock import utc_now
+from chassis.errors import OperatorError
 from chassis.migrate import migrate
+from devstack import servers
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("activity", "enrichment", "metrics")
@@ -54,7 +55,7 @@ LIVE_KEYS = {
 }
 
 
-class StackError(Exception):
+class StackError(OperatorError):
     """The stack did not start; the text says what to do."""
 
 
@@ -65,7 +66,7 @@ class Stack:
     folder: Path
     addresses: Mapping[str, str]
     nats_url: str
-    postgres: embedded.Postgres
+    postgres: servers.Postgres
     sandbox_url: str
     key: Ed25519PrivateKey
     processes: Mapping[str, subprocess.Popen[bytes]]
@@ -118,11 +119,11 @@ def running(
 ) -> Iterator[Stack]:
     """Start everything, yield it ready, and stop it in order; `extra` goes to every service."""
     folder.mkdir(parents=True, exist_ok=True)
-    ports = {name: embedded.free_port(port if fixed_ports else 0) for name, port in PORTS.items()}
+    ports = {name: servers.free_port(port if fixed_ports else 0) for name, port in PORTS.items()}
     with ExitStack() as on_exit:
         on_exit.enter_context(_only_one(folder))
-        postgres = on_exit.enter_context(embedded.postgres(folder / "postgres"))
-        nats = on_exit.enter_context(embedded.nats_server(folder / "nats", port=ports["nats"]))
+        postgres = on_exit.enter_context(servers.postgres(folder / "postgres"))
+        nats = on_exit.enter_context(servers.nats_server(folder / "nats", port=ports["nats"]))
         migrate_all(postgres.dsn())
         key = _signing_key(folder / "signing-key.pem")
         sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
@@ -161,9 +162,8 @@ def start_service(
 
 def start_sandbox(folder: Path, port: int, latency_ms: int) -> subprocess.Popen[bytes]:
     """Start the sources' sandbox."""
-    command = [sys.executable, "-m", "services.enrichment.sandbox", "--port", str(port)]
-    data = ["--data", str(ROOT / "tests" / "data"), "--latency", str(latency_ms)]
-    return _start(folder, "sandbox", [*command, *data], {})
+    command = [sys.executable, "-m", "devstack.sandbox", "--port", str(port)]
+    return _start(folder, "sandbox", [*command, "--latency", str(latency_ms)], {})
 
 
 def wait_serving(name: str, address: str, process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -197,7 +197,7 @@ def _start(
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PROSPECT_")}
     with open(logs / f"{name}.log", "wb") as log:
         return subprocess.Popen(
-            [*embedded.guard(), *command],
+            [*servers.guard(), *command],
             stdout=log,
             stderr=log,
             env=inherited | {"PYTHONPATH": paths} | dict(environment),
@@ -211,14 +211,14 @@ def _stop_all(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
     for process in processes.values():
-        embedded.stop(process, signal.SIGTERM, STOP_SECONDS)
+        servers.stop(process, signal.SIGTERM, STOP_SECONDS)
 
 
 def _environment(
     folder: Path,
     name: str,
-    postgres: embedded.Postgres,
-    nats: embedded.Nats,
+    postgres: servers.Postgres,
+    nats: servers.Nats,
     key: Ed25519PrivateKey,
     addresses: Mapping[str, str],
     sandbox_url: str,

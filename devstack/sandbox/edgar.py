@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from services.enrichment.sandbox.faults import Kind, ordered
+from devstack.sandbox.faults import Kind, ordered
 from services.enrichment.sources.ownership import OwnershipDocument, parse_ownership, xml_block
 
 REQUESTS_A_SECOND = 10

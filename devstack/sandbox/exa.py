@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from services.enrichment.sandbox.faults import Kind, ordered
-from services.enrichment.sandbox.injections import Injection
+from devstack.sandbox.faults import Kind, ordered
+from devstack.sandbox.injections import Injection
 
 TOPICS = (
     ("speaks about priorities for the coming year", "2026-03-12"),

@@ -1,0 +1,1 @@
+"""The development stack: real servers from wheels, the sources' sandbox, all services at once."""
