@@ -10,7 +10,11 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from chassis.errors import OperatorError
-from services.cli import activity, config, enrichment, events, migrate, sec, serve, usage
+from services.cli.activity import app as activity_app
+from services.cli.enrich import app as enrich_app
+from services.cli.enrich import sec
+from services.cli.operate import config, events, migrate, serve
+from services.cli.usage import app as usage_app
 
 
 class _Prospect(TyperGroup):
@@ -34,16 +38,16 @@ app = typer.Typer(
     help="Activity log, prospect enrichment and usage metrics for B2B prospecting products.",
 )
 if find_spec("devstack"):  # the image has none
-    from services.cli import demo, dev
+    from services.cli.stack import demo, dev
 
     app.command("demo")(demo.demo)
     app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("config")(config.config)
-app.add_typer(activity.app, name="activity")
-app.add_typer(enrichment.app, name="enrich")
-app.add_typer(usage.app, name="usage")
+app.add_typer(activity_app.app, name="activity")
+app.add_typer(enrich_app.app, name="enrich")
+app.add_typer(usage_app.app, name="usage")
 app.add_typer(events.app, name="events")
 app.add_typer(sec.app, name="sec")
 

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 from chassis import service
 from devstack import servers
 from devstack.stack import ALL_SCOPES, mint
-from services.cli.catalogue import ServiceName, settings_of, wiring_of
+from services.cli.operate.services import ServiceName, settings_of, wiring_of
 
 
 async def admin(server: servers.Postgres, sql: str) -> None:

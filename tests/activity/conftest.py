@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.database import Pool
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.activity.sealed_log import SealedLog
 from tests.harness import Database, Identity, Services
 

@@ -19,7 +19,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
 from services.activity import export
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.activity import log
 from tests.harness import Database, Identity, Services, violations
 

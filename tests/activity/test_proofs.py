@@ -20,7 +20,7 @@ from services.activity import checkpoint, merkle
 from services.activity.keeping import Keeper
 from services.activity.maintenance import drop_expired_months
 from services.activity.partitions import Partitions
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.activity.sealed_log import SealedLog, entries
 from tests.activity.test_verification import ERASE
 from tests.harness import Identity, Services, violations

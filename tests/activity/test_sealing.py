@@ -17,7 +17,7 @@ from chassis.settings import SettingsError
 from services.activity import checkpoint, merkle, tree
 from services.activity.checkpoint import Statement
 from services.activity.sealing import Sealer
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.activity.sealed_log import SealedLog, entries
 from tests.harness import Services
 

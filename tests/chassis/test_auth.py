@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.harness import Identity, Services
 
 if TYPE_CHECKING:

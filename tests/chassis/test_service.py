@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from chassis.settings import SettingsError
 from devstack import servers
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.harness import Services, admin
 
 NAME = "prospect.activity.v1.ActivityService"

@@ -18,7 +18,7 @@ import pytest
 from nats.aio.client import Client
 
 from devstack.stack import ROOT
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.cli.in_process import invoke
 from tests.harness import Database, Identity, Services
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from devstack.stack import ROOT
-from services.cli.dollars import dollars, parse_dollars
+from services.cli.terminal.dollars import dollars, parse_dollars
 from tests.cli.enriching import Enrich
 from tests.harness import Database
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
-from services.cli import resuming
-from services.cli.resuming import MOST_BREAKS
+from services.cli.terminal import resume
+from services.cli.terminal.resume import MOST_BREAKS
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class BrokenError(grpc.RpcError):
 
 @pytest.fixture(autouse=True)
 def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resuming, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "REST_SECONDS", 0.0)
 
 
 def test_after_a_break_it_goes_on_from_the_last_token_and_says_so_once() -> None:
@@ -48,7 +48,7 @@ def test_after_a_break_it_goes_on_from_the_last_token_and_says_so_once() -> None
             raise BrokenError(grpc.StatusCode.UNAVAILABLE)
         yield Said("c")
 
-    read = list(resuming.resuming(watch, on_break=lambda: breaks.append(1)))
+    read = list(resume.resuming(watch, on_break=lambda: breaks.append(1)))
     assert [each.resume_token for each in read] == ["a", "b", "c"]
     assert asked == ["", "b", "b", "b"]
     assert len(breaks) == 1
@@ -63,7 +63,7 @@ def test_a_stream_that_never_spoke_or_was_refused_is_not_asked_again() -> None:
             raise BrokenError(code)
 
         with pytest.raises(BrokenError):
-            list(resuming.resuming(watch))
+            list(resume.resuming(watch))
 
 
 def test_a_connection_that_stays_broken_is_given_up() -> None:
@@ -76,5 +76,5 @@ def test_a_connection_that_stays_broken_is_given_up() -> None:
         raise BrokenError(grpc.StatusCode.UNAVAILABLE)
 
     with pytest.raises(BrokenError):
-        list(resuming.resuming(watch))
+        list(resume.resuming(watch))
     assert len(asked) == MOST_BREAKS + 1

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from devstack.stack import ROOT
 from services.__main__ import app
-from services.cli.sec import as_json
+from services.cli.enrich.sec import as_json
 from services.enrichment.sources.ownership import parse_ownership
 
 FILINGS = sorted((ROOT / "devstack/sandbox/data/sec/filings").iterdir())

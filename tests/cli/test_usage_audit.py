@@ -7,7 +7,7 @@ from datetime import date
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 from typer.testing import Result
 
-from services.cli.usage_audit import Outcome, conclusion, spans
+from services.cli.usage.audit import Outcome, conclusion, spans
 from tests.cli.test_usage_command import THEN, counted
 from tests.cli.using import Usage
 from tests.harness import Database, Identity

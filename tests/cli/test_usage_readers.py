@@ -17,7 +17,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
 from devstack.stack import ROOT
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.cli.test_usage_command import THEN, counted
 from tests.cli.using import Usage
 from tests.harness import Identity, Services

@@ -11,9 +11,9 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from rich.console import Console, RenderableType
 
 from chassis.clock import to_timestamp
-from services.cli import usage_periods, usage_quota, usage_show
-from services.cli.usage_audit import Outcome, conclusion, findings_table
-from services.cli.usage_options import COUNTERS, parse_days
+from services.cli.usage import charts, quota, tables
+from services.cli.usage.audit import Outcome, conclusion, findings_table
+from services.cli.usage.options import COUNTERS, parse_days
 
 ANA, BEN = "0192f0c1-0000-7000-8000-00000000000a", "0192f0c1-0000-7000-8000-00000000000b"
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -41,8 +41,8 @@ def period(day: int, user: str = "", *, days: int = 1, **counters: int) -> pb.Pe
     )
 
 
-def shape(grain: int = pb.USAGE_GRAIN_DAY, *, by_user: bool = False) -> usage_periods.Shape:
-    return usage_periods.Shape(pb.UsageGrain.ValueType(grain), by_user, False, ZoneInfo("UTC"))
+def shape(grain: int = pb.USAGE_GRAIN_DAY, *, by_user: bool = False) -> charts.Shape:
+    return charts.Shape(pb.UsageGrain.ValueType(grain), by_user, False, ZoneInfo("UTC"))
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def shape(grain: int = pb.USAGE_GRAIN_DAY, *, by_user: bool = False) -> usage_pe
 def test_a_bar_is_its_share_long_and_never_longer_than_its_room(
     value: int, most: int, length: int
 ) -> None:
-    assert usage_show.bar(value, most, 10) == "█" * length
+    assert tables.bar(value, most, 10) == "█" * length
 
 
 def test_a_sparkline_goes_from_nothing_to_the_greatest_value() -> None:
-    assert usage_show.sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
-    assert usage_show.sparkline([0, 0]) == "▁▁"
-    assert usage_show.sparkline([]) == ""
+    assert tables.sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert tables.sparkline([0, 0]) == "▁▁"
+    assert tables.sparkline([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_a_sparkline_goes_from_nothing_to_the_greatest_value() -> None:
      (0, 10, "▼ 100.0%"), (30_000, 10, "▲ 299,900.0%")],
 )  # fmt: skip
 def test_a_change_has_an_arrow_and_percent(now: int, before: int, told: str) -> None:
-    assert usage_show.change(now, before).plain == told
+    assert tables.change(now, before).plain == told
 
 
 def test_a_chart_has_a_bar_a_period_zeros_too() -> None:
     rows = [period(0, total_logins=4), period(1), period(2, total_logins=2)]
-    assert printed(usage_periods.chart(rows, shape(), "total_logins")).splitlines()[:4] == [
+    assert printed(charts.chart(rows, shape(), "total_logins")).splitlines()[:4] == [
         "total logins by day",
         f"2026-11-23 {'█' * 50} 4",
         "2026-11-24 0",
@@ -83,29 +83,29 @@ def test_a_chart_has_a_bar_a_period_zeros_too() -> None:
 def test_a_chart_of_users_has_the_most_first_over_all_periods() -> None:
     rows = [period(0, ANA, total_logins=1), period(0, BEN, notes_added=2)]
     rows += [period(1, ANA, notes_added=1), period(1, BEN, total_logins=1)]
-    chart = printed(usage_periods.chart(rows, shape(by_user=True))).splitlines()
+    chart = printed(charts.chart(rows, shape(by_user=True))).splitlines()
     assert [line.split()[0] for line in chart[1:3]] == [BEN, ANA]
     assert [line.split()[-1] for line in chart[1:3]] == ["3", "2"]
 
 
 def test_a_chart_of_many_users_has_an_end() -> None:
     rows = [period(0, f"user {number}", total_logins=number + 1) for number in range(50)]
-    assert "… and 10 more" in printed(usage_periods.chart(rows, shape(by_user=True)))
+    assert "… and 10 more" in printed(charts.chart(rows, shape(by_user=True)))
 
 
 def test_a_chart_fits_its_room() -> None:
     rows = [period(0, ANA, total_logins=123_456)]
-    chart = printed(usage_periods.chart(rows, shape(by_user=True), room=70), 70)
+    chart = printed(charts.chart(rows, shape(by_user=True), room=70), 70)
     assert chart.splitlines()[1] == f"{ANA} {'█' * 25} 123,456"
 
 
 def test_a_week_is_named_by_its_first_and_its_last_day() -> None:
-    table = printed(usage_periods.table([period(0, days=7)], shape(pb.USAGE_GRAIN_WEEK)))
+    table = printed(charts.table([period(0, days=7)], shape(pb.USAGE_GRAIN_WEEK)))
     assert "2026-11-23 to 2026-11-29" in table
 
 
 def test_counters_of_zero_have_no_column() -> None:
-    table = printed(usage_periods.table([period(0, total_logins=1), period(1)], shape()))
+    table = printed(charts.table([period(0, total_logins=1), period(1)], shape()))
     assert "logins" in table
     assert "searches" not in table
 
@@ -113,7 +113,7 @@ def test_counters_of_zero_have_no_column() -> None:
 def test_in_a_narrow_terminal_the_counters_that_count_least_give_way() -> None:
     counters = {name: place for place, name in enumerate(COUNTERS, 1)}
     row = pb.PeriodUsage(date="2026-11-23", counters=pb.Counters(**counters))
-    table = printed(usage_periods.table([row], shape(), room=60), 60)
+    table = printed(charts.table([row], shape(), room=60), 60)
     assert "9 counters left out: a wider terminal" in table
     assert "lookalikes" in table
     assert "logins" not in table
@@ -131,7 +131,7 @@ def test_a_summary_has_both_ranges_and_who_was_active() -> None:
     )
     before = pb.UsageSummary(start_date="2026-11-20", end_date="2026-11-22", active_users=10)
     said = pb.GetTenantSummaryResponse(current=now, previous=before, time_zone="Europe/Berlin")
-    told = printed(usage_show.summary(said))
+    told = printed(tables.summary(said))
     assert "2026-11-23 to 2026-11-25, before: 2026-11-20 to 2026-11-22; days of Europe" in told
     lines = {line.split("│")[1].strip(): line for line in told.splitlines() if "│" in line}
     assert "new" in lines["total logins"]
@@ -142,7 +142,7 @@ def test_a_summary_has_both_ranges_and_who_was_active() -> None:
 def test_the_top_users_have_places_and_bars() -> None:
     users = [pb.TopUser(user_id=each, rank=rank, count=20 // rank)
              for rank, each in enumerate((ANA, BEN), 1)]  # fmt: skip
-    lines = printed(usage_show.top(users, "csv_exports")).splitlines()
+    lines = printed(tables.top(users, "csv_exports")).splitlines()
     assert "csv exports" in lines[1]
     assert [line.count("█") for line in lines[3:5]] == [10, 5]
 
@@ -154,23 +154,23 @@ def test_the_day_so_far_is_one_line_where_nobody_looks() -> None:
         active_users=3,
         read_at=to_timestamp(MONDAY + timedelta(hours=9)),
     )
-    assert usage_show.today_line(said) == (
+    assert tables.today_line(said) == (
         "09:00:00 UTC, 2026-11-23: 1,200 activities of 3 users, 1,200 searches executed"
     )
-    assert f"searches executed {'█' * 50} 1,200" in printed(usage_show.today(said))
+    assert f"searches executed {'█' * 50} 1,200" in printed(tables.today(said))
 
 
 def test_a_quota_has_a_bar_of_its_hard_limit_or_of_its_soft_one() -> None:
     hard = pb.Quota(counter=pb.COUNTER_CSV_EXPORTS, soft_limit=8, hard_limit=10, used=15)
     soft = pb.Quota(counter=pb.COUNTER_CSV_EXPORTS, soft_limit=10, used=5)
-    lines = printed(usage_quota.table([hard, soft])).splitlines()[3:5]
+    lines = printed(quota.table([hard, soft])).splitlines()[3:5]
     assert [(line.count("█"), line.count("░")) for line in lines] == [(10, 0), (5, 5)]
     assert "150%" in lines[0]
 
 
 def test_a_verdict_says_which_limit_is_in_the_way() -> None:
     soft = pb.CheckQuotaResponse(allowed=True, soft_limit_passed=True)
-    assert usage_quota.verdict(soft) == "allowed; a soft limit would be passed"
+    assert quota.verdict(soft) == "allowed; a soft limit would be passed"
 
 
 def test_what_others_wrote_does_not_steer_the_terminal() -> None:
@@ -178,7 +178,7 @@ def test_what_others_wrote_does_not_steer_the_terminal() -> None:
     table = printed(findings_table([found]))
     assert "[bold]" in table
     assert "\x1b" not in table
-    assert "\x1b" not in printed(usage_periods.chart([period(0, "\x1b[31m", total_logins=1)],
+    assert "\x1b" not in printed(charts.chart([period(0, "\x1b[31m", total_logins=1)],
                                                      shape(by_user=True)))  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from chassis.database import Pool
 from services.activity import checkpoint as notes
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.activity.sealed_log import SealedLog
 from tests.cli.in_process import invoke
 from tests.harness import Database, Identity, Services

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 
 from devstack import servers
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.enrichment.engine import Engine, Sources, engine
 from tests.enrichment.rows import Rows
 from tests.enrichment.test_service import sandbox_settings

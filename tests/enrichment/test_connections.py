@@ -7,7 +7,7 @@ import asyncio
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.enrichment.test_service import sandbox_settings
 from tests.harness import Identity, SandboxDesk, Services
 

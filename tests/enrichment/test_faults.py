@@ -9,7 +9,7 @@ import pytest
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 from prospect.enrichment.v1 import prospect_pb2
 
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from tests.enrichment.test_service import APPLE, finished, sandbox_settings, statuses
 from tests.harness import Identity, SandboxDesk, Services
 

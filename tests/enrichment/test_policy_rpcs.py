@@ -14,7 +14,7 @@ from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 from prospect.enrichment.v1 import events_pb2, operations_pb2, policy_pb2
 
 from chassis.clock import to_timestamp, utc_now
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from services.enrichment.findings import SourceName
 from services.enrichment.profiles import PROFILES
 from tests.enrichment.test_service import finished, sandbox_settings, statuses

@@ -64,7 +64,7 @@ def test_it_imports_nothing_that_is_for_development_only(module: str) -> None:
 ONE_SERVICE = """
 import sys
 from services import __main__
-from services.cli.catalogue import ServiceName, known_variables, wiring_of
+from services.cli.operate.services import ServiceName, known_variables, wiring_of
 known_variables()
 wiring_of(ServiceName("{service}"))
 print(*sorted(name for name in sys.modules if name.endswith(".wiring")))

@@ -11,7 +11,7 @@ import typer
 
 from devstack.stack import ROOT
 from services.__main__ import app
-from services.cli.catalogue import ServiceName, known_variables
+from services.cli.operate.services import ServiceName, known_variables
 from tests.enrichment.test_service import sandbox_settings
 from tests.harness import Database, Identity, SandboxDesk, Services
 

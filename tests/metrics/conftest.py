@@ -10,7 +10,7 @@ import pytest
 from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from services.metrics.activity_log import ActivityLog
 from tests.harness import Services
 

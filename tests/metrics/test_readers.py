@@ -19,7 +19,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from chassis.clock import utc_now
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from services.metrics.store import ANONYMOUS
 from tests.harness import Database, Identity, Services, violations
 from tests.metrics.conftest import Pair

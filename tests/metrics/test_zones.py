@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
-from services.cli.catalogue import ServiceName
+from services.cli.operate.services import ServiceName
 from services.metrics import events, zones
 from services.metrics.counting import Recorded
 from tests.harness import Database, Identity, Services

@@ -1,0 +1,1 @@
+"""`prospect activity`: record, read, keep and prove the log."""

@@ -1,0 +1,102 @@
+"""`prospect activity export`: entries into a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as rpc
+
+from services.cli.activity.options import Actions, From, Metadata, Targets, To, Users, make_filter
+from services.cli.terminal import tables
+from services.cli.terminal.client import (
+    ADDRESS,
+    REFUSED_EXIT,
+    TOKEN_FILE,
+    Address,
+    AsJson,
+    CaFile,
+    Call,
+    TokenFile,
+    calling,
+)
+from services.cli.terminal.whole_file import replacing
+
+
+class Format(StrEnum):
+    """The form of the file."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+    SEALED = "sealed-ndjson"
+
+
+FORMATS = {
+    Format.NDJSON: pb.EXPORT_FORMAT_NDJSON,
+    Format.CSV: pb.EXPORT_FORMAT_CSV,
+    Format.SEALED: pb.EXPORT_FORMAT_SEALED_NDJSON,
+}
+
+
+def export(
+    path: Annotated[Path, typer.Argument(help="The file to write; an older one is replaced.")],
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="By default csv for *.csv, else ndjson; verify --file reads sealed-ndjson.",
+        ),
+    ] = None,
+    user: Users = None,
+    action: Actions = None,
+    start: From = None,
+    end: To = None,
+    target: Targets = None,
+    metadata: Metadata = None,
+    as_json: AsJson = False,
+    address: Address = ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
+) -> None:
+    """Export entries to a file, oldest first; the export itself is logged.
+
+    Examples:
+
+      prospect activity export november.csv --from 2026-11-01 --to 2026-12-01
+
+      prospect activity export all.ndjson
+
+      prospect activity export sealed.ndjson --format sealed-ndjson
+    """
+    form = form or (Format.CSV if path.suffix == ".csv" else Format.NDJSON)
+    wanted = make_filter(user, action, start, end, target, metadata)
+    request = pb.ExportActivitiesRequest(filter=wanted, format=FORMATS[form])
+    with calling(address, token_file, ca_file) as call, replacing(path) as file:
+        rows, size = _receive(call, request, file)
+    result = {"file": str(path), "rows": rows, "bytes": size}
+    typer.echo(json.dumps(result) if as_json else f"{rows:,} entries, {size:,} bytes: {path}")
+
+
+def _receive(call: Call, request: pb.ExportActivitiesRequest, file: BinaryIO) -> tuple[int, int]:
+    """Write what comes; return rows and bytes once both are as the service counted them."""
+    stub = rpc.ActivityServiceStub(call.channel)
+    counted = stub.CountActivities(
+        pb.CountActivitiesRequest(filter=request.filter), metadata=call.metadata
+    )
+    rows = size = 0
+    responses = stub.ExportActivities(request, metadata=call.metadata)
+    with tables.transfer(counted=True) as progress:
+        bar = progress.add_task("exporting", total=counted.counts[0].activity_count)
+        for response in responses:
+            file.write(response.chunk)
+            rows, size = response.row_count, size + len(response.chunk)
+            progress.update(bar, completed=rows)
+    sent = {name: str(value) for name, value in responses.trailing_metadata() or ()}
+    if (sent.get("exported-rows"), sent.get("exported-bytes")) != (str(rows), str(size)):
+        typer.secho("prospect: not all that was sent arrived; export again", fg="red", err=True)
+        raise typer.Exit(REFUSED_EXIT)
+    return rows, size

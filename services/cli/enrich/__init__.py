@@ -1,0 +1,1 @@
+"""`prospect enrich` and `prospect sec`: request, watch and steer enrichments."""

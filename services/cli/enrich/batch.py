@@ -1,0 +1,134 @@
+"""`prospect enrich batch`: a CSV of prospects in, progress and refused rows out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import typer
+
+from services.cli.enrich import csv_rows as files
+from services.cli.enrich.follow import INTERRUPTED_EXIT
+from services.cli.enrich.options import PRIORITIES, Force, NoWait, PriorityName
+from services.cli.enrich.progress import bar
+from services.cli.enrich.refused_rows import RefusedRows
+from services.cli.enrich.upload import MOST_ROWS, Terms, Upload
+from services.cli.enrich.watch import watch_batch
+from services.cli.terminal.client import (
+    ENRICHMENT_ADDRESS,
+    REFUSED_EXIT,
+    TOKEN_FILE,
+    AsJson,
+    CaFile,
+    Call,
+    EnrichmentAddress,
+    TokenFile,
+    calling,
+)
+from services.cli.terminal.dollars import parse_dollars
+from services.cli.terminal.message_json import print_json
+
+
+def batch(
+    file: Annotated[str, typer.Argument(metavar="FILE.csv", help="A CSV, or - for stdin.")],
+    batch_id: Annotated[
+        str, typer.Option(help="The UUID of a batch that was broken off: send it to its end.")
+    ] = "",
+    refused: Annotated[
+        Path | None,
+        typer.Option(help="Write refused rows here, as a CSV that can be mended and sent."),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(metavar="DOLLARS", help="The most that each run may spend.")
+    ] = "",
+    priority: Annotated[
+        PriorityName | None, typer.Option(help="Its place among your own requests; low if absent.")
+    ] = None,
+    force: Force = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
+) -> None:
+    """Research up to 10,000 prospects: send a CSV, follow its runs.
+
+    Columns: name and company; if wanted title, email, linkedin_url, company_cik, is_public_company,
+    prospect_id. Good rows are accepted where others are refused. Ctrl-C leaves the batch going.
+
+    Exit code 0 where every row was accepted and every run is complete, 1 where a run failed or was
+    cancelled, 2 where rows were refused.
+
+    Examples:
+
+      prospect enrich batch prospects.csv --refused refused.csv
+
+      prospect enrich batch prospects.csv --budget 0.50 --no-wait
+
+      grep -v example prospects.csv | prospect enrich batch - --json
+    """
+    upload = Upload(file, Terms(PRIORITIES[priority], _micros(budget), force), batch_id)
+    total = _count(file)
+    with RefusedRows(refused, as_json=as_json) as refusals:
+        with calling(address, token_file, ca_file) as call:
+            _say_id(upload.batch_id, as_json)
+            _send(call, upload, refusals, total, as_json)
+            code = 0 if no_wait else watch_batch(call, upload.batch_id, "", as_json)
+        if refusals.count:
+            code = REFUSED_EXIT
+    raise typer.Exit(code)
+
+
+def _send(
+    call: Call, upload: Upload, refusals: RefusedRows, total: int | None, as_json: bool
+) -> None:
+    """Send the file to its end; say how to go on where it does not get there."""
+    try:
+        with bar(quiet=as_json) as progress:
+            task = progress.add_task("accepting", total=total, counts="")
+            for refused in upload.send(call):
+                refusals.add(refused)
+                done, counts = upload.accepted + refusals.count, f"{refusals.count:,} refused"
+                progress.update(task, completed=done, counts=counts)
+    except KeyboardInterrupt:
+        _say_how_to_go_on(upload)
+        raise typer.Exit(INTERRUPTED_EXIT) from None
+    except (typer.BadParameter, grpc.RpcError):
+        if upload.accepted:
+            _say_how_to_go_on(upload)
+        raise
+    if as_json:
+        print_json({"accepted": upload.accepted, "joined": upload.joined})
+    else:
+        joined = f", {upload.joined:,} of them joined runs" if upload.joined else ""
+        typer.echo(f"{upload.accepted:,} accepted{joined}, {refusals.count:,} refused")
+
+
+def _say_how_to_go_on(upload: Upload) -> None:
+    typer.echo(
+        f"{upload.accepted:,} rows were accepted and go on; to send the rest: the same command with"
+        f" --batch-id {upload.batch_id}",
+        err=True,
+    )
+
+
+def _count(file: str) -> int | None:
+    """Read a file once before anything is sent, so that a broken one sends nothing."""
+    if file == files.STDIN:
+        return None
+    rows = sum(1 for _ in files.read_rows(file, files.PROSPECTS))
+    if not 0 < rows <= MOST_ROWS:
+        raise typer.BadParameter(f"{file} has {rows:,} rows; a batch has 1 to {MOST_ROWS:,}")
+    return rows
+
+
+def _say_id(batch_id: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"batch_id": batch_id})
+    else:
+        typer.echo(f"batch {batch_id}; to follow it: prospect enrich watch --batch {batch_id}")
+
+
+def _micros(budget: str) -> int:
+    return parse_dollars("--budget", budget) if budget else 0

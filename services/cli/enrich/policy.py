@@ -1,0 +1,245 @@
+"""`prospect enrich policy`: what your tenant allows, shown and set."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
+from prospect.enrichment.v1 import policy_pb2 as pb
+from rich.console import Console, Group
+from rich.table import Table
+
+from services.cli.enrich.options import SourceName
+from services.cli.enrich.tables import moment, span
+from services.cli.terminal.client import (
+    ENRICHMENT_ADDRESS,
+    TOKEN_FILE,
+    AsJson,
+    CaFile,
+    EnrichmentAddress,
+    TokenFile,
+    calling,
+)
+from services.cli.terminal.dollars import dollars, parse_dollars
+from services.cli.terminal.message_json import print_json
+from services.cli.terminal.times import SPAN_HELP, parse_span
+from services.enrichment.findings import SourceName as KnownSource
+from services.enrichment.profiles import PROFILES
+
+app = typer.Typer(no_args_is_help=True, help="Show or set what your tenant allows.")
+_DOLLARS = "DOLLARS"
+
+
+class Lookup(StrEnum):
+    """A way to ask for contact data."""
+
+    LINKEDIN_URL = "linkedin_url"
+    EMAIL = "email"
+    NAME_AND_COMPANY = "name_and_company"
+
+
+Sources = Annotated[list[SourceName] | None, typer.Option(help="May be repeated.")]
+Stopped = Annotated[
+    bool | None, typer.Option("--stop/--go", help="The kill switch: no call leaves while stopped.")
+]
+DayBudget = Annotated[
+    str | None, typer.Option(metavar=_DOLLARS, help="The most a day (UTC); 0 is no limit.")
+]
+RunBudget = Annotated[
+    str | None, typer.Option(metavar=_DOLLARS, help="The most a run; 0 is no limit.")
+]
+SourceBudgets = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SOURCE=DOLLARS", help="The most a day for a source; repeatable."),
+]
+FreshFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SOURCE=SPAN",
+        help=f"How long a source's answers stand: {SPAN_HELP}, 0s for its default; repeatable.",
+    ),
+]
+Lookups = Annotated[
+    list[Lookup] | None,
+    typer.Option(help="How to ask for contact data, in this order; repeatable."),
+]
+PaidAgain = Annotated[
+    bool | None,
+    typer.Option(
+        "--ask-paid-again/--never-pay-twice",
+        help="Whether a paid source is asked once more when a crash lost its reply.",
+    ),
+]
+RunsAtOnce = Annotated[
+    int | None, typer.Option(help="How many runs are worked on at once; 0 for the default.")
+]
+Weight = Annotated[int | None, typer.Option(help="Your share among tenants, 1 to 100.")]
+Debounce = Annotated[
+    str | None, typer.Option(metavar="SPAN", help="Hold new runs back for so long; 0s is off.")
+]
+
+
+@app.command("show")
+def show(
+    as_json: AsJson = False,
+    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
+) -> None:
+    """Show the policy, with the defaults filled in.
+
+    Example: prospect enrich policy show
+    """
+    with calling(address, token_file, ca_file) as call:
+        stub = rpc.EnrichmentServiceStub(call.channel)
+        policy = stub.GetPolicy(pb.GetPolicyRequest(), metadata=call.metadata).policy
+    _print(policy, as_json)
+
+
+@app.command("set")
+def set_(
+    stopped: Stopped = None,
+    day_budget: DayBudget = None,
+    run_budget: RunBudget = None,
+    source_budget: SourceBudgets = None,
+    fresh: FreshFor = None,
+    enable: Sources = None,
+    disable: Sources = None,
+    lookup: Lookups = None,
+    ask_paid_again: PaidAgain = None,
+    runs_at_once: RunsAtOnce = None,
+    weight: Weight = None,
+    debounce: Debounce = None,
+    as_json: AsJson = False,
+    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
+) -> None:
+    """Change what is named, and show the policy. Needs enrichment:admin.
+
+    Examples:
+
+      prospect enrich policy set --day-budget 25 --run-budget 0.75 --source-budget contactout=15
+
+      prospect enrich policy set --disable exa --fresh sec=12h --weight 2
+
+      prospect enrich policy set --stop
+    """
+    plain = {
+        "is_stopped": stopped,
+        "day_budget_micros": _micros("--day-budget", day_budget),
+        "run_budget_micros": _micros("--run-budget", run_budget),
+        "contact_lookups": lookup or None,
+        "ask_paid_again": ask_paid_again,
+        "most_runs_at_once": runs_at_once,
+        "weight": weight,
+        "debounce_seconds": _seconds("--debounce", debounce),
+    }
+    request = pb.UpdatePolicyRequest(policy=pb.Policy())
+    for name, value in plain.items():
+        if value is not None:
+            _set(request, name, value)
+    rows = _rows(source_budget, fresh, enable, disable)
+    if not rows and not request.update_mask.paths:
+        raise typer.BadParameter("name what to change; prospect enrich policy set --help")
+    with calling(address, token_file, ca_file) as call:
+        stub = rpc.EnrichmentServiceStub(call.channel)
+        if rows:  # a row is replaced whole: begin with what it has
+            now = stub.GetPolicy(pb.GetPolicyRequest(), metadata=call.metadata).policy
+            _set(request, "sources", [_changed(each, rows) for each in now.sources
+                                      if each.source in rows])  # fmt: skip
+        policy = stub.UpdatePolicy(request, metadata=call.metadata).policy
+    _print(policy, as_json)
+
+
+Changes = dict[str, dict[str, int | bool]]
+
+
+def _set(request: pb.UpdatePolicyRequest, name: str, value: object) -> None:
+    request.update_mask.paths.append(name)
+    if isinstance(value, list):
+        getattr(request.policy, name).extend(value)
+    else:
+        setattr(request.policy, name, value)
+
+
+def _rows(
+    budgets: list[str] | None,
+    fresh: list[str] | None,
+    enable: list[SourceName] | None,
+    disable: list[SourceName] | None,
+) -> Changes:
+    """Return what changes of each source."""
+    rows: Changes = {}
+    for source, text in _pairs("--source-budget", budgets):
+        rows.setdefault(source, {})["day_budget_micros"] = parse_dollars("--source-budget", text)
+    for source, text in _pairs("--fresh", fresh):
+        rows.setdefault(source, {})["fresh_for_seconds"] = _seconds("--fresh", text) or 0
+    for is_enabled, sources in ((True, enable), (False, disable)):
+        for each in sources or ():
+            rows.setdefault(each, {})["is_enabled"] = is_enabled
+    return rows
+
+
+def _pairs(option: str, texts: list[str] | None) -> list[tuple[SourceName, str]]:
+    pairs = []
+    for text in texts or ():
+        source, equals, value = text.partition("=")
+        if not equals or source not in [each.value for each in SourceName]:
+            names = ", ".join(SourceName)
+            raise typer.BadParameter(f"{option} {text}: must be SOURCE=…, one of {names}")
+        pairs.append((SourceName(source), value))
+    return pairs
+
+
+def _changed(row: pb.SourcePolicy, changes: Changes) -> pb.SourcePolicy:
+    default = PROFILES[KnownSource(row.source)].fresh_for.total_seconds()
+    if row.fresh_for_seconds == default:
+        row.fresh_for_seconds = 0  # goes on following the default
+    for name, value in changes[row.source].items():
+        setattr(row, name, value)
+    return row
+
+
+def _micros(option: str, text: str | None) -> int | None:
+    return None if text is None else parse_dollars(option, text)
+
+
+def _seconds(option: str, text: str | None) -> int | None:
+    return None if text is None else int(parse_span(option, text).total_seconds())
+
+
+def _print(policy: pb.Policy, as_json: bool) -> None:
+    if as_json:
+        print_json(policy)
+    else:
+        Console().print(_shown(policy))
+
+
+def _shown(policy: pb.Policy) -> Group:
+    table = Table(show_header=False)
+    paid_again = "asked once more" if policy.ask_paid_again else "not asked again"
+    changed = moment(policy.updated_at) if policy.HasField("updated_at") else "never"
+    for name, value in (
+        ("calls", "STOPPED: none leaves" if policy.is_stopped else "leave"),
+        ("budget of a day", _budget(policy.day_budget_micros)),
+        ("budget of a run", _budget(policy.run_budget_micros)),
+        ("contact lookups", ", ".join(policy.contact_lookups)),
+        ("a paid source whose reply was lost", paid_again),
+        ("runs at once", f"{policy.most_runs_at_once:,}"),
+        ("weight among tenants", str(policy.weight)),
+        ("debounce", span(policy.debounce_seconds) if policy.debounce_seconds else "off"),
+        ("changed (UTC)", changed),
+    ):
+        table.add_row(name, value)
+    sources = Table("source", "asked", "answers stand", "budget of a day")
+    for each in policy.sources:
+        asked, budget = "yes" if each.is_enabled else "no", _budget(each.day_budget_micros)
+        sources.add_row(each.source, asked, span(each.fresh_for_seconds), budget)
+    return Group(table, sources)
+
+
+def _budget(micros: int) -> str:
+    return dollars(micros) if micros else "no limit"

@@ -1,0 +1,64 @@
+"""Rows that were refused: told at once, and written to a file that can be mended and sent again."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import typer
+
+from services.cli.enrich.csv_rows import PROSPECTS, REASONS, Refused
+from services.cli.terminal.message_json import print_json
+
+MOST_SHOWN = 20
+
+
+class RefusedRows:
+    """Takes refused rows as they come; the file is there only when there are any."""
+
+    def __init__(self, path: Path | None, *, as_json: bool) -> None:
+        self.count = 0
+        self._path = path
+        self._as_json = as_json
+        self._file: TextIO | None = None
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, refused: Refused) -> None:
+        """Tell of a row, and write it."""
+        self.count += 1
+        if self._as_json:
+            print_json({"refused": refused.reasons})
+        elif self.count <= MOST_SHOWN:
+            text = f"line {refused.row.line}: {refused.field}: {refused.message} ({refused.rule})"
+            typer.echo(text, err=True)
+        if self._path:
+            self._write(self._path, refused)
+
+    def _write(self, path: Path, refused: Refused) -> None:
+        try:
+            if self._file is None:
+                self._file = open(  # noqa: SIM115 -- closed at the end
+                    path, "w", encoding="utf-8", newline=""
+                )
+                self._writer = csv.DictWriter(self._file, [*PROSPECTS.all, *REASONS])
+                self._writer.writeheader()
+            self._writer.writerow(dict(refused.row.cells) | refused.reasons)
+        except OSError as error:
+            raise typer.BadParameter(f"{path} cannot be written: {error.strerror}") from None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file:
+            self._file.close()
+        if self.count > MOST_SHOWN and not self._as_json:
+            where = str(self._path) if self._path else "--refused FILE writes them"
+            typer.echo(f"and {self.count - MOST_SHOWN:,} more ({where})", err=True)

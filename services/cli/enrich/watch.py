@@ -1,0 +1,108 @@
+"""`prospect enrich watch`: a run or a batch, followed to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, NoReturn
+
+import typer
+
+from services.cli.enrich.follow import (
+    INTERRUPTED_EXIT,
+    News,
+    exit_code,
+    follow_batch,
+    follow_run,
+    newest_run,
+    show_live,
+)
+from services.cli.enrich.progress import batch_exit_code, print_summary, shown_batch
+from services.cli.terminal.client import (
+    ENRICHMENT_ADDRESS,
+    TOKEN_FILE,
+    AsJson,
+    CaFile,
+    Call,
+    EnrichmentAddress,
+    TokenFile,
+    calling,
+)
+from services.cli.terminal.message_json import print_json
+
+
+def watch(
+    prospect_id: Annotated[str, typer.Argument(help="UUID of a prospect.")] = "",
+    batch: Annotated[str, typer.Option(help="UUID of a batch, instead of a prospect.")] = "",
+    resume: Annotated[
+        str, typer.Option(help="The token of a watch before: tell only what is new since.")
+    ] = "",
+    until_settled: Annotated[
+        bool,
+        typer.Option("--until-settled", help="Also wait for sources later than the run's end."),
+    ] = False,
+    as_json: AsJson = False,
+    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
+    token_file: TokenFile = TOKEN_FILE,
+    ca_file: CaFile = None,
+) -> None:
+    """Follow a prospect's newest run, or a batch, to its end; breaks are gone over.
+
+    Exit code 0 where all that was followed is complete, 1 where something failed or was cancelled.
+
+    Examples:
+
+      prospect enrich watch 01938f2e-7a3b-7c00-8000-0123456789ab
+
+      prospect enrich watch --batch 01938f2e-7a3b-7c00-8000-0123456789ab --json
+    """
+    if bool(prospect_id) == bool(batch):
+        raise typer.BadParameter("give a prospect's UUID or --batch")
+    with calling(address, token_file, ca_file) as call:
+        if batch:
+            code = watch_batch(call, batch, resume, as_json)
+        else:
+            code = _watch_run(call, prospect_id, resume, until_settled, as_json)
+    raise typer.Exit(code)
+
+
+def watch_batch(call: Call, batch_id: str, token: str, as_json: bool) -> int:
+    """Follow a batch to its end; return the exit code that it makes."""
+    last = token
+    progress = None
+    try:
+        for message in shown_batch(follow_batch(call, batch_id, token), quiet=as_json):
+            last, progress = message.resume_token, message.progress
+            if as_json:
+                print_json(message)
+    except KeyboardInterrupt:
+        again = f"prospect enrich watch --batch {batch_id}"
+        _say_how_to_go_on("the batch", again, last)
+    if progress is None:  # all was told before
+        return 0
+    if not as_json:
+        print_summary(progress)
+    return batch_exit_code(progress)
+
+
+def _watch_run(call: Call, prospect_id: str, token: str, until_settled: bool, as_json: bool) -> int:
+    last = token
+
+    def told() -> Iterator[News]:
+        nonlocal last
+        for message, run in follow_run(call, prospect_id, token, until_settled=until_settled):
+            last = message.resume_token
+            if as_json:
+                print_json(message)
+            yield message, run
+
+    try:
+        run = show_live(told(), quiet=as_json) or newest_run(call, prospect_id)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("the run", f"prospect enrich watch {prospect_id}", last)
+    return exit_code(run)
+
+
+def _say_how_to_go_on(what: str, command: str, token: str) -> NoReturn:
+    resume = f" --resume {token}" if token else ""
+    typer.echo(f"\n{what} goes on: {command}{resume}", err=True)
+    raise typer.Exit(INTERRUPTED_EXIT)

@@ -1,0 +1,1 @@
+"""What operators run: serve, migrate, config and events."""

@@ -1,0 +1,56 @@
+"""The three services as data: what the commands choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from chassis.service import Foundation, Parts, Topology
+from chassis.settings import ServiceSettings, variables
+from services.cli.terminal import client
+
+
+class ServiceName(StrEnum):
+    """A service, by the name of its folder, schema and Kubernetes Deployment."""
+
+    ACTIVITY = "activity"
+    ENRICHMENT = "enrichment"
+    METRICS = "metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a service's wiring module offers."""
+
+    topology: Topology
+    build: Callable[[Foundation, Any], Awaitable[Parts]]
+
+
+def wiring_of(name: ServiceName) -> Wiring:
+    """Import a service's wiring, and only that one: a process holds one service's code."""
+    module = import_module(f"services.{name.value}.wiring")
+    return Wiring(module.TOPOLOGY, module.build)
+
+
+def settings_of(name: ServiceName) -> type[ServiceSettings]:
+    """Return the class of a service's settings, without importing the service."""
+    settings: type[ServiceSettings] = import_module(f"services.{name.value}.settings").Settings
+    return settings
+
+
+def folder_of(name: ServiceName) -> Path:
+    """Return a service's folder, with its migrations."""
+    return Path(__file__).parents[2] / name.value
+
+
+def known_variables() -> dict[str, str]:
+    """Return every PROSPECT_ variable that any service reads, and what it means."""
+    known = {"PROSPECT_POSTGRES_OWNER_DSN": "DSN of the role that migrates, <service>_owner"}
+    known |= client.VARIABLES
+    for name in ServiceName:
+        known |= variables(settings_of(name))
+    return known

@@ -1,0 +1,1 @@
+"""`prospect demo` and `prospect dev`: the whole stack on this machine."""

@@ -1,0 +1,1 @@
+"""`prospect usage`: read, follow and audit what the metrics service counted."""
