@@ -24,7 +24,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from devstack.sandbox.faults import Kind, ordered
-from services.enrichment.sources.ownership import OwnershipDocument, parse_ownership, xml_block
+from services.enrichment.sources.edgar.ownership import (
+    OwnershipDocument,
+    parse_ownership,
+    xml_block,
+)
 
 REQUESTS_A_SECOND = 10
 _CONTACT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

@@ -29,9 +29,10 @@ from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.outbox import Relay
 from services.enrichment import messages, source_rows
-from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gauges import SOURCE_STATE
 from services.enrichment.run import Denial, StepStatus
+from services.enrichment.sources.call import Answer, ErrorClass, SourceError
+from services.enrichment.sources.catalogue import SourceName
 
 FAULTS = frozenset(
     {ErrorClass.TRANSIENT, ErrorClass.INVALID_ANSWER, ErrorClass.AUTH, ErrorClass.QUOTA}

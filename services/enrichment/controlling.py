@@ -12,9 +12,9 @@ from chassis.database import Connection, tenant_transaction
 from chassis.errors import FailedPrecondition
 from chassis.server import Context
 from services.enrichment import history
-from services.enrichment.findings import SourceName
 from services.enrichment.request import UNDER_WAY, Request
 from services.enrichment.run import CLAUDE
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL, subject_of
 from services.enrichment.tools import Tools, found
 

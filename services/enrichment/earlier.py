@@ -17,8 +17,9 @@ import asyncpg
 
 from chassis.database import Connection
 from services.enrichment import store
-from services.enrichment.findings import Answer, SourceName
 from services.enrichment.run import RUN_ENDED, Before, StepStatus
+from services.enrichment.sources.call import Answer
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL, ClaimedRun, Times
 
 

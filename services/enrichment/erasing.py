@@ -14,7 +14,7 @@ from chassis.database import Connection, tenant_transaction
 from chassis.server import Context
 from services.enrichment import history
 from services.enrichment.batches import end_batches
-from services.enrichment.findings import SourceName
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import ANONYMOUS, SQL, finding_of, subject_of
 from services.enrichment.suppressing import suppress
 from services.enrichment.suppression import Key

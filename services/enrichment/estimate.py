@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.enrichment.findings import SourceName
 from services.enrichment.gate import TenantGate
 from services.enrichment.policy import Policy
-from services.enrichment.profiles import PROFILES
 from services.enrichment.request import Known, Request, first_steps
 from services.enrichment.run import CLAUDE, StepStatus
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 from services.enrichment.sources.contactout import lookups
 from services.enrichment.suppression import Key
 

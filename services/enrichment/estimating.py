@@ -17,12 +17,13 @@ from chassis.errors import NotFound
 from chassis.server import Context
 from services.enrichment import gate_rows, store
 from services.enrichment.estimate import Candidate, Tally, estimate
-from services.enrichment.findings import SourceName, Subject
 from services.enrichment.gate import TenantGate
 from services.enrichment.intake import known_of
 from services.enrichment.money import ALL, Purse
 from services.enrichment.policy import Policy
 from services.enrichment.request import Request
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Subject
 from services.enrichment.store import SQL
 from services.enrichment.tools import Tools
 

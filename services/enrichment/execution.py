@@ -19,7 +19,6 @@ from chassis.clock import Clock
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import AWAY
 from services.enrichment import call_time, store
-from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, SourceName
 from services.enrichment.gate import Desk
 from services.enrichment.gauges import CALL_SECONDS, CALLS, SPENT
 from services.enrichment.run import (
@@ -34,6 +33,8 @@ from services.enrichment.run import (
     StepStatus,
     Turn,
 )
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import ANONYMOUS, ClaimedRun
 from services.enrichment.writer import Writer
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.enrichment.breakers import Breakers
-from services.enrichment.findings import Answer, Finding, SourceName
 from services.enrichment.limits import Limits
 from services.enrichment.money import Permit, Purse
 from services.enrichment.policy import Policy
-from services.enrichment.profiles import PROFILES
 from services.enrichment.run import CLAUDE, Denial, Findings, Step, StepStatus
+from services.enrichment.sources.call import Answer
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.findings import Finding
 from services.enrichment.store import ClaimedRun
 from services.enrichment.suppression import Hasher, Key
 

@@ -13,8 +13,8 @@ import asyncpg
 import orjson
 
 from chassis.database import Connection
-from services.enrichment.findings import SourceName
 from services.enrichment.policy import Policy, Seen, SourcePolicy
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL
 from services.enrichment.suppression import Key
 

@@ -14,8 +14,8 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.enrichment.findings import SourceName
 from services.enrichment.messages import SOURCE_CHANGED
+from services.enrichment.sources.catalogue import SourceName
 
 WORK = "hints.enrichment.work"
 CANCEL = "hints.enrichment.cancel"

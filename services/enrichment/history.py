@@ -10,8 +10,8 @@ from uuid import UUID
 import asyncpg
 
 from chassis.database import Connection
-from services.enrichment.findings import SourceName
 from services.enrichment.run import Step
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL, step_of
 
 RunRow = tuple[asyncpg.Record, Mapping[SourceName, Step]]

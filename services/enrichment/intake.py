@@ -21,7 +21,6 @@ from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import Refusal
 from chassis.groups import Groups
 from services.enrichment import gate_rows, store
-from services.enrichment.findings import SourceName
 from services.enrichment.policy import Policy
 from services.enrichment.repeats import again, find_repeats, place_taken, remember
 from services.enrichment.request import (
@@ -35,6 +34,7 @@ from services.enrichment.request import (
 )
 from services.enrichment.rows import held_back
 from services.enrichment.run import Turn
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL, ClaimedRun
 from services.enrichment.suppression import Hasher
 from services.enrichment.worker import Worker

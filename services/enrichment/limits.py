@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from chassis.database import Pool
 from services.enrichment import call_time, source_rows
-from services.enrichment.findings import SourceName
+from services.enrichment.sources.catalogue import SourceName
 
 HORIZON = 1.0
 """Seconds ahead that slots are given out."""

@@ -17,8 +17,8 @@ from prospect.enrichment.v1 import prospect_pb2 as pb
 
 from chassis.clock import to_timestamp
 from chassis.messaging import OutgoingEvent
-from services.enrichment.findings import SourceName
 from services.enrichment.run import Finish, RunStatus, Step, Steps, StepStatus
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import ClaimedRun
 
 SOURCE = "prospect/enrichment"

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.enrichment.findings import SourceName
 from services.enrichment.policy import Policy
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 
 ALL = "all"
 NOTHING: Mapping[SourceName, int] = {}

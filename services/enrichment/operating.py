@@ -16,7 +16,7 @@ from chassis.errors import InvalidArgument
 from chassis.server import Context
 from chassis.validation import parse_time
 from services.enrichment import gate_rows
-from services.enrichment.findings import SourceName
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL
 from services.enrichment.tools import Tools, storable
 

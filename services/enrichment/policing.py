@@ -14,8 +14,8 @@ from chassis.database import tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
 from chassis.server import Context
 from services.enrichment import gate_rows
-from services.enrichment.findings import SourceName
 from services.enrichment.policy import Policy
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL
 from services.enrichment.tools import Tools, found
 

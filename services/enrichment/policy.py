@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.enrichment.findings import SourceName
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 
 
 @dataclass(frozen=True, slots=True)

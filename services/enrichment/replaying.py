@@ -17,8 +17,8 @@ from services.enrichment.batches import close_batch
 from services.enrichment.controlling import ask_again
 from services.enrichment.estimating import weigh
 from services.enrichment.filters import run_filter
-from services.enrichment.findings import SourceName
 from services.enrichment.request import Accepted, Priority, Request
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL
 from services.enrichment.tools import Tools
 

@@ -12,9 +12,10 @@ from enum import IntEnum
 from uuid import UUID
 
 from chassis.errors import FailedPrecondition, FieldViolation, Refusal
-from services.enrichment.findings import SourceName, Subject
 from services.enrichment.policy import Policy
 from services.enrichment.run import CLAUDE, Step, StepStatus
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Subject
 
 
 class Priority(IntEnum):

@@ -11,8 +11,9 @@ from chassis.auth import current_caller
 from chassis.clock import new_id
 from chassis.errors import InvalidArgument
 from chassis.server import Context
-from services.enrichment.findings import SourceName, Subject
 from services.enrichment.request import Priority, Request
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Subject
 from services.enrichment.tools import Tools, storable
 
 

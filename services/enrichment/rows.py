@@ -18,7 +18,6 @@ import orjson
 from chassis import telemetry
 from chassis.messaging import OutgoingEvent
 from services.enrichment import messages
-from services.enrichment.findings import SourceError, SourceName, Subject
 from services.enrichment.request import HEAD_START, NewRun
 from services.enrichment.run import (
     RUN_ENDED,
@@ -30,6 +29,9 @@ from services.enrichment.run import (
     StepStatus,
     Turn,
 )
+from services.enrichment.sources.call import SourceError
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Subject
 from services.enrichment.store import ClaimedRun
 
 WORKER = f"{socket.gethostname()}/{os.getpid()}"

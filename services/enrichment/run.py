@@ -23,8 +23,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from services.enrichment.findings import Answer, Finding, SourceError, SourceName
 from services.enrichment.money import Permit
+from services.enrichment.sources.call import Answer, SourceError
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Finding
 
 RESEARCH = (SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC)
 CLAUDE = SourceName.CLAUDE

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from chassis.database import Connection, Pool
-from services.enrichment.findings import SourceName
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import SQL
 
 

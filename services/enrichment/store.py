@@ -20,14 +20,7 @@ import structlog
 
 from chassis import telemetry
 from chassis.database import Connection, Plans, Queries
-from services.enrichment.findings import (
-    Finding,
-    SourceName,
-    Subject,
-    from_json,
-)
 from services.enrichment.policy import Seen
-from services.enrichment.profiles import PROFILES
 from services.enrichment.request import KnownAnswer, NewRun
 from services.enrichment.run import (
     NOTHING_BEFORE,
@@ -39,7 +32,9 @@ from services.enrichment.run import (
     Steps,
     StepStatus,
 )
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 from services.enrichment.sources.contactout import lookups
+from services.enrichment.sources.findings import Finding, Subject, from_json
 from services.enrichment.suppression import Hasher, Key
 
 _log = structlog.get_logger()

@@ -13,7 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.enrichment.findings import Contact, Finding, Subject
+from services.enrichment.sources.findings import Contact, Finding, Subject
 
 _LEGAL = re.compile(
     r"\b(inc|incorporated|corp|corporation|co|company|ltd|limited|llc|plc|gmbh|ag|sa|bv)\b"

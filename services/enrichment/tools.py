@@ -16,10 +16,10 @@ from chassis.errors import InvalidArgument, NotFound
 from chassis.outbox import Relay
 from services.enrichment import history, messages
 from services.enrichment.breakers import Breakers
-from services.enrichment.findings import SourceName
 from services.enrichment.hints import Hints
 from services.enrichment.intake import Intake
 from services.enrichment.policy import Policy
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.suppression import Hasher
 from services.enrichment.watch import Watchers
 

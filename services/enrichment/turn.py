@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from services.enrichment.findings import Answer, ErrorClass, Finding, SourceError, SourceName
-from services.enrichment.profiles import PROFILES
 from services.enrichment.run import (
     CLAUDE,
     RESEARCH,
@@ -29,6 +27,9 @@ from services.enrichment.run import (
     StepStatus,
     Turn,
 )
+from services.enrichment.sources.call import Answer, ErrorClass, SourceError
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.findings import Finding
 
 MOST_FAILURES: Mapping[ErrorClass, int] = {
     ErrorClass.TRANSIENT: 4,

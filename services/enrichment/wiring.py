@@ -18,7 +18,6 @@ from services.enrichment.api import CHECK_THEMSELVES, SCOPES, EnrichmentApi
 from services.enrichment.breakers import Breakers
 from services.enrichment.execution import Ask
 from services.enrichment.execution import Tools as WorkTools
-from services.enrichment.findings import SourceName
 from services.enrichment.gate import Desk
 from services.enrichment.hints import Hints
 from services.enrichment.intake import Intake
@@ -26,12 +25,13 @@ from services.enrichment.keeping import Keeper
 from services.enrichment.limits import Limits
 from services.enrichment.policy import Policy
 from services.enrichment.settings import Settings
-from services.enrichment.sources.claude import Claude, memo_key
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.claude.client import Claude, memo_key
+from services.enrichment.sources.claude.template import templated
 from services.enrichment.sources.contactout import ContactOut
+from services.enrichment.sources.edgar.client import SecEdgar
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.http import certificates
-from services.enrichment.sources.sec_edgar import SecEdgar
-from services.enrichment.sources.summary_template import templated
 from services.enrichment.store import Times
 from services.enrichment.suppression import Hasher
 from services.enrichment.tools import Tools

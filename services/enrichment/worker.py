@@ -21,11 +21,11 @@ from chassis.errors import AWAY
 from chassis.loops import sleep
 from services.enrichment import store
 from services.enrichment.execution import Execution, Tools
-from services.enrichment.findings import SourceName
 from services.enrichment.gauges import RUNS_IN_HAND
 from services.enrichment.policy import Policy, Seen
 from services.enrichment.request import NewRun
 from services.enrichment.run import Turn
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0

@@ -20,13 +20,14 @@ from chassis.groups import Groups
 from chassis.outbox import Relay
 from services.enrichment import gate_rows, messages, store
 from services.enrichment.earlier import look_at_others
-from services.enrichment.findings import Answer, ErrorClass, SourceError, SourceName
 from services.enrichment.gate import Desk, RunRules, TenantGate
 from services.enrichment.money import Purse
 from services.enrichment.policy import Policy, Seen
 from services.enrichment.request import NewRun
 from services.enrichment.rows import NewRows, Rows
 from services.enrichment.run import RUN_ENDED, Happening, Returned, RunStatus, Turn
+from services.enrichment.sources.call import Answer, ErrorClass, SourceError
+from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.store import ClaimedRun, LeaseLost, Times
 from services.enrichment.suppression import Key
 from services.enrichment.turn import take_turn

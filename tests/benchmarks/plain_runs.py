@@ -16,7 +16,8 @@ import asyncpg
 
 from chassis.clock import new_id
 from chassis.database import Connection
-from services.enrichment.findings import SourceName, to_json
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import to_json
 from services.enrichment.store import COLUMNS
 from tests.enrichment.engine import finding
 

@@ -22,8 +22,7 @@ from prospect.enrichment.v1 import events_pb2
 from chassis import messaging
 from chassis.clock import new_id
 from devstack.stack import Stack, running
-from services.enrichment.findings import SourceName
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 from tests.chaos.killing import RECONNECT_SOON, Victims, fetch, until_answered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]

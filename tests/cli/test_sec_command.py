@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from devstack.stack import ROOT
 from services.__main__ import app
 from services.cli.enrich.sec import as_json
-from services.enrichment.sources.ownership import parse_ownership
+from services.enrichment.sources.edgar.ownership import parse_ownership
 
 FILINGS = sorted((ROOT / "devstack/sandbox/data/sec/filings").iterdir())
 ADAMS = ROOT / "devstack/sandbox/data/sec/filings/0000320193-22-000061.txt"

@@ -20,24 +20,22 @@ from services import topology
 from services.enrichment import history
 from services.enrichment.breakers import Breakers
 from services.enrichment.execution import Ask, Tools
-from services.enrichment.findings import (
-    Answer,
-    Contact,
-    Finding,
-    InsiderTrades,
-    Provenance,
-    SourceCall,
-    SourceError,
-    SourceName,
-    Subject,
-    Summary,
-    WebFindings,
-)
 from services.enrichment.gate import Desk
 from services.enrichment.intake import Intake
 from services.enrichment.limits import Limits
 from services.enrichment.policy import Policy
 from services.enrichment.request import Accepted, Request
+from services.enrichment.sources.call import Answer, SourceCall, SourceError
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import (
+    Contact,
+    Finding,
+    InsiderTrades,
+    Provenance,
+    Subject,
+    Summary,
+    WebFindings,
+)
 from services.enrichment.store import Times
 from services.enrichment.suppression import Hasher
 from services.enrichment.worker import Worker

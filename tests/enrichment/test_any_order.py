@@ -17,16 +17,10 @@ from prospect.enrichment.v1 import events_pb2
 from chassis import messaging
 from chassis.errors import FailedPrecondition
 from devstack import servers
-from services.enrichment.findings import (
-    Answer,
-    ErrorClass,
-    SourceCall,
-    SourceError,
-    SourceName,
-    Subject,
-)
-from services.enrichment.profiles import PROFILES
 from services.enrichment.request import Request
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.findings import Subject
 from tests.enrichment.crashing import CrashingPool
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
 from tests.harness import Database

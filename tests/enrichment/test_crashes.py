@@ -14,9 +14,9 @@ import pytest
 from nats.aio.client import Client
 
 from devstack import servers
-from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.policy import Policy
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.call import Answer, SourceCall
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 from tests.enrichment.crashing import CrashingPool
 from tests.enrichment.engine import COST, TIMES, Sources, engine, finding
 from tests.harness import Database

@@ -24,8 +24,9 @@ from chassis.outbox import Relay
 from devstack import servers
 from services import topology
 from services.enrichment.erasing import Erasing, forget_user
-from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.hints import Hints
+from services.enrichment.sources.call import Answer, SourceCall
+from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import ADA, Sources, engine, finding, ledger
 from tests.enrichment.rows import Rows
 from tests.enrichment.test_batch import chunk, person, send, watch

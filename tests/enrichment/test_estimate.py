@@ -10,8 +10,7 @@ import grpc
 import pytest
 from prospect.enrichment.v1 import operations_pb2 as pb
 
-from services.enrichment.findings import SourceName
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 from services.enrichment.suppression import Hasher
 from tests.enrichment.rows import Rows
 from tests.enrichment.test_policy import allow

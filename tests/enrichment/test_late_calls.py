@@ -15,10 +15,11 @@ import pytest
 
 from chassis.clock import new_id
 from devstack import servers
-from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, Subject
-from services.enrichment.findings import SourceName as Name
 from services.enrichment.policy import Policy
 from services.enrichment.run import StepStatus
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import SourceName as Name
+from services.enrichment.sources.findings import Subject
 from services.enrichment.store import Times
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
 from tests.harness import Database

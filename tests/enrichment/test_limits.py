@@ -13,9 +13,10 @@ import pytest
 from devstack import servers
 from services.enrichment import source_rows
 from services.enrichment.execution import Ask
-from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.limits import Limits
 from services.enrichment.run import StepStatus
+from services.enrichment.sources.call import Answer, SourceCall
+from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
 

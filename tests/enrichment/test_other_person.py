@@ -9,8 +9,9 @@ import pytest
 
 from chassis.clock import new_id
 from devstack import servers
-from services.enrichment.findings import Answer, ErrorClass, SourceCall, SourceError, SourceName
 from services.enrichment.policy import Policy
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import ADA, COST, Sources, engine, finding
 from tests.harness import Database
 

@@ -9,7 +9,7 @@ import pytest
 
 from chassis.database import Connection
 from services.enrichment import source_rows
-from services.enrichment.findings import SourceName
+from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import Engine
 
 EXA = SourceName.EXA

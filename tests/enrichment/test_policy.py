@@ -15,17 +15,11 @@ import pytest
 
 from chassis.clock import new_id
 from devstack import servers
-from services.enrichment.findings import (
-    Answer,
-    Contact,
-    ErrorClass,
-    SourceCall,
-    SourceError,
-    SourceName,
-)
 from services.enrichment.history import RunRow
-from services.enrichment.profiles import PROFILES
 from services.enrichment.run import StepStatus
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.findings import Contact
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding, ledger
 from tests.harness import Database
 

@@ -15,8 +15,7 @@ from prospect.enrichment.v1 import events_pb2, operations_pb2, policy_pb2
 
 from chassis.clock import to_timestamp, utc_now
 from services.cli.operate.services import ServiceName
-from services.enrichment.findings import SourceName
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.catalogue import PROFILES, SourceName
 from tests.enrichment.test_service import finished, sandbox_settings, statuses
 from tests.harness import Database, Identity, SandboxDesk, Services, violations
 

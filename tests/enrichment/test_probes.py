@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from devstack import servers
-from services.enrichment.findings import Answer, SourceCall, SourceName
 from services.enrichment.run import Denial, Turn
+from services.enrichment.sources.call import Answer, SourceCall
+from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import Engine, Sources, engine
 from tests.enrichment.test_policy import allow
 from tests.harness import Database

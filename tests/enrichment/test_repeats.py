@@ -24,8 +24,10 @@ from devstack import servers
 from services import topology
 from services.enrichment import history
 from services.enrichment.events import PuttingOff
-from services.enrichment.findings import Answer, SourceCall, SourceName, Subject
 from services.enrichment.request import Accepted
+from services.enrichment.sources.call import Answer, SourceCall
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Subject
 from tests.enrichment.engine import ADA, Engine, Sources, engine, finding
 from tests.enrichment.test_batch import chunk, person, send
 from tests.enrichment.test_service import handled, requested

@@ -10,7 +10,7 @@ import pytest
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
 
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.catalogue import PROFILES
 from tests.enrichment.rows import NOON, Rows
 from tests.enrichment.test_lists import COMPLETE, FAILED, later
 from tests.enrichment.test_service import finished, statuses

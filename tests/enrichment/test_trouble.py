@@ -15,16 +15,11 @@ from chassis.clock import new_id, utc_now
 from chassis.database import role_transaction, tenant_transaction
 from devstack import servers
 from services.enrichment import store, writer
-from services.enrichment.findings import (
-    Answer,
-    ErrorClass,
-    SourceCall,
-    SourceError,
-    SourceName,
-    Subject,
-)
 from services.enrichment.policy import Policy
 from services.enrichment.run import Lost, Returned, RunState, Turn
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Subject
 from services.enrichment.turn import take_turn
 from services.enrichment.worker import CLAIMER
 from tests.enrichment.crashing import Crashed, CrashingPool

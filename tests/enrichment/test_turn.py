@@ -11,9 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.enrichment.findings import Answer, ErrorClass, Finding, SourceError, SourceName
 from services.enrichment.money import Permit
-from services.enrichment.profiles import PROFILES
 from services.enrichment.run import (
     CLAUDE,
     RESEARCH,
@@ -31,6 +29,9 @@ from services.enrichment.run import (
     StepStatus,
     Turn,
 )
+from services.enrichment.sources.call import Answer, ErrorClass, SourceError
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.findings import Finding
 from services.enrichment.turn import take_turn
 from tests.enrichment.engine import finding
 

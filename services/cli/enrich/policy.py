@@ -25,8 +25,8 @@ from services.cli.terminal.client import (
 from services.cli.terminal.dollars import dollars, parse_dollars
 from services.cli.terminal.message_json import print_json
 from services.cli.terminal.times import SPAN_HELP, parse_span
-from services.enrichment.findings import SourceName as KnownSource
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.catalogue import PROFILES
+from services.enrichment.sources.catalogue import SourceName as KnownSource
 
 app = typer.Typer(no_args_is_help=True, help="Show or set what your tenant allows.")
 _DOLLARS = "DOLLARS"

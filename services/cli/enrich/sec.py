@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from chassis.settings import SettingsError
-from services.enrichment.sources.ownership import (
+from services.enrichment.sources.edgar.filing_xml import MAX_BYTES
+from services.enrichment.sources.edgar.ownership import (
     MARKET_TRADES,
     OwnershipDocument,
     OwnershipError,
@@ -23,7 +24,6 @@ from services.enrichment.sources.ownership import (
     parse_ownership,
     transaction_kind,
 )
-from services.enrichment.sources.ownership_xml import MAX_BYTES
 
 app = typer.Typer(no_args_is_help=True, help="Read what was filed with the SEC.")
 

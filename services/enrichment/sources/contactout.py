@@ -15,19 +15,11 @@ from urllib.parse import unquote
 
 import httpx
 
-from services.enrichment.findings import (
-    Answer,
-    Contact,
-    ErrorClass,
-    Provenance,
-    SourceCall,
-    SourceError,
-    SourceName,
-    Subject,
-)
-from services.enrichment.profiles import PROFILES
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.findings import Contact, Provenance, Subject
 from services.enrichment.sources.http import Reply, Vendor, send, text, texts
-from services.enrichment.sources.names import match_person
+from services.enrichment.sources.person_names import match_person
 
 VENDOR = Vendor(
     "ContactOut",

@@ -16,16 +16,9 @@ from typing import Any
 
 import httpx
 
-from services.enrichment.findings import (
-    Answer,
-    ErrorClass,
-    Provenance,
-    SourceCall,
-    SourceName,
-    Subject,
-    WebFindings,
-    WebPage,
-)
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Provenance, Subject, WebFindings, WebPage
 from services.enrichment.sources.http import Reply, Vendor, send, text, texts
 
 VENDOR = Vendor(

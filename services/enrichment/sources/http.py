@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from services.enrichment.findings import ErrorClass, SourceError
+from services.enrichment.sources.call import ErrorClass, SourceError
 
 MOST_BYTES = 5 * 1024 * 1024
 MOST_ERROR_BYTES = 64 * 1024

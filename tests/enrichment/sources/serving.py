@@ -11,7 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from services.enrichment.sources.sec_http import Pace
+from services.enrichment.sources.edgar.transport import Pace
 
 # One for all tests of a process: the sandbox counts their requests together, as the SEC would.
 PACE = Pace()

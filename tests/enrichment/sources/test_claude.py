@@ -13,24 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from devstack.sandbox import injections
-from services.enrichment.facts import facts_of
-from services.enrichment.findings import (
-    Answer,
-    ErrorClass,
-    Provenance,
-    SourceCall,
-    SourceError,
-    SourceName,
-    Subject,
-    Summary,
-    Usage,
-    WebFindings,
-    WebPage,
-)
-from services.enrichment.sources.claude import Claude
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError, Usage
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.claude.client import Claude
+from services.enrichment.sources.claude.prices import PRICES, cost_micros
+from services.enrichment.sources.claude.prompt import INSTRUCTIONS
 from services.enrichment.sources.exa import Exa
-from services.enrichment.sources.summary_prompt import INSTRUCTIONS
-from services.enrichment.sources.token_prices import PRICES, cost_micros
+from services.enrichment.sources.facts import facts_of
+from services.enrichment.sources.findings import Provenance, Subject, Summary, WebFindings, WebPage
 from tests.enrichment.sources.serving import serve
 from tests.enrichment.sources.test_summary import DATA
 from tests.harness import SandboxDesk

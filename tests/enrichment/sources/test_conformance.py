@@ -19,15 +19,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from devstack.sandbox.faults import KINDS, Kind
-from services.enrichment.findings import (
-    Answer,
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.claude.client import Claude
+from services.enrichment.sources.contactout import ContactOut
+from services.enrichment.sources.edgar.client import SecEdgar
+from services.enrichment.sources.exa import Exa
+from services.enrichment.sources.findings import (
     Contact,
-    ErrorClass,
     InsiderTrades,
     Provenance,
-    SourceCall,
-    SourceError,
-    SourceName,
     Subject,
     Summary,
     WebFindings,
@@ -35,12 +36,7 @@ from services.enrichment.findings import (
     from_json,
     to_json,
 )
-from services.enrichment.profiles import PROFILES
-from services.enrichment.sources.claude import Claude
-from services.enrichment.sources.contactout import ContactOut
-from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.http import certificates
-from services.enrichment.sources.sec_edgar import SecEdgar
 from tests.enrichment.sources.serving import PACE
 from tests.harness import SandboxDesk
 

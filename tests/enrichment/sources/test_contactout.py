@@ -15,15 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.enrichment.findings import (
-    Answer,
-    Contact,
-    ErrorClass,
-    SourceCall,
-    SourceError,
-    Subject,
-)
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.contactout import ContactOut, lookups
+from services.enrichment.sources.findings import Contact, Subject
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 from tests.harness import SandboxDesk

@@ -13,15 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.enrichment.findings import (
-    Answer,
-    ErrorClass,
-    SourceCall,
-    SourceError,
-    Subject,
-    WebFindings,
-)
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.exa import Exa
+from services.enrichment.sources.findings import Subject, WebFindings
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 

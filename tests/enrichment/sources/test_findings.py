@@ -11,15 +11,15 @@ import pytest
 from google.protobuf import json_format
 from prospect.enrichment.v1 import prospect_pb2
 
-from services.enrichment import findings
-from services.enrichment.findings import (
+from services.enrichment.sources import findings
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import (
     Contact,
     Finding,
     InsiderTrade,
     InsiderTrades,
     Provenance,
     Sentence,
-    SourceName,
     Summary,
     WebFindings,
     WebPage,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
-from services.enrichment.sources.insider_trades import ReadFiling, trades_of
-from services.enrichment.sources.ownership import parse_ownership
+from services.enrichment.sources.edgar.ownership import parse_ownership
+from services.enrichment.sources.edgar.trades import ReadFiling, trades_of
 
 CIK = 7
 JANE = (9, "DOE JANE")

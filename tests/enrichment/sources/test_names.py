@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.enrichment.sources.names import SUFFIXES, match_owner, match_person
+from services.enrichment.sources.person_names import SUFFIXES, match_owner, match_person
 
 SAME = [
     ("Katherine Adams", "Adams Katherine L."),

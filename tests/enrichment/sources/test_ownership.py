@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devstack.stack import ROOT
-from services.enrichment.sources.ownership import (
+from services.enrichment.sources.edgar.ownership import (
     DERIVATIVE,
     MARKET_TRADES,
     TRANSACTION_KINDS,

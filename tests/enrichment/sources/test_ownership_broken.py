@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.enrichment.sources.ownership import OwnershipError, parse_ownership
+from services.enrichment.sources.edgar.ownership import OwnershipError, parse_ownership
 
 ROW = """<nonDerivativeTransaction>
 <securityTitle><value>Common</value></securityTitle>

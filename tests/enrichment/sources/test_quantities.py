@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.enrichment.sources.quantities import quantities, unsupported
+from services.enrichment.sources.claude.quantities import quantities, unsupported
 
 STAND_THERE = {
     "a thousands separator": ("sold 25,000 shares", "sold 25000 shares"),

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from devstack.sandbox import edgar
 from devstack.stack import ROOT
-from services.enrichment.sources.ownership import parse_ownership
+from services.enrichment.sources.edgar.ownership import parse_ownership
 
 DATA = ROOT / "devstack/sandbox/data"
 CONTACT = {"User-Agent": "Prospect Platform tests@example.com"}

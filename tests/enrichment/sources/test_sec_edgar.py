@@ -20,18 +20,12 @@ from structlog.testing import capture_logs
 
 from devstack.sandbox import edgar
 from devstack.stack import ROOT
-from services.enrichment.findings import (
-    ErrorClass,
-    InsiderTrades,
-    SourceCall,
-    SourceError,
-    Subject,
-    to_json,
-)
+from services.enrichment.sources.call import ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.edgar.client import SecEdgar
+from services.enrichment.sources.edgar.ownership import xml_block
+from services.enrichment.sources.edgar.transport import Pace
+from services.enrichment.sources.findings import InsiderTrades, Subject, to_json
 from services.enrichment.sources.http import certificates
-from services.enrichment.sources.ownership import xml_block
-from services.enrichment.sources.sec_edgar import SecEdgar
-from services.enrichment.sources.sec_http import Pace
 from tests.enrichment.sources.serving import PACE, serve
 from tests.harness import SandboxDesk
 

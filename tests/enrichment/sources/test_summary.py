@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 from devstack.sandbox import injections
 from devstack.stack import ROOT
-from services.enrichment.facts import facts_of
-from services.enrichment.findings import (
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.claude.check import fault_of
+from services.enrichment.sources.claude.client import memo_key
+from services.enrichment.sources.claude.prompt import RULES, prompt
+from services.enrichment.sources.claude.quantities import unsupported
+from services.enrichment.sources.claude.template import templated
+from services.enrichment.sources.facts import facts_of
+from services.enrichment.sources.findings import (
     Contact,
     Fact,
     Finding,
@@ -22,17 +28,11 @@ from services.enrichment.findings import (
     InsiderTrades,
     Provenance,
     Sentence,
-    SourceName,
     Subject,
     WebFindings,
     WebPage,
 )
-from services.enrichment.sources.claude import memo_key
-from services.enrichment.sources.quantities import unsupported
-from services.enrichment.sources.summary_check import fault_of
-from services.enrichment.sources.summary_prompt import RULES, prompt
-from services.enrichment.sources.summary_template import templated
-from services.enrichment.sources.web_text import gives_orders
+from services.enrichment.sources.prompt_injection import gives_orders
 
 DATA = ROOT / "devstack/sandbox/data"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from services.enrichment.findings import Fact, Subject
+from services.enrichment.sources.findings import Fact, Subject
 
 RULES = """You write a short briefing about a person, for a salesperson who is about to call.
 

@@ -10,8 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
-from services.enrichment.findings import SourceName
+
+class SourceName(StrEnum):
+    """The four sources, by the name that proto, SQL, settings and docs use."""
+
+    CONTACTOUT = "contactout"
+    EXA = "exa"
+    SEC = "sec"
+    CLAUDE = "claude"
 
 
 @dataclass(frozen=True, slots=True)

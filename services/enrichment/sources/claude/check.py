@@ -11,8 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.enrichment.findings import Fact, Sentence, Subject
-from services.enrichment.sources.quantities import unsupported
+from services.enrichment.sources.claude.quantities import unsupported
+from services.enrichment.sources.findings import Fact, Sentence, Subject
 
 MOST_SENTENCES = 6
 MOST_CHARACTERS = 400

@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 
-from services.enrichment.findings import (
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import (
     Contact,
     Fact,
     Finding,
     InsiderTrade,
     InsiderTrades,
     Provenance,
-    SourceName,
     WebFindings,
     WebPage,
 )
-from services.enrichment.sources.web_text import gives_orders
+from services.enrichment.sources.prompt_injection import gives_orders
 
 MOST_TRADES = 12
 NON_DERIVATIVE = "non_derivative"

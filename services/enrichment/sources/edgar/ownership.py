@@ -13,7 +13,17 @@ from decimal import Decimal
 from string import ascii_uppercase
 from typing import Any, TypeVar
 
-from services.enrichment.sources.ownership_form import (
+from services.enrichment.sources.edgar.filing_xml import (
+    ROW_TAGS,
+    OwnershipError,
+    local_name,
+    own_elements,
+    own_text_of,
+    read_tree,
+    text_of,
+    xml_block,
+)
+from services.enrichment.sources.edgar.form import (
     DERIVATIVE,
     DOCUMENT_TYPES,
     MARKET_TRADES,
@@ -27,16 +37,6 @@ from services.enrichment.sources.ownership_form import (
     Transaction,
     is_planned,
     transaction_kind,
-)
-from services.enrichment.sources.ownership_xml import (
-    ROW_TAGS,
-    OwnershipError,
-    local_name,
-    own_elements,
-    own_text_of,
-    read_tree,
-    text_of,
-    xml_block,
 )
 
 __all__ = [

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from services.enrichment.facts import facts_of
-from services.enrichment.findings import (
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.facts import facts_of
+from services.enrichment.sources.findings import (
     TEMPLATE,
     Fact,
     Finding,
     Provenance,
     Sentence,
-    SourceName,
     Summary,
 )
 

@@ -18,22 +18,16 @@ from typing import Any
 import httpx
 import structlog
 
-from services.enrichment.findings import (
-    Answer,
-    ErrorClass,
-    InsiderTrades,
-    Provenance,
-    SourceCall,
-    SourceError,
-    SourceName,
-)
-from services.enrichment.sources.insider_trades import ReadFiling, trades_of
-from services.enrichment.sources.ownership import (
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.edgar.ownership import (
     OwnershipDocument,
     OwnershipError,
     parse_ownership,
 )
-from services.enrichment.sources.sec_http import VENDOR, Pace, SecHttp
+from services.enrichment.sources.edgar.trades import ReadFiling, trades_of
+from services.enrichment.sources.edgar.transport import VENDOR, Pace, SecHttp
+from services.enrichment.sources.findings import InsiderTrades, Provenance
 
 FORMS = frozenset({"4", "4/A", "5", "5/A"})
 _COLUMNS = ("accessionNumber", "form", "filingDate", "primaryDocument")

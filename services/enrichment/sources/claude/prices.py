@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from services.enrichment.findings import Usage
+from services.enrichment.sources.call import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,30 +17,20 @@ from typing import Any
 import anthropic
 import httpx2
 
-from services.enrichment.facts import facts_of
-from services.enrichment.findings import (
-    Answer,
-    ErrorClass,
-    Fact,
-    Finding,
-    Provenance,
-    Sentence,
-    SourceCall,
-    SourceError,
-    SourceName,
-    Summary,
-    Usage,
-)
-from services.enrichment.sources.http import MOST_BYTES, Vendor, certificates
-from services.enrichment.sources.summary_check import fault_of
-from services.enrichment.sources.summary_prompt import (
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError, Usage
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.claude.check import fault_of
+from services.enrichment.sources.claude.prices import cost_micros
+from services.enrichment.sources.claude.prompt import (
     INSTRUCTIONS,
     PROMPT_VERSION,
     RULES,
     SCHEMA,
     prompt,
 )
-from services.enrichment.sources.token_prices import cost_micros
+from services.enrichment.sources.facts import facts_of
+from services.enrichment.sources.findings import Fact, Finding, Provenance, Sentence, Summary
+from services.enrichment.sources.http import MOST_BYTES, Vendor, certificates
 
 VENDOR = Vendor(
     "Claude",

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from services.enrichment.findings import InsiderTrade, OwnerMatch
-from services.enrichment.sources.names import match_owner
-from services.enrichment.sources.ownership import (
+from services.enrichment.sources.edgar.ownership import (
     DERIVATIVE,
     MARKET_TRADES,
     NON_DERIVATIVE,
@@ -24,6 +22,8 @@ from services.enrichment.sources.ownership import (
     is_planned,
     transaction_kind,
 )
+from services.enrichment.sources.findings import InsiderTrade, OwnerMatch
+from services.enrichment.sources.person_names import match_owner
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from services.enrichment.findings import ErrorClass
+from services.enrichment.sources.call import ErrorClass
 from services.enrichment.sources.http import Vendor, send
 
 MOST_BYTES = 10 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""SEC EDGAR: filings are fetched, read and told as insider trades."""
