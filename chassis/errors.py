@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import asyncpg
 import grpc
 import nats.errors
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
+
+T = TypeVar("T")
 
 DOMAIN = "prospect"
 # Trouble with a server behind us, not with the request: the same work may succeed in a moment.
@@ -164,3 +166,10 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest)
 
 class DependencyAwayError(OSError):
     """A service behind this one does not answer; the same work may succeed in a moment."""
+
+
+def found(row: T | None, kind: str, key: object) -> T:
+    """Return what was looked for; refuse where there is none, or where it is another tenant's."""
+    if row is None:
+        raise NotFound(f"there is no {kind} {key}", reason=f"{kind.upper()}_NOT_FOUND")
+    return row

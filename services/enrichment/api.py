@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 
-from services.enrichment.batching import Batching
-from services.enrichment.controlling import Controlling
-from services.enrichment.erasing import Erasing
-from services.enrichment.estimating import Estimating
-from services.enrichment.listing import Listing
-from services.enrichment.operating import Operating
-from services.enrichment.policing import Policing
-from services.enrichment.reading import Reading
-from services.enrichment.replaying import Replaying
-from services.enrichment.requesting import Requesting
-from services.enrichment.suppressing import Suppressing
+from services.enrichment.availability.rpc import Operating
+from services.enrichment.erasure.rpc import Erasing
+from services.enrichment.intake.batch_rpc import Batching
+from services.enrichment.intake.estimate_rpc import Estimating
+from services.enrichment.intake.replay_rpc import Replaying
+from services.enrichment.intake.request_rpc import Requesting
+from services.enrichment.intake.steer_rpc import Controlling
+from services.enrichment.policy.rpc import Policing
+from services.enrichment.policy.suppression_rpc import Suppressing
+from services.enrichment.reading.get_rpc import Reading
+from services.enrichment.reading.list_rpc import Listing
+from services.enrichment.reading.watch_rpc import Watching
 from services.enrichment.tools import Tools
-from services.enrichment.watching import Watching
 
 SCOPES = {
     "RequestEnrichment": "enrichment:write",

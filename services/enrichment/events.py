@@ -17,12 +17,12 @@ from chassis.consumer import AWAY_SECONDS, Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError, FailedPrecondition, InvalidArgument
 from services import topology
-from services.enrichment.erasing import forget_user
-from services.enrichment.hints import Hints
-from services.enrichment.intake import Intake
-from services.enrichment.repeats import GONE
-from services.enrichment.request import UNDER_WAY
-from services.enrichment.requesting import request_of
+from services.enrichment.erasure.forget_user import forget_user
+from services.enrichment.intake.intake import Intake
+from services.enrichment.intake.parse import request_of
+from services.enrichment.intake.request_ids import GONE
+from services.enrichment.run.plan import UNDER_WAY
+from services.enrichment.worker.hints import Hints
 
 _log = structlog.get_logger()
 

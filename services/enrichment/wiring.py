@@ -15,15 +15,13 @@ from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.enrichment import events
 from services.enrichment.api import CHECK_THEMSELVES, SCOPES, EnrichmentApi
-from services.enrichment.breakers import Breakers
-from services.enrichment.execution import Ask
-from services.enrichment.execution import Tools as WorkTools
-from services.enrichment.gate import Desk
-from services.enrichment.hints import Hints
-from services.enrichment.intake import Intake
-from services.enrichment.keeping import Keeper
-from services.enrichment.limits import Limits
-from services.enrichment.policy import Policy
+from services.enrichment.availability.breaker import Breakers
+from services.enrichment.availability.rate import Limits
+from services.enrichment.erasure.history_keeper import Keeper
+from services.enrichment.intake.intake import Intake
+from services.enrichment.policy.policy import Policy
+from services.enrichment.policy.suppression import Hasher
+from services.enrichment.reading.wakeups import Watchers
 from services.enrichment.settings import Settings
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.claude.client import Claude, memo_key
@@ -32,12 +30,14 @@ from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.edgar.client import SecEdgar
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.http import certificates
-from services.enrichment.store import Times
-from services.enrichment.suppression import Hasher
 from services.enrichment.tools import Tools
-from services.enrichment.watch import Watchers
-from services.enrichment.worker import Worker
-from services.enrichment.writer import Writer
+from services.enrichment.worker.execution import Ask
+from services.enrichment.worker.execution import Tools as WorkTools
+from services.enrichment.worker.hints import Hints
+from services.enrichment.worker.loop import Worker
+from services.enrichment.worker.run_rules import Desk
+from services.enrichment.worker.store import Times
+from services.enrichment.worker.turn_writer import Writer
 
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED, topology.ENRICHMENT_ERASED))
 

@@ -20,11 +20,11 @@ import asyncpg
 from chassis.migrate import migrate
 from devstack import servers
 from devstack.stack import ROOT
-from services.enrichment.policy import Policy
-from services.enrichment.run import Turn
+from services.enrichment.policy.policy import Policy
+from services.enrichment.run.state import Turn
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.store import ClaimedRun
+from services.enrichment.worker.store import ClaimedRun
 from tests.benchmarks import enrichment_http
 from tests.benchmarks.plain_runs import plain_runs_per_second
 from tests.benchmarks.report import Benchmark, Result, ratio_of

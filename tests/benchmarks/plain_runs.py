@@ -16,9 +16,9 @@ import asyncpg
 
 from chassis.clock import new_id
 from chassis.database import Connection
+from services.enrichment.run.records import COLUMNS
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import to_json
-from services.enrichment.store import COLUMNS
 from tests.enrichment.engine import finding
 
 Calls = tuple[list[str], int]

@@ -17,14 +17,13 @@ from chassis.clock import Clock, new_id, utc_now
 from chassis.database import Pool, open_pool, tenant_transaction
 from chassis.outbox import Relay
 from services import topology
-from services.enrichment import history
-from services.enrichment.breakers import Breakers
-from services.enrichment.execution import Ask, Tools
-from services.enrichment.gate import Desk
-from services.enrichment.intake import Intake
-from services.enrichment.limits import Limits
-from services.enrichment.policy import Policy
-from services.enrichment.request import Accepted, Request
+from services.enrichment.availability.breaker import Breakers
+from services.enrichment.availability.rate import Limits
+from services.enrichment.intake.intake import Intake
+from services.enrichment.policy.policy import Policy
+from services.enrichment.policy.suppression import Hasher
+from services.enrichment.reading import store
+from services.enrichment.run.plan import Accepted, Request
 from services.enrichment.sources.call import Answer, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import (
@@ -36,10 +35,11 @@ from services.enrichment.sources.findings import (
     Summary,
     WebFindings,
 )
-from services.enrichment.store import Times
-from services.enrichment.suppression import Hasher
-from services.enrichment.worker import Worker
-from services.enrichment.writer import Writer
+from services.enrichment.worker.execution import Ask, Tools
+from services.enrichment.worker.loop import Worker
+from services.enrichment.worker.run_rules import Desk
+from services.enrichment.worker.store import Times
+from services.enrichment.worker.turn_writer import Writer
 
 ADA = Subject("Ada Lovelace", "Analytical Engines", is_public_company=True, company_cik=320193)
 _AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -115,30 +115,30 @@ class Engine:
         """Take a request in."""
         return await self.intake.accept(self.request(subject, **values))
 
-    async def run(self, run_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> history.RunRow:
+    async def run(self, run_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> store.RunRow:
         """Return a run as it stands."""
         tenant_id = tenant_id or self.tenant_id
         async with tenant_transaction(self.pool, tenant_id) as connection:
-            row = await history.get_run(connection, tenant_id, run_id)
+            row = await store.get_run(connection, tenant_id, run_id)
         assert row is not None
         return row
 
-    async def ended(self, run_id: uuid.UUID, seconds: float = 20) -> history.RunRow:
+    async def ended(self, run_id: uuid.UUID, seconds: float = 20) -> store.RunRow:
         """Wait for a run's end."""
         return await self.until(run_id, lambda row: row["ended_at"] is not None, seconds)
 
-    async def settled(self, run_id: uuid.UUID, seconds: float = 20) -> history.RunRow:
+    async def settled(self, run_id: uuid.UUID, seconds: float = 20) -> store.RunRow:
         """Wait until nothing more happens to a run."""
         return await self.until(run_id, lambda row: not row["open"], seconds)
 
-    async def until(self, run_id: uuid.UUID, holds: Any, seconds: float = 20) -> history.RunRow:
+    async def until(self, run_id: uuid.UUID, holds: Any, seconds: float = 20) -> store.RunRow:
         """Wait until something holds of a run."""
         async with asyncio.timeout(seconds):
             while not holds((row := await self.run(run_id))[0]):
                 await asyncio.sleep(0.01)
         return row
 
-    async def enriched(self, subject: Subject = ADA, **values: Any) -> history.RunRow:
+    async def enriched(self, subject: Subject = ADA, **values: Any) -> store.RunRow:
         """Take a request in and wait for its run's end."""
         return await self.ended((await self.accept(subject, **values)).run_id)
 

@@ -17,7 +17,7 @@ from prospect.enrichment.v1 import events_pb2
 from chassis import messaging
 from chassis.errors import FailedPrecondition
 from devstack import servers
-from services.enrichment.request import Request
+from services.enrichment.run.plan import Request
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import PROFILES, SourceName
 from services.enrichment.sources.findings import Subject

@@ -11,8 +11,8 @@ from nats.aio.client import Client
 from prospect.enrichment.v1 import events_pb2
 
 from chassis.clock import utc_now
-from services.enrichment.breakers import LARGEST_WAVE, Breakers
-from services.enrichment.run import Denial, StepStatus
+from services.enrichment.availability.breaker import LARGEST_WAVE, Breakers
+from services.enrichment.run.state import Denial, StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import Engine

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.enrichment.call_time import NoRoom, limited, waiting
+from services.enrichment.availability.call_timeout import NoRoom, limited, waiting
 
 
 async def wait(seconds: float) -> None:

@@ -14,7 +14,7 @@ import pytest
 from nats.aio.client import Client
 
 from devstack import servers
-from services.enrichment.policy import Policy
+from services.enrichment.policy.policy import Policy
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import PROFILES, SourceName
 from tests.enrichment.crashing import CrashingPool

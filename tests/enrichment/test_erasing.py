@@ -23,10 +23,11 @@ from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
 from devstack import servers
 from services import topology
-from services.enrichment.erasing import Erasing, forget_user
-from services.enrichment.hints import Hints
+from services.enrichment.erasure.forget_user import forget_user
+from services.enrichment.erasure.rpc import Erasing
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.worker.hints import Hints
 from tests.enrichment.engine import ADA, Sources, engine, finding, ledger
 from tests.enrichment.rows import Rows
 from tests.enrichment.test_batch import chunk, person, send, watch

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from prospect.enrichment.v1 import operations_pb2 as pb
 
+from services.enrichment.policy.suppression import Hasher
 from services.enrichment.sources.catalogue import PROFILES, SourceName
-from services.enrichment.suppression import Hasher
 from tests.enrichment.rows import Rows
 from tests.enrichment.test_policy import allow
 from tests.enrichment.test_service import APPLE, finished

@@ -10,11 +10,11 @@ import pytest
 
 from chassis.clock import new_id
 from devstack import servers
-from services.enrichment import store
-from services.enrichment.policy import Policy
-from services.enrichment.request import Accepted, Priority
+from services.enrichment.policy.policy import Policy
+from services.enrichment.run.plan import Accepted, Priority
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.worker import store
 from tests.enrichment.engine import ADA, Sources, engine, finding
 from tests.harness import Database
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from chassis.database import Pool
-from services.enrichment import keeping
-from services.enrichment.keeping import Keeper
+from services.enrichment.erasure import history_keeper
+from services.enrichment.erasure.history_keeper import Keeper
 from tests.enrichment.rows import NOON, Rows
 from tests.harness import Database
 
@@ -32,7 +32,7 @@ async def kept(database: Database) -> set[uuid.UUID]:
 async def test_runs_that_ended_long_ago_are_forgotten_with_all_that_hangs_on_them(
     keeper: Keeper, rows: Rows, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PIECE", 2)
+    monkeypatch.setattr(history_keeper, "PIECE", 2)
     prospect_id = await rows.prospect()
     old = [await rows.run(prospect_id, at=OLD, steps={"exa": "complete"}) for _ in range(5)]
     await database.fetch(

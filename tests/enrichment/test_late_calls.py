@@ -15,12 +15,12 @@ import pytest
 
 from chassis.clock import new_id
 from devstack import servers
-from services.enrichment.policy import Policy
-from services.enrichment.run import StepStatus
+from services.enrichment.policy.policy import Policy
+from services.enrichment.run.state import StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName as Name
 from services.enrichment.sources.findings import Subject
-from services.enrichment.store import Times
+from services.enrichment.worker.store import Times
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from devstack import servers
-from services.enrichment import source_rows
-from services.enrichment.execution import Ask
-from services.enrichment.limits import Limits
-from services.enrichment.run import StepStatus
+from services.enrichment.availability import store
+from services.enrichment.availability.rate import Limits
+from services.enrichment.run.state import StepStatus
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.worker.execution import Ask
 from tests.enrichment.engine import TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
 
@@ -116,14 +116,14 @@ async def test_a_call_waits_for_slots_no_longer_than_its_run_takes_what_comes_la
 async def test_postgres_being_away_between_a_calls_requests_is_no_fault_of_the_source(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_slots, away = source_rows.take_slots, [ConnectionResetError()]
+    take_slots, away = store.take_slots, [ConnectionResetError()]
 
     async def failing(*values: Any) -> float | None:
         if away:
             raise away.pop()
         return await take_slots(*values)
 
-    monkeypatch.setattr(source_rows, "take_slots", failing)
+    monkeypatch.setattr(store, "take_slots", failing)
     sources, rates = Sources(), {SEC: 50.0}
     async with engine(dsn, nats_server.url, sources, rates=rates, fail_max=1) as one:
         sources.answers[SEC] = paced(one, requests=2)

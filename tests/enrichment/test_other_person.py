@@ -9,7 +9,7 @@ import pytest
 
 from chassis.clock import new_id
 from devstack import servers
-from services.enrichment.policy import Policy
+from services.enrichment.policy.policy import Policy
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import ADA, COST, Sources, engine, finding

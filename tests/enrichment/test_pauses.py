@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from chassis.database import Connection
-from services.enrichment import source_rows
+from services.enrichment.availability import store
 from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import Engine
 
@@ -34,7 +34,7 @@ async def test_a_reading_that_is_late_does_not_hide_a_change(
 ) -> None:
     one, _ = replicas
     await one.breakers.pause(EXA, paused=True, until=None, reason="the bill")
-    resumed, read_sources = asyncio.Event(), source_rows.read_sources
+    resumed, read_sources = asyncio.Event(), store.read_sources
 
     async def read_late(connection: Connection) -> list[asyncpg.Record]:
         rows = await read_sources(connection)
@@ -44,7 +44,7 @@ async def test_a_reading_that_is_late_does_not_hide_a_change(
 
     has_read = asyncio.Event()
     with monkeypatch.context() as patch:
-        patch.setattr(source_rows, "read_sources", read_late)
+        patch.setattr(store, "read_sources", read_late)
         late = asyncio.create_task(one.breakers.refresh())
         await has_read.wait()
     await one.breakers.pause(EXA, paused=False, until=None, reason="")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chassis.database import Pool, tenant_transaction
-from services.enrichment.store import SQL
+from services.enrichment.sql import SQL
 from tests.enrichment.rows import NOON
 from tests.harness import Database
 

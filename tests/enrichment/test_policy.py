@@ -15,8 +15,8 @@ import pytest
 
 from chassis.clock import new_id
 from devstack import servers
-from services.enrichment.history import RunRow
-from services.enrichment.run import StepStatus
+from services.enrichment.reading.store import RunRow
+from services.enrichment.run.state import StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import PROFILES, SourceName
 from services.enrichment.sources.findings import Contact
@@ -321,7 +321,7 @@ async def test_the_list_of_one_tenant_says_nothing_of_another(
 async def test_the_kill_switch_holds_every_call_and_lets_go(
     one: Engine, database: Database, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.enrichment.gate.STOPPED_LOOK", timedelta(seconds=0.3))
+    monkeypatch.setattr("services.enrichment.worker.run_rules.STOPPED_LOOK", timedelta(seconds=0.3))
     await allow(database, one.tenant_id, is_stopped=True)
     accepted = await one.accept()
     await asyncio.sleep(0.5)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from devstack import servers
-from services.enrichment.run import Denial, Turn
+from services.enrichment.run.state import Denial, Turn
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import Engine, Sources, engine

@@ -22,9 +22,9 @@ from chassis.errors import FailedPrecondition, InvalidArgument
 from chassis.messaging import OutgoingEvent
 from devstack import servers
 from services import topology
-from services.enrichment import history
 from services.enrichment.events import PuttingOff
-from services.enrichment.request import Accepted
+from services.enrichment.reading import store
+from services.enrichment.run.plan import Accepted
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Subject
@@ -301,6 +301,6 @@ def prospect_of(event: OutgoingEvent) -> str:
 async def prospect(one: Engine, prospect_id: uuid.UUID) -> asyncpg.Record:
     """Return a prospect as it stands."""
     async with tenant_transaction(one.pool, one.tenant_id) as connection:
-        row = await history.get_prospect(connection, one.tenant_id, prospect_id)
+        row = await store.get_prospect(connection, one.tenant_id, prospect_id)
     assert row is not None
     return row

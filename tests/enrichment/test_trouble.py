@@ -14,14 +14,16 @@ from nats.aio.client import Client
 from chassis.clock import new_id, utc_now
 from chassis.database import role_transaction, tenant_transaction
 from devstack import servers
-from services.enrichment import store, writer
-from services.enrichment.policy import Policy
-from services.enrichment.run import Lost, Returned, RunState, Turn
+from services.enrichment import sql
+from services.enrichment.policy.policy import Policy
+from services.enrichment.run import records
+from services.enrichment.run.state import Lost, Returned, RunState, Turn
+from services.enrichment.run.turn import take_turn
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Subject
-from services.enrichment.turn import take_turn
-from services.enrichment.worker import CLAIMER
+from services.enrichment.worker import store, turn_writer
+from services.enrichment.worker.loop import CLAIMER
 from tests.enrichment.crashing import Crashed, CrashingPool
 from tests.enrichment.engine import ADA, COST, TIMES, Sources, engine, finding
 from tests.enrichment.test_crashes import check_books
@@ -74,7 +76,7 @@ async def test_a_finding_that_cannot_be_read_is_taken_for_none(
 async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject_of = store.subject_of
+    subject_of = records.subject_of
 
     def failing(row: asyncpg.Record) -> Subject:
         if row["email"]:
@@ -83,7 +85,7 @@ async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
 
     async with engine(dsn, nats_server.url, Sources(), working=False) as idle:
         spoilt, good = [(await idle.accept(each)).run_id for each in (BROKEN, ADA)]
-    monkeypatch.setattr(store, "subject_of", failing)
+    monkeypatch.setattr(records, "subject_of", failing)
     async with engine(dsn, nats_server.url, Sources(), tenant_id=idle.tenant_id) as one:
         row, *_ = await one.ended(good)
         assert row["status"] == "complete"
@@ -280,7 +282,7 @@ async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: ser
         run_id = (await one.accept()).run_id
         await out.wait()
         async with tenant_transaction(one.pool, one.tenant_id) as connection:
-            await connection.fetchval(store.SQL.request_cancel, one.tenant_id, run_id, utc_now())
+            await connection.fetchval(sql.SQL.request_cancel, one.tenant_id, run_id, utc_now())
         one.worker.cancel_run(run_id)
         row, steps = await one.settled(run_id, seconds=5)
         await asyncio.wait_for(broken_off.wait(), 1)
@@ -319,7 +321,7 @@ async def test_an_ended_run_that_waits_for_a_late_source_can_be_cancelled(
         sources.answers = {}
         async with tenant_transaction(one.pool, one.tenant_id) as connection:
             assert await connection.fetchval(
-                store.SQL.request_cancel, one.tenant_id, run_id, utc_now()
+                sql.SQL.request_cancel, one.tenant_id, run_id, utc_now()
             )
         one.worker.wake()
         await one.settled(run_id)
@@ -353,7 +355,7 @@ async def test_a_turn_that_goes_wrong_is_its_runs_alone(
             raise ValueError("a bug")
         return take_turn(state, *values)
 
-    monkeypatch.setattr(writer, "take_turn", buggy)
+    monkeypatch.setattr(turn_writer, "take_turn", buggy)
     sources = Sources()
     async with engine(dsn, nats_server.url, sources) as one:
         subjects = [BROKEN, *[ADA] * 20]

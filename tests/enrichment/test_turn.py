@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from services.enrichment.money import Permit
-from services.enrichment.run import (
+from services.enrichment.policy.budget import Permit
+from services.enrichment.run.state import (
     CLAUDE,
     RESEARCH,
     RUN_ENDED,
@@ -29,10 +29,10 @@ from services.enrichment.run import (
     StepStatus,
     Turn,
 )
+from services.enrichment.run.turn import take_turn
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import PROFILES, SourceName
 from services.enrichment.sources.findings import Finding
-from services.enrichment.turn import take_turn
 from tests.enrichment.engine import finding
 
 CONTACTOUT, EXA, SEC = RESEARCH

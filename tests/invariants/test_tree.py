@@ -51,7 +51,7 @@ def test_each_service_has_the_same_files() -> None:
         "settings.py",
         "api.py",
         "events.py",
-        "store.py",
+        "sql.py",
         "queries.sql",
         "schema.sql",
     }

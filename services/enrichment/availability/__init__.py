@@ -1,0 +1,1 @@
+"""May a source be asked now: its breaker, its rate, its pause."""

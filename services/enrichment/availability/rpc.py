@@ -1,0 +1,89 @@
+"""ListSources and PauseSource: a source's health for the deployment, its spending for a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, time
+from uuid import UUID
+
+import asyncpg
+from prospect.enrichment.v1 import operations_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.clock import to_timestamp
+from chassis.database import tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.server import Context
+from chassis.validation import parse_time, storable
+from services.enrichment.policy import store
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sql import SQL
+from services.enrichment.tools import Tools
+
+
+class Operating:
+    """Shows the sources to the tenant in the token, and lets operators pause them."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def ListSources(
+        self, request: pb.ListSourcesRequest, context: Context
+    ) -> pb.ListSourcesResponse:
+        """Give every source."""
+        await self._tools.breakers.refresh()
+        sources = [self._health(source) for source in SourceName]
+        await self._add_spending(current_caller().tenant_id, *sources)
+        return pb.ListSourcesResponse(sources=sources)
+
+    async def PauseSource(
+        self, request: pb.PauseSourceRequest, context: Context
+    ) -> pb.PauseSourceResponse:
+        """Keep every replica from asking a source, or let them ask again."""
+        source, until = SourceName(request.source), None
+        if request.HasField("until") and not request.resume:
+            until = parse_time("until", request.until)
+            if until <= self._tools.clock():
+                raise InvalidArgument.field("until", "pause.future", "must lie in the future")
+        reason = storable("reason", request.reason)
+        await self._tools.breakers.pause(
+            source, paused=not request.resume, until=until, reason=reason
+        )
+        message = self._health(source)
+        tenant_id = current_caller().tenant
+        if tenant_id:  # an operator's token need not have one
+            await self._add_spending(tenant_id, message)
+        return pb.PauseSourceResponse(source=message)
+
+    def _health(self, source: SourceName) -> pb.Source:
+        breakers = self._tools.breakers
+        shown, until, reason = breakers.state(source).shown(self._tools.clock())
+        return pb.Source(
+            source=source.value,
+            state=pb.SourceState.Value(f"SOURCE_STATE_{shown.upper()}"),
+            until=to_timestamp(until),
+            reason=reason,
+            failures=breakers.failures(source),
+            calls_per_second=self._tools.rates[source],
+        )
+
+    async def _add_spending(self, tenant_id: UUID, *sources: pb.Source) -> None:
+        """Add what a tenant allows of the sources, and what it has had of them since midnight."""
+        today = self._tools.clock().date()
+        midnight = datetime.combine(today, time(), UTC)
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            seen = await store.look_at_gate(connection, tenant_id, today, self._tools.default)
+            rows = await connection.fetch(SQL.source_day, tenant_id, midnight)
+        days: Mapping[str, asyncpg.Record] = {row["source"]: row for row in rows}
+        for message in sources:
+            source = SourceName(message.source)
+            allowed = seen.policy.source(source)
+            message.is_enabled = allowed.is_enabled
+            message.budget_micros = allowed.day_budget_micros
+            message.fresh_for_seconds = int(seen.policy.fresh_for(source).total_seconds())
+            message.spent_today_micros = seen.committed.get(source.value, 0)
+            if day := days.get(source.value):
+                message.calls_today = day["calls"]
+                message.failed_today = day["failed"]
+                message.uncertain_today = day["uncertain"]
+                message.median_ms = day["median_ms"]

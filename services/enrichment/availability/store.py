@@ -1,0 +1,97 @@
+"""The sources' state in Postgres: a row a source, for the whole deployment.
+
+What changes a breaker is fenced by the row's epoch, so that of replicas that see the same only the
+first changes it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from chassis.database import Connection, Pool
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sql import SQL
+
+
+async def read_sources(connection: Connection) -> list[asyncpg.Record]:
+    """Return the state of every source."""
+    return await connection.fetch(SQL.read_sources)
+
+
+async def add_failure(connection: Connection, source: SourceName, epoch: int) -> int | None:
+    """Count a failure; return how many there are in a row, None where the breaker has changed."""
+    failures: int | None = await connection.fetchval(SQL.add_failure, source.value, epoch)
+    return failures
+
+
+async def forget_failures(connection: Connection, source: SourceName, epoch: int) -> None:
+    """Count failures anew."""
+    await connection.execute(SQL.forget_failures, source.value, epoch)
+
+
+async def change_source(
+    connection: Connection,
+    source: SourceName,
+    epoch: int,
+    state: str,
+    reason: str,
+    until: datetime | None,
+    openings: int,
+) -> bool:
+    """Change a breaker; False where another replica was faster."""
+    values = (source.value, epoch, state, reason[:300], until, openings)
+    return bool(await connection.fetchval(SQL.change_source, *values))
+
+
+async def begin_probing(
+    connection: Connection, source: SourceName, epoch: int, patience: timedelta
+) -> int | None:
+    """Become the probe of a breaker that is due; return the epoch that it counts in."""
+    values = (source.value, epoch, patience)
+    began: int | None = await connection.fetchval(SQL.begin_probing, *values)
+    return began
+
+
+async def admit_probe(
+    connection: Connection, source: SourceName, epoch: int, patience: timedelta
+) -> int | None:
+    """Take a place in the present wave of probes; return the epoch that it counts in."""
+    values = (source.value, epoch, patience)
+    admitted: int | None = await connection.fetchval(SQL.admit_probe, *values)
+    return admitted
+
+
+async def pass_probe(connection: Connection, source: SourceName, epoch: int) -> int | None:
+    """Count a probe that succeeded; return how large the present wave is."""
+    quota: int | None = await connection.fetchval(SQL.pass_probe, source.value, epoch)
+    return quota
+
+
+async def give_back(connection: Connection, source: SourceName, epoch: int) -> None:
+    """Give the place of a probe that says nothing to another."""
+    await connection.execute(SQL.give_back, source.value, epoch)
+
+
+async def park_source(
+    connection: Connection, source: SourceName, until: datetime, reason: str
+) -> bool:
+    """Leave a source alone until then; False where that was known."""
+    return bool(await connection.fetchval(SQL.park_source, source.value, until, reason[:300]))
+
+
+async def pause_source(
+    connection: Connection, source: SourceName, paused: bool, until: datetime | None, reason: str
+) -> None:
+    """Pause a source, or let it be asked again."""
+    await connection.execute(SQL.pause_source, source.value, paused, until, reason)
+
+
+async def take_slots(
+    pool: Pool, source: SourceName, wanted: int, interval: timedelta, horizon: timedelta
+) -> float | None:
+    """Take slots; return the seconds to the first, None where they lie too far ahead."""
+    values = (source.value, wanted, interval, horizon)
+    delay: float | None = await pool.fetchval(SQL.take_slots, *values)
+    return delay

@@ -1,0 +1,1 @@
+"""Forgetting: a prospect, a user, and history past its time."""

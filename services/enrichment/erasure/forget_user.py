@@ -1,0 +1,18 @@
+"""Forget a user who asked for enrichments."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from chassis.database import Connection
+from services.enrichment.sql import ANONYMOUS, SQL
+
+
+async def forget_user(connection: Connection, tenant_id: UUID, user_id: UUID) -> None:
+    """Put the anonymous user in the place of one who is erased; pending events included."""
+    values = (tenant_id, user_id, ANONYMOUS)
+    await connection.execute(SQL.anonymise_runs, *values)
+    await connection.execute(SQL.anonymise_batches, *values)
+    await connection.execute(SQL.anonymise_erasures, *values)
+    await connection.execute(SQL.hold_relay)
+    await connection.execute(SQL.anonymise_events, tenant_id, str(user_id), str(ANONYMOUS))

@@ -1,0 +1,84 @@
+"""EraseProspect, and what follows when a user is erased elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+from prospect.enrichment.v1 import enrichment_service_pb2 as pb
+
+from chassis.auth import Caller, current_caller
+from chassis.clock import new_id, to_timestamp
+from chassis.database import Connection, tenant_transaction
+from chassis.errors import found
+from chassis.server import Context
+from services.enrichment.intake.batch import end_batches
+from services.enrichment.policy.store import suppress
+from services.enrichment.policy.suppression import Key
+from services.enrichment.reading import store
+from services.enrichment.run.records import finding_of, subject_of
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sql import SQL
+from services.enrichment.tools import Tools
+
+
+class Erasing:
+    """Erases prospects of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def EraseProspect(
+        self, request: pb.EraseProspectRequest, context: Context
+    ) -> pb.EraseProspectResponse:
+        """Remove a prospect with all that hangs on it; one that is gone has its receipt.
+
+        A run in flight needs no waiting for: its worker finds no lease at its next write, and
+        whatever it brings is dropped. A paid call that is out may cost what was reserved for it, as
+        any call whose reply is lost: the reservation stays in the ledger and the day's spending.
+        """
+        caller, prospect_id = current_caller(), UUID(request.prospect_id)
+        run_ids: Sequence[UUID] = ()
+        async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
+            if await connection.fetch(SQL.lock_prospects, caller.tenant_id, [prospect_id]):
+                if request.suppress:
+                    await self._suppress(connection, caller.tenant_id, prospect_id)
+                rows = await connection.fetch(SQL.runs_of_prospect, caller.tenant_id, prospect_id)
+                run_ids = [row["run_id"] for row in rows]
+                receipt = await self._erase(connection, caller, prospect_id, run_ids)
+            else:
+                row = await connection.fetchrow(SQL.get_erasure, caller.tenant_id, prospect_id)
+                receipt = found(row, "prospect", request.prospect_id)
+        for run_id in run_ids:  # a call that is out is broken off
+            await self._tools.hints.cancel(run_id)
+        self._tools.relay.wake()
+        return pb.EraseProspectResponse(
+            receipt_id=str(receipt["receipt_id"]),
+            erased_at=to_timestamp(receipt["erased_at"]),
+            runs=receipt["run_count"],
+            pending_events=receipt["event_count"],
+        )
+
+    async def _erase(
+        self, connection: Connection, caller: Caller, prospect_id: UUID, run_ids: Sequence[UUID]
+    ) -> asyncpg.Record:
+        tenant_id, now = caller.tenant_id, self._tools.clock()
+        batches = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
+        await connection.execute(SQL.hold_relay)
+        events = await connection.fetch(SQL.delete_events, tenant_id, str(prospect_id))
+        await connection.execute(SQL.delete_prospect, tenant_id, prospect_id)
+        await end_batches(connection, tenant_id, [row["batch_id"] for row in batches], now)
+        counts = (len(run_ids), len(events))
+        values = (tenant_id, new_id(), prospect_id, caller.user_id, now, *counts)
+        return found(await connection.fetchrow(SQL.add_erasure, *values), "receipt", prospect_id)
+
+    async def _suppress(self, connection: Connection, tenant_id: UUID, prospect_id: UUID) -> None:
+        """Put the person on the suppression list, by all that is known of them."""
+        row = await store.get_prospect(connection, tenant_id, prospect_id)
+        prospect, hasher = found(row, "prospect", prospect_id), self._tools.hasher
+        keys: list[Key] = hasher.of_subject(tenant_id, subject_of(prospect))
+        if contact := finding_of(prospect, SourceName.CONTACTOUT):
+            keys += hasher.of_finding(tenant_id, contact)
+        unlike = list(dict.fromkeys(keys))
+        await suppress(connection, tenant_id, unlike, "erased", self._tools.clock())

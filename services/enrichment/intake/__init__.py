@@ -1,0 +1,1 @@
+"""How a request becomes a run: by RPC, event, batch, retry or replay."""

@@ -1,0 +1,187 @@
+"""BatchRequestEnrichments and WatchBatch: up to 10,000 requests in by chunks, progress out."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from prospect.enrichment.v1 import enrichment_service_pb2 as pb
+
+from chassis.auth import Caller, current_caller
+from chassis.database import tenant_transaction
+from chassis.errors import FieldViolation, InvalidArgument, Refusal
+from chassis.server import Context
+from chassis.tokens import Tokens
+from chassis.validation import violations_of
+from services.enrichment.intake.batch import close_batch, follow_batch
+from services.enrichment.intake.parse import request_of
+from services.enrichment.intake.request_ids import place_taken
+from services.enrichment.run.plan import Accepted, Priority, Request
+from services.enrichment.sql import SQL
+from services.enrichment.tools import Tools
+
+MOST_PLACES = 10_000
+_OF_REQUEST = re.compile(r"requests\[(\d+)\]\.?(.*)")
+_POSITION = struct.Struct(">q")
+
+
+class Batching:
+    """Takes in and follows batches of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def BatchRequestEnrichments(
+        self, requests: AsyncIterator[pb.BatchRequestEnrichmentsRequest], context: Context
+    ) -> AsyncIterator[pb.BatchRequestEnrichmentsResponse]:
+        """Answer each chunk after COMMIT; when no more come, tell of the batch's progress."""
+        batch: _Batch | None = None
+        async for chunk in requests:
+            faults = _faults_of(chunk)
+            batch = batch or _Batch(self._tools, current_caller(), UUID(chunk.batch_id))
+            yield pb.BatchRequestEnrichmentsResponse(accepted=await batch.accept(chunk, faults))
+        if batch is None:
+            return
+        await batch.close()
+        following = follow_batch(self._tools, batch.caller.tenant_id, batch.batch_id, 0)
+        async with aclosing(following) as all_news:
+            async for news in all_news:
+                yield pb.BatchRequestEnrichmentsResponse(progress=news.progress)
+
+    async def WatchBatch(
+        self, request: pb.WatchBatchRequest, context: Context
+    ) -> AsyncIterator[pb.WatchBatchResponse]:
+        """Tell of a batch's progress and of the runs that have ended, until the last has."""
+        tenant_id, batch_id = current_caller().tenant_id, UUID(request.batch_id)
+        tokens = Tokens("batch", tenant_id, pb.WatchBatchRequest(batch_id=str(batch_id)))
+        position = 0
+        if request.resume_token:
+            (position,) = tokens.read("resume_token", request.resume_token, _POSITION.unpack)
+        async with aclosing(follow_batch(self._tools, tenant_id, batch_id, position)) as all_news:
+            async for news in all_news:
+                token = tokens.issue(_POSITION.pack(news.position))
+                yield pb.WatchBatchResponse(
+                    progress=news.progress, ended=news.ended, resume_token=token
+                )
+
+
+Faults = dict[int, FieldViolation]
+"""Each request's first fault, by its index in the chunk."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch that is being sent; `seen` are the places that came in this call."""
+
+    tools: Tools
+    caller: Caller
+    batch_id: UUID
+    seen: set[int] = field(default_factory=set)
+
+    async def accept(
+        self, chunk: pb.BatchRequestEnrichmentsRequest, faults: Faults
+    ) -> pb.AcceptedChunk:
+        """Take in a chunk's good requests; name the others."""
+        self._check_places(chunk)
+        good = {}
+        for index, message in enumerate(chunk.requests):
+            if index not in faults:
+                try:
+                    good[chunk.first_index + index] = self._request(message)
+                except InvalidArgument as error:
+                    faults[index] = error.violations[0]
+        answers = await self._commit(good)
+        for place in good:
+            answer = answers.get(place)
+            if not isinstance(answer, Accepted):
+                fault = answer.violations[0] if answer else _CLOSED
+                faults[place - chunk.first_index] = fault
+        accepted = {place: each for place, each in answers.items() if isinstance(each, Accepted)}
+        return _answer(chunk, accepted, faults)
+
+    def _check_places(self, chunk: pb.BatchRequestEnrichmentsRequest) -> None:
+        if UUID(chunk.batch_id) != self.batch_id:
+            text = "must be the same in every chunk of a call"
+            raise InvalidArgument.field("batch_id", "batch.same", text)
+        end = chunk.first_index + len(chunk.requests)
+        if end > MOST_PLACES:
+            text = f"a batch has at most {MOST_PLACES:,} requests; this chunk would end at {end:,}"
+            raise InvalidArgument.field("first_index", "batch.most", text)
+        places = range(chunk.first_index, end)
+        if not self.seen.isdisjoint(places):
+            text = "must lie beyond the chunks before: each place of a batch is sent once"
+            raise InvalidArgument.field("first_index", "batch.overlap", text)
+        self.seen.update(places)
+
+    def _request(self, message: pb.RequestEnrichmentRequest) -> Request:
+        caller = self.caller
+        return request_of(message, caller.tenant_id, caller.user_id, default=Priority.LOW)
+
+    async def _commit(self, requests: dict[int, Request]) -> Mapping[int, Accepted | Refusal]:
+        if not requests:
+            return {}
+        key = (self.caller.tenant_id, self.batch_id)
+        async with tenant_transaction(self.tools.pool, self.caller.tenant_id) as connection:
+            batch = await connection.fetchrow(SQL.get_batch, *key)
+            if batch and batch["closed_at"]:
+                rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
+                return {row["place"]: place_taken(row) for row in rows}
+        return await self.tools.intake.accept_batch(self.batch_id, requests)
+
+    async def close(self) -> None:
+        """Say that no more chunks come."""
+        tenant_id, now = self.caller.tenant_id, self.tools.clock()
+        async with tenant_transaction(self.tools.pool, tenant_id) as connection:
+            # Also one of which every request was refused is a batch.
+            await connection.execute(
+                SQL.open_batch, tenant_id, self.batch_id, self.caller.user_id, now
+            )
+            await close_batch(connection, tenant_id, self.batch_id, now)
+        self.tools.relay.wake()
+
+
+_CLOSED = FieldViolation(
+    "batch_id", "batch.closed", "was closed before; what came then stands, nothing is added"
+)
+
+
+def _faults_of(chunk: pb.BatchRequestEnrichmentsRequest) -> Faults:
+    """Return the first fault of each request; refuse a chunk that is at fault itself."""
+    faults: Faults = {}
+    of_chunk: list[FieldViolation] = []
+    for each in violations_of(chunk):
+        of_request = _OF_REQUEST.fullmatch(each.field)
+        if of_request:
+            faults.setdefault(int(of_request[1]), replace(each, field=of_request[2]))
+        else:
+            of_chunk.append(each)
+    if of_chunk:
+        raise InvalidArgument.of(of_chunk)
+    return faults
+
+
+def _answer(
+    chunk: pb.BatchRequestEnrichmentsRequest, accepted: dict[int, Accepted], faults: Faults
+) -> pb.AcceptedChunk:
+    first = chunk.first_index
+    by_index = [accepted.get(first + index) for index in range(len(chunk.requests))]
+    return pb.AcceptedChunk(
+        first_index=first,
+        accepted=len(accepted),
+        joined=sum(each.joined for each in accepted.values()),
+        refused=_refused(first, faults),
+        prospect_ids=[str(each.prospect_id) if each else "" for each in by_index],
+    )
+
+
+def _refused(first_index: int, faults: Faults) -> Sequence[pb.RefusedRequest]:
+    return [
+        pb.RefusedRequest(
+            index=first_index + index, field=fault.field, rule=fault.rule, message=fault.message
+        )
+        for index, fault in sorted(faults.items())
+    ]

@@ -1,0 +1,147 @@
+"""EstimateEnrichment: what a request would do and cost, before anything is spent or written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+from prospect.enrichment.v1 import operations_pb2 as pb
+
+from chassis.auth import Caller, current_caller
+from chassis.clock import new_id, to_timestamp
+from chassis.database import Connection, tenant_transaction
+from chassis.errors import NotFound
+from chassis.server import Context
+from services.enrichment.intake.estimate import Candidate, Tally, estimate
+from services.enrichment.policy import store as policy_store
+from services.enrichment.policy.allowance import TenantGate
+from services.enrichment.policy.budget import ALL, Purse
+from services.enrichment.policy.policy import Policy
+from services.enrichment.run import records
+from services.enrichment.run.plan import Request
+from services.enrichment.run.records import known_of
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.findings import Subject
+from services.enrichment.sql import SQL
+from services.enrichment.tools import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Each source's tally, and what the day's budget leaves; -1 where there is none."""
+
+    tallies: Mapping[SourceName, Tally]
+    policy: Policy
+    left_today_micros: int
+
+    @property
+    def most_cost_micros(self) -> int:
+        """What all calls may cost, retries aside."""
+        return sum(tally.most_cost_micros for tally in self.tallies.values())
+
+
+class Estimating:
+    """Estimates requests of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def EstimateEnrichment(
+        self, request: pb.EstimateEnrichmentRequest, context: Context
+    ) -> pb.EstimateEnrichmentResponse:
+        """Say what would be called, taken over or denied."""
+        caller = current_caller()
+        asked = {UUID(each.prospect_id) if each.prospect_id else new_id(): each
+                 for each in request.prospects}  # fmt: skip
+        async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
+            rows = await connection.fetch(SQL.read_known, caller.tenant_id, list(asked))
+            known = {row["prospect_id"]: row for row in rows}
+            flying = {key for key, row in known.items() if row["in_flight"]}
+            wanted = [
+                (_request(caller, key, each, known.get(key), request.force), known.get(key))
+                for key, each in asked.items()
+                if key not in flying
+            ]
+            found = await weigh(connection, self._tools, caller.tenant_id, wanted)
+        return pb.EstimateEnrichmentResponse(
+            sources=[self._source(source, found) for source in SourceName],
+            most_cost_micros=found.most_cost_micros,
+            left_today_micros=found.left_today_micros,
+            in_flight=len(flying),
+        )
+
+    def _source(self, source: SourceName, found: Estimate) -> pb.SourceEstimate:
+        tally, held = found.tallies[source], self._tools.breakers.denial(source)
+        stopped = "the tenant's kill switch is on" if found.policy.is_stopped else ""
+        return pb.SourceEstimate(
+            source=source.value,
+            calls=tally.calls,
+            fresh=tally.fresh,
+            skipped=tally.skipped,
+            suppressed=tally.suppressed,
+            budget_denied=tally.budget_denied,
+            parked_until=to_timestamp(held.until) if held else None,
+            parked_reason=held.reason if held else stopped,
+            most_cost_micros=tally.most_cost_micros,
+        )
+
+
+async def weigh(
+    connection: Connection,
+    tools: Tools,
+    tenant_id: UUID,
+    wanted: Sequence[tuple[Request, asyncpg.Record | None]],
+) -> Estimate:
+    """Estimate requests with what is known of their prospects; nothing is held or written."""
+    candidates = await asyncio.to_thread(
+        lambda: [_candidate(tools, request, row) for request, row in wanted]
+    )
+    keys, now = [key for each in candidates for key in each.keys], tools.clock()
+    seen = await policy_store.look_at_gate(connection, tenant_id, now.date(), tools.default)
+    suppressed = await policy_store.find_suppressed(connection, tenant_id, keys)
+    gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), suppressed)
+    tallies = await asyncio.to_thread(estimate, candidates, gate, now)
+    limit = seen.policy.day_budget_micros
+    left = max(limit - seen.committed.get(ALL, 0), 0) if limit else -1
+    return Estimate(tallies, seen.policy, left)
+
+
+def _candidate(tools: Tools, request: Request, row: asyncpg.Record | None) -> Candidate:
+    keys = tools.hasher.of_subject(request.tenant_id, request.subject)
+    if row is None:
+        return Candidate(request, keys)
+    return Candidate(request, keys, known_of(row), row["has_summary"])
+
+
+def _request(
+    caller: Caller,
+    prospect_id: UUID,
+    message: pb.EstimatedProspect,
+    known: asyncpg.Record | None,
+    force: bool,
+) -> Request:
+    """Return what would be requested; a known prospect need only be named."""
+    told = message.name or message.company
+    if not (told or known):
+        raise NotFound(f"there is no prospect {prospect_id}: name somebody")
+    return Request(
+        tenant_id=caller.tenant_id,
+        user_id=caller.user_id,
+        prospect_id=prospect_id,
+        subject=_subject(message) if told or not known else records.subject_of(known),
+        force=force,
+    )
+
+
+def _subject(message: pb.EstimatedProspect) -> Subject:
+    return Subject(
+        name=message.name,
+        company=message.company,
+        email=message.email,
+        linkedin_url=message.linkedin_url,
+        is_public_company=message.is_public_company,
+        company_cik=int(message.company_cik) if message.company_cik else None,
+    )

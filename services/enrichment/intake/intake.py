@@ -1,0 +1,242 @@
+"""Taking requests in, from RPCs, batches and events alike: each becomes a run, or joins one.
+
+Up to hundreds of one tenant's are taken in by one transaction. A request is idempotent by its
+request_id, one of a batch by its place in it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+import asyncpg
+
+from chassis.attempts import attempt
+from chassis.clock import Clock, new_id
+from chassis.database import Connection, Pool, tenant_transaction
+from chassis.errors import Refusal
+from chassis.groups import Groups
+from services.enrichment import sql
+from services.enrichment.intake.request_ids import again, find_repeats, place_taken, remember
+from services.enrichment.policy import store as policy_store
+from services.enrichment.policy.policy import Policy
+from services.enrichment.policy.suppression import Hasher
+from services.enrichment.run.plan import (
+    Accepted,
+    InFlight,
+    Known,
+    Plan,
+    Request,
+    new_run,
+    plan_runs,
+)
+from services.enrichment.run.records import known_of
+from services.enrichment.run.state import Turn
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sql import SQL
+from services.enrichment.worker import store
+from services.enrichment.worker.loop import Worker
+from services.enrichment.worker.store import ClaimedRun
+from services.enrichment.worker.turn_rows import held_back
+
+MOST_HOLDS = 4
+MOST_TOGETHER = 200
+_WHO = (
+    "name", "email", "linkedin_url", "company", "title", "is_public_company", "company_cik",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What a transaction has made of requests, in their order.
+
+    `begun` are new runs that this worker has begun, `waits` says that others want one.
+    """
+
+    answers: list[Accepted | Refusal]
+    begun: Sequence[tuple[ClaimedRun, Turn]] = ()
+    waits: bool = False
+
+
+class Intake:
+    """Writes requests down; `worker` begins their runs if it is free, `wake` tells all workers."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        default: Policy,
+        hasher: Hasher,
+        worker: Worker,
+        wake: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._default = default
+        self._hasher = hasher
+        self._worker = worker
+        self._wake = wake
+        self._groups: Groups[Request, Accepted] = Groups(self._commit, MOST_TOGETHER)
+
+    async def accept(self, request: Request) -> Accepted:
+        """Take a request in; it is committed when this returns. Raise a Refusal."""
+        return await self._groups.do(request.tenant_id, request)
+
+    async def _commit(
+        self, tenant_id: UUID, group: Sequence[Request]
+    ) -> Sequence[Accepted | Exception]:
+        """Commit requests together; where one is at fault, one by one."""
+        try:
+            return await attempt(partial(self._commit_together, tenant_id, group))
+        except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
+            return await self._commit(tenant_id, group)
+        except asyncpg.DataError:
+            if len(group) == 1:
+                raise
+            return [await self._alone(tenant_id, each) for each in group]
+
+    async def _alone(self, tenant_id: UUID, request: Request) -> Accepted | Exception:
+        try:
+            return (await self._commit(tenant_id, [request]))[0]
+        except Exception as error:
+            return error
+
+    async def _commit_together(
+        self, tenant_id: UUID, group: Sequence[Request]
+    ) -> Sequence[Accepted | Exception]:
+        async with tenant_transaction(self._pool, tenant_id, plans=sql.GENERIC) as connection:
+            taken = await self._accept_in(connection, group)
+        self._worker.drive(taken.begun)
+        if taken.waits:
+            await self._wake()
+        return taken.answers
+
+    async def accept_batch(
+        self, batch_id: UUID, requests: Mapping[int, Request]
+    ) -> dict[int, Accepted | Refusal]:
+        """Take in requests by their places in a batch; a place that has its run keeps it."""
+        try:
+            accepted = await attempt(partial(self._accept_batch, batch_id, requests))
+        except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
+            return await self.accept_batch(batch_id, requests)
+        await self._wake()
+        return accepted
+
+    async def _accept_batch(
+        self, batch_id: UUID, requests: Mapping[int, Request]
+    ) -> dict[int, Accepted | Refusal]:
+        first = next(iter(requests.values()))
+        tenant_id, key = first.tenant_id, (first.tenant_id, batch_id)
+        now = self._clock()
+        answers: dict[int, Accepted | Refusal] = {}
+        async with tenant_transaction(self._pool, tenant_id, plans=sql.GENERIC) as connection:
+            await connection.execute(SQL.open_batch, *key, first.user_id, now)
+            rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
+            answers |= {row["place"]: place_taken(row) for row in rows}
+            new = {place: each for place, each in requests.items() if place not in answers}
+            if new:
+                taken = await self._accept_in(connection, list(new.values()), batch_id)
+                answers |= dict(zip(new, taken.answers, strict=True))
+                got = {p: a.run_id for p in new if isinstance(a := answers[p], Accepted)}
+                await connection.execute(SQL.join_batch, *key, list(got), list(got.values()))
+                if any(each.request_id for each in new.values()):  # it may have ended before
+                    await store.end_batches(connection, tenant_id, list(got.values()), now)
+        return answers
+
+    async def _accept_in(
+        self, connection: Connection, requests: Sequence[Request], batch_id: UUID | None = None
+    ) -> _Taken:
+        now = self._clock()
+        keys = [request.request_id or new_id(now) for request in requests]
+        # The same id again in this call is a repeat as well: the first counts.
+        firsts = dict(zip(reversed(keys), reversed(requests), strict=True))
+        answers = await find_repeats(connection, self._hasher, firsts, now)
+        new = {key: firsts[key] for key in keys if key not in answers}
+        taken = _Taken([])
+        if new:
+            plan, begun = await self._plan(connection, new, batch_id, now)
+            answers |= plan.answers
+            taken = _Taken([], begun, bool(plan.held) or len(begun) < len(plan.begun))
+        for key, request in zip(keys, requests, strict=True):
+            first, answer = firsts[key], answers[key]
+            taken.answers.append(answer if first is request else again(answer, first, request))
+        return taken
+
+    async def _plan(
+        self,
+        connection: Connection,
+        new: Mapping[UUID, Request],
+        batch_id: UUID | None,
+        now: datetime,
+    ) -> tuple[Plan, Sequence[tuple[ClaimedRun, Turn]]]:
+        """Decide what becomes of new requests, write it down, and begin what can be begun."""
+        tenant_id = next(iter(new.values())).tenant_id
+        known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
+        seen = await policy_store.look_at_gate(connection, tenant_id, now.date(), self._default)
+        plan = plan_runs(new, known, in_flight, seen.policy, lambda: new_id(now))
+        begun: Sequence[tuple[ClaimedRun, Turn]] = ()
+        if plan.begun:
+            wake_at = now + timedelta(seconds=seen.policy.debounce_seconds)
+            runs = [
+                new_run(run_id, request, known, seen.policy, now, wake_at, batch_id)
+                for run_id, request in plan.begun.values()
+            ]
+            begun = await self._worker.begin(connection, tenant_id, runs, seen)
+        await remember(connection, new, plan.answers)
+        if plan.held:
+            held = list(plan.held.values())
+            await _hold_back(connection, held, in_flight, known, seen.policy, now)
+        return plan, begun
+
+
+async def _look_up(
+    connection: Connection, tenant_id: UUID, requests: Sequence[Request]
+) -> tuple[dict[UUID, Known], dict[UUID, InFlight]]:
+    """Make the prospects, hold them still, and return what is known and what is in flight."""
+    by_id = {request.prospect_id: request.subject for request in requests}
+    columns = [[getattr(subject, name) for subject in by_id.values()] for name in _WHO]
+    new = await connection.fetch(SQL.add_prospects, tenant_id, list(by_id), *columns)
+    # Of one that was made just now nothing is known, and nobody else can see it.
+    old = list(by_id.keys() - {row["prospect_id"] for row in new})
+    if not old:
+        return {}, {}
+    rows = await connection.fetch(SQL.lock_prospects, tenant_id, old)
+    runs = await connection.fetch(SQL.find_open_runs, tenant_id, old)
+    late: dict[UUID, set[SourceName]] = defaultdict(set)
+    for run in runs:
+        late[run["prospect_id"]] |= {SourceName(source) for source in run["late"] or ()}
+    known = {
+        row["prospect_id"]: replace(known_of(row), late=frozenset(late[row["prospect_id"]]))
+        for row in rows
+    }
+    return known, {
+        run["prospect_id"]: InFlight(
+            run["run_id"], run["began_at"], run["created_at"], run["cancel_requested"]
+        )
+        for run in runs
+        if not run["has_ended"]
+    }
+
+
+async def _hold_back(
+    connection: Connection,
+    held: Sequence[Request],
+    in_flight: Mapping[UUID, InFlight],
+    known: Mapping[UUID, Known],
+    policy: Policy,
+    now: datetime,
+) -> None:
+    """Let runs that have not begun become these requests'; debounced, they wait again, up to four
+    times.
+    """
+    pause = timedelta(seconds=policy.debounce_seconds)
+    runs = []
+    for request in held:
+        running = in_flight[request.prospect_id]
+        wake_at = min(now + pause, running.created_at + MOST_HOLDS * pause)
+        runs.append(new_run(running.run_id, request, known, policy, now, wake_at))
+    await connection.execute(SQL.hold_back, held[0].tenant_id, *held_back(runs))

@@ -1,0 +1,77 @@
+"""ReplayRuns: what failed is run again, one new run a prospect, together a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from prospect.enrichment.v1 import runs_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.clock import new_id
+from chassis.database import tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.server import Context
+from services.enrichment.intake.batch import close_batch
+from services.enrichment.intake.estimate_rpc import weigh
+from services.enrichment.intake.parse import ask_again
+from services.enrichment.reading.filters import run_filter
+from services.enrichment.run.plan import Accepted, Priority, Request
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sql import SQL
+from services.enrichment.tools import Tools
+
+DEFAULT_RUNS = 1_000
+CHUNK = 500
+
+
+class Replaying:
+    """Runs again what failed of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def ReplayRuns(
+        self, request: pb.ReplayRunsRequest, context: Context
+    ) -> pb.ReplayRunsResponse:
+        """Ask the failed sources of ended runs anew, or say what that would be."""
+        caller, wanted = current_caller(), run_filter(request.filter)
+        if wanted.is_empty:
+            text = "must say which runs: an empty filter would take all"
+            raise InvalidArgument.field("filter", "filter.not_empty", text)
+        most = request.most_runs or DEFAULT_RUNS
+        values = (caller.tenant_id, *wanted.values(), wanted.batch_id, most)
+        async with tenant_transaction(
+            self._tools.pool, caller.tenant_id, plans="force_custom_plan"
+        ) as connection:
+            rows = await connection.fetch(SQL.find_replays, *values)
+            requests = [
+                ask_again(caller, row, [SourceName(each) for each in row["sources"]])
+                for row in rows
+            ]
+            pairs = list(zip(requests, rows, strict=True))
+            found = await weigh(connection, self._tools, caller.tenant_id, pairs)
+        response = pb.ReplayRunsResponse(
+            matched=rows[0]["matched"] if rows else 0, most_cost_micros=found.most_cost_micros
+        )
+        if requests and not request.dry_run:
+            batch_id = new_id()
+            response.batch_id = str(batch_id)
+            response.replayed = await self._replay(batch_id, requests)
+        return response
+
+    async def _replay(self, batch_id: UUID, requests: Sequence[Request]) -> int:
+        """Begin the runs as a batch; return how many are new."""
+        tenant_id, begun = requests[0].tenant_id, 0
+        placed = list(enumerate(replace(each, priority=Priority.LOW) for each in requests))
+        for start in range(0, len(placed), CHUNK):
+            chunk = dict(placed[start : start + CHUNK])
+            accepted = await self._tools.intake.accept_batch(batch_id, chunk)
+            begun += sum(
+                isinstance(each, Accepted) and not each.joined for each in accepted.values()
+            )
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            await close_batch(connection, tenant_id, batch_id, self._tools.clock())
+        self._tools.relay.wake()
+        return begun

@@ -1,0 +1,106 @@
+"""Requests that come again: the same request_id gets the run that it got before, and no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from chassis.database import Connection
+from chassis.errors import FailedPrecondition, FieldViolation, InvalidArgument, Refusal
+from services.enrichment.policy.suppression import Hasher
+from services.enrichment.run.plan import Accepted, Request
+from services.enrichment.sql import SQL
+
+GONE = "REQUEST_GONE"
+
+
+async def find_repeats(
+    connection: Connection, hasher: Hasher, firsts: Mapping[UUID, Request], now: datetime
+) -> dict[UUID, Accepted | Refusal]:
+    """Return what requests with the same ids have got; one that is being taken in is waited for.
+
+    Refused are an id that came with another question, and one whose run has been erased: neither a
+    mistaken client nor a late repeat brings an erased person back.
+    """
+    digests = {
+        key: _digest(hasher, request)
+        for key, request in sorted(firsts.items())
+        if request.request_id
+    }
+    if not digests:
+        return {}
+    tenant_id = next(iter(firsts.values())).tenant_id
+    values = (tenant_id, list(digests), now, list(digests.values()))
+    mine = await connection.fetch(SQL.claim_requests, *values)
+    repeated = digests.keys() - {row["request_id"] for row in mine}
+    if not repeated:
+        return {}
+    rows = await connection.fetch(SQL.find_requests, tenant_id, list(repeated))
+    return {row["request_id"]: _answer(row, digests[row["request_id"]]) for row in rows}
+
+
+async def remember(
+    connection: Connection,
+    requests: Mapping[UUID, Request],
+    answers: Mapping[UUID, Accepted | Refusal],
+) -> None:
+    """Keep which run each request id got; one that was refused may come again."""
+    keyed = {key: answers[key] for key, request in requests.items() if request.request_id}
+    got = {key: each.run_id for key, each in keyed.items() if isinstance(each, Accepted)}
+    tenant_id = next(iter(requests.values())).tenant_id
+    if got:
+        await connection.execute(SQL.remember_requests, tenant_id, list(got), list(got.values()))
+    if refused := list(keyed.keys() - got.keys()):
+        await connection.execute(SQL.release_requests, tenant_id, refused)
+
+
+def place_taken(row: asyncpg.Record) -> Accepted | Refusal:
+    """Return what a place of a batch has got before."""
+    if row["prospect_id"] is None:
+        return _gone("batch_id", "what stood at this place has been erased")
+    return Accepted(row["run_id"], row["prospect_id"], joined=True)
+
+
+def _answer(row: asyncpg.Record, digest: bytes) -> Accepted | Refusal:
+    if row["prospect_id"] is None:
+        return _gone("request_id", "what it asked for has been erased; a new id asks anew")
+    if row["digest"] not in (None, digest):
+        return _taken()
+    return Accepted(row["run_id"], row["prospect_id"], joined=True)
+
+
+def again(answer: Accepted | Refusal, first: Request, request: Request) -> Accepted | Refusal:
+    """Return the answer to a request whose id stands earlier in the same call."""
+    if isinstance(answer, Refusal):
+        return answer
+    return replace(answer, joined=True) if _asked(first) == _asked(request) else _taken()
+
+
+def _gone(field: str, text: str) -> Refusal:
+    violations = [FieldViolation(field, f"{field}.gone", text)]
+    return FailedPrecondition(f"{field}: {text}", reason=GONE, violations=violations)
+
+
+def _taken() -> Refusal:
+    text = "has been used for another request; the same id must come with the same content"
+    return InvalidArgument.field("request_id", "request_id.taken", text)
+
+
+def _digest(hasher: Hasher, request: Request) -> bytes:
+    """Return a keyed hash of what is asked: it outlives an erasure, and tells nothing."""
+    return hasher.digest(request.tenant_id, "request", json.dumps(_asked(request)))
+
+
+def _asked(request: Request) -> list[object]:
+    return [
+        None if request.is_new else str(request.prospect_id),
+        *(getattr(request.subject, name) for name in request.subject.__slots__),
+        request.sources,
+        request.force,
+        request.budget_micros,
+    ]

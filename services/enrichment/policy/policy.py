@@ -1,0 +1,49 @@
+"""What a tenant allows, and which of a prospect's answers still stand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePolicy:
+    """What a tenant allows of one source; no `fresh_for` means the source's own."""
+
+    is_enabled: bool = True
+    fresh_for: timedelta | None = None
+    day_budget_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a tenant allows; a budget of 0 is none."""
+
+    is_stopped: bool = False
+    contact_lookups: tuple[str, ...] = PROFILES[SourceName.CONTACTOUT].lookups
+    ask_paid_again: bool = False
+    run_budget_micros: int = 0
+    day_budget_micros: int = 0
+    most_runs_at_once: int = 32
+    weight: int = 1
+    debounce_seconds: int = 0
+    sources: Mapping[SourceName, SourcePolicy] = field(default_factory=dict)
+    updated_at: datetime | None = None
+
+    def source(self, source: SourceName) -> SourcePolicy:
+        """Return what is allowed of a source."""
+        return self.sources.get(source, SourcePolicy())
+
+    def fresh_for(self, source: SourceName) -> timedelta:
+        """Return how long the source's answers stand."""
+        return self.source(source).fresh_for or PROFILES[source].fresh_for
+
+    @property
+    def has_day_budget(self) -> bool:
+        """Whether what is spent in a day is limited."""
+        return bool(self.day_budget_micros) or any(
+            each.day_budget_micros for each in self.sources.values()
+        )

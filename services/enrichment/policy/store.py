@@ -1,0 +1,78 @@
+"""What a tenant allows, as Postgres has it: its policy, its spending, and whom it suppresses.
+
+Functions take a connection in a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from chassis.database import Connection
+from services.enrichment.policy.allowance import Seen
+from services.enrichment.policy.policy import Policy, SourcePolicy
+from services.enrichment.policy.suppression import Key
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sql import SQL
+
+
+async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) -> Policy:
+    """Return a tenant's policy."""
+    row = await connection.fetchrow(SQL.open_gate, tenant_id, date.min)
+    return policy_of(row, default)
+
+
+async def open_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
+    """Look at the gate; where a budget of the day limits, hold the day's spending still."""
+    found = await look_at_gate(connection, tenant_id, day, default)
+    if found.policy.has_day_budget:
+        await connection.fetchval(SQL.lock_day, tenant_id, day)
+        found = await look_at_gate(connection, tenant_id, day, default)
+    return found
+
+
+async def look_at_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
+    """Return a tenant's policy, what it has committed today, and whether it suppresses anybody."""
+    row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
+    assert row is not None  # noqa: S101 -- the statement always gives a row
+    committed = orjson.loads(row["committed"] or "{}")
+    return Seen(policy_of(row, default), committed, row["suppresses"], row["version"])
+
+
+async def find_suppressed(
+    connection: Connection, tenant_id: UUID, keys: Sequence[Key]
+) -> frozenset[bytes]:
+    """Return which keys are on the tenant's suppression list."""
+    digests = [key.digest for key in keys]
+    rows = await connection.fetch(SQL.find_suppressed, tenant_id, digests)
+    return frozenset(row["digest"] for row in rows)
+
+
+def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
+    """Return a row of policies as a value; the default where the tenant has none."""
+    if row is None or row["tenant_id"] is None:
+        return default
+    sources = {
+        SourceName(name): SourcePolicy(
+            is_enabled=each["is_enabled"],
+            fresh_for=timedelta(seconds=each["fresh_for_seconds"]) or None,
+            day_budget_micros=each["day_budget_micros"],
+        )
+        for name, each in orjson.loads(row["sources"]).items()
+    }
+    plain = {n: row[n] for n in Policy.__slots__ if n not in ("contact_lookups", "sources")}
+    plain |= {name: getattr(default, name) for name, value in plain.items() if value is None}
+    return Policy(contact_lookups=tuple(row["contact_lookups"]), sources=sources, **plain)
+
+
+async def suppress(
+    connection: Connection, tenant_id: UUID, keys: Sequence[Key], reason: str, now: datetime
+) -> int:
+    """Put keys on the list; return how many are new."""
+    digests, kinds = [key.digest for key in keys], [key.kind for key in keys]
+    rows = await connection.fetch(SQL.suppress, tenant_id, digests, kinds, reason, now)
+    return len(rows)

@@ -1,0 +1,1 @@
+"""What callers see: prospects and runs, one, listed or watched."""

@@ -1,0 +1,50 @@
+"""One prospect with all that was found, one run with its timeline."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from prospect.enrichment.v1 import enrichment_service_pb2 as pb
+from prospect.enrichment.v1 import runs_pb2
+
+from chassis.auth import current_caller
+from chassis.database import tenant_transaction
+from chassis.errors import found
+from chassis.server import Context
+from services.enrichment.reading import messages, store
+from services.enrichment.tools import Tools
+
+
+class Reading:
+    """Reads prospects and runs of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def GetProspect(
+        self, request: pb.GetProspectRequest, context: Context
+    ) -> pb.GetProspectResponse:
+        """Give a prospect with all that was found so far."""
+        tenant_id = current_caller().tenant_id
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            row = await store.get_prospect(connection, tenant_id, UUID(request.prospect_id))
+            prospect = found(row, "prospect", request.prospect_id)
+            run = await store.get_run(connection, tenant_id, prospect["run_id"])
+            _, steps = found(run, "run", prospect["run_id"])
+        message = messages.prospect_message(prospect, steps)
+        messages.add_findings(message, prospect)
+        return pb.GetProspectResponse(prospect=message)
+
+    async def GetRun(
+        self, request: runs_pb2.GetRunRequest, context: Context
+    ) -> runs_pb2.GetRunResponse:
+        """Give a run with every call to a source."""
+        tenant_id, run_id = current_caller().tenant_id, UUID(request.run_id)
+        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            row = await store.get_run(connection, tenant_id, run_id)
+            run, steps = found(row, "run", request.run_id)
+            attempts = await store.list_attempts(connection, tenant_id, run_id)
+        return runs_pb2.GetRunResponse(
+            run=messages.run_message(run, steps),
+            attempts=[messages.attempt_message(each, run["traceparent"]) for each in attempts],
+        )

@@ -1,0 +1,87 @@
+"""ListProspects and ListRuns: pages, newest first.
+
+A page begins where the one before ended, by time and id, so that what is added meanwhile moves
+nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prospect.enrichment.v1 import enrichment_service_pb2 as pb
+from prospect.enrichment.v1 import runs_pb2
+
+from chassis.auth import current_caller
+from chassis.database import tenant_transaction
+from chassis.server import Context
+from chassis.tokens import Tokens
+from services.enrichment.reading import messages, store
+from services.enrichment.reading.filters import prospect_filter, run_filter
+from services.enrichment.reading.store import Cursor, RunRow
+from services.enrichment.tools import Tools
+
+DEFAULT_PAGE = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POSITION = struct.Struct(">q16s")
+
+
+class Listing:
+    """Lists prospects and runs of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def ListProspects(
+        self, request: pb.ListProspectsRequest, context: Context
+    ) -> pb.ListProspectsResponse:
+        """Give a page of prospects."""
+        tenant_id, wanted = current_caller().tenant_id, prospect_filter(request)
+        asked = pb.ListProspectsRequest()
+        asked.CopyFrom(request)
+        asked.ClearField("page_size")
+        asked.ClearField("page_token")
+        tokens, size = Tokens("prospects", tenant_id, asked), request.page_size or DEFAULT_PAGE
+        after = _cursor(tokens, request.page_token)
+        async with tenant_transaction(
+            self._tools.pool, tenant_id, plans="force_custom_plan"
+        ) as connection:
+            rows = await store.list_prospects(connection, tenant_id, wanted, after, size + 1)
+        return pb.ListProspectsResponse(
+            prospects=[messages.prospect_message(*row) for row in rows[:size]],
+            next_page_token=_next(tokens, rows, size, "prospect_id"),
+        )
+
+    async def ListRuns(
+        self, request: runs_pb2.ListRunsRequest, context: Context
+    ) -> runs_pb2.ListRunsResponse:
+        """Give a page of runs."""
+        tenant_id, wanted = current_caller().tenant_id, run_filter(request.filter)
+        tokens, size = Tokens("runs", tenant_id, request.filter), request.page_size or DEFAULT_PAGE
+        after = _cursor(tokens, request.page_token)
+        async with tenant_transaction(
+            self._tools.pool, tenant_id, plans="force_custom_plan"
+        ) as connection:
+            rows = await store.list_runs(connection, tenant_id, wanted, after, size + 1)
+        return runs_pb2.ListRunsResponse(
+            runs=[messages.run_message(*row) for row in rows[:size]],
+            next_page_token=_next(tokens, rows, size, "run_id"),
+        )
+
+
+def _next(tokens: Tokens, rows: Sequence[RunRow], size: int, key: str) -> str:
+    """Return the token for what comes after a page; empty where nothing does."""
+    if len(rows) <= size:
+        return ""
+    last, _ = rows[size - 1]
+    moment = (last["created_at"] - _EPOCH) // timedelta(microseconds=1)
+    return tokens.issue(_POSITION.pack(moment, last[key].bytes))
+
+
+def _cursor(tokens: Tokens, token: str) -> Cursor | None:
+    if not token:
+        return None
+    moment, key = tokens.read("page_token", token, _POSITION.unpack)
+    return _EPOCH + timedelta(microseconds=moment), UUID(bytes=key)

@@ -1,0 +1,106 @@
+"""From rows and steps to the messages of the contracts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import asyncpg
+import structlog
+from google.protobuf import json_format
+from prospect.enrichment.v1 import enrichment_service_pb2, runs_pb2
+from prospect.enrichment.v1 import prospect_pb2 as pb
+
+from chassis.clock import to_timestamp
+from services.enrichment.run.messages import run_status, steps_in_order
+from services.enrichment.run.state import Step
+from services.enrichment.sources.catalogue import SourceName
+
+_log = structlog.get_logger()
+FINDINGS = ("contact_data", "web_data", "insider_data", "ai_summary")
+_PROGRESS_VALUES = (
+    "total", "pending", "in_progress", "complete", "failed", "cancelled", "cost_micros",
+)  # fmt: skip
+_ATTEMPT_VALUES = (
+    "source", "attempt", "lookup", "error_class", "reason", "source_request_id", "cost_micros",
+    "queue_wait_ms", "breaker_wait_ms", "limiter_wait_ms", "worker",
+)  # fmt: skip
+
+
+def run_message(run: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Run:
+    """Return a run as a message."""
+    return pb.Run(
+        run_id=str(run["run_id"]),
+        prospect_id=str(run["prospect_id"]),
+        status=run_status(run["status"]),
+        steps=steps_in_order(steps),
+        missing=run["missing"],
+        created_at=to_timestamp(run["created_at"]),
+        ended_at=to_timestamp(run["ended_at"]),
+        cost_micros=run["cost_micros"],
+        priority=run["priority"],
+        deadline_at=to_timestamp(run["deadline_at"]),
+        batch_id=str(run["batch_id"] or ""),
+        version=run["version"],
+        user_id=str(run["user_id"]),
+        amended_at=to_timestamp(run["amended_at"]),
+        budget_micros=run["budget_micros"],
+    )
+
+
+def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Prospect:
+    """Return a prospect as a message, without what was found."""
+    return pb.Prospect(
+        prospect_id=str(row["prospect_id"]),
+        name=row["name"],
+        email=row["email"],
+        linkedin_url=row["linkedin_url"],
+        company=row["company"],
+        title=row["title"],
+        is_public_company=row["is_public_company"],
+        company_cik=str(row["company_cik"] or ""),
+        enrichment_status=run_status(row["enrichment_status"]),
+        last_enriched_at=to_timestamp(row["last_enriched_at"]),
+        enrichment_source_status=steps_in_order(steps),
+        run_id=str(row["run_id"] or ""),
+    )
+
+
+def add_findings(message: pb.Prospect, row: asyncpg.Record) -> None:
+    """Add what was found, if it can be read; its JSON has the messages' own field names."""
+    for field in FINDINGS:
+        if row[field] is not None:
+            try:
+                json_format.ParseDict(json.loads(row[field]), getattr(message, field))
+            except (json_format.ParseError, TypeError):  # its text is personal: not for the log
+                _log.error("a finding cannot be read", field=field, prospect=message.prospect_id)
+                message.ClearField(field)  # type: ignore[arg-type]
+
+
+def progress_message(row: asyncpg.Record) -> enrichment_service_pb2.BatchProgress:
+    """Return how far a batch has come as a message."""
+    return enrichment_service_pb2.BatchProgress(
+        batch_id=str(row["batch_id"]),
+        created_at=to_timestamp(row["created_at"]),
+        **{name: row[name] for name in _PROGRESS_VALUES},
+    )
+
+
+def attempt_message(row: asyncpg.Record, traceparent: str) -> runs_pb2.Attempt:
+    """Return a call to a source as a message; it belongs to its run's trace."""
+    return runs_pb2.Attempt(
+        status=runs_pb2.AttemptStatus.Value(f"ATTEMPT_STATUS_{row['status'].upper()}"),
+        started_at=to_timestamp(row["started_at"]),
+        ended_at=to_timestamp(row["ended_at"]),
+        trace_id=traceparent[3:35],
+        **{name: row[name] for name in _ATTEMPT_VALUES},
+    )
+
+
+def ended(status: pb.EnrichmentStatus.ValueType) -> bool:
+    """Whether a run of this status has reached its end."""
+    return status in (
+        pb.ENRICHMENT_STATUS_COMPLETE,
+        pb.ENRICHMENT_STATUS_FAILED,
+        pb.ENRICHMENT_STATUS_CANCELLED,
+    )

@@ -1,0 +1,1 @@
+"""Who drives runs: leases them, makes their calls, writes their turns."""

@@ -1,0 +1,247 @@
+"""The worker: claims runs that are due, by fair turn, and drives as many at once as it may.
+
+It looks once a second, and at once when told that there is something (a hint on NATS, or this
+process itself). Where it has room and nothing waits, a run begins in the transaction that takes it
+in. A run whose worker died is claimed again when its lease has run out; nobody has to notice the
+death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from chassis.clock import new_id
+from chassis.database import Connection, role_transaction, tenant_transaction
+from chassis.errors import AWAY
+from chassis.loops import sleep
+from services.enrichment import sql
+from services.enrichment.gauges import RUNS_IN_HAND
+from services.enrichment.policy.allowance import Seen
+from services.enrichment.policy.policy import Policy
+from services.enrichment.run.plan import NewRun
+from services.enrichment.run.state import Turn
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.worker import store
+from services.enrichment.worker.execution import Execution, Tools
+from services.enrichment.worker.store import ClaimedRun, Lease, LeaseLost, Times
+
+LOOK_SECONDS = 1.0
+MOST_BEGUN_AT_ONCE = 8
+"""More that come together are claimed: by then there is a line, which is the claim's to keep."""
+CLAIMER = "enrichment_claimer"
+_log = structlog.get_logger()
+
+
+class Worker:
+    """Drives runs side by side."""
+
+    def __init__(
+        self, tools: Tools, times: Times, *, most_runs: int, cap: int, drain_seconds: float
+    ) -> None:
+        self._tools = tools
+        self._times = times
+        self._most_runs = most_runs
+        self._cap = cap
+        self._drain_seconds = drain_seconds
+        self._token = new_id()
+        self._wake = asyncio.Event()
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._executions: dict[UUID, Execution] = {}
+        self._leases: dict[UUID, Lease] = {}
+        self._stopping: asyncio.Event | None = None
+        self._nobody_waits = False
+        self._renewed_at = tools.clock()
+
+    def wake(self) -> None:
+        """Look soon: a run was accepted, or has ended."""
+        self._wake.set()
+
+    def cancel_run(self, run_id: UUID) -> None:
+        """Take a turn of a run now, where it is in hand: it is to be cancelled."""
+        execution = self._executions.get(run_id)
+        if execution:
+            execution.cancel_run()
+
+    def ask_again(self, run_id: UUID, source: SourceName) -> None:
+        """Ask a source that waits, where its run is in hand."""
+        execution = self._executions.get(run_id)
+        if execution:
+            execution.ask_again(source)
+
+    def forget_user(self, user_id: UUID) -> None:
+        """Tell no more of a user who has been erased: what is in hand as well."""
+        for execution in self._executions.values():
+            execution.forget_user(user_id)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Claim and drive until told to stop; then let the calls that are out come back."""
+        self._stopping = stopping
+        renewing = asyncio.create_task(self._renew_forever())
+        try:
+            while not stopping.is_set():
+                self._wake.clear()
+                more = await self._try_claim()
+                if more:
+                    await asyncio.sleep(0)
+                    continue
+                await sleep(LOOK_SECONDS, stopping, self._wake)
+            for execution in self._executions.values():
+                execution.look()
+            await self._drain()
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def begin(
+        self, connection: Connection, tenant_id: UUID, made: Sequence[NewRun], seen: Seen
+    ) -> list[tuple[ClaimedRun, Turn]]:
+        """Write new runs down, and begin them where this worker is free and nobody waits.
+
+        `seen` is the tenant's gate as the transaction has seen it. What is returned is to be driven
+        once the transaction is committed.
+        """
+        runs = []
+        if self._may_begin(made, seen.policy):
+            await self._tools.desk.breakers.renew(connection)
+            cap = seen.policy.most_runs_at_once
+            if await store.has_room(connection, tenant_id, len(made), cap):
+                order, now = seen.policy.contact_lookups, self._tools.clock()
+                runs = await store.take_new(
+                    connection, tenant_id, made, self._token, order, self._times, now
+                )
+        return await self._tools.writer.begin_runs(connection, tenant_id, made, runs, seen)
+
+    def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
+        """Drive runs that have begun and are committed."""
+        if begun:
+            self._tools.writer.tell()
+        for run, turn in begun:
+            if turn.open:
+                self._start(run, turn)
+
+    def _may_begin(self, made: Sequence[NewRun], policy: Policy) -> bool:
+        working = self._stopping is not None and not self._stopping.is_set()
+        room = min(self._most_runs - len(self._running), MOST_BEGUN_AT_ONCE)
+        # A day's budget is locked before prospects, which this transaction has locked already.
+        at_once = not (policy.has_day_budget or policy.debounce_seconds)
+        plain = all(new.batch_id is None and not (new.known and new.known.late) for new in made)
+        return working and self._nobody_waits and len(made) <= room and at_once and plain
+
+    async def _drain(self) -> None:
+        """Let calls that are out come back for the grace period, then hand their runs back."""
+        if not self._running:
+            return
+        _, late = await asyncio.wait(self._running.values(), timeout=self._drain_seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _try_claim(self) -> bool:
+        """Claim what is due; return whether there may be more."""
+        try:
+            return await self._claim()
+        except AWAY as error:
+            _log.warning("worker waits", error=repr(error))
+        except Exception:
+            _log.exception("claiming failed")
+        return False
+
+    async def _claim(self) -> bool:
+        room = self._most_runs - len(self._running)
+        self._nobody_waits = False  # until this look says so again
+        if room <= 0:
+            return False
+        # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
+        async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
+            await self._tools.desk.breakers.renew(connection)
+            if self._leases and self._tools.clock() - self._renewed_at > self._times.lease / 2:
+                # Else it would claim its own runs anew, and drop what their calls have brought.
+                await self._renew(connection, list(self._leases.values()))
+            leases, others = await store.claim(
+                connection, room, self._token, self._times, self._cap
+            )
+        by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
+        for lease in leases:
+            by_tenant[lease.tenant_id].append(lease)
+        await asyncio.gather(
+            *(self._take_up(tenant_id, mine) for tenant_id, mine in by_tenant.items())
+        )
+        self._nobody_waits = not others
+        return len(leases) == room
+
+    async def _take_up(self, tenant_id: UUID, leases: Sequence[Lease]) -> None:
+        now = self._tools.clock()
+        async with tenant_transaction(self._tools.pool, tenant_id, plans=sql.GENERIC) as connection:
+            runs = await store.load_runs(connection, tenant_id, leases, self._times, now)
+        for run in runs:
+            run_id = run.lease.run_id
+            before = self._running.get(run_id)
+            if before:  # our own lease ran out while this process could not renew it
+                before.cancel()
+                await asyncio.gather(before, return_exceptions=True)
+            self._start(run)
+
+    def _start(self, run: ClaimedRun, first: Turn | None = None) -> None:
+        assert self._stopping is not None  # noqa: S101 -- only a worker that runs has leases
+        run_id = run.lease.run_id
+        self._leases[run_id] = run.lease
+        RUNS_IN_HAND.set(len(self._leases))
+        self._executions[run_id] = execution = Execution(run, self._tools, self._stopping)
+        self._running[run_id] = asyncio.create_task(self._drive(run, execution, first))
+
+    async def _drive(self, run: ClaimedRun, execution: Execution, first: Turn | None) -> None:
+        """Drive one run; whatever goes wrong, its lease runs out and it is taken up again."""
+        run_id = run.lease.run_id
+        try:
+            await execution.drive(first)
+        except LeaseLost:
+            _log.info("lease lost", run=str(run_id))
+        except AWAY as error:
+            _log.warning("run waits", run=str(run_id), error=repr(error))
+        except Exception:
+            _log.exception("run failed", run=str(run_id))
+        finally:
+            if self._leases.get(run_id) is run.lease:
+                del self._running[run_id], self._leases[run_id], self._executions[run_id]
+                RUNS_IN_HAND.set(len(self._leases))
+            if not self._nobody_waits:  # its room, or its tenant's, is for the next
+                self.wake()
+
+    async def _renew_forever(self) -> None:
+        """Renew every lease well before it runs out; let go of those that are lost."""
+        while True:
+            await asyncio.sleep(self._times.lease.total_seconds() / 3)
+            leases = list(self._leases.values())
+            if not leases:
+                continue
+            try:
+                async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
+                    held = await self._renew(connection, leases)
+            except AWAY as error:
+                _log.warning("leases not renewed", error=repr(error))
+                continue
+            except Exception:
+                _log.exception("renewing failed")
+                continue
+            self._let_go(leases, held)
+
+    async def _renew(self, connection: Connection, leases: Sequence[Lease]) -> dict[UUID, bool]:
+        held = await store.renew(connection, self._token, self._times, leases)
+        self._renewed_at = self._tools.clock()
+        return held
+
+    def _let_go(self, leases: Sequence[Lease], held: dict[UUID, bool]) -> None:
+        for lease in leases:
+            running = self._running.get(lease.run_id)
+            if self._leases.get(lease.run_id) is not lease or running is None:
+                continue  # ended, or claimed anew, meanwhile
+            if lease.run_id not in held:
+                _log.info("lease lost", run=str(lease.run_id))
+                running.cancel()
+            elif held[lease.run_id]:
+                self.cancel_run(lease.run_id)

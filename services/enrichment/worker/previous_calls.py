@@ -1,0 +1,72 @@
+"""Runs of one prospect, one after another: what they mean to each other at the moment of a turn.
+
+A run that has ended may have calls out still. A newer run begins none of these: it waits for them,
+and takes over what they bring. The older one begins no call any more; where the prospect is asked
+about in other words by now, what it still brings is not kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from chassis.database import Connection
+from services.enrichment.run import records
+from services.enrichment.run.state import RUN_ENDED, Before, StepStatus
+from services.enrichment.sources.call import Answer
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sql import SQL
+from services.enrichment.worker.store import ClaimedRun, Times
+
+
+async def look_at_others(
+    connection: Connection,
+    tenant_id: UUID,
+    runs: Sequence[ClaimedRun],
+    times: Times,
+    now: datetime,
+) -> None:
+    """Bring what runs know of their prospects' other runs up to date; most runs have none."""
+    by_id = {run.lease.run_id: run for run in runs}
+    if any(run.state.status in RUN_ENDED for run in runs):
+        # All of them, in order: save_turns will lock them as well.
+        for row in await connection.fetch(SQL.lock_late, tenant_id, list(by_id)):
+            run = by_id[row["run_id"]]
+            run.outdated = row["outdated"]
+            cancel = run.state.cancel_requested or row["cancel_requested"]
+            run.state = replace(run.state, cancel_requested=cancel)
+    following = [run_id for run_id, run in by_id.items() if run.follows]
+    if following:
+        rows = defaultdict(list)
+        for row in await connection.fetch(SQL.read_before, tenant_id, following):
+            rows[row["run_id"]].append(row)
+        for run_id in following:
+            by_id[run_id].before = _before(rows[run_id], now - times.late - times.deadline)
+            if rows[run_id]:
+                by_id[run_id].remembered = records.remembered(rows[run_id][0])
+
+
+def _before(rows: Sequence[asyncpg.Record], oldest: datetime) -> Before:
+    """Return what became of calls; one that failed, or whose run is gone, is as if never made.
+
+    So is one whose run had its deadline before `oldest`, and should have closed: it stops nobody.
+    """
+    out, lost = set(), set()
+    answers: dict[SourceName, Answer] = {}
+    for row in rows:
+        source = SourceName(row["source"])
+        match StepStatus(row["status"]):
+            case StepStatus.IN_PROGRESS if row["open"] and row["deadline_at"] > oldest:
+                out.add(source)
+            case StepStatus.FAILED if row["is_uncertain"]:
+                lost.add(source)
+            case StepStatus.NOT_FOUND:
+                answers[source] = Answer(None)
+            case StepStatus.COMPLETE if finding := records.finding_of(row, source):
+                answers[source] = Answer(finding)
+    return Before(frozenset(out), frozenset(lost), answers)

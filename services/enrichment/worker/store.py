@@ -1,0 +1,310 @@
+"""What workers read and write in Postgres: claims, new runs and turns.
+
+Functions take a connection in a transaction. Everything a worker writes of a run is one statement,
+fenced by the run's lease, so that a worker that comes late changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from chassis import telemetry
+from chassis.database import Connection
+from services.enrichment.policy.allowance import Seen
+from services.enrichment.policy.suppression import Hasher, Key
+from services.enrichment.run.plan import NewRun
+from services.enrichment.run.records import (
+    Remembered,
+    _log,
+    finding_of,
+    remembered,
+    step_of,
+    subject_of,
+)
+from services.enrichment.run.state import (
+    NOTHING_BEFORE,
+    Before,
+    Findings,
+    RunState,
+    RunStatus,
+    Steps,
+    StepStatus,
+)
+from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.contactout import lookups
+from services.enrichment.sources.findings import Finding, Subject
+from services.enrichment.sql import SQL
+
+
+class LeaseLost(Exception):
+    """Another worker has the run, or it has ended; what was about to be written is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long things take at most."""
+
+    lease: timedelta
+    deadline: timedelta
+    late: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a run: a worker's token, and how often the run was claimed."""
+
+    tenant_id: UUID
+    run_id: UUID
+    token: UUID
+    epoch: int
+
+
+@dataclass(slots=True)
+class ClaimedRun:
+    """A run in a worker's hand; `memo` is the key of the evidence that Claude was given.
+
+    `follows` says that earlier runs had calls out when it was made, `outdated` that the prospect is
+    asked about in other words since; `seen` is the tenant's gate at the last look.
+    """
+
+    lease: Lease
+    prospect_id: UUID
+    user_id: UUID
+    subject: Subject
+    traceparent: str
+    created_at: datetime
+    began_at: datetime
+    budget_micros: int
+    state: RunState
+    findings: dict[SourceName, Finding]
+    remembered: Remembered | None = None
+    memo: str = ""
+    reserved: dict[SourceName, tuple[int, date]] = field(default_factory=dict)
+    follows: bool = False
+    before: Before = NOTHING_BEFORE
+    outdated: bool = False
+    seen: Seen | None = None
+    _keys: list[Key] | None = None
+
+    def keys(self, hasher: Hasher) -> list[Key]:
+        """Return the suppression keys of whom it is about."""
+        if self._keys is None:
+            self._keys = hasher.of_subject(self.lease.tenant_id, self.subject)
+        return self._keys
+
+    def evidence(self, brought: Findings) -> dict[SourceName, Finding]:
+        """Return what research has found, with what was just brought."""
+        found = {**self.findings, **brought}
+        return {s: f for s, f in found.items() if f and s is not SourceName.CLAUDE}
+
+    @property
+    def committed_micros(self) -> int:
+        """What it has spent, with what is reserved for calls that are out."""
+        out = sum(amount for amount, _ in self.reserved.values())
+        return out + sum(step.cost_micros for step in self.state.steps.values())
+
+
+# -- claiming --------------------------------------------------------------------------------------
+
+
+async def claim(
+    connection: Connection, limit: int, token: UUID, times: Times, cap: int
+) -> tuple[list[Lease], bool]:
+    """Take the leases of up to `limit` runs that are due, and say whether others still wait.
+
+    Needs the claimer's role.
+    """
+    await connection.execute(SQL.lock_claims)
+    rows = await connection.fetch(SQL.claim, limit, token, times.lease, cap)
+    leases = [Lease(row["tenant_id"], row["run_id"], token, row["lease_epoch"]) for row in rows]
+    full = len(leases) == limit
+    return leases, full or bool(await connection.fetchval(SQL.does_anyone_wait))
+
+
+async def has_room(connection: Connection, tenant_id: UUID, runs: int, cap: int) -> bool:
+    """Whether so many new runs may begin at once, as that takes no other's turn.
+
+    Nobody claims until the transaction ends.
+    """
+    if not await connection.fetchval(SQL.try_lock_claims):
+        return False
+    return bool(await connection.fetchval(SQL.has_room, tenant_id, runs, cap))
+
+
+async def take_new(
+    connection: Connection,
+    tenant_id: UUID,
+    made: Sequence[NewRun],
+    token: UUID,
+    order: Sequence[str],
+    times: Times,
+    now: datetime,
+) -> list[ClaimedRun]:
+    """Return new runs as the worker has them in hand that makes them; `order` is the policy's of
+    ContactOut's lookups.
+    """
+    known = [new.request.prospect_id for new in made if new.known]
+    rows = await connection.fetch(SQL.read_findings, tenant_id, known) if known else []
+    by_prospect = {row["prospect_id"]: row for row in rows}
+    runs = []
+    for new in made:
+        lease, request = Lease(tenant_id, new.run_id, token, epoch=1), new.request
+        deadline_at = now + times.deadline
+        state = _state(RunStatus.PENDING, new.steps, request.subject, order, deadline_at, times)
+        row = by_prospect.get(request.prospect_id) if new.keeps_answers else None
+        runs.append(
+            ClaimedRun(
+                lease=lease,
+                prospect_id=request.prospect_id,
+                user_id=request.user_id,
+                subject=request.subject,
+                traceparent=telemetry.traceparent(),
+                created_at=new.created_at,
+                began_at=now,
+                budget_micros=request.budget_micros,
+                state=state,
+                findings=_findings(row, new.steps) if row else {},
+                remembered=remembered(row) if row else None,
+            )
+        )
+    return runs
+
+
+async def begin_runs(
+    connection: Connection,
+    tenant_id: UUID,
+    token: UUID | None,
+    times: Times,
+    lists: Sequence[str | None],
+) -> None:
+    """Write new runs, with the first turns of those that the worker of the token begins at once."""
+    await connection.execute(SQL.begin_runs, tenant_id, token, times.lease, *lists)
+
+
+async def renew(
+    connection: Connection, token: UUID, times: Times, leases: Sequence[Lease]
+) -> dict[UUID, bool]:
+    """Renew leases; return those that still hold, and whether the run is to be cancelled."""
+    rows = await connection.fetch(
+        SQL.renew,
+        token,
+        times.lease,
+        [lease.tenant_id for lease in leases],
+        [lease.run_id for lease in leases],
+        [lease.epoch for lease in leases],
+    )
+    return {row["run_id"]: row["cancel_requested"] for row in rows}
+
+
+async def load_runs(
+    connection: Connection, tenant_id: UUID, leases: Sequence[Lease], times: Times, now: datetime
+) -> list[ClaimedRun]:
+    """Return claimed runs of one tenant; one that cannot be read stops none of the others."""
+    by_run = {lease.run_id: lease for lease in leases}
+    token = leases[0].token
+    rows = await connection.fetch(SQL.load_runs, tenant_id, list(by_run), token)
+    runs = []
+    for row in rows:
+        try:
+            runs.append(_claimed(row, by_run[row["run_id"]], times, now))
+        except Exception:
+            _log.exception("a run cannot be read", run=str(row["run_id"]))
+    return runs
+
+
+async def release(connection: Connection, lease: Lease, wake_at: datetime) -> None:
+    """Give a lease back until `wake_at`."""
+    key = (lease.tenant_id, lease.run_id, lease.token, lease.epoch)
+    await connection.execute(SQL.release, *key, wake_at)
+
+
+def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> ClaimedRun:
+    steps = {SourceName(each["source"]): step_of(each) for each in row["steps"]}
+    subject = subject_of(row)
+    began_at = row["began_at"] or now
+    deadline_at = min(row["deadline_at"], began_at + times.deadline)
+    status, order = RunStatus(row["status"]), row["contact_lookups"] or ()
+    state = _state(status, steps, subject, order, deadline_at, times)
+    return ClaimedRun(
+        lease=lease,
+        prospect_id=row["prospect_id"],
+        user_id=row["user_id"],
+        subject=subject,
+        traceparent=row["traceparent"],
+        created_at=row["created_at"],
+        began_at=began_at,
+        budget_micros=row["budget_micros"],
+        state=replace(state, cancel_requested=row["cancel_requested"]),
+        findings=_findings(row, steps),
+        remembered=remembered(row),
+        # What is out is lost with the worker that asked, and may have cost its most.
+        reserved={
+            source: (PROFILES[source].most_cost_micros, now.date())
+            for source, step in steps.items()
+            if step.status is StepStatus.IN_PROGRESS
+        },
+        follows=row["follows"],
+    )
+
+
+def _state(
+    status: RunStatus,
+    steps: Steps,
+    subject: Subject,
+    order: Sequence[str],
+    deadline_at: datetime,
+    times: Times,
+) -> RunState:
+    ways = lookups(subject)
+    order = order or PROFILES[SourceName.CONTACTOUT].lookups
+    return RunState(
+        status=status,
+        steps=steps,
+        join_at=deadline_at - times.deadline / 4,
+        deadline_at=deadline_at,
+        late_until=deadline_at + times.late,
+        lookups={SourceName.CONTACTOUT: tuple(way for way in order if way in ways)},
+    )
+
+
+def _findings(row: asyncpg.Record, steps: Steps) -> dict[SourceName, Finding]:
+    return {
+        source: finding
+        for source, step in steps.items()
+        if step.status is StepStatus.COMPLETE and (finding := finding_of(row, source))
+    }
+
+
+async def save_turns(
+    connection: Connection,
+    tenant_id: UUID,
+    token: UUID,
+    times: Times,
+    lists: Sequence[str | None],
+    version: int | None = None,
+) -> dict[UUID, asyncpg.Record]:
+    """Write turns; return the runs that still were the worker's.
+
+    Where the gate was seen before this transaction, `version` is what it was: none is returned if
+    it has changed.
+    """
+    values = (tenant_id, token, times.lease, *lists, version)
+    rows = await connection.fetch(SQL.save_turns, *values)
+    return {row["run_id"]: row for row in rows}
+
+
+async def end_batches(
+    connection: Connection, tenant_id: UUID, run_ids: Sequence[UUID], now: datetime
+) -> list[tuple[UUID, UUID]]:
+    """End the batches whose last run is among those that ended; return (batch, user)."""
+    locked = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
+    batch_ids = [row["batch_id"] for row in locked]
+    if not batch_ids:
+        return []
+    rows = await connection.fetch(SQL.end_batches, tenant_id, batch_ids, now, run_ids)
+    return [(row["batch_id"], row["user_id"]) for row in rows]

@@ -1,0 +1,309 @@
+"""Taking turns and writing them down: a tenant's that come together, in one transaction."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from chassis import outbox
+from chassis.attempts import attempt
+from chassis.clock import Clock
+from chassis.database import Connection, Pool, tenant_transaction
+from chassis.groups import Groups
+from chassis.outbox import Relay
+from services.enrichment import sql
+from services.enrichment.policy import store as policy_store
+from services.enrichment.policy.allowance import Seen, TenantGate
+from services.enrichment.policy.budget import Purse
+from services.enrichment.policy.policy import Policy
+from services.enrichment.policy.suppression import Key
+from services.enrichment.run.plan import NewRun
+from services.enrichment.run.state import RUN_ENDED, Happening, Returned, RunStatus, Turn
+from services.enrichment.run.turn import take_turn
+from services.enrichment.sources.call import Answer, ErrorClass, SourceError
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.worker import announcements, store
+from services.enrichment.worker.previous_calls import look_at_others
+from services.enrichment.worker.run_rules import Desk, RunRules
+from services.enrichment.worker.store import ClaimedRun, LeaseLost, Times
+from services.enrichment.worker.turn_rows import NewRows, Rows
+
+MOST_TOGETHER = 64
+
+
+@dataclass(slots=True)
+class Move:
+    """A run whose turn it is: what happened, and the admissions that it has."""
+
+    run: ClaimedRun
+    happened: Sequence[Happening]
+    admitted: MutableMapping[SourceName, float]
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Turns, and when they are written, which runs still were the worker's."""
+
+    turns: Sequence[tuple[Move, Turn | Exception]]
+    now: datetime
+    held: Mapping[UUID, asyncpg.Record] = field(default_factory=dict)
+
+    @property
+    def good(self) -> list[tuple[Move, Turn]]:
+        """The turns that can be written."""
+        return [(move, turn) for move, turn in self.turns if isinstance(turn, Turn)]
+
+    def apply(self) -> list[Turn | Exception]:
+        """Bring what is in hand up to what is committed, and return each run's turn."""
+        results: list[Turn | Exception] = []
+        for move, turn in self.turns:
+            if isinstance(turn, Exception):
+                results.append(turn)
+            elif turn.is_empty or move.run.lease.run_id in self.held:
+                _apply(move, turn, self.now, self.held.get(move.run.lease.run_id))
+                results.append(turn)
+            else:
+                results.append(LeaseLost())
+        return results
+
+
+class Writer:
+    """Takes runs' turns, and returns when they are committed."""
+
+    def __init__(
+        self, pool: Pool, relay: Relay, desk: Desk, times: Times, default: Policy, clock: Clock
+    ) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._desk = desk
+        self._times = times
+        self._default = default
+        self._clock = clock
+        self._groups: Groups[Move, Turn] = Groups(self._commit, MOST_TOGETHER)
+
+    async def take_turn(
+        self,
+        run: ClaimedRun,
+        happened: Sequence[Happening],
+        admitted: MutableMapping[SourceName, float],
+    ) -> Turn:
+        """Take a run's turn; raise LeaseLost where it is another worker's now."""
+        return await self._groups.do(run.lease.tenant_id, Move(run, happened, admitted))
+
+    async def _commit(self, tenant_id: UUID, group: Sequence[Move]) -> list[Turn | Exception]:
+        """Commit a group's turns; where Postgres does not take an answer, one by one."""
+        together = partial(self._commit_together, tenant_id)
+        try:
+            return await attempt(partial(together, group))
+        except (asyncpg.DataError, orjson.JSONEncodeError):
+            if len(group) == 1:
+                return await attempt(partial(together, [_refused(group[0])]))
+        except asyncpg.IntegrityConstraintViolationError:
+            # A commit whose acknowledgement was lost, too: the run is read anew.
+            if len(group) == 1:
+                raise
+        return [await self._alone(tenant_id, move) for move in group]
+
+    async def _alone(self, tenant_id: UUID, move: Move) -> Turn | Exception:
+        try:
+            return (await self._commit(tenant_id, [move]))[0]
+        except Exception as error:
+            return error
+
+    async def _commit_together(
+        self, tenant_id: UUID, group: Sequence[Move]
+    ) -> list[Turn | Exception]:
+        async with tenant_transaction(self._pool, tenant_id, plans=sql.GENERIC) as connection:
+            taken = await self._take_turns(connection, tenant_id, group)
+        self.tell()
+        return taken.apply()
+
+    def tell(self) -> None:
+        """Have the news of what is committed published."""
+        self._relay.wake()
+
+    async def begin_runs(
+        self,
+        connection: Connection,
+        tenant_id: UUID,
+        made: Sequence[NewRun],
+        runs: Sequence[ClaimedRun],
+        seen: Seen,
+    ) -> list[tuple[ClaimedRun, Turn]]:
+        """Write new runs in the caller's transaction, with the first turns of those in hand.
+
+        `tell` when it ends. What was seen there of the gate is enough, where nothing has to be
+        looked up.
+        """
+        now, group = self._clock(), [Move(run, (), {}) for run in runs]
+        gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
+        for run in runs:
+            run.seen = seen
+        if runs and not seen.is_enough:
+            gate = await self._open_gate(connection, tenant_id, group, now)
+        turns = [(move, self._take(move, gate, now)) for move in group]
+        good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
+        begun = {move.run.lease.run_id: (move.run, turn) for move, turn in good}
+        rows = NewRows(now)
+        for new in made:
+            rows.add(new, begun.get(new.run_id))
+        token = runs[0].lease.token if runs else None
+        await store.begin_runs(connection, tenant_id, token, self._times, rows.as_json())
+        more = [(move, turn) for move, turn in good if turn.brings]
+        await self._write(connection, tenant_id, more, now)
+        for move, turn in good:
+            _apply(move, turn, now)
+        return list(begun.values())
+
+    async def _take_turns(
+        self, connection: Connection, tenant_id: UUID, group: Sequence[Move]
+    ) -> _Taken:
+        """Take turns by what was last seen of the gate; where it has changed, by what it is now."""
+        now = self._clock()
+        runs = [move.run for move in group]
+        seen = _seen_of(runs)
+        if seen:
+            await look_at_others(connection, tenant_id, runs, self._times, now)
+            gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
+            taken = self._take_by(gate, group, now)
+            taken.held = await self._write(connection, tenant_id, taken.good, now, seen.version)
+            if taken.held or all(turn.is_empty for _, turn in taken.good):
+                return taken
+        gate = await self._open_gate(connection, tenant_id, group, now)
+        await look_at_others(connection, tenant_id, runs, self._times, now)
+        taken = self._take_by(gate, group, now)
+        taken.held = await self._write(connection, tenant_id, taken.good, now)
+        return taken
+
+    def _take_by(self, gate: TenantGate, group: Sequence[Move], now: datetime) -> _Taken:
+        epochs = _newest_epochs(group)
+        turns = [
+            (move, self._take(move, gate, now) if _is_newest(move, epochs) else LeaseLost())
+            for move in group
+        ]
+        return _Taken(turns, now)
+
+    async def _open_gate(
+        self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
+    ) -> TenantGate:
+        day = now.date()
+        seen = await policy_store.open_gate(connection, tenant_id, day, self._default)
+        for move in group:
+            move.run.seen = seen
+        suppressed: frozenset[bytes] = frozenset()
+        if seen.suppresses:
+            keys = [key for move in group for key in self._keys(move)]
+            suppressed = await policy_store.find_suppressed(connection, tenant_id, keys)
+        return TenantGate(seen.policy, Purse(seen.policy, seen.committed), suppressed)
+
+    def _keys(self, move: Move) -> list[Key]:
+        """Return the keys of whom a run is about, and of whom its sources have just brought."""
+        hasher, tenant_id = self._desk.hasher, move.run.lease.tenant_id
+        keys = list(move.run.keys(hasher))
+        for each in move.happened:
+            if isinstance(each, Returned) and isinstance(each.outcome, Answer):
+                found = each.outcome.finding
+                keys += hasher.of_finding(tenant_id, found) if found else []
+        return keys
+
+    def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn | Exception:
+        """Take one run's turn; what goes wrong in it is that run's alone."""
+        # A copy: an admission is spent when the turn is committed.
+        rules = RunRules(move.run, gate, self._desk, dict(move.admitted), now)
+        try:
+            return take_turn(move.run.state, move.happened, rules, now, random.random)
+        except Exception as error:
+            return error
+
+    async def _write(
+        self,
+        connection: Connection,
+        tenant_id: UUID,
+        turns: Sequence[tuple[Move, Turn]],
+        now: datetime,
+        version: int | None = None,
+    ) -> Mapping[UUID, asyncpg.Record]:
+        rows = Rows(now)
+        written = [(move.run, turn) for move, turn in turns if not turn.is_empty]
+        for run, turn in written:
+            rows.add(run, turn)
+        if not written:
+            return {}
+        token = written[0][0].lease.token
+        held = await store.save_turns(
+            connection, tenant_id, token, self._times, rows.as_json(), version
+        )
+        ended = [run_id for run_id, row in held.items() if row["ended_in_batch"]]
+        if ended:
+            for batch_id, user_id in await store.end_batches(connection, tenant_id, ended, now):
+                event = announcements.batch_ended(tenant_id, batch_id, user_id, now)
+                await outbox.enqueue(connection, tenant_id, [event])
+        return held
+
+
+def _apply(move: Move, turn: Turn, now: datetime, row: asyncpg.Record | None = None) -> None:
+    """Bring what is in hand up to what is written; `row` is what save_turns returned of it."""
+    run = move.run
+    for settled in turn.settled:
+        run.reserved.pop(settled.source, None)
+    for begun in turn.begun:
+        move.admitted.pop(begun.source, None)
+        run.reserved[begun.source] = (begun.permit.reserved_micros, now.date())
+    for source, finding in turn.findings.items():
+        if finding is None:
+            run.findings.pop(source, None)
+        else:
+            run.findings[source] = finding
+    status = run.state.status
+    if turn.finish:
+        status = turn.finish.status
+    elif status is RunStatus.PENDING and not turn.is_empty:
+        status = RunStatus.IN_PROGRESS
+    cancel = run.state.cancel_requested or bool(row and row["cancel_requested"])
+    run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
+
+
+def _seen_of(runs: Sequence[ClaimedRun]) -> Seen | None:
+    """Return what was last seen of the gate, where turns may be taken by it.
+
+    Those of runs that have ended hold prospects still, which comes after the gate.
+    """
+    seen = runs[-1].seen
+    has_ended = any(run.state.status in RUN_ENDED for run in runs)
+    return seen if seen and seen.is_enough and not has_ended else None
+
+
+def _newest_epochs(group: Sequence[Move]) -> dict[UUID, int]:
+    """Return each run's newest lease: a process may have claimed anew what it still has in hand."""
+    epochs: dict[UUID, int] = {}
+    for move in group:
+        lease = move.run.lease
+        epochs[lease.run_id] = max(lease.epoch, epochs.get(lease.run_id, 0))
+    return epochs
+
+
+def _is_newest(move: Move, epochs: Mapping[UUID, int]) -> bool:
+    return move.run.lease.epoch == epochs[move.run.lease.run_id]
+
+
+def _refused(move: Move) -> Move:
+    """Return a move without the answer that cannot be stored."""
+    refused = [
+        replace(each, outcome=_unstorable(each.outcome))
+        if isinstance(each, Returned) and isinstance(each.outcome, Answer)
+        else each
+        for each in move.happened
+    ]
+    return replace(move, happened=refused)
+
+
+def _unstorable(answer: Answer) -> SourceError:
+    text = "the answer cannot be stored"
+    return SourceError(ErrorClass.INVALID_ANSWER, text, cost_micros=answer.cost_micros)
