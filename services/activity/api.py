@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
-from services.activity.auditing import Auditing
-from services.activity.counting import Counting
-from services.activity.erasing import Erasing
-from services.activity.export import Exporting
-from services.activity.proving import Proving
-from services.activity.reading import Reading
-from services.activity.recording import Recording
-from services.activity.retention import Retaining
-from services.activity.tail import Tailing
+from services.activity.audit.rpc import Auditing
+from services.activity.proof.rpc import Proving
+from services.activity.reading.count_rpc import Counting
+from services.activity.reading.export_rpc import Exporting
+from services.activity.reading.rpc import Reading
+from services.activity.reading.tail_rpc import Tailing
+from services.activity.recording.rpc import Recording
+from services.activity.retention.erase_rpc import Erasing
+from services.activity.retention.rpc import Retaining
 from services.activity.tools import Tools
 
 SCOPES = {

@@ -16,9 +16,9 @@ from chassis.errors import InvalidArgument
 from chassis.outbox import Relay
 from chassis.validation import parse_time
 from services import topology
-from services.activity import store
-from services.activity.batch import Columns, Window, one
-from services.activity.partitions import Partitions
+from services.activity.entries.batch import Columns, Window, one
+from services.activity.months.partitions import Partitions
+from services.activity.recording import store
 
 
 def handlers(

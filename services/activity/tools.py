@@ -13,10 +13,10 @@ from nats.aio.client import Client
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.outbox import Relay
-from services.activity.batch import Window
-from services.activity.partitions import Partitions
-from services.activity.recorder import Recorder
-from services.activity.singles import Singles
+from services.activity.entries.batch import Window
+from services.activity.months.partitions import Partitions
+from services.activity.recording.recorder import Recorder
+from services.activity.recording.single_entries import Singles
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,18 @@ from chassis.database import open_pool
 from chassis.service import Foundation, Parts, Topology
 from chassis.settings import SettingsError
 from services import topology
-from services.activity import events, store
+from services.activity import events, sql
 from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
-from services.activity.batch import Window
-from services.activity.checkpoint import KeyFileError, private_key, public_keys
-from services.activity.keeping import Keeper
-from services.activity.partitions import Partitions
-from services.activity.recorder import Recorder
-from services.activity.sealing import Sealer
+from services.activity.entries.batch import Window
+from services.activity.entries.encoding import write_entries
+from services.activity.months.partitions import Partitions
+from services.activity.proof.checkpoint import KeyFileError, private_key, public_keys
+from services.activity.proof.sealer import Sealer
+from services.activity.recording.recorder import Recorder
+from services.activity.recording.single_entries import Singles
+from services.activity.retention.keeper import Keeper
 from services.activity.settings import Settings
-from services.activity.singles import Singles
 from services.activity.tools import Tools
-from services.activity.wire import write_entries
 
 T = TypeVar("T")
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
@@ -45,7 +45,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         settings.postgres_dsn.get_secret_value(),
         schema="activity",
         size=settings.postgres_reading_pool_size,
-        plans=store.IN_ORDER,
+        plans=sql.IN_ORDER,
         init=write_entries,
     )
     retention = timedelta(days=settings.retention_days)

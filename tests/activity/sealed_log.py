@@ -14,11 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from chassis.clock import new_id, utc_now
 from chassis.database import Pool, tenant_transaction
-from services.activity import store, tree
-from services.activity.batch import Columns
-from services.activity.partitions import Partitions
-from services.activity.sealing import Sealer
-from services.activity.tree import Tree
+from services.activity.entries.batch import Columns
+from services.activity.months.partitions import Partitions
+from services.activity.proof import tree
+from services.activity.proof.sealer import Sealer
+from services.activity.proof.tree import Tree
+from services.activity.recording import store
 from tests.harness import Database
 
 RETENTION = timedelta(days=395)

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from services.activity import checkpoint
-from services.activity.checkpoint import KeyFileError, NoteError, Statement
+from services.activity.proof import checkpoint
+from services.activity.proof.checkpoint import KeyFileError, NoteError, Statement
 
 KEY = Ed25519PrivateKey.generate()
 STATEMENT = Statement(checkpoint.origin_of(uuid.uuid4()), 7, sha256(b"root").digest())

@@ -19,9 +19,9 @@ from prospect.activity.v1 import events_pb2
 from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
 from chassis.database import Pool
 from devstack.stack import ALL_SCOPES, ROOT
-from services.activity import erasing
-from services.activity.keeping import Keeper
-from services.activity.partitions import Partitions
+from services.activity.months.partitions import Partitions
+from services.activity.retention import erasure as retention_erasure
+from services.activity.retention.keeper import Keeper
 from tests.activity.sealed_log import SealedLog, entries
 from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity, violations
@@ -88,7 +88,7 @@ async def test_the_entries_of_others_are_left_alone(
 async def test_the_receipt_counts_what_was_erased_piece_by_piece(
     activity: ActivityServiceAsyncStub, ours: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erasing, "PIECE", 10)
+    monkeypatch.setattr(retention_erasure, "PIECE", 10)
     user_id = str(uuid.uuid4())
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(35)))
     receipt = await erase(activity, ours, user_id)
@@ -101,7 +101,7 @@ async def test_what_expires_while_a_user_is_erased_does_not_end_the_erasure_earl
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(erasing, "PIECE", 10)
+    monkeypatch.setattr(retention_erasure, "PIECE", 10)
     user_id = str(uuid.uuid4())
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(35)))
     expiring = await asyncpg.connect(database.dsn())
@@ -136,7 +136,7 @@ async def test_two_erasures_of_a_user_at_once_count_each_entry_once(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(erasing, "PIECE", 500)
+    monkeypatch.setattr(retention_erasure, "PIECE", 500)
     user_id = str(uuid.uuid4())
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(2_000)))
     await asyncio.gather(*(erase(activity, ours, user_id) for _ in range(3)))

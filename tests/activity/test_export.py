@@ -18,7 +18,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
-from services.activity import export
+from services.activity.reading import export_rpc
 from services.cli.operate.services import ServiceName
 from tests.activity import log
 from tests.harness import Database, Identity, Services, violations
@@ -212,7 +212,7 @@ async def test_an_entry_recorded_while_an_export_runs_is_not_in_it(
 async def test_an_export_whose_client_stands_still_lets_go_of_the_database_and_says_so(
     services: Services, ours: Identity, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "PATIENCE", timedelta(milliseconds=500))
+    monkeypatch.setattr(export_rpc, "PATIENCE", timedelta(milliseconds=500))
     async with services.running(ServiceName.ACTIVITY) as channel:
         await database.fetch(MANY, ours.tenant_id, 100_000)
         activity = grpc_api.ActivityServiceStub(channel)

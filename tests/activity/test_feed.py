@@ -6,7 +6,7 @@ import asyncio
 
 from nats.aio.client import Client
 
-from services.activity.feed import BACKLOG_BYTES, Feed
+from services.activity.reading.feed import BACKLOG_BYTES, Feed
 
 
 class Stubborn(Feed):

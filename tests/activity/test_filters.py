@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_datetime
-from services.activity import store
+from services.activity.reading import store
 from tests.activity import log
 from tests.harness import Identity
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.activity import merkle
-from services.activity.merkle import Frontier, Node
+from services.activity.proof import merkle
+from services.activity.proof.merkle import Frontier, Node
 
 # The leaves and roots of certificate-transparency's reference tests for RFC 6962.
 KNOWN = [

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from chassis.clock import utc_now
 from chassis.database import tenant_snapshot
-from services.activity import merkle
-from services.activity.findings import Kind
-from services.activity.leaf import LineError, parse
-from services.activity.offline import OfflineVerification
-from services.activity.sealed_export import sealed_lines
+from services.activity.proof import merkle
+from services.activity.proof.discrepancy import Kind
+from services.activity.proof.leaf import LineError, parse
+from services.activity.proof.offline import OfflineVerification
+from services.activity.proof.sealed_lines import sealed_lines
 from tests.activity.sealed_log import RETENTION, SealedLog, entries
 from tests.activity.test_verification import ERASE
 
@@ -96,7 +96,7 @@ async def test_the_export_of_nothing_has_no_lines(log: SealedLog) -> None:
 async def test_it_comes_in_pieces_in_the_order_of_the_tree(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.activity.sealed_export.PIECE", 7)
+    monkeypatch.setattr("services.activity.proof.sealed_lines.PIECE", 7)
     ids = await log.sealed(3, 20, 5)
     async with tenant_snapshot(log.pool, log.tenant_id) as connection:
         kept_since = utc_now() - RETENTION

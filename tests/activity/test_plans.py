@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from chassis.database import Pool, tenant_transaction
-from services.activity.filters import Filter
-from services.activity.store import SQL
+from services.activity.entries.filters import Filter
+from services.activity.sql import SQL
 from tests.harness import Database
 
 TENANT = uuid.uuid4()

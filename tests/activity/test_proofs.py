@@ -16,10 +16,10 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import to_timestamp, utc_now
-from services.activity import checkpoint, merkle
-from services.activity.keeping import Keeper
-from services.activity.maintenance import drop_expired_months
-from services.activity.partitions import Partitions
+from services.activity.months.drop_expired import drop_expired_months
+from services.activity.months.partitions import Partitions
+from services.activity.proof import checkpoint, merkle
+from services.activity.retention.keeper import Keeper
 from services.cli.operate.services import ServiceName
 from tests.activity.sealed_log import SealedLog, entries
 from tests.activity.test_verification import ERASE

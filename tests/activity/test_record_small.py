@@ -17,11 +17,11 @@ from prospect.activity.v1 import events_pb2
 from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.database import Pool
 from chassis.outbox import Relay
-from services.activity import store
-from services.activity.batch import Batch, Window
-from services.activity.partitions import Partitions
-from services.activity.recorder import Recorder
-from services.activity.singles import Singles
+from services.activity import sql
+from services.activity.entries.batch import Batch, Window
+from services.activity.months.partitions import Partitions
+from services.activity.recording.recorder import Recorder
+from services.activity.recording.single_entries import Singles
 from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity, violations
 
@@ -153,7 +153,7 @@ class Faulty(Recorder):
 @pytest.fixture
 def singles(pool: Pool, nats: Client) -> Singles:
     """What records single entries, with a recorder that can fail."""
-    recorder = Faulty(pool, Relay(pool, nats, store.RELAY_ROLE), Partitions(pool, utc_now))
+    recorder = Faulty(pool, Relay(pool, nats, sql.RELAY_ROLE), Partitions(pool, utc_now))
     return Singles(recorder, lambda: Window.at(utc_now(), timedelta(days=395)))
 
 

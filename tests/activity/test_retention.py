@@ -14,10 +14,10 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_timestamp, utc_now
 from chassis.database import Pool
-from services.activity import keeping
-from services.activity.keeping import Keeper
-from services.activity.maintenance import MaintenanceError, drop_expired_months
-from services.activity.partitions import Partitions
+from services.activity.months.drop_expired import MaintenanceError, drop_expired_months
+from services.activity.months.partitions import Partitions
+from services.activity.retention import keeper as retention_keeper
+from services.activity.retention.keeper import Keeper
 from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity, violations
 
@@ -72,7 +72,7 @@ async def test_this_month_and_the_next_three_are_made_ahead(
 async def test_entries_older_than_a_tenant_keeps_them_are_deleted_and_no_others(
     keeper: Keeper, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PIECE", 2)
+    monkeypatch.setattr(retention_keeper, "PIECE", 2)
     short, whole = uuid.uuid4(), uuid.uuid4()
     ages = (0, 29, 30, 31, 32, 40, 60, 90)
     await fill(database, short, *ages)

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from chassis.clock import utc_now
 from chassis.settings import SettingsError
-from services.activity import checkpoint, merkle, tree
-from services.activity.checkpoint import Statement
-from services.activity.sealing import Sealer
+from services.activity.proof import checkpoint, merkle, tree
+from services.activity.proof.checkpoint import Statement
+from services.activity.proof.sealer import Sealer
 from services.cli.operate.services import ServiceName
 from tests.activity.sealed_log import SealedLog, entries
 from tests.harness import Services
@@ -71,7 +71,7 @@ async def test_the_roots_of_full_subtrees_are_kept_in_tiles(log: SealedLog) -> N
 async def test_more_than_one_transactions_worth_is_sealed_at_once(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.activity.sealing.MOST_ENTRIES", 10)
+    monkeypatch.setattr("services.activity.proof.sealer.MOST_ENTRIES", 10)
     await log.record(*(entries(7) for _ in range(5)))
     assert await log.seal() == 35
     await assert_sealed(log, 35)

@@ -10,10 +10,12 @@ import pytest
 
 from chassis.clock import new_id, utc_now
 from chassis.database import Plans, Pool, open_pool, read
-from services.activity import store
-from services.activity.batch import Columns, one
-from services.activity.filters import FIRST, LAST, Filter
-from services.activity.store import SQL, Page
+from services.activity.entries.batch import Columns, one
+from services.activity.entries.filters import FIRST, LAST, Filter
+from services.activity.reading import store as reading_store
+from services.activity.reading.store import Page
+from services.activity.recording import store
+from services.activity.sql import SQL
 from tests.harness import Database
 
 WRITTEN = """
@@ -98,6 +100,6 @@ async def test_entries_are_read_by_their_keys_under_the_own_tenant_only(pool: Po
     keys = [(str(ID), int(moment.timestamp()) * 1_000_000)]
     ours, theirs = uuid.uuid4(), uuid.uuid4()
     await store.record_new(pool, theirs, one(ID, USER, "login", "", "{}", moment))
-    assert await store.list_keys(pool, ours, Filter(), keys) == []
-    assert len(await store.list_keys(pool, theirs, Filter(), keys)) == 1
+    assert await reading_store.list_keys(pool, ours, Filter(), keys) == []
+    assert len(await reading_store.list_keys(pool, theirs, Filter(), keys)) == 1
     assert await pool.fetchval(COUNT) == 0

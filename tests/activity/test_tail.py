@@ -18,7 +18,7 @@ from prospect.activity.v1 import events_pb2
 
 from chassis import messaging
 from chassis.messaging import OutgoingEvent
-from services.activity import feed
+from services.activity.reading import feed
 from services.cli.operate.services import ServiceName
 from tests.activity.log import METADATA, record
 from tests.harness import Database, Identity, Services, violations

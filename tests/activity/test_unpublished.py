@@ -10,7 +10,8 @@ from chassis import outbox
 from chassis.database import Pool, tenant_transaction
 from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
-from services.activity import store
+from services.activity import sql
+from services.activity.audit import store
 
 
 async def enqueue(pool: Pool, tenant_id: uuid.UUID) -> None:
@@ -28,7 +29,7 @@ async def test_events_of_later_stand_behind_those_that_waited_before(
         await enqueue(pool, each)
     before = await store.unpublished(pool)
     assert before[tenant][0] < before[other][0] == before[other][1] < before[tenant][1]
-    await Relay(pool, nats, store.RELAY_ROLE).publish_pending()
+    await Relay(pool, nats, sql.RELAY_ROLE).publish_pending()
     assert await store.unpublished(pool) == {}
     await enqueue(pool, tenant)
     first, _ = (await store.unpublished(pool))[tenant]

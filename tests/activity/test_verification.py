@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis.clock import utc_now
 from chassis.database import tenant_snapshot
-from services.activity import merkle
-from services.activity.findings import Finding, Kind
-from services.activity.verification import Progress, Question, Verification
+from services.activity.proof import merkle
+from services.activity.proof.discrepancy import Finding, Kind
+from services.activity.proof.verification import Progress, Question, Verification
 from tests.activity.sealed_log import RETENTION, SealedLog, entries
 
 VICTIM = "activity_id = $1"
@@ -307,8 +307,8 @@ async def test_another_tenants_entries_are_not_looked_at(log: SealedLog) -> None
 async def test_it_reads_in_pieces_and_tells_how_far_it_is(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.activity.verification.PIECE", 256)
-    monkeypatch.setattr("services.activity.verification.ENTRIES", 7)
+    monkeypatch.setattr("services.activity.proof.verification.PIECE", 256)
+    monkeypatch.setattr("services.activity.proof.verification.ENTRIES", 7)
     ids = await log.sealed(200, 200, 200)
     for at in (1, 299, 599):
         await log.fetch(f"delete from activity.activity_log where {VICTIM}", ids[at])

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from services.activity import wire
-from services.activity.batch import ACTION_NUMBERS
-from services.activity.wire import entry, id_of, micros_of, written
+from services.activity.entries import encoding
+from services.activity.entries.batch import ACTION_NUMBERS
+from services.activity.entries.encoding import entry, id_of, micros_of, written
 
 SECOND = 1_000_000
 # Microseconds since 2000, as Postgres counts: the first and the last second of its calendar's years
@@ -121,7 +121,7 @@ def test_every_time_of_a_page_is_exact(moments: list[int]) -> None:
 
 def test_a_usual_page_is_written_without_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     for each in ("_long", "_with_unusual_times"):
-        monkeypatch.delattr(wire, each)
+        monkeypatch.delattr(encoding, each)
     rows = [
         a_row(target=f"ä{n}", metadata="x" * (n % 600), recorded=USUAL + n) for n in range(1_000)
     ]
@@ -146,12 +146,12 @@ def test_the_id_of_an_entry_is_found_in_its_bytes(row: Row) -> None:
 def test_a_response_ends_before_it_is_too_large() -> None:
     rows = [a_row(metadata="€" * 5_000) for _ in range(300)]
     content, fits = written(records(rows))
-    assert len(content) <= wire.RESPONSE_BYTES < len(content) * (fits + 1) / fits
+    assert len(content) <= encoding.RESPONSE_BYTES < len(content) * (fits + 1) / fits
     assert pb.ListActivitiesResponse.FromString(content) == as_messages(rows[:fits])
 
 
 def test_an_entry_that_is_too_large_by_itself_is_alone() -> None:
-    rows = [a_row(metadata="x" * wire.RESPONSE_BYTES), a_row()]
+    rows = [a_row(metadata="x" * encoding.RESPONSE_BYTES), a_row()]
     content, fits = written(records(rows))
     assert fits == 1
     assert pb.ListActivitiesResponse.FromString(content) == as_messages(rows[:1])

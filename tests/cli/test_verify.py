@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from chassis.database import Pool
-from services.activity import checkpoint as notes
+from services.activity.proof import checkpoint as notes
 from services.cli.operate.services import ServiceName
 from tests.activity.sealed_log import SealedLog
 from tests.cli.in_process import invoke

@@ -15,8 +15,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from chassis.clock import utc_now
-from services.activity.maintenance import drop_expired_months
-from services.activity.retention import kept_since
+from services.activity.months.drop_expired import drop_expired_months
+from services.activity.retention.kept import kept_since
 from services.cli.terminal.client import (
     ADDRESS,
     AUDIT_TOKEN_FILE,

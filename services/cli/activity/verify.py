@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from chassis.clock import to_datetime
 from chassis.settings import SettingsError
-from services.activity import checkpoint, merkle
-from services.activity.offline import OfflineVerification
+from services.activity.proof import checkpoint, merkle
+from services.activity.proof.offline import OfflineVerification
 from services.cli.terminal.client import (
     ADDRESS,
     REFUSED_EXIT,

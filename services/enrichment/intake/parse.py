@@ -12,8 +12,8 @@ from chassis.auth import Caller
 from chassis.clock import new_id
 from chassis.errors import InvalidArgument
 from chassis.validation import storable
-from services.enrichment.run.plan import Priority, Request
 from services.enrichment.run import records
+from services.enrichment.run.plan import Priority, Request
 from services.enrichment.run.state import CLAUDE
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Subject

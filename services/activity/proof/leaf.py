@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from services.activity.merkle import HASH_BYTES, leaf_hash
+from services.activity.proof.merkle import HASH_BYTES, leaf_hash
 
 _TOKEN = re.compile(
     r'[ \t\r\n]*("(?:[^"\\\x00-\x1f]|\\.)*"|[{}\[\],:]|-?[0-9][0-9.eE+-]*|true|false|null)'

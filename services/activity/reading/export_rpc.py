@@ -18,11 +18,12 @@ from chassis.clock import new_id
 from chassis.database import Connection, tenant_snapshot, tenant_transaction
 from chassis.errors import AWAY, InvalidArgument, Refusal, ResourceExhausted
 from chassis.server import Context
-from services.activity import store
-from services.activity.batch import one
-from services.activity.filters import Filter, parse_filter
-from services.activity.retention import complete_since
-from services.activity.sealed_export import sealed_lines
+from services.activity.entries.batch import one
+from services.activity.entries.filters import Filter, parse_filter
+from services.activity.proof.sealed_lines import sealed_lines
+from services.activity.reading import store
+from services.activity.recording import store as recording_store
+from services.activity.retention.kept import complete_since
 from services.activity.tools import Tools
 
 CHUNK_BYTES = 128 * 1024
@@ -100,7 +101,7 @@ class Exporting:
 
         async def transaction() -> None:
             async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
-                await store.record(connection, caller.tenant_id, entry)
+                await recording_store.record(connection, caller.tenant_id, entry)
 
         await self._tools.partitions.covering(entry.created_at, transaction)
         self._tools.relay.wake()

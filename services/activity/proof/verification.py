@@ -17,12 +17,12 @@ import asyncpg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from chassis.database import Connection
-from services.activity import checkpoint, merkle, tree
-from services.activity.checkpoint import NoteError, Statement
-from services.activity.findings import Finding, Kind
-from services.activity.merkle import Frontier, Range
-from services.activity.store import FIRST, LAST, SQL
-from services.activity.tree import TILE_LEVELS, Tree
+from services.activity.proof import checkpoint, merkle, tree
+from services.activity.proof.checkpoint import NoteError, Statement
+from services.activity.proof.discrepancy import Finding, Kind
+from services.activity.proof.merkle import Frontier, Range
+from services.activity.proof.tree import TILE_LEVELS, Tree
+from services.activity.sql import FIRST, LAST, SQL
 
 PIECE = 25_600  # leaves compared at once; whole tiles
 # Entries whose batches are looked up at once: many, since batches that overlap in time are read

@@ -14,12 +14,13 @@ from chassis.errors import InvalidArgument, NotFound
 from chassis.server import Context, written_as
 from chassis.tokens import Tokens
 from chassis.validation import parse_time
-from services.activity import store
-from services.activity.batch import time_of_id
-from services.activity.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
-from services.activity.store import Cursor, Page
+from services.activity import sql
+from services.activity.entries.batch import time_of_id
+from services.activity.entries.encoding import id_of, micros_of, written
+from services.activity.entries.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
+from services.activity.reading import store
+from services.activity.reading.store import Cursor, Page
 from services.activity.tools import Tools
-from services.activity.wire import id_of, micros_of, written
 
 DEFAULT_PAGE = 100
 _SECOND = 1_000_000
@@ -69,7 +70,7 @@ class Reading:
         if page.wanted.metadata is None:
             return await store.list_page(reading, tenant_id, page)
         with refusing_bad_metadata():
-            async with tenant_transaction(reading, tenant_id, plans=store.BY_VALUE) as connection:
+            async with tenant_transaction(reading, tenant_id, plans=sql.BY_VALUE) as connection:
                 return await store.list_page_by_metadata(connection, tenant_id, page)
 
 

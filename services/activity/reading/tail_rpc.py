@@ -15,12 +15,12 @@ from chassis.auth import current_caller
 from chassis.errors import InvalidArgument, ResourceExhausted
 from chassis.server import Context
 from chassis.tokens import Tokens
-from services.activity import store
-from services.activity.batch import ACTIONS
-from services.activity.feed import STREAM, Feed, Told, TooSlow
-from services.activity.filters import Filter, parse_filter
+from services.activity.entries.batch import ACTIONS
+from services.activity.entries.encoding import written
+from services.activity.entries.filters import Filter, parse_filter
+from services.activity.reading import store
+from services.activity.reading.feed import STREAM, Feed, Told, TooSlow
 from services.activity.tools import Tools
-from services.activity.wire import written
 
 MOST_KEYS = 1_000
 _POSITION = struct.Struct(">q")

@@ -13,7 +13,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_datetime
 from chassis.errors import InvalidArgument
-from services.activity.batch import ACTIONS, parse_json
+from services.activity.entries.batch import ACTIONS, parse_json
 
 # The whole of time, in microseconds since 1970.
 FIRST = -62_135_510_400_000_000

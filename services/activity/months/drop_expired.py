@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 import asyncpg
 
 from chassis.errors import OperatorError
-from services.activity.store import SQL
+from services.activity.sql import SQL
 
 
 class MaintenanceError(OperatorError):

@@ -13,7 +13,7 @@ from chassis.attempts import attempt
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.errors import DependencyAwayError
-from services.activity.store import SQL
+from services.activity.sql import SQL
 
 T = TypeVar("T")
 AHEAD = timedelta(days=92)  # this month and the next three

@@ -12,11 +12,11 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from services.activity import checkpoint, merkle
-from services.activity.checkpoint import NoteError, Statement
-from services.activity.findings import Finding, Kind
-from services.activity.leaf import Line, LineError, parse
-from services.activity.merkle import HASH_BYTES, Frontier
+from services.activity.proof import checkpoint, merkle
+from services.activity.proof.checkpoint import NoteError, Statement
+from services.activity.proof.discrepancy import Finding, Kind
+from services.activity.proof.leaf import Line, LineError, parse
+from services.activity.proof.merkle import HASH_BYTES, Frontier
 
 _RIGHTLY_GONE = ("erased", "expired")
 _BLOCK = 1_024 * HASH_BYTES

@@ -17,10 +17,11 @@ from chassis.attempts import attempt
 from chassis.clock import Clock
 from chassis.database import Pool, role_transaction, tenant_transaction
 from chassis.loops import repeat
-from services.activity import store
-from services.activity.erasing import unfinished
-from services.activity.partitions import Partitions
-from services.activity.retention import kept_since
+from services.activity import sql
+from services.activity.months.partitions import Partitions
+from services.activity.retention import store
+from services.activity.retention.erasure import unfinished
+from services.activity.retention.kept import kept_since
 
 KEEPER = "activity_keeper"
 PIECE = 5_000
@@ -60,7 +61,7 @@ class Keeper:
     async def keep(self, stopping: asyncio.Event) -> None:
         """Do once what there is to do: months, requests, erasures, what tenants keep no longer."""
         async with self._pool.acquire() as connection, connection.transaction():
-            if not await connection.fetchval(store.SQL.lock_keeping):
+            if not await connection.fetchval(sql.SQL.lock_keeping):
                 return
             await self._partitions.make_ahead()
             async with role_transaction(self._pool, KEEPER) as keeper:

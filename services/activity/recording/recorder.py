@@ -16,10 +16,10 @@ from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import AWAY
 from chassis.groups import Groups
 from chassis.outbox import Relay
-from services.activity import store
-from services.activity.batch import ID_TAKEN, Batch, Columns
-from services.activity.partitions import Partitions
-from services.activity.store import Recorded
+from services.activity.entries.batch import ID_TAKEN, Batch, Columns
+from services.activity.months.partitions import Partitions
+from services.activity.recording import store
+from services.activity.recording.store import Recorded
 
 T = TypeVar("T")
 SMALL = 50

@@ -14,10 +14,11 @@ from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
 from chassis.tokens import Tokens
-from services.activity import store
-from services.activity.batch import ACTION_NUMBERS
-from services.activity.filters import Filter, parse_filter, refusing_bad_metadata
-from services.activity.store import Group, Grouping
+from services.activity import sql
+from services.activity.entries.batch import ACTION_NUMBERS
+from services.activity.entries.filters import Filter, parse_filter, refusing_bad_metadata
+from services.activity.reading import store
+from services.activity.reading.store import Group, Grouping
 from services.activity.tools import Tools
 
 DEFAULT_GROUPS = 1_000
@@ -42,7 +43,7 @@ class Counting:
         size = request.page_size or DEFAULT_GROUPS
         with refusing_bad_metadata():
             async with tenant_transaction(
-                self._tools.pool, tenant_id, plans=store.BY_VALUE
+                self._tools.pool, tenant_id, plans=sql.BY_VALUE
             ) as connection:
                 rows = await store.count(
                     connection,

@@ -15,8 +15,8 @@ from chassis.database import tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
 from chassis.server import Context
 from chassis.validation import violations_of
-from services.activity import store
-from services.activity.batch import Batch
+from services.activity.entries.batch import Batch
+from services.activity.recording import store
 from services.activity.tools import Tools
 
 CHUNKS_IN_HAND = 4

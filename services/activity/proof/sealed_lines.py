@@ -7,8 +7,8 @@ from datetime import datetime
 from uuid import UUID
 
 from chassis.database import Connection
-from services.activity import tree
-from services.activity.store import SQL
+from services.activity.proof import tree
+from services.activity.sql import SQL
 
 PIECE = 2_048  # lines read and held at once, up to some 10 KB each
 

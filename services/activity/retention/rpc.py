@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, date, datetime, timedelta
-from uuid import UUID
+from datetime import UTC, date, datetime
 
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.clock import to_timestamp
-from chassis.database import Connection, tenant_transaction
+from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
-from services.activity import store
-from services.activity.partitions import AHEAD, month_after
+from services.activity.months.partitions import AHEAD, month_after
+from services.activity.retention import store
+from services.activity.retention.kept import kept_since
 from services.activity.tools import Tools
-
-
-def kept_since(now: datetime, days: int) -> datetime:
-    """Return the beginning of the first UTC day that is kept."""
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight - timedelta(days=days)
-
-
-async def complete_since(connection: Connection, tenant_id: UUID, tools: Tools) -> datetime:
-    """Return since when no entry of a tenant may be gone: it keeps them, and always did."""
-    days = await store.retention_days(connection, tenant_id)
-    return max(
-        kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days)),
-        await store.expired_before(connection, tenant_id),
-        await store.dropped_before(connection),
-    )
 
 
 class Retaining:

@@ -16,9 +16,9 @@ import grpc
 
 from chassis.database import Connection
 from chassis.errors import Refusal
-from services.activity import merkle
-from services.activity.merkle import HASH_BYTES, Frontier, Growth, Node, Range
-from services.activity.store import SQL
+from services.activity.proof import merkle
+from services.activity.proof.merkle import HASH_BYTES, Frontier, Growth, Node, Range
+from services.activity.sql import SQL
 
 TILE_LEVELS = 8
 TILE = 1 << TILE_LEVELS

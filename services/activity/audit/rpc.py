@@ -12,8 +12,10 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.database import tenant_snapshot, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
-from services.activity import store
-from services.activity.batch import ACTION_NUMBERS
+from services.activity import sql
+from services.activity.audit import store
+from services.activity.entries.batch import ACTION_NUMBERS
+from services.activity.retention import store as retention_store
 from services.activity.tools import Tools
 
 PIECE = 1_000
@@ -34,7 +36,7 @@ class Auditing:
         async with self._tools.pool.acquire() as connection:
             rows = await store.day_digests(connection, day)
             past = set(await store.tenants_past(connection, day, today))
-            dropped_before = await store.dropped_before(connection)
+            dropped_before = await retention_store.dropped_before(connection)
         # Read after the digests, so that what they cover is among it.
         waiting = any(row["unpublished_events"] for row in rows)
         unpublished = await store.unpublished(self._tools.pool) if waiting else {}
@@ -64,7 +66,7 @@ class Auditing:
         """Count one tenant's day by user, action and quarter-hour, in pieces."""
         tenant_id, day = UUID(request.tenant_id), _day(request.date)
         async with tenant_snapshot(self._tools.pool, tenant_id) as connection:
-            cursor = await connection.cursor(store.SQL.count_day, tenant_id, day, True)
+            cursor = await connection.cursor(sql.SQL.count_day, tenant_id, day, True)
             while rows := await cursor.fetch(PIECE):
                 yield pb.StreamDayCountsResponse(counts=[_action_count(row) for row in rows])
 

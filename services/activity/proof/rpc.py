@@ -16,17 +16,17 @@ from chassis.database import Connection, tenant_snapshot
 from chassis.errors import InvalidArgument, NotFound, Unavailable
 from chassis.server import Context
 from chassis.validation import parse_time
-from services.activity import checkpoint, merkle, tree
-from services.activity.batch import time_of_id
-from services.activity.checkpoint import NoteError
-from services.activity.filters import refuse_empty_range
-from services.activity.findings import Finding, Kind
-from services.activity.merkle import Range
-from services.activity.retention import complete_since
-from services.activity.store import FIRST, LAST, SQL
+from services.activity.entries.batch import time_of_id
+from services.activity.entries.filters import refuse_empty_range
+from services.activity.proof import checkpoint, merkle, tree
+from services.activity.proof.checkpoint import NoteError
+from services.activity.proof.discrepancy import Finding, Kind
+from services.activity.proof.merkle import Range
+from services.activity.proof.tree import Tree, TreeBroken
+from services.activity.proof.verification import Progress, Question, Verification
+from services.activity.retention.kept import complete_since
+from services.activity.sql import FIRST, LAST, SQL
 from services.activity.tools import Tools
-from services.activity.tree import Tree, TreeBroken
-from services.activity.verification import Progress, Question, Verification
 
 AROUND = timedelta(hours=24)
 MOST_FINDINGS = 1_000

@@ -14,8 +14,8 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.errors import AWAY, FieldViolation, InvalidArgument
 from chassis.groups import Groups
 from chassis.validation import violations_of
-from services.activity.batch import Batch, Window
-from services.activity.recorder import LINGER_SECONDS, MOST_TOGETHER, Recorder
+from services.activity.entries.batch import Batch, Window
+from services.activity.recording.recorder import LINGER_SECONDS, MOST_TOGETHER, Recorder
 
 Answer = pb.RecordActivityResponse
 

@@ -18,7 +18,7 @@ import asyncpg
 from google.protobuf.timestamp_pb2 import Timestamp
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from services.activity.batch import ACTION_NUMBERS
+from services.activity.entries.batch import ACTION_NUMBERS
 
 RESPONSE_BYTES = 900_000  # far below the 4 MB that gRPC takes where nobody says otherwise
 _ACTIONS = {name: chr(number) for name, number in ACTION_NUMBERS.items()}

@@ -19,11 +19,11 @@ from chassis.clock import Clock
 from chassis.database import Connection, Pool, role_transaction, tenant_transaction
 from chassis.errors import AWAY
 from chassis.loops import repeat
-from services.activity import checkpoint, merkle, tree
-from services.activity.checkpoint import NoteError, Statement
-from services.activity.merkle import Frontier
-from services.activity.store import SQL
-from services.activity.tree import TreeBroken
+from services.activity.proof import checkpoint, merkle, tree
+from services.activity.proof.checkpoint import NoteError, Statement
+from services.activity.proof.merkle import Frontier
+from services.activity.proof.tree import TreeBroken
+from services.activity.sql import SQL
 
 LOOK_SECONDS = 1.0
 SEALER = "activity_sealer"

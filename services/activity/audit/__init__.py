@@ -1,0 +1,1 @@
+"""What the metrics service counts the log again by."""

@@ -1,0 +1,36 @@
+"""The SQL of the audit: day digests and recounts."""
+
+from __future__ import annotations
+
+from datetime import date
+from uuid import UUID
+
+import asyncpg
+
+from chassis.database import Connection, Pool, role_transaction
+from services.activity.sql import RELAY_ROLE, SQL
+
+
+async def day_digests(connection: Connection, day: date) -> list[asyncpg.Record]:
+    """Return each tenant's count and digest of one UTC day."""
+    return await connection.fetch(SQL.day_digests, day)
+
+
+async def unpublished(pool: Pool) -> dict[UUID, tuple[int, int]]:
+    """Return where each tenant's first and last unpublished events stand."""
+    async with role_transaction(pool, RELAY_ROLE) as connection:
+        rows = await connection.fetch(SQL.unpublished)
+    return {row["tenant_id"]: (row["first"], row["last"]) for row in rows}
+
+
+async def count_day(
+    connection: Connection, tenant_id: UUID, day: date, by_quarter_hour: bool
+) -> list[asyncpg.Record]:
+    """Return one tenant's counts of one UTC day by user, action and new_list."""
+    return await connection.fetch(SQL.count_day, tenant_id, day, by_quarter_hour)
+
+
+async def tenants_past(connection: Connection, day: date, today: date) -> list[UUID]:
+    """Return the tenants that do not keep a day any more."""
+    rows = await connection.fetch(SQL.tenants_past, day, today)
+    return [row["tenant_id"] for row in rows]

@@ -1,0 +1,1 @@
+"""An entry of the log: its rules, its filters, its bytes."""

@@ -1,0 +1,1 @@
+"""The log's partitions: made ahead, and dropped when they have expired."""

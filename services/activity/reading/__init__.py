@@ -1,0 +1,1 @@
+"""What callers see of the log: pages, counts, exports and tails."""

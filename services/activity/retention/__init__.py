@@ -1,0 +1,1 @@
+"""How long entries are kept, and how a user is erased."""

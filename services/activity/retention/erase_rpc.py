@@ -1,0 +1,62 @@
+"""Erasing a user: entries become anonymous, piece by piece, under a receipt that counts them.
+
+An erasure that was begun is completed whatever becomes of its caller: EraseUser called again goes
+on with it, and so does the keeper. Completed, it tells the other services once, and forgets whom it
+was about.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+from prospect.activity.v1 import activity_service_pb2 as pb
+
+from chassis.auth import current_caller
+from chassis.clock import new_id, to_timestamp
+from chassis.database import tenant_transaction
+from chassis.errors import InvalidArgument
+from chassis.server import Context
+from services.activity.retention import store
+from services.activity.retention.erasure import ANONYMOUS, Erasure
+from services.activity.tools import Tools
+
+
+class Erasing:
+    """Erases users of the tenant in the token."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def EraseUser(
+        self, request: pb.EraseUserRequest, context: Context
+    ) -> pb.EraseUserResponse:
+        """Erase all of a user's entries, then tell the other services."""
+        tenant_id, user_id = current_caller().tenant_id, UUID(request.user_id)
+        if user_id == ANONYMOUS:
+            text = "is the anonymous user, who cannot be erased"
+            raise InvalidArgument.field("user_id", "activity.anonymous", text)
+        pool = self._tools.pool
+        async with tenant_transaction(pool, tenant_id) as connection:
+            # The receipt comes first: what is left half done names a receipt that is there.
+            receipt_id = await store.begin_erasure(
+                connection, tenant_id, new_id(), user_id, self._tools.clock()
+            )
+        try:
+            await Erasure(pool, tenant_id, receipt_id, user_id).run()
+        except BaseException:
+            self._tools.broken_off.set()
+            raise
+        async with tenant_transaction(pool, tenant_id) as connection:
+            receipt = await store.get_erasure(connection, tenant_id, receipt_id)
+        self._tools.relay.wake()
+        return pb.EraseUserResponse(receipt=_receipt(receipt, user_id))
+
+
+def _receipt(row: asyncpg.Record, user_id: UUID) -> pb.ErasureReceipt:
+    return pb.ErasureReceipt(
+        receipt_id=str(row["receipt_id"]),
+        user_id=str(user_id),
+        erased_count=row["erased_count"],
+        erased_at=to_timestamp(row["erased_at"]),
+    )
