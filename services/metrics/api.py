@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from prospect.metrics.v1 import metrics_service_pb2_grpc as grpc_api
 
-from services.metrics.auditing import Auditing
-from services.metrics.exporting import Exporting
-from services.metrics.quotas import Quotas
-from services.metrics.reading import Reading
-from services.metrics.summarizing import Summarizing
+from services.metrics.proof.rpc import Auditing
+from services.metrics.quotas.rpc import Quotas
 from services.metrics.tools import Tools
-from services.metrics.watching import Watching
-from services.metrics.zones import Zones
+from services.metrics.usage.export_rpc import Exporting
+from services.metrics.usage.get_rpc import Reading
+from services.metrics.usage.summary_rpc import Summarizing
+from services.metrics.usage.time_zone_rpc import Zones
+from services.metrics.usage.watch_rpc import Watching
 
 # VerifyUsage and RebuildUsage work across tenants; every other RPC is the token's tenant's own.
 SCOPES = {

@@ -20,8 +20,9 @@ from chassis.errors import AWAY, InvalidArgument
 from chassis.groups import Groups
 from chassis.outbox import Relay
 from services import topology
-from services.metrics.reaching import tell_reached
-from services.metrics.store import ACTION_NAMES, COUNTERS, NEW_LIST, SQL
+from services.metrics.counters import ACTION_NAMES, COUNTERS, NEW_LIST
+from services.metrics.quotas.reached import tell_reached
+from services.metrics.sql import SQL
 
 MOST_BATCHES = 64
 ADD_TO_LIST = activity_pb.ACTION_TYPE_ADD_TO_LIST

@@ -22,9 +22,9 @@ from chassis.messaging import Consumer
 from services import topology
 from services.metrics import store
 from services.metrics.counting import Counting
-from services.metrics.rebuilding import HeldUpError
-from services.metrics.reconcile import reconcile
-from services.metrics.store import ANONYMOUS, SQL
+from services.metrics.proof.rebuild import HeldUpError
+from services.metrics.proof.reconcile import reconcile
+from services.metrics.sql import ANONYMOUS, SQL
 from services.metrics.tools import Tools
 
 APPLIED_SECONDS = 60.0

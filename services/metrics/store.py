@@ -7,33 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
-from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from chassis.database import Connection, Queries
+from chassis.database import Connection
+from services.metrics.counters import NEW_LIST
+from services.metrics.sql import SQL
 
-# The actions as SQL and docs write them, such as `login`.
-ACTION_NAMES = {
-    number: name.removeprefix("ACTION_TYPE_").lower()
-    for name, number in activity_pb.ActionType.items()
-}
-COUNTERS = {
-    number: name.removeprefix("COUNTER_").lower() for name, number in pb.Counter.items() if number
-}
-COUNTER_NUMBERS = {name: number for number, name in COUNTERS.items()}
-PERIODS = {pb.QUOTA_PERIOD_DAY: "day", pb.QUOTA_PERIOD_MONTH: "month"}
-PERIOD_NUMBERS = {name: number for number, name in PERIODS.items()}
-NEW_LIST = 100
-"""The action code of an add_to_list that made a list, beside the numbers of the contract."""
-ANONYMOUS = UUID(int=0)
-SOURCE = "metrics"
 FIRST_DAY, LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
-SQL = Queries(Path(__file__).parent / "queries.sql")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.outbox import Relay
-from services.metrics.rebuilding import Rebuilder
-from services.metrics.today import Today
+from services.metrics.proof.rebuild import Rebuilder
+from services.metrics.usage.today import Today
 
 
 @dataclass(frozen=True, slots=True)

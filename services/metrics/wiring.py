@@ -11,15 +11,15 @@ from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.metrics import events
-from services.metrics.activity_log import ActivityLog
 from services.metrics.api import LASTING, SCOPES, MetricsApi
-from services.metrics.dead_letters import dead_letters
-from services.metrics.rebuilding import Rebuilder
-from services.metrics.schedule import Schedule
+from services.metrics.proof.activity_log import ActivityLog
+from services.metrics.proof.dead_letters import dead_letters
+from services.metrics.proof.rebuild import Rebuilder
+from services.metrics.proof.schedule import Schedule
 from services.metrics.settings import Settings
-from services.metrics.store import SQL
-from services.metrics.today import Today
+from services.metrics.sql import SQL
 from services.metrics.tools import Tools
+from services.metrics.usage.today import Today
 
 TOPOLOGY = Topology(
     topology.STREAMS, (topology.ACTIVITY_RECORDED, topology.DAILY, topology.METRICS_ERASED)

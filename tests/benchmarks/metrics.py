@@ -35,10 +35,10 @@ from chassis.outbox import Relay
 from devstack.stack import Stack, running
 from services import topology
 from services.metrics import events
-from services.metrics.activity_log import ActivityLog
 from services.metrics.counting import Counting, Recorded
-from services.metrics.rebuilding import Rebuilder
-from services.metrics.reconcile import reconcile
+from services.metrics.proof.activity_log import ActivityLog
+from services.metrics.proof.rebuild import Rebuilder
+from services.metrics.proof.reconcile import reconcile
 from tests.benchmarks.activity import entries, side_by_side
 from tests.benchmarks.empty import empty_server
 from tests.benchmarks.report import Benchmark, Result, ratio_of

@@ -11,7 +11,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from services.cli.operate.services import ServiceName
-from services.metrics.activity_log import ActivityLog
+from services.metrics.proof.activity_log import ActivityLog
 from tests.harness import Services
 
 if TYPE_CHECKING:

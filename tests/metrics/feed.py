@@ -15,8 +15,8 @@ from chassis.clock import Clock, new_id, utc_now
 from chassis.consumer import IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from services.metrics.counting import Recorded, count
-from services.metrics.today import Today
 from services.metrics.tools import Tools
+from services.metrics.usage.today import Today
 
 USERS = [str(uuid.UUID(int=number + 1)) for number in range(4)]
 

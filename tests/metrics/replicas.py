@@ -20,9 +20,9 @@ from chassis.auth import Caller
 from chassis.database import open_pool
 from chassis.outbox import Relay
 from services.metrics.counting import Counting, Recorded
-from services.metrics.quotas import Quotas
+from services.metrics.quotas.rpc import Quotas
 from services.metrics.tools import Tools
-from services.metrics.zones import Zones
+from services.metrics.usage.time_zone_rpc import Zones
 from tests.harness import Database
 from tests.metrics.feed import tools_of
 

@@ -11,8 +11,8 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.clock import to_timestamp
-from services.metrics.dead_letters import dead_letters
 from services.metrics.events import wait_applied
+from services.metrics.proof.dead_letters import dead_letters
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.test_settings import AUDIT, verify

@@ -14,10 +14,11 @@ from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.database import Pool, tenant_transaction
 from chassis.messaging import OutgoingEvent
 from services.metrics import store
-from services.metrics.activity_log import ActivityLog
-from services.metrics.rebuilding import Rebuilder
-from services.metrics.reconcile import reconcile
-from services.metrics.store import ANONYMOUS, SQL, Digest, Reconciliation
+from services.metrics.proof.activity_log import ActivityLog
+from services.metrics.proof.rebuild import Rebuilder
+from services.metrics.proof.reconcile import reconcile
+from services.metrics.sql import ANONYMOUS, SQL
+from services.metrics.store import Digest, Reconciliation
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.test_moving import all_applied

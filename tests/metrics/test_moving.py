@@ -15,10 +15,10 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Pool
 from services.metrics import events
-from services.metrics.activity_log import ActivityLog
-from services.metrics.auditing import Auditing
-from services.metrics.rebuilding import LogDigest, Rebuilder
-from services.metrics.reconcile import reconcile
+from services.metrics.proof.activity_log import ActivityLog
+from services.metrics.proof.rebuild import LogDigest, Rebuilder
+from services.metrics.proof.reconcile import reconcile
+from services.metrics.proof.rpc import Auditing
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import tools_of

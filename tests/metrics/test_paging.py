@@ -16,8 +16,8 @@ from chassis.auth import Caller, current_caller
 from chassis.database import Pool
 from chassis.errors import InvalidArgument
 from chassis.tokens import Tokens
-from services.metrics.reading import Reading
-from services.metrics.summarizing import Summarizing
+from services.metrics.usage.get_rpc import Reading
+from services.metrics.usage.summary_rpc import Summarizing
 from tests.metrics.feed import USERS, batch, counted, spread, tools_of
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)

@@ -20,7 +20,7 @@ from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from chassis.clock import utc_now
 from services.cli.operate.services import ServiceName
-from services.metrics.store import ANONYMOUS
+from services.metrics.sql import ANONYMOUS
 from tests.harness import Database, Identity, Services, violations
 from tests.metrics.conftest import Pair
 from tests.metrics.test_settings import periods_of, publish, set_zone

@@ -17,8 +17,8 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.clock import to_timestamp, utc_now
 from chassis.database import Pool
 from services.metrics import events
-from services.metrics.activity_log import ActivityLog
-from services.metrics.rebuilding import LogDigest, Rebuilder
+from services.metrics.proof.activity_log import ActivityLog
+from services.metrics.proof.rebuild import LogDigest, Rebuilder
 from services.metrics.store import Digest
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair

@@ -16,10 +16,11 @@ from chassis.clock import to_timestamp
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError
 from services.metrics import store
-from services.metrics.activity_log import ActivityLog
-from services.metrics.rebuilding import LogDigest, Rebuilder
-from services.metrics.reconcile import UnsettledError, reconcile
-from services.metrics.store import SQL, Digest
+from services.metrics.proof.activity_log import ActivityLog
+from services.metrics.proof.rebuild import LogDigest, Rebuilder
+from services.metrics.proof.reconcile import UnsettledError, reconcile
+from services.metrics.sql import SQL
+from services.metrics.store import Digest
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import batch, counted

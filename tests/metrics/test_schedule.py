@@ -7,7 +7,7 @@ import asyncio
 from nats.aio.client import Client
 
 from services import topology
-from services.metrics.schedule import Schedule
+from services.metrics.proof.schedule import Schedule
 
 
 async def test_two_replicas_make_one_schedule_that_fires(nats: Client) -> None:

@@ -17,8 +17,9 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from services.cli.operate.services import ServiceName
-from services.metrics import events, zones
+from services.metrics import events
 from services.metrics.counting import Recorded
+from services.metrics.usage import time_zone_rpc
 from tests.harness import Database, Identity, Services
 from tests.metrics.feed import batch, spread
 from tests.metrics.replicas import Replicas, two_replicas
@@ -62,14 +63,14 @@ async def test_what_is_counted_while_days_are_counted_anew_is_in_the_days_of_the
 ) -> None:
     await replicas.count(batches(replicas.tenant_id, 1))
     await replicas.set_quota(pb.QUOTA_PERIOD_MONTH, soft_limit=1_000)
-    count, tenant_id = zones._count, replicas.tenant_id
+    count, tenant_id = time_zone_rpc._count, replicas.tenant_id
 
     async def count_and_let_come_in(*arguments: Any) -> None:
-        monkeypatch.setattr(zones, "_count", count)
+        monkeypatch.setattr(time_zone_rpc, "_count", count)
         await count(*arguments)
         await asyncio.wait_for(replicas.count(batches(tenant_id, 2)), SOON)
 
-    monkeypatch.setattr(zones, "_count", count_and_let_come_in)
+    monkeypatch.setattr(time_zone_rpc, "_count", count_and_let_come_in)
     await replicas.set_zone(zone)
     await replicas.count(batches(replicas.tenant_id, 3))
     found, used = await rollup(database, replicas.tenant_id), "select used from metrics.quota_usage"

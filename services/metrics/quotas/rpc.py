@@ -10,15 +10,10 @@ from chassis.auth import current_caller
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import NotFound
 from chassis.server import Context
-from services.metrics.reaching import tell_reached
-from services.metrics.store import (
-    COUNTER_NUMBERS,
-    COUNTERS,
-    PERIOD_NUMBERS,
-    PERIODS,
-    SQL,
-    lock_exclusive,
-)
+from services.metrics.counters import COUNTER_NUMBERS, COUNTERS, PERIOD_NUMBERS, PERIODS
+from services.metrics.quotas.reached import tell_reached
+from services.metrics.sql import SQL
+from services.metrics.store import lock_exclusive
 from services.metrics.tools import Tools
 
 

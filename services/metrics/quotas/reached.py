@@ -11,7 +11,8 @@ from chassis import outbox
 from chassis.clock import to_timestamp
 from chassis.database import Connection
 from chassis.messaging import OutgoingEvent
-from services.metrics.store import COUNTER_NUMBERS, PERIOD_NUMBERS, SOURCE, SQL
+from services.metrics.counters import COUNTER_NUMBERS, PERIOD_NUMBERS
+from services.metrics.sql import SOURCE, SQL
 
 
 async def tell_reached(connection: Connection, tenant_id: UUID) -> bool:

@@ -14,7 +14,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.errors import DependencyAwayError
-from services.metrics.rebuilding import LogDigest
+from services.metrics.proof.rebuild import LogDigest
 from services.metrics.store import Digest
 
 TIMEOUT_SECONDS = 30

@@ -10,9 +10,10 @@ from chassis.auth import current_caller
 from chassis.database import tenant_snapshot
 from chassis.errors import ResourceExhausted
 from chassis.server import Context
-from services.metrics.messages import span_of
-from services.metrics.store import COUNTERS, SQL
+from services.metrics.counters import COUNTERS
+from services.metrics.sql import SQL
 from services.metrics.tools import Tools
+from services.metrics.usage.parse import span_of
 
 # A line has at most 307 bytes: a day, a UUID and 13 numbers of 64 bits.
 CHUNK_LINES = 256 * 1024 // 307 - 1

@@ -15,9 +15,10 @@ from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
 from services.metrics import store
-from services.metrics.periods import DAY
-from services.metrics.store import FIRST_DAY, LAST_DAY, SQL, Digest
+from services.metrics.sql import SQL
+from services.metrics.store import FIRST_DAY, LAST_DAY, Digest
 from services.metrics.tools import Tools
+from services.metrics.usage.periods import DAY
 
 NO_PLACES = {"Factory", "localtime", "posixrules"}
 """What zone databases have beside zones: a machine's own, and that of one that was never set."""

@@ -11,7 +11,7 @@ import asyncpg
 
 from chassis.errors import InvalidArgument
 from chassis.tokens import Tokens
-from services.metrics.store import COUNTERS
+from services.metrics.counters import COUNTERS
 
 MOST_DAYS = 366
 # Before, zones have offsets that are no multiples of a quarter of an hour; after, days overflow.

@@ -14,11 +14,13 @@ from chassis.auth import current_caller
 from chassis.database import Connection, tenant_snapshot, tenant_transaction
 from chassis.server import Context
 from chassis.tokens import Tokens
-from services.metrics import periods, store
-from services.metrics.messages import a_number, counters_of, position_of, span_of, sum_of
-from services.metrics.periods import DAY, Period
-from services.metrics.store import COUNTERS, SQL
+from services.metrics import store
+from services.metrics.counters import COUNTERS
+from services.metrics.sql import SQL
 from services.metrics.tools import Tools
+from services.metrics.usage import periods
+from services.metrics.usage.parse import a_number, counters_of, position_of, span_of, sum_of
+from services.metrics.usage.periods import DAY, Period
 
 DEFAULT_TOP = 10
 

@@ -15,22 +15,11 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Pool, tenant_snapshot
-from services.metrics.rebuilding import Log, LogDigest, Rebuilder
-from services.metrics.store import ACTION_NAMES, ANONYMOUS, SQL, Digest
+from services.metrics.counters import ACTION_COUNTERS, ACTION_NAMES
+from services.metrics.proof.rebuild import Log, LogDigest, Rebuilder
+from services.metrics.sql import ANONYMOUS, SQL
+from services.metrics.store import Digest
 
-ACTION_COUNTERS = {
-    "login": "total_logins",
-    "search_executed": "searches_executed",
-    "profile_viewed": "profiles_viewed",
-    "profile_enriched": "profiles_enriched",
-    "csv_exported": "csv_exports",
-    "add_to_list": "list_additions",
-    "remove_from_list": "list_removals",
-    "status_updated": "statuses_updated",
-    "note_added": "notes_added",
-    "persona_created": "personas_created",
-    "lookalike_search": "lookalike_searches",
-}
 UNEVEN_DAY = "the day is not the sum of its quarter-hours: it was written past the service"
 UNEVEN_TOTAL = "the total is not the sum of the users' days: it was written past the service"
 UNEVEN_QUOTA = (

@@ -12,11 +12,11 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.errors import DependencyAwayError, Unavailable
 from chassis.server import Context
 from services.metrics import store
-from services.metrics.comparing import Finding, differing_users, moved_since, uneven_days
-from services.metrics.messages import span_of
-from services.metrics.rebuilding import LogDigest, MovingError
+from services.metrics.proof.comparison import Finding, differing_users, moved_since, uneven_days
+from services.metrics.proof.rebuild import LogDigest, MovingError
 from services.metrics.store import Digest
 from services.metrics.tools import Tools
+from services.metrics.usage.parse import span_of
 
 DAY = timedelta(days=1)
 NOTHING = LogDigest(Digest())

@@ -19,11 +19,13 @@ from chassis.database import Connection, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.server import Context
 from chassis.tokens import Tokens
-from services.metrics import periods, store
-from services.metrics.messages import Row, a_place, counters_of, position_of, span_of, sum_of
-from services.metrics.periods import Period
-from services.metrics.store import COUNTERS, SQL
+from services.metrics import store
+from services.metrics.counters import COUNTERS
+from services.metrics.sql import SQL
 from services.metrics.tools import Tools
+from services.metrics.usage import periods
+from services.metrics.usage.parse import Row, a_place, counters_of, position_of, span_of, sum_of
+from services.metrics.usage.periods import Period
 
 MOST_HOURLY_DAYS = 31
 DEFAULT_PAGE = 1000

@@ -11,8 +11,8 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.clock import Clock, to_timestamp
 from chassis.database import Pool, tenant_transaction
-from services.metrics.messages import counters_of
-from services.metrics.store import SQL
+from services.metrics.sql import SQL
+from services.metrics.usage.parse import counters_of
 
 FRESH_SECONDS = 0.5
 _FINGERPRINT_BYTES = 8

@@ -22,17 +22,19 @@ import structlog
 
 from chassis.database import tenant_transaction
 from chassis.errors import AWAY
-from services.metrics import periods, store
-from services.metrics.comparing import (
+from services.metrics import store
+from services.metrics.proof.comparison import (
     Finding,
     differing_users,
     moved_since,
     uneven_days,
     uneven_quotas,
 )
-from services.metrics.reaching import tell_reached
-from services.metrics.rebuilding import HeldUpError, LogDigest, MovingError, Rebuilder
-from services.metrics.store import SQL, Digest, Reconciliation
+from services.metrics.proof.rebuild import HeldUpError, LogDigest, MovingError, Rebuilder
+from services.metrics.quotas.reached import tell_reached
+from services.metrics.sql import SQL
+from services.metrics.store import Digest, Reconciliation
+from services.metrics.usage import periods
 
 ROUNDS = 5
 PAUSE_SECONDS = 0.5

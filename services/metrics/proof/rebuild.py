@@ -31,8 +31,9 @@ from chassis.database import Pool, tenant_transaction
 from chassis.errors import DependencyAwayError
 from services import topology
 from services.metrics import store
-from services.metrics.reaching import tell_reached
-from services.metrics.store import SQL, Digest
+from services.metrics.quotas.reached import tell_reached
+from services.metrics.sql import SQL
+from services.metrics.store import Digest
 
 ROUNDS = 8
 PAUSE_SECONDS = 0.25

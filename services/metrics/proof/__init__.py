@@ -1,0 +1,1 @@
+"""The proof that the roll-up equals the log, and its repair."""

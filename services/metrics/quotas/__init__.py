@@ -1,0 +1,1 @@
+"""Quotas, and the events that tell of a reached limit."""

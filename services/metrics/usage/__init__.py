@@ -1,0 +1,1 @@
+"""Usage as callers see it: by user, day, hour and zone; summed, watched, exported."""
