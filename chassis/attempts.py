@@ -8,7 +8,7 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
-from chassis.errors import DependencyAwayError
+from chassis.transient import RetryLater
 
 T = TypeVar("T")
 LOST = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -24,4 +24,4 @@ async def attempt(transaction: Callable[[], Awaitable[T]]) -> T:
         except LOST as error:
             # No pause: begun again it waits for the locks of the one that was let through.
             _log.warning("transaction lost to another", error=repr(error))
-    raise DependencyAwayError("a transaction lost to others again and again")
+    raise RetryLater("a transaction lost to others again and again")

@@ -23,8 +23,9 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from chassis import telemetry
-from chassis.errors import AWAY, InvalidArgument, Refusal
+from chassis.errors import InvalidArgument, Refusal
 from chassis.messaging import DEAD_LETTER_PREFIX, JSON, Consumer, event_id_of
+from chassis.transient import TRANSIENT
 from chassis.validation import violations_of
 
 _log = structlog.get_logger()
@@ -113,7 +114,7 @@ async def _handle(client: Client, handler: Handler[Any], message: Msg) -> None:
         await handler.handle(_parse(handler, message))
     except Refusal as refusal:
         await _bury(client, handler, message, refusal.message)
-    except AWAY as error:
+    except TRANSIENT as error:
         # Not the event's fault, so it never becomes a dead letter for it.
         _log.warning("event waits", consumer=handler.consumer.name, error=repr(error))
         await message.nak(delay=min(2.0**delivered / 4, AWAY_SECONDS))

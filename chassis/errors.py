@@ -18,31 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-import asyncpg
 import grpc
-import nats.errors
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 T = TypeVar("T")
 
 DOMAIN = "prospect"
-# Trouble with a server behind us, not with the request: the same work may succeed in a moment.
-AWAY = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.TooManyConnectionsError,
-    # asyncpg has lost its place in the protocol: the server said goodbye to an idle connection, and
-    # its end has not come in yet.
-    asyncpg.InternalClientError,
-    nats.errors.Error,
-)
 
 
 class OperatorError(Exception):
@@ -162,10 +144,6 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest)
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
-
-
-class DependencyAwayError(OSError):
-    """A service behind this one does not answer; the same work may succeed in a moment."""
 
 
 def found(row: T | None, kind: str, key: object) -> T:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from chassis import telemetry
-from chassis.errors import AWAY
+from chassis.transient import TRANSIENT
 
 TROUBLE_SECONDS = 5.0
 _log = structlog.get_logger()
@@ -33,7 +33,7 @@ async def repeat(
         wait = every_seconds
         try:
             await work()
-        except AWAY as error:
+        except TRANSIENT as error:
             _log.warning("waits", work=name, error=repr(error))
             wait = min(every_seconds, TROUBLE_SECONDS)
         except Exception:

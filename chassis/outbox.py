@@ -17,9 +17,9 @@ from nats.aio.client import Client
 
 from chassis import messaging
 from chassis.database import Connection, Pool, role_transaction
-from chassis.errors import AWAY
 from chassis.loops import sleep
 from chassis.messaging import OutgoingEvent
+from chassis.transient import TRANSIENT
 
 BATCH = 256
 IDLE_SECONDS = 0.5
@@ -75,7 +75,7 @@ class Relay:
     async def _try_publish(self) -> int:
         try:
             return await self.publish_pending()
-        except AWAY as error:
+        except TRANSIENT as error:
             _log.warning("outbox waits", error=repr(error))
             return 0
         except Exception:

@@ -20,14 +20,9 @@ from grpc_status import rpc_status
 
 from chassis import auth, telemetry
 from chassis.deadlines import Deadlines
-from chassis.errors import (
-    AWAY,
-    InvalidArgument,
-    Refusal,
-    Unavailable,
-    internal_status,
-)
+from chassis.errors import InvalidArgument, Refusal, Unavailable, internal_status
 from chassis.settings import ServiceSettings, SettingsError
+from chassis.transient import TRANSIENT
 from chassis.validation import violations_of
 
 _log = structlog.get_logger()
@@ -169,7 +164,7 @@ async def _fail(error: BaseException, context: Context, log: _CallLog) -> NoRetu
         case TimeoutError():
             log.status = "DEADLINE_EXCEEDED"
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
-        case _ if isinstance(error, AWAY):
+        case _ if isinstance(error, TRANSIENT):
             log.status = "UNAVAILABLE"
             _log.warning("a server behind this one is away", error=repr(error))
             await _abort(context, Unavailable("try again in a moment").status())

@@ -26,12 +26,12 @@ from nats.aio.client import Client
 from chassis import auth, inbox, messaging, telemetry
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool
-from chassis.errors import AWAY
 from chassis.loops import repeat, sleep
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
 from chassis.server import Gate, create_server
 from chassis.settings import ServiceSettings, SettingsError
+from chassis.transient import TRANSIENT
 
 HEALTH_SECONDS = 1.0
 INBOX_SECONDS = 3_600.0
@@ -130,7 +130,7 @@ async def _foundation(
     dsn = settings.postgres_dsn.get_secret_value()
     try:
         pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size)
-    except (*AWAY, asyncpg.PostgresError) as error:
+    except (*TRANSIENT, asyncpg.PostgresError) as error:
         raise SettingsError(f"PROSPECT_POSTGRES_DSN: no connection: {error}") from None
     try:
         client = await messaging.connect(
@@ -206,6 +206,6 @@ async def _follow_health(
 async def _answers(pool: Pool) -> bool:
     try:
         await pool.fetchval("select 1", timeout=2)
-    except (*AWAY, asyncpg.PostgresError):
+    except (*TRANSIENT, asyncpg.PostgresError):
         return False
     return True

@@ -15,7 +15,8 @@ from prospect.enrichment.v1 import events_pb2
 from chassis import inbox
 from chassis.consumer import AWAY_SECONDS, Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import DependencyAwayError, FailedPrecondition, InvalidArgument
+from chassis.errors import FailedPrecondition, InvalidArgument
+from chassis.transient import RetryLater
 from services import topology
 from services.enrichment.erasure.forget_user import forget_user
 from services.enrichment.intake.intake import Intake
@@ -63,7 +64,7 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
         except FailedPrecondition as refusal:
             if refusal.reason == UNDER_WAY and putting_off.has_room(tenant_id):
                 # Not the event's fault: it comes again until the run has ended.
-                raise DependencyAwayError(refusal.message) from None
+                raise RetryLater(refusal.message) from None
             if refusal.reason != GONE:
                 raise
             _log.info("a repeat of what has been erased", event_id=str(event.event_id))

@@ -16,9 +16,10 @@ from prospect.activity.v1 import events_pb2 as activity_events
 
 from chassis.consumer import IncomingEvent
 from chassis.database import Connection, Pool, tenant_transaction
-from chassis.errors import AWAY, InvalidArgument
-from chassis.groups import Groups
+from chassis.errors import InvalidArgument
+from chassis.group_commit import GroupCommit
 from chassis.outbox import Relay
+from chassis.transient import TRANSIENT
 from services import topology
 from services.metrics.counters import ACTION_NAMES, COUNTERS, NEW_LIST
 from services.metrics.quotas.reached import tell_reached
@@ -35,13 +36,13 @@ class Counting:
     def __init__(self, pool: Pool, relay: Relay) -> None:
         self._pool = pool
         self._relay = relay
-        self._groups: Groups[Recorded, None] = Groups(self._commit, MOST_BATCHES)
+        self._groups: GroupCommit[Recorded, None] = GroupCommit(self._commit, MOST_BATCHES)
 
     async def count(self, event: Recorded) -> None:
         """Return when the batch is counted."""
         if not event.subject.endswith(f".{event.message.tenant_id}"):
             raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
-        await self._groups.do(UUID(event.message.tenant_id), event)
+        await self._groups.submit(UUID(event.message.tenant_id), event)
 
     async def _commit(
         self, tenant_id: UUID, group: Sequence[Recorded]
@@ -50,7 +51,7 @@ class Counting:
         try:
             async with tenant_transaction(self._pool, tenant_id) as connection:
                 reached = await count(connection, tenant_id, group)
-        except AWAY:
+        except TRANSIENT:
             raise
         except Exception as error:
             if len(group) == 1:

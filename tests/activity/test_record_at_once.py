@@ -14,7 +14,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.attempts import MOST_ATTEMPTS, attempt
 from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
-from chassis.errors import DependencyAwayError
+from chassis.transient import RetryLater
 from tests.activity.test_erase import until_waiting
 from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity
@@ -95,7 +95,7 @@ async def test_a_transaction_that_is_given_up_every_time_is_answered_as_a_server
         begun += 1
         raise asyncpg.SerializationError
 
-    with pytest.raises(DependencyAwayError):
+    with pytest.raises(RetryLater):
         await attempt(lose)
     assert begun == MOST_ATTEMPTS
 

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from chassis.database import Connection, Pool, read, tenant_transaction
-from chassis.errors import AWAY
+from chassis.transient import TRANSIENT
 from tests.harness import Database
 
 SLEEP = "select pg_sleep(60)"
@@ -63,7 +63,7 @@ async def test_a_server_that_has_left_is_away_however_much_is_known_of_it(
     work: Callable[[Database, Pool, int], Awaitable[None]],
     steps: int,
 ) -> None:
-    with pytest.raises(AWAY):
+    with pytest.raises(TRANSIENT):
         await work(database, pool, steps)
     async with tenant_transaction(pool, uuid.uuid4()) as connection:
         assert await connection.fetchval("select 1") == 1
@@ -97,7 +97,7 @@ async def test_a_server_that_leaves_under_a_reading_is_away_and_takes_no_place_i
     reading = asyncio.create_task(read(pool, SLEEP))
     await asyncio.sleep(0.2)
     await database.fetch(END_SLEEP)
-    with pytest.raises(AWAY):
+    with pytest.raises(TRANSIENT):
         await reading
     assert await read(pool, "select 1")
 
@@ -111,7 +111,7 @@ async def test_a_server_that_leaves_a_connection_on_its_way_back_is_nobodys_trou
     if gives_up:
         reading.cancel()
     await database.fetch(END_SLEEP)
-    with pytest.raises((*AWAY, asyncio.CancelledError)):
+    with pytest.raises((*TRANSIENT, asyncio.CancelledError)):
         await reading
     del reading
     for _ in range(100):

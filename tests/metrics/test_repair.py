@@ -14,7 +14,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.clock import to_timestamp
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import DependencyAwayError
+from chassis.transient import RetryLater
 from services.metrics import store
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import LogDigest, Rebuilder
@@ -89,7 +89,7 @@ class RefusingLog:
     [
         (ValueError("a bug"), UnsettledError),
         (TimeoutError("a statement of a minute"), UnsettledError),
-        (DependencyAwayError("away"), DependencyAwayError),
+        (RetryLater("away"), RetryLater),
         (ConnectionResetError("away"), ConnectionResetError),
     ],
 )

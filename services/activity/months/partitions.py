@@ -12,7 +12,7 @@ import structlog
 from chassis.attempts import attempt
 from chassis.clock import Clock
 from chassis.database import Pool
-from chassis.errors import DependencyAwayError
+from chassis.transient import RetryLater
 from services.activity.sql import SQL
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Partitions:
                     raise
                 # No rule of the table: no month takes the entry.
                 self._known.clear()
-        raise DependencyAwayError("a month that is needed is being dropped")
+        raise RetryLater("a month that is needed is being dropped")
 
     async def make_ahead(self) -> int:
         """Make this month and the next three; return how many were missing."""

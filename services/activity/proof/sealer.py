@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, role_transaction, tenant_transaction
-from chassis.errors import AWAY
 from chassis.loops import repeat
+from chassis.transient import TRANSIENT
 from services.activity.proof import checkpoint, merkle, tree
 from services.activity.proof.checkpoint import NoteError, Statement
 from services.activity.proof.merkle import Frontier
@@ -72,7 +72,7 @@ class Sealer:
             while more:
                 count, more = await self._seal_some(tenant_id)
                 sealed += count
-        except AWAY:
+        except TRANSIENT:
             raise
         except Exception as error:
             if tenant_id not in self._broken:

@@ -16,8 +16,9 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.auth import Caller, current_caller
 from chassis.clock import new_id
 from chassis.database import Connection, tenant_snapshot, tenant_transaction
-from chassis.errors import AWAY, InvalidArgument, Refusal, ResourceExhausted
+from chassis.errors import InvalidArgument, Refusal, ResourceExhausted
 from chassis.server import Context
+from chassis.transient import TRANSIENT
 from services.activity.entries.batch import one
 from services.activity.entries.filters import Filter, parse_filter
 from services.activity.proof.sealed_lines import sealed_lines
@@ -136,7 +137,7 @@ class _Idle:
         """Say why the transaction is gone where its client stood still."""
         try:
             yield
-        except AWAY:
+        except TRANSIENT:
             if self.seconds < PATIENCE.total_seconds() * 0.9:
                 raise
             text = f"nothing was taken for {PATIENCE.total_seconds():g} s: begin the export again"

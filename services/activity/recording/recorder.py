@@ -13,9 +13,9 @@ from uuid import UUID
 import asyncpg
 
 from chassis.database import Connection, Pool, tenant_transaction
-from chassis.errors import AWAY
-from chassis.groups import Groups
+from chassis.group_commit import GroupCommit
 from chassis.outbox import Relay
+from chassis.transient import TRANSIENT
 from services.activity.entries.batch import ID_TAKEN, Batch, Columns
 from services.activity.months.partitions import Partitions
 from services.activity.recording import store
@@ -35,8 +35,8 @@ class Recorder:
         self._pool = pool
         self._relay = relay
         self._partitions = partitions
-        self._groups: Groups[_Member, None] = Groups(
-            self._commit, MOST_TOGETHER, lanes=1, linger_seconds=LINGER_SECONDS
+        self._groups: GroupCommit[_Member, None] = GroupCommit(
+            self._commit, MOST_TOGETHER, max_parallel=1, linger_seconds=LINGER_SECONDS
         )
 
     async def record(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
@@ -46,7 +46,7 @@ class Recorder:
         if len(batch.columns) > SMALL:
             await self.record_alone(tenant_id, batch, partial=partial)
         elif len(batch.columns):
-            await self._groups.do(tenant_id, (batch, partial))
+            await self._groups.submit(tenant_id, (batch, partial))
 
     async def record_in(
         self, connection: Connection, tenant_id: UUID, batch: Batch, *, partial: bool
@@ -119,7 +119,7 @@ class Recorder:
                     recorded = await store.record(connection, tenant_id, together)
                     if recorded.conflicting:
                         raise _OneByOne
-        except AWAY:
+        except TRANSIENT:
             raise
         except Exception:  # whatever is wrong with one, the others are recorded
             return False

@@ -11,8 +11,9 @@ from uuid import UUID
 
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from chassis.errors import AWAY, FieldViolation, InvalidArgument
-from chassis.groups import Groups
+from chassis.errors import FieldViolation, InvalidArgument
+from chassis.group_commit import GroupCommit
+from chassis.transient import TRANSIENT
 from chassis.validation import violations_of
 from services.activity.entries.batch import Batch, Window
 from services.activity.recording.recorder import LINGER_SECONDS, MOST_TOGETHER, Recorder
@@ -26,8 +27,8 @@ class Singles:
     def __init__(self, recorder: Recorder, window: Callable[[], Window]) -> None:
         self._recorder = recorder
         self._window = window
-        self._groups: Groups[pb.NewActivity, Answer] = Groups(
-            self._commit, MOST_TOGETHER, lanes=1, linger_seconds=LINGER_SECONDS
+        self._groups: GroupCommit[pb.NewActivity, Answer] = GroupCommit(
+            self._commit, MOST_TOGETHER, max_parallel=1, linger_seconds=LINGER_SECONDS
         )
 
     async def record(self, tenant_id: UUID, activity: pb.NewActivity) -> Answer:
@@ -35,14 +36,14 @@ class Singles:
         if not (activity.activity_id or activity.HasField("created_at")):
             # It happened when it came, and not when its group is recorded.
             activity.created_at.FromMicroseconds(self._window().now)
-        return await self._groups.do(tenant_id, activity)
+        return await self._groups.submit(tenant_id, activity)
 
     async def _commit(
         self, tenant_id: UUID, group: Sequence[pb.NewActivity]
     ) -> Sequence[Answer | Exception]:
         try:
             return await self._record_batch(tenant_id, group)
-        except AWAY:
+        except TRANSIENT:
             raise
         except Exception as error:  # whatever is wrong with one, the others are recorded
             if len(group) == 1:

@@ -19,7 +19,7 @@ from chassis.attempts import attempt
 from chassis.clock import Clock, new_id
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import Refusal
-from chassis.groups import Groups
+from chassis.group_commit import GroupCommit
 from services.enrichment import sql
 from services.enrichment.intake.request_ids import again, find_repeats, place_taken, remember
 from services.enrichment.policy import store as policy_store
@@ -80,11 +80,11 @@ class Intake:
         self._hasher = hasher
         self._worker = worker
         self._wake = wake
-        self._groups: Groups[Request, Accepted] = Groups(self._commit, MOST_TOGETHER)
+        self._groups: GroupCommit[Request, Accepted] = GroupCommit(self._commit, MOST_TOGETHER)
 
     async def accept(self, request: Request) -> Accepted:
         """Take a request in; it is committed when this returns. Raise a Refusal."""
-        return await self._groups.do(request.tenant_id, request)
+        return await self._groups.submit(request.tenant_id, request)
 
     async def _commit(
         self, tenant_id: UUID, group: Sequence[Request]

@@ -17,7 +17,7 @@ import structlog
 from chassis import telemetry
 from chassis.clock import Clock
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import AWAY
+from chassis.transient import TRANSIENT
 from services.enrichment.availability import call_timeout
 from services.enrichment.gauges import CALL_SECONDS, CALLS, SPENT
 from services.enrichment.run.state import (
@@ -125,7 +125,7 @@ class Execution:
         while True:
             try:
                 return await self._tools.writer.take_turn(self._run, happened, admitted)
-            except AWAY as error:
+            except TRANSIENT as error:
                 if self._stopping.is_set() or self._tools.clock() > give_up_at:
                     raise
                 _log.warning("turn waits", run=str(self._run.lease.run_id), error=repr(error))
@@ -191,7 +191,7 @@ class Execution:
     async def _report(self, source: SourceName, outcome: Answer | SourceError | None) -> None:
         try:
             await self._tools.desk.breakers.report(source, self._epochs.pop(source), outcome)
-        except AWAY as error:
+        except TRANSIENT as error:
             _log.warning("breaker not told", source=source.value, error=repr(error))
         except Exception:
             _log.exception("telling the breaker failed", source=source.value)
@@ -209,7 +209,7 @@ class Execution:
             return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except TimeoutError:
             return SourceError(ErrorClass.TRANSIENT, "the source took too long", uncertain=True)
-        except AWAY as error:  # Postgres, which was asked for a slot between two requests
+        except TRANSIENT as error:  # Postgres, which was asked for a slot between two requests
             reason = _no_room(error)
             return SourceError(ErrorClass.TRANSIENT, reason, uncertain=True, of_source=False)
         except Exception:
@@ -227,7 +227,7 @@ class Execution:
                 self._happened.append(Held(source, admission))
             else:
                 self._epochs[source], self._admitted[source] = admission, waited
-        except AWAY as error:
+        except TRANSIENT as error:
             _log.warning("no admission", source=source.value, error=repr(error))
             self._happened.append(Held(source, self._again(error)))
         except Exception as error:

@@ -17,8 +17,8 @@ import structlog
 
 from chassis.clock import new_id
 from chassis.database import Connection, role_transaction, tenant_transaction
-from chassis.errors import AWAY
 from chassis.loops import sleep
+from chassis.transient import TRANSIENT
 from services.enrichment import sql
 from services.enrichment.gauges import RUNS_IN_HAND
 from services.enrichment.policy.allowance import Seen
@@ -145,7 +145,7 @@ class Worker:
         """Claim what is due; return whether there may be more."""
         try:
             return await self._claim()
-        except AWAY as error:
+        except TRANSIENT as error:
             _log.warning("worker waits", error=repr(error))
         except Exception:
             _log.exception("claiming failed")
@@ -201,7 +201,7 @@ class Worker:
             await execution.drive(first)
         except LeaseLost:
             _log.info("lease lost", run=str(run_id))
-        except AWAY as error:
+        except TRANSIENT as error:
             _log.warning("run waits", run=str(run_id), error=repr(error))
         except Exception:
             _log.exception("run failed", run=str(run_id))
@@ -222,7 +222,7 @@ class Worker:
             try:
                 async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
                     held = await self._renew(connection, leases)
-            except AWAY as error:
+            except TRANSIENT as error:
                 _log.warning("leases not renewed", error=repr(error))
                 continue
             except Exception:

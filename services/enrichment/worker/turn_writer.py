@@ -16,7 +16,7 @@ from chassis import outbox
 from chassis.attempts import attempt
 from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
-from chassis.groups import Groups
+from chassis.group_commit import GroupCommit
 from chassis.outbox import Relay
 from services.enrichment import sql
 from services.enrichment.policy import store as policy_store
@@ -86,7 +86,7 @@ class Writer:
         self._times = times
         self._default = default
         self._clock = clock
-        self._groups: Groups[Move, Turn] = Groups(self._commit, MOST_TOGETHER)
+        self._groups: GroupCommit[Move, Turn] = GroupCommit(self._commit, MOST_TOGETHER)
 
     async def take_turn(
         self,
@@ -95,7 +95,7 @@ class Writer:
         admitted: MutableMapping[SourceName, float],
     ) -> Turn:
         """Take a run's turn; raise LeaseLost where it is another worker's now."""
-        return await self._groups.do(run.lease.tenant_id, Move(run, happened, admitted))
+        return await self._groups.submit(run.lease.tenant_id, Move(run, happened, admitted))
 
     async def _commit(self, tenant_id: UUID, group: Sequence[Move]) -> list[Turn | Exception]:
         """Commit a group's turns; where Postgres does not take an answer, one by one."""

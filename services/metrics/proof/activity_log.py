@@ -13,12 +13,12 @@ import grpc
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
-from chassis.errors import DependencyAwayError
+from chassis.transient import RetryLater
 from services.metrics.proof.rebuild import LogDigest
 from services.metrics.store import Digest
 
 TIMEOUT_SECONDS = 30
-AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 STREAM_SECONDS = 300
 """Time for a large tenant's day, which is written down as it comes."""
 
@@ -82,7 +82,7 @@ def _telling_away() -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        if error.code() in AWAY:
+        if error.code() in _UNREACHABLE:
             text = f"activity answered {error.code().name}: {error.details()}"
-            raise DependencyAwayError(text) from error
+            raise RetryLater(text) from error
         raise

@@ -28,7 +28,7 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 
 from chassis.clock import new_id
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import DependencyAwayError
+from chassis.transient import RetryLater
 from services import topology
 from services.metrics import store
 from services.metrics.quotas.reached import tell_reached
@@ -89,7 +89,7 @@ class MovingError(Exception):
     """Days changed while they were counted."""
 
 
-class HeldUpError(DependencyAwayError):
+class HeldUpError(RetryLater):
     """Events are not counted yet, and for so long that something holds them up."""
 
 

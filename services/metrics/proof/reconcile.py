@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from chassis.database import tenant_transaction
-from chassis.errors import AWAY
+from chassis.transient import TRANSIENT
 from services.metrics import store
 from services.metrics.proof.comparison import (
     Finding,
@@ -95,7 +95,7 @@ def _raise_of(day: date, failed: dict[UUID, Exception]) -> None:
 
 def _is_away(error: Exception) -> bool:
     """Whether a server is away; a statement that takes too long is the tenant's own trouble."""
-    return isinstance(error, AWAY) and not isinstance(error, TimeoutError)
+    return isinstance(error, TRANSIENT) and not isinstance(error, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)

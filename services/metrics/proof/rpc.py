@@ -9,8 +9,9 @@ from uuid import UUID
 import grpc
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from chassis.errors import DependencyAwayError, Unavailable
+from chassis.errors import Unavailable
 from chassis.server import Context
+from chassis.transient import RetryLater
 from services.metrics import store
 from services.metrics.proof.comparison import Finding, differing_users, moved_since, uneven_days
 from services.metrics.proof.rebuild import LogDigest, MovingError
@@ -39,7 +40,7 @@ class Auditing:
             try:
                 async for response in self._verify(day, only, request.thorough):
                     yield response
-            except (grpc.aio.AioRpcError, DependencyAwayError) as error:
+            except (grpc.aio.AioRpcError, RetryLater) as error:
                 raise _away(error) from error
 
     async def RebuildUsage(
@@ -52,7 +53,7 @@ class Auditing:
         except MovingError:
             text = "events of these days keep coming in: try again"
             raise Unavailable(text, reason="usage.moving") from None
-        except (grpc.aio.AioRpcError, DependencyAwayError) as error:
+        except (grpc.aio.AioRpcError, RetryLater) as error:
             raise _away(error) from error
         self._tools.relay.wake()
         return pb.RebuildUsageResponse(
@@ -143,7 +144,7 @@ def _days(first: date, last: date) -> list[date]:
     return [first + number * DAY for number in range((last - first).days + 1)]
 
 
-def _away(error: grpc.aio.AioRpcError | DependencyAwayError) -> Unavailable:
-    if isinstance(error, DependencyAwayError):
+def _away(error: grpc.aio.AioRpcError | RetryLater) -> Unavailable:
+    if isinstance(error, RetryLater):
         return Unavailable(str(error))
     return Unavailable(f"activity answered {error.code().name}: {error.details()}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from chassis.groups import Groups
+from chassis.group_commit import GroupCommit
 
 TENANT, OTHER = uuid.uuid4(), uuid.uuid4()
 
@@ -34,15 +34,15 @@ class Desk:
         return [each * 10 if each > 0 else ValueError(str(each)) for each in work]
 
 
-async def begun(groups: Groups[int, int], *work: int) -> list[asyncio.Task[int]]:
+async def begun(groups: GroupCommit[int, int], *work: int) -> list[asyncio.Task[int]]:
     """Have each piece done by a task of its own, and let them begin."""
-    tasks = [asyncio.create_task(groups.do(TENANT, each)) for each in work]
+    tasks = [asyncio.create_task(groups.submit(TENANT, each)) for each in work]
     await asyncio.sleep(0.005)
     return tasks
 
 
 async def one_waits_for_two(
-    desk: Desk, groups: Groups[int, int]
+    desk: Desk, groups: GroupCommit[int, int]
 ) -> tuple[list[asyncio.Task[int]], list[asyncio.Task[int]]]:
     """Have two pieces committed, and another come meanwhile."""
     desk.let.clear()
@@ -58,13 +58,13 @@ def desk() -> Desk:
 
 
 async def test_what_comes_alone_is_committed_alone(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10)
-    assert [await groups.do(TENANT, each) for each in (1, 2)] == [10, 20]
+    groups = GroupCommit(desk.commit, 10)
+    assert [await groups.submit(TENANT, each) for each in (1, 2)] == [10, 20]
     assert desk.groups == [[1], [2]]
 
 
 async def test_what_comes_while_a_transaction_runs_goes_together(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10, lanes=1)
+    groups = GroupCommit(desk.commit, 10, max_parallel=1)
     desk.let.clear()
     tasks = await begun(groups, 1)
     tasks += await begun(groups, 2, 3, 4, 5, 6)
@@ -74,27 +74,27 @@ async def test_what_comes_while_a_transaction_runs_goes_together(desk: Desk) -> 
 
 
 async def test_a_group_has_at_most_as_many_as_it_may(desk: Desk) -> None:
-    groups = Groups(desk.commit, 2, lanes=1)
+    groups = GroupCommit(desk.commit, 2, max_parallel=1)
     tasks = await begun(groups, 1, 2, 3, 4, 5)
     await asyncio.gather(*tasks)
     assert desk.groups == [[1, 2], [3, 4], [5]]
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-async def test_so_many_transactions_of_a_tenant_run_at_once(desk: Desk, lanes: int) -> None:
-    groups = Groups(desk.commit, 10, lanes=lanes)
+@pytest.mark.parametrize("max_parallel", [1, 2])
+async def test_so_many_transactions_of_a_tenant_run_at_once(desk: Desk, max_parallel: int) -> None:
+    groups = GroupCommit(desk.commit, 10, max_parallel=max_parallel)
     desk.let.clear()
     tasks = await begun(groups, 1)
     tasks += await begun(groups, *range(2, 20))
     desk.let.set()
     await asyncio.gather(*tasks)
-    assert desk.most_running == lanes
+    assert desk.most_running == max_parallel
 
 
 async def test_tenants_do_not_wait_for_each_other(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10, lanes=1)
+    groups = GroupCommit(desk.commit, 10, max_parallel=1)
     desk.let.clear()
-    tasks = [asyncio.create_task(groups.do(each, 1)) for each in (TENANT, OTHER)]
+    tasks = [asyncio.create_task(groups.submit(each, 1)) for each in (TENANT, OTHER)]
     await asyncio.sleep(0.005)
     assert desk.running == 2
     desk.let.set()
@@ -102,20 +102,20 @@ async def test_tenants_do_not_wait_for_each_other(desk: Desk) -> None:
 
 
 async def test_each_piece_has_its_own_error(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10)
+    groups = GroupCommit(desk.commit, 10)
     done = await asyncio.gather(*await begun(groups, 1, -2, 3), return_exceptions=True)
     assert [repr(each) for each in done] == ["10", "ValueError('-2')", "30"]
 
 
 async def test_a_transaction_that_fails_is_everybodys_error(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10)
+    groups = GroupCommit(desk.commit, 10)
     done = await asyncio.gather(*await begun(groups, 1, 0), return_exceptions=True)
     assert [type(each) for each in done] == [LookupError, LookupError]
-    assert await groups.do(TENANT, 4) == 40
+    assert await groups.submit(TENANT, 4) == 40
 
 
 async def test_one_who_gives_up_does_not_take_the_others_along(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10)
+    groups = GroupCommit(desk.commit, 10)
     desk.let.clear()
     leaving, staying = await begun(groups, 1, 2)
     leaving.cancel()
@@ -124,7 +124,7 @@ async def test_one_who_gives_up_does_not_take_the_others_along(desk: Desk) -> No
 
 
 async def test_a_group_that_lingers_takes_along_who_comes_again(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10, lanes=1, linger_seconds=60)
+    groups = GroupCommit(desk.commit, 10, max_parallel=1, linger_seconds=60)
     first, waiting = await one_waits_for_two(desk, groups)
     await asyncio.gather(*first)
     again = await begun(groups, 4, 5)
@@ -133,7 +133,7 @@ async def test_a_group_that_lingers_takes_along_who_comes_again(desk: Desk) -> N
 
 
 async def test_a_group_lingers_no_longer_than_it_may(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10, lanes=1, linger_seconds=0.05)
+    groups = GroupCommit(desk.commit, 10, max_parallel=1, linger_seconds=0.05)
     first, waiting = await one_waits_for_two(desk, groups)
     async with asyncio.timeout(5):
         await asyncio.gather(*first, *waiting)
@@ -141,8 +141,8 @@ async def test_a_group_lingers_no_longer_than_it_may(desk: Desk) -> None:
 
 
 async def test_who_comes_alone_does_not_wait_for_more(desk: Desk) -> None:
-    groups = Groups(desk.commit, 10, lanes=1, linger_seconds=60)
+    groups = GroupCommit(desk.commit, 10, max_parallel=1, linger_seconds=60)
     async with asyncio.timeout(5):
-        await groups.do(TENANT, 1)
-        await groups.do(TENANT, 2)
+        await groups.submit(TENANT, 1)
+        await groups.submit(TENANT, 2)
     assert desk.groups == [[1], [2]]
