@@ -43,7 +43,8 @@ class Caller:
     def require(self, scope: str) -> None:
         """Raise PermissionDenied unless the token has `scope`."""
         if scope not in self.scopes:
-            raise PermissionDenied(f"the token lacks the scope {scope}", reason="SCOPE_REQUIRED")
+            text = f"the token lacks the scope {scope}"
+            raise PermissionDenied(text, reason="SCOPE_REQUIRED", metadata={"scope": scope})
 
 
 Verify = Callable[[str | bytes | None], Awaitable[Caller]]
@@ -51,7 +52,7 @@ _caller: ContextVar[Caller] = ContextVar("caller")
 
 
 def set_caller(caller: Caller) -> None:
-    """Bind the identity to the call being served (the gate does)."""
+    """Bind the identity to the call being served (the interceptor does)."""
     _caller.set(caller)
 
 

@@ -1,4 +1,4 @@
-"""How a call is refused: raised deep, translated to a gRPC status once, by the gate.
+"""How a call is refused: raised deep, translated to a gRPC status once, by the interceptor.
 
 Refusal                 the caller can do something about it
 ├── InvalidArgument     INVALID_ARGUMENT, with the field and the rule

@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-import grpc
 import nats.errors
 import structlog
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from nats.aio.client import Client
@@ -26,10 +26,11 @@ from nats.aio.client import Client
 from chassis import auth, inbox, messaging, telemetry
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool
+from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
-from chassis.server import Gate, create_server
+from chassis.server import create_server
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.transient import TRANSIENT
 
@@ -51,17 +52,10 @@ class Foundation:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What makes one service: RPCs with their scopes, event handlers, loops of its own.
+    """What makes one service: its contract and table of RPCs, its event handlers and loops."""
 
-    RPCs in `check_themselves` apply the rules of their requests in their own way; those in
-    `lasting` end when their work or their caller does, and not at the service's deadline.
-    """
-
-    add_to: Callable[[grpc.aio.Server], None]
-    full_name: str
-    scopes: Mapping[str, str]
-    check_themselves: Collection[str] = ()
-    lasting: Collection[str] = ()
+    service: ServiceDescriptor
+    rpcs: Mapping[str, Rpc]
     handlers: Sequence[Handler[Any]] = ()
     loops: Sequence[Loop] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = field(default=())
@@ -148,22 +142,19 @@ async def _foundation(
 async def _serve(
     settings: ServiceSettings, foundation: Foundation, parts: Parts, stopping: asyncio.Event
 ) -> None:
-    scopes = {f"/{parts.full_name}/{method}": scope for method, scope in parts.scopes.items()}
-    unchecked = frozenset(f"/{parts.full_name}/{method}" for method in parts.check_themselves)
-    lasting = frozenset(f"/{parts.full_name}/{method}" for method in parts.lasting)
-    gate = Gate(auth.verifier(settings), scopes, unchecked, settings.deadline_seconds, lasting)
     server = create_server(settings)
-    parts.add_to(gate.before(server))
+    interceptor = Interceptor(auth.verifier(settings), settings.deadline_seconds)
+    interceptor.register(server, parts.service, parts.rpcs)
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     if settings.reflection:
-        names = (parts.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (parts.service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
     await server.start()
     _log.info("serving", listen=settings.listen)
     drained = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_follow_health(status, foundation, parts.full_name, stopping))
+        tasks.create_task(_follow_health(status, foundation, parts.service.full_name, stopping))
         # The relay outlives the calls and the consumers: it publishes what they leave.
         tasks.create_task(foundation.relay.run(drained))
         work = [consume(foundation.nats, handler, stopping) for handler in parts.handlers]

@@ -1,57 +1,54 @@
-"""The RPCs of the activity service, each in the file of its noun; the contract has the promises."""
+"""The RPCs of the activity service: which object serves each, its scope, its exceptions."""
 
 from __future__ import annotations
 
-from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
+from collections.abc import Mapping
 
-from services.activity.audit.rpc import Auditing
-from services.activity.proof.rpc import Proving
-from services.activity.reading.count_rpc import Counting
-from services.activity.reading.export_rpc import Exporting
-from services.activity.reading.rpc import Reading
-from services.activity.reading.tail_rpc import Tailing
-from services.activity.recording.rpc import Recording
-from services.activity.retention.erase_rpc import Erasing
-from services.activity.retention.rpc import Retaining
+from chassis.interceptor import Rpc
+from services.activity.audit.rpc import AuditRpc
+from services.activity.proof.rpc import ProofRpc
+from services.activity.reading.count_rpc import CountRpc
+from services.activity.reading.export_rpc import ExportRpc
+from services.activity.reading.rpc import ReadingRpc
+from services.activity.reading.tail_rpc import TailRpc
+from services.activity.recording.rpc import RecordingRpc
+from services.activity.retention.erase_rpc import EraseRpc
+from services.activity.retention.rpc import RetentionRpc
 from services.activity.tools import Tools
 
-SCOPES = {
-    "RecordActivity": "activity:write",
-    "RecordActivities": "activity:write",
-    "StreamActivities": "activity:write",
-    "GetActivity": "activity:read",
-    "ListActivities": "activity:read",
-    "CountActivities": "activity:read",
-    "TailActivities": "activity:read",
-    "ExportActivities": "activity:read",
-    "GetCheckpoint": "activity:read",
-    "GetLogProof": "activity:read",
-    "VerifyLog": "activity:read",
-    "EraseUser": "activity:admin",
-    "GetRetention": "activity:read",
-    "UpdateRetention": "activity:admin",
-    "ListPartitions": "activity:audit",
-    "ListDayDigests": "activity:audit",
-    "CountDay": "activity:audit",
-    "StreamDayCounts": "activity:audit",
-}
-# What records batches checks each entry by itself, so that the good ones can stand.
-CHECK_THEMSELVES = frozenset({"RecordActivity", "RecordActivities", "StreamActivities"})
 
-
-class ActivityApi(
-    Recording,
-    Reading,
-    Counting,
-    Tailing,
-    Exporting,
-    Proving,
-    Erasing,
-    Retaining,
-    Auditing,
-    grpc_api.ActivityServiceServicer,
-):
-    """Serves the log of the tenant in the token."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+def rpcs(tools: Tools) -> Mapping[str, Rpc]:
+    """Return the table; promises stand in the contract."""
+    audit = AuditRpc(tools)
+    proof = ProofRpc(tools)
+    count = CountRpc(tools)
+    export = ExportRpc(tools)
+    reading = ReadingRpc(tools)
+    tail = TailRpc(tools)
+    recording = RecordingRpc(tools)
+    erase = EraseRpc(tools)
+    retention = RetentionRpc(tools)
+    return {
+        "RecordActivity": Rpc(recording.RecordActivity, "activity:write", validates_itself=True),
+        "RecordActivities": Rpc(
+            recording.RecordActivities, "activity:write", validates_itself=True
+        ),
+        "StreamActivities": Rpc(
+            recording.StreamActivities, "activity:write", validates_itself=True
+        ),
+        "GetActivity": Rpc(reading.GetActivity, "activity:read"),
+        "ListActivities": Rpc(reading.ListActivities, "activity:read"),
+        "CountActivities": Rpc(count.CountActivities, "activity:read"),
+        "TailActivities": Rpc(tail.TailActivities, "activity:read"),
+        "ExportActivities": Rpc(export.ExportActivities, "activity:read"),
+        "GetCheckpoint": Rpc(proof.GetCheckpoint, "activity:read"),
+        "GetLogProof": Rpc(proof.GetLogProof, "activity:read"),
+        "VerifyLog": Rpc(proof.VerifyLog, "activity:read"),
+        "EraseUser": Rpc(erase.EraseUser, "activity:admin"),
+        "GetRetention": Rpc(retention.GetRetention, "activity:read"),
+        "UpdateRetention": Rpc(retention.UpdateRetention, "activity:admin"),
+        "ListPartitions": Rpc(retention.ListPartitions, "activity:audit"),
+        "ListDayDigests": Rpc(audit.ListDayDigests, "activity:audit"),
+        "CountDay": Rpc(audit.CountDay, "activity:audit"),
+        "StreamDayCounts": Rpc(audit.StreamDayCounts, "activity:audit"),
+    }

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from prospect.activity.v1 import activity_service_pb2 as pb
-from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import utc_now
 from chassis.database import open_pool
@@ -17,7 +16,7 @@ from chassis.service import Foundation, Parts, Topology
 from chassis.settings import SettingsError
 from services import topology
 from services.activity import events, sql
-from services.activity.api import CHECK_THEMSELVES, SCOPES, ActivityApi
+from services.activity.api import rpcs
 from services.activity.entries.batch import Window
 from services.activity.entries.encoding import write_entries
 from services.activity.months.partitions import Partitions
@@ -70,12 +69,9 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         exports=asyncio.Semaphore(foundation.pool.get_max_size() // 2),
         log_keys=(signing_key.public_key(), *former_keys),
     )
-    api = ActivityApi(tools)
     return Parts(
-        add_to=lambda server: grpc_api.add_ActivityServiceServicer_to_server(api, server),
-        full_name=pb.DESCRIPTOR.services_by_name["ActivityService"].full_name,
-        scopes=SCOPES,
-        check_themselves=CHECK_THEMSELVES,
+        service=pb.DESCRIPTOR.services_by_name["ActivityService"],
+        rpcs=rpcs(tools),
         handlers=events.handlers(foundation.pool, foundation.relay, partitions, window),
         loops=(
             Keeper(foundation.pool, partitions, utc_now, tools.broken_off).run,

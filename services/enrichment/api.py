@@ -1,64 +1,59 @@
-"""The RPCs of the enrichment service, each in the file of its noun; the contract promises."""
+"""The RPCs of the enrichment service: which object serves each, its scope, its exceptions."""
 
 from __future__ import annotations
 
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
+from collections.abc import Mapping
 
-from services.enrichment.availability.rpc import Operating
-from services.enrichment.erasure.rpc import Erasing
-from services.enrichment.intake.batch_rpc import Batching
-from services.enrichment.intake.estimate_rpc import Estimating
-from services.enrichment.intake.replay_rpc import Replaying
-from services.enrichment.intake.request_rpc import Requesting
-from services.enrichment.intake.steer_rpc import Controlling
-from services.enrichment.policy.rpc import Policing
-from services.enrichment.policy.suppression_rpc import Suppressing
-from services.enrichment.reading.get_rpc import Reading
-from services.enrichment.reading.list_rpc import Listing
-from services.enrichment.reading.watch_rpc import Watching
+from chassis.interceptor import Rpc
+from services.enrichment.availability.rpc import AvailabilityRpc
+from services.enrichment.erasure.rpc import ErasureRpc
+from services.enrichment.intake.batch_rpc import BatchRpc
+from services.enrichment.intake.estimate_rpc import EstimateRpc
+from services.enrichment.intake.replay_rpc import ReplayRpc
+from services.enrichment.intake.request_rpc import RequestRpc
+from services.enrichment.intake.steer_rpc import SteerRpc
+from services.enrichment.policy.rpc import PolicyRpc
+from services.enrichment.policy.suppression_rpc import SuppressionRpc
+from services.enrichment.reading.get_rpc import GetRpc
+from services.enrichment.reading.list_rpc import ListRpc
+from services.enrichment.reading.watch_rpc import WatchRpc
 from services.enrichment.tools import Tools
 
-SCOPES = {
-    "RequestEnrichment": "enrichment:write",
-    "BatchRequestEnrichments": "enrichment:write",
-    "WatchEnrichment": "enrichment:read",
-    "WatchBatch": "enrichment:read",
-    "GetProspect": "enrichment:read",
-    "ListProspects": "enrichment:read",
-    "EraseProspect": "enrichment:admin",
-    "GetRun": "enrichment:read",
-    "ListRuns": "enrichment:read",
-    "RetrySource": "enrichment:write",
-    "CancelRun": "enrichment:write",
-    "ReplayRuns": "enrichment:write",
-    "EstimateEnrichment": "enrichment:read",
-    "ListSources": "enrichment:read",
-    "PauseSource": "enrichment:operate",
-    "GetPolicy": "enrichment:read",
-    "UpdatePolicy": "enrichment:admin",
-    "Suppress": "enrichment:admin",
-    "Unsuppress": "enrichment:admin",
-}
-# Its chunks are checked request by request, so that the good ones can stand.
-CHECK_THEMSELVES = frozenset({"BatchRequestEnrichments"})
 
-
-class EnrichmentApi(
-    Requesting,
-    Reading,
-    Watching,
-    Batching,
-    Listing,
-    Controlling,
-    Replaying,
-    Estimating,
-    Operating,
-    Policing,
-    Suppressing,
-    Erasing,
-    grpc_api.EnrichmentServiceServicer,
-):
-    """Serves the prospects of the tenant in the token."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+def rpcs(tools: Tools) -> Mapping[str, Rpc]:
+    """Return the table; promises stand in the contract."""
+    availability = AvailabilityRpc(tools)
+    erasure = ErasureRpc(tools)
+    batch = BatchRpc(tools)
+    estimate = EstimateRpc(tools)
+    replay = ReplayRpc(tools)
+    request = RequestRpc(tools)
+    steer = SteerRpc(tools)
+    policy = PolicyRpc(tools)
+    suppression = SuppressionRpc(tools)
+    get = GetRpc(tools)
+    list = ListRpc(tools)
+    watch = WatchRpc(tools)
+    return {
+        "RequestEnrichment": Rpc(request.RequestEnrichment, "enrichment:write"),
+        "BatchRequestEnrichments": Rpc(
+            batch.BatchRequestEnrichments, "enrichment:write", validates_itself=True
+        ),
+        "WatchEnrichment": Rpc(watch.WatchEnrichment, "enrichment:read"),
+        "WatchBatch": Rpc(batch.WatchBatch, "enrichment:read"),
+        "GetProspect": Rpc(get.GetProspect, "enrichment:read"),
+        "ListProspects": Rpc(list.ListProspects, "enrichment:read"),
+        "EraseProspect": Rpc(erasure.EraseProspect, "enrichment:admin"),
+        "GetRun": Rpc(get.GetRun, "enrichment:read"),
+        "ListRuns": Rpc(list.ListRuns, "enrichment:read"),
+        "RetrySource": Rpc(steer.RetrySource, "enrichment:write"),
+        "CancelRun": Rpc(steer.CancelRun, "enrichment:write"),
+        "ReplayRuns": Rpc(replay.ReplayRuns, "enrichment:write"),
+        "EstimateEnrichment": Rpc(estimate.EstimateEnrichment, "enrichment:read"),
+        "ListSources": Rpc(availability.ListSources, "enrichment:read"),
+        "PauseSource": Rpc(availability.PauseSource, "enrichment:operate"),
+        "GetPolicy": Rpc(policy.GetPolicy, "enrichment:read"),
+        "UpdatePolicy": Rpc(policy.UpdatePolicy, "enrichment:admin"),
+        "Suppress": Rpc(suppression.Suppress, "enrichment:admin"),
+        "Unsuppress": Rpc(suppression.Unsuppress, "enrichment:admin"),
+    }

@@ -8,13 +8,12 @@ from datetime import timedelta
 
 import httpx
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 
 from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.enrichment import events
-from services.enrichment.api import CHECK_THEMSELVES, SCOPES, EnrichmentApi
+from services.enrichment.api import rpcs
 from services.enrichment.availability.breaker import Breakers
 from services.enrichment.availability.rate import Limits
 from services.enrichment.erasure.history_keeper import Keeper
@@ -89,12 +88,9 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         rates=_rates(settings),
         stopping=foundation.stopping,
     )
-    api = EnrichmentApi(tools)
     return Parts(
-        add_to=lambda server: grpc_api.add_EnrichmentServiceServicer_to_server(api, server),
-        full_name=pb.DESCRIPTOR.services_by_name["EnrichmentService"].full_name,
-        scopes=SCOPES,
-        check_themselves=CHECK_THEMSELVES,
+        service=pb.DESCRIPTOR.services_by_name["EnrichmentService"],
+        rpcs=rpcs(tools),
         handlers=events.handlers(foundation.pool, intake, hints),
         loops=(
             worker.run,

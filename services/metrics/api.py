@@ -1,49 +1,41 @@
-"""The RPCs of the metrics service; promises stand in metrics_service.proto."""
+"""The RPCs of the metrics service: which object serves each, its scope, its exceptions."""
 
 from __future__ import annotations
 
-from prospect.metrics.v1 import metrics_service_pb2_grpc as grpc_api
+from collections.abc import Mapping
 
-from services.metrics.proof.rpc import Auditing
-from services.metrics.quotas.rpc import Quotas
+from chassis.interceptor import Rpc
+from services.metrics.proof.rpc import ProofRpc
+from services.metrics.quotas.rpc import QuotasRpc
 from services.metrics.tools import Tools
-from services.metrics.usage.export_rpc import Exporting
-from services.metrics.usage.get_rpc import Reading
-from services.metrics.usage.summary_rpc import Summarizing
-from services.metrics.usage.time_zone_rpc import Zones
-from services.metrics.usage.watch_rpc import Watching
-
-# VerifyUsage and RebuildUsage work across tenants; every other RPC is the token's tenant's own.
-SCOPES = {
-    "GetUsage": "metrics:read",
-    "GetTenantSummary": "metrics:read",
-    "ListTopUsers": "metrics:read",
-    "WatchUsage": "metrics:read",
-    "ExportUsage": "metrics:read",
-    "CheckQuota": "metrics:read",
-    "ListQuotas": "metrics:read",
-    "GetSettings": "metrics:read",
-    "SetQuota": "metrics:admin",
-    "DeleteQuota": "metrics:admin",
-    "SetTimeZone": "metrics:admin",
-    "VerifyUsage": "metrics:audit",
-    "RebuildUsage": "metrics:audit",
-}
-# What counts anew takes as long as there is much to count; it ends with its caller.
-LASTING = frozenset({"SetTimeZone", "RebuildUsage"})
+from services.metrics.usage.export_rpc import ExportRpc
+from services.metrics.usage.get_rpc import GetRpc
+from services.metrics.usage.summary_rpc import SummaryRpc
+from services.metrics.usage.time_zone_rpc import TimeZoneRpc
+from services.metrics.usage.watch_rpc import WatchRpc
 
 
-class MetricsApi(
-    Reading,
-    Summarizing,
-    Watching,
-    Exporting,
-    Quotas,
-    Zones,
-    Auditing,
-    grpc_api.MetricsServiceServicer,
-):
-    """Serves usage, quotas and settings, and their audit."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+def rpcs(tools: Tools) -> Mapping[str, Rpc]:
+    """Return the table; promises stand in the contract."""
+    proof = ProofRpc(tools)
+    quotas = QuotasRpc(tools)
+    export = ExportRpc(tools)
+    get = GetRpc(tools)
+    summary = SummaryRpc(tools)
+    time_zone = TimeZoneRpc(tools)
+    watch = WatchRpc(tools)
+    return {
+        "GetUsage": Rpc(get.GetUsage, "metrics:read"),
+        "GetTenantSummary": Rpc(summary.GetTenantSummary, "metrics:read"),
+        "ListTopUsers": Rpc(summary.ListTopUsers, "metrics:read"),
+        "WatchUsage": Rpc(watch.WatchUsage, "metrics:read"),
+        "ExportUsage": Rpc(export.ExportUsage, "metrics:read"),
+        "CheckQuota": Rpc(quotas.CheckQuota, "metrics:read"),
+        "ListQuotas": Rpc(quotas.ListQuotas, "metrics:read"),
+        "GetSettings": Rpc(time_zone.GetSettings, "metrics:read"),
+        "SetQuota": Rpc(quotas.SetQuota, "metrics:admin"),
+        "DeleteQuota": Rpc(quotas.DeleteQuota, "metrics:admin"),
+        "SetTimeZone": Rpc(time_zone.SetTimeZone, "metrics:admin", no_deadline=True),
+        "VerifyUsage": Rpc(proof.VerifyUsage, "metrics:audit"),
+        "RebuildUsage": Rpc(proof.RebuildUsage, "metrics:audit", no_deadline=True),
+    }

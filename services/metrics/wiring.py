@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as grpc_api
 
 from chassis.clock import utc_now
 from chassis.service import Foundation, Parts, Topology
 from services import topology
 from services.metrics import events
-from services.metrics.api import LASTING, SCOPES, MetricsApi
+from services.metrics.api import rpcs
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.dead_letters import dead_letters
 from services.metrics.proof.rebuild import Rebuilder
@@ -47,12 +46,9 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         stopping=foundation.stopping,
         exports=asyncio.Semaphore(foundation.pool.get_max_size() // 2),
     )
-    api = MetricsApi(tools)
     return Parts(
-        add_to=lambda server: grpc_api.add_MetricsServiceServicer_to_server(api, server),
-        full_name=pb.DESCRIPTOR.services_by_name["MetricsService"].full_name,
-        scopes=SCOPES,
-        lasting=LASTING,
+        service=pb.DESCRIPTOR.services_by_name["MetricsService"],
+        rpcs=rpcs(tools),
         handlers=events.handlers(tools),
         loops=(Schedule(foundation.nats).run,),
         close=(log.close,),

@@ -139,8 +139,8 @@ def test_an_entry_is_the_same_field_of_every_response_that_has_one() -> None:
 @given(entries)
 @example(a_row(metadata="x" * 1_200))  # its length is written with the byte that begins an entry
 def test_the_id_of_an_entry_is_found_in_its_bytes(row: Row) -> None:
-    ((written_as, *_),) = records([row])
-    assert id_of(written_as) == row[0]
+    ((preserialized, *_),) = records([row])
+    assert id_of(preserialized) == row[0]
 
 
 def test_a_response_ends_before_it_is_too_large() -> None:

@@ -1,4 +1,4 @@
-"""Erasing a prospect, and forgetting who asked: nothing personal stays, what was spent does."""
+"""ErasureRpc a prospect, and forgetting who asked: nothing personal stays, what was spent does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from chassis.outbox import Relay
 from devstack import servers
 from services import topology
 from services.enrichment.erasure.forget_user import forget_user
-from services.enrichment.erasure.rpc import Erasing
+from services.enrichment.erasure.rpc import ErasureRpc
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker.hints import Hints
@@ -38,7 +38,7 @@ from tests.harness import Database, Identity, SandboxDesk, violations
 if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
 
-    from chassis.server import Context
+    from chassis.interceptor import Context
     from services.enrichment.tools import Tools
 
 IN_PROGRESS = prospect_pb2.SOURCE_STATUS_IN_PROGRESS
@@ -70,12 +70,12 @@ async def pending(database: Database, tenant_id: uuid.UUID, body: bytes) -> None
 
 
 @pytest.fixture
-async def quiet(pool: Pool, nats: Client, ours: Identity) -> Erasing:
-    """Erasing without a running service, so that nothing is published meanwhile."""
+async def quiet(pool: Pool, nats: Client, ours: Identity) -> ErasureRpc:
+    """ErasureRpc without a running service, so that nothing is published meanwhile."""
     relay = Relay(pool, nats, "enrichment_relay")
     tools = SimpleNamespace(pool=pool, relay=relay, clock=utc_now, hints=Hints(nats))
     set_caller(Caller(ours.user_id, ours.tenant_id, frozenset()))
-    return Erasing(cast("Tools", tools))
+    return ErasureRpc(cast("Tools", tools))
 
 
 OF_ENRICHMENT = pytest.mark.parametrize("pool", ["enrichment"], indirect=True)
@@ -229,7 +229,7 @@ async def test_a_prospect_whose_call_is_out_can_be_erased(
 
 @OF_ENRICHMENT
 async def test_pending_events_are_removed_and_counted(
-    quiet: Erasing, ours: Identity, rows: Rows, database: Database
+    quiet: ErasureRpc, ours: Identity, rows: Rows, database: Database
 ) -> None:
     prospect_id = await rows.prospect()
     await rows.run(prospect_id)
@@ -246,7 +246,7 @@ async def test_pending_events_are_removed_and_counted(
 
 @OF_ENRICHMENT
 async def test_what_is_being_published_is_waited_for_so_that_the_receipt_counts_right(
-    quiet: Erasing, rows: Rows, database: Database
+    quiet: ErasureRpc, rows: Rows, database: Database
 ) -> None:
     prospect_id = await rows.prospect()
     relay = await asyncpg.connect(database.dsn())

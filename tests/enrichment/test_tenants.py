@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 from prospect.enrichment.v1 import operations_pb2, policy_pb2, runs_pb2
 
-from services.enrichment.api import SCOPES
 from tests.enrichment.rows import Rows
 from tests.harness import Database, Identity
 
@@ -157,7 +155,7 @@ async def snapshot(database: Database, tenant_id: uuid.UUID) -> dict[str, list[s
 
 def test_every_rpc_is_in_this_test() -> None:
     service = pb.DESCRIPTOR.services_by_name["EnrichmentService"]
-    assert set(CALLS) == {method.name for method in service.methods} == set(SCOPES)
+    assert set(CALLS) == {method.name for method in service.methods}
 
 
 @pytest.mark.parametrize("method", CALLS)
@@ -182,30 +180,6 @@ async def test_an_rpc_neither_shows_nor_changes_what_is_anothers(
     else:
         assert holds(await first_answer(call))
     assert await snapshot(database, theirs.tenant_id) == before
-
-
-@pytest.mark.parametrize("method", CALLS)
-async def test_an_rpc_needs_its_scope(
-    enrichment: grpc_api.EnrichmentServiceAsyncStub, ours: Identity, method: str
-) -> None:
-    others = " ".join(sorted(set(SCOPES.values()) - {SCOPES[method]}))
-    nothing = Theirs(*[str(uuid.uuid4())] * 3)
-    request = CALLS[method][0](nothing)
-    call = getattr(enrichment, method)(
-        unsent() if isinstance(request, list) else request, metadata=ours.metadata(others)
-    )
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await first_answer(call)
-    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-
-
-async def unsent() -> AsyncIterator[object]:
-    """Send nothing: grpc.aio may tell of a write that failed, not of the refusal that came first.
-
-    https://github.com/grpc/grpc/issues/36066
-    """
-    await asyncio.Event().wait()
-    yield None
 
 
 async def first_answer(call: Any) -> Any:

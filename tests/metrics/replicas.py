@@ -20,9 +20,9 @@ from chassis.auth import Caller
 from chassis.database import open_pool
 from chassis.outbox import Relay
 from services.metrics.counting import Counting, Recorded
-from services.metrics.quotas.rpc import Quotas
+from services.metrics.quotas.rpc import QuotasRpc
 from services.metrics.tools import Tools
-from services.metrics.usage.time_zone_rpc import Zones
+from services.metrics.usage.time_zone_rpc import TimeZoneRpc
 from tests.harness import Database
 from tests.metrics.feed import tools_of
 
@@ -59,16 +59,16 @@ class Replicas:
     ) -> None:
         """Make or replace a quota."""
         quota = pb.Quota(counter=counter, period=period, **limits)  # type: ignore[arg-type]
-        await self._call(Quotas(self.tools).SetQuota, pb.SetQuotaRequest(quota=quota))
+        await self._call(QuotasRpc(self.tools).SetQuota, pb.SetQuotaRequest(quota=quota))
 
     async def delete_quota(self) -> None:
         """Remove the quota of logins by day."""
         request = pb.DeleteQuotaRequest(counter=pb.COUNTER_TOTAL_LOGINS, period=pb.QUOTA_PERIOD_DAY)
-        await self._call(Quotas(self.tools).DeleteQuota, request)
+        await self._call(QuotasRpc(self.tools).DeleteQuota, request)
 
     async def set_zone(self, zone: str) -> None:
         """Change where days begin."""
-        await self._call(Zones(self.tools).SetTimeZone, pb.SetTimeZoneRequest(time_zone=zone))
+        await self._call(TimeZoneRpc(self.tools).SetTimeZone, pb.SetTimeZoneRequest(time_zone=zone))
 
     async def told(self) -> list[Told]:
         """Return what was told of limits, in order, once both relays have published."""

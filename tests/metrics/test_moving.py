@@ -18,7 +18,7 @@ from services.metrics import events
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import LogDigest, Rebuilder
 from services.metrics.proof.reconcile import reconcile
-from services.metrics.proof.rpc import Auditing
+from services.metrics.proof.rpc import ProofRpc
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import tools_of
@@ -79,7 +79,7 @@ async def test_what_is_counted_while_a_day_is_verified_is_moving_and_not_excess(
     await some_usage(pair, ours)
     rebuilder = Rebuilder(pool, BusyLog(log, coming_in(pair, ours, times=1)), all_applied)
     nothing: Any = None
-    auditing = Auditing(tools_of(pool, rebuilder=rebuilder))
+    auditing = ProofRpc(tools_of(pool, rebuilder=rebuilder))
     request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY, thorough=True)
     kinds = [
         [finding.kind for finding in response.findings]
@@ -99,7 +99,7 @@ def erasing(pair: Pair, who: Identity) -> Callable[[], Awaitable[None]]:
     return erase
 
 
-async def found_in(auditing: Auditing) -> list[Any]:
+async def found_in(auditing: ProofRpc) -> list[Any]:
     """Return what a thorough verification of the day finds."""
     request, nothing = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY, thorough=True), None
     responses = auditing.VerifyUsage(request, cast(Any, nothing))
@@ -115,7 +115,7 @@ async def test_an_erasure_on_its_way_is_no_difference(
     await usage_of(pair, ours, 60)
     busy: Any = BusyLog(log, erasing(pair, ours)) if when == "during" else log
     rebuilder = Rebuilder(pool, busy, lambda: events.wait_applied(nats))
-    auditing = Auditing(tools_of(pool, rebuilder=rebuilder))
+    auditing = ProofRpc(tools_of(pool, rebuilder=rebuilder))
     async with holding(database, "lock table metrics.erasures in share mode"):
         if when == "before":
             await erasing(pair, ours)()

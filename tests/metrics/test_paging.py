@@ -16,8 +16,8 @@ from chassis.auth import Caller, current_caller
 from chassis.database import Pool
 from chassis.errors import InvalidArgument
 from chassis.tokens import Tokens
-from services.metrics.usage.get_rpc import Reading
-from services.metrics.usage.summary_rpc import Summarizing
+from services.metrics.usage.get_rpc import GetRpc
+from services.metrics.usage.summary_rpc import SummaryRpc
 from tests.metrics.feed import USERS, batch, counted, spread, tools_of
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
@@ -49,7 +49,7 @@ def shapes() -> Iterator[pb.GetUsageRequest]:
             )
 
 
-async def read(reading: Reading, request: pb.GetUsageRequest) -> tuple[list[int], list[Any]]:
+async def read(reading: GetRpc, request: pb.GetUsageRequest) -> tuple[list[int], list[Any]]:
     """Read all pages; return how many rows each had, and all rows."""
     asked, sizes, rows = pb.GetUsageRequest(), list[int](), list[Any]()
     asked.CopyFrom(request)
@@ -65,17 +65,17 @@ async def read(reading: Reading, request: pb.GetUsageRequest) -> tuple[list[int]
 
 
 @pytest.fixture
-async def reading(pool: Pool) -> Reading:
+async def reading(pool: Pool) -> GetRpc:
     """What reads the usage of a tenant with some in each shape."""
     tenant_id = uuid.uuid4()
     for seed, days in enumerate((1, 5, 90)):
         moments = spread(START, timedelta(days=days), 40, seed)
         await counted(pool, tenant_id, [batch(tenant_id, moments, seed)])
     auth.set_caller(Caller(uuid.uuid4(), tenant_id, frozenset()))
-    return Reading(tools_of(pool))
+    return GetRpc(tools_of(pool))
 
 
-async def test_pages_of_any_size_hold_every_row_of_any_shape_once(reading: Reading) -> None:
+async def test_pages_of_any_size_hold_every_row_of_any_shape_once(reading: GetRpc) -> None:
     for request in shapes():
         whole = (await read(reading, request))[1]
         assert whole
@@ -97,7 +97,7 @@ FORGED = [
 
 @pytest.mark.parametrize("said", FORGED)
 async def test_a_page_token_that_says_what_we_do_not_is_refused(
-    reading: Reading, pool: Pool, said: bytes
+    reading: GetRpc, pool: Pool, said: bytes
 ) -> None:
     tenant_id, nothing = current_caller().tenant_id, cast(Any, None)
     for request in shapes():
@@ -107,4 +107,4 @@ async def test_a_page_token_that_says_what_we_do_not_is_refused(
     top = pb.ListTopUsersRequest(start_date="2026-03-10", end_date="2026-03-14")
     top.page_token = Tokens("top", tenant_id, top).issue(said)
     with pytest.raises(InvalidArgument, match="page_token"):
-        await Summarizing(tools_of(pool)).ListTopUsers(top, nothing)
+        await SummaryRpc(tools_of(pool)).ListTopUsers(top, nothing)

@@ -11,7 +11,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.database import tenant_snapshot, tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.activity import sql
 from services.activity.audit import store
 from services.activity.entries.batch import ACTION_NUMBERS
@@ -22,7 +22,7 @@ PIECE = 1_000
 """Counts a message: some 100 KB of the 4 MiB that gRPC takes by itself."""
 
 
-class Auditing:
+class AuditRpc:
     """Audits across tenants."""
 
     def __init__(self, tools: Tools) -> None:

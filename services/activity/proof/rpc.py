@@ -14,7 +14,7 @@ from chassis.auth import current_caller
 from chassis.clock import to_timestamp
 from chassis.database import Connection, tenant_snapshot
 from chassis.errors import InvalidArgument, NotFound, Unavailable
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.validation import parse_time
 from services.activity.entries.batch import time_of_id
 from services.activity.entries.filters import refuse_empty_range
@@ -38,7 +38,7 @@ KINDS = {
 }
 
 
-class Proving:
+class ProofRpc:
     """Proves the log of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -12,7 +12,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.activity import sql
 from services.activity.entries.batch import ACTION_NUMBERS
@@ -24,7 +24,7 @@ from services.activity.tools import Tools
 DEFAULT_GROUPS = 1_000
 
 
-class Counting:
+class CountRpc:
     """Counts the log of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -17,7 +17,7 @@ from chassis.auth import Caller, current_caller
 from chassis.clock import new_id
 from chassis.database import Connection, tenant_snapshot, tenant_transaction
 from chassis.errors import InvalidArgument, Refusal, ResourceExhausted
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.transient import TRANSIENT
 from services.activity.entries.batch import one
 from services.activity.entries.filters import Filter, parse_filter
@@ -49,7 +49,7 @@ class StoodStill(Refusal):
     code = grpc.StatusCode.ABORTED
 
 
-class Exporting:
+class ExportRpc:
     """Exports the log of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

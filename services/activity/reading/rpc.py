@@ -11,7 +11,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
-from chassis.server import Context, written_as
+from chassis.interceptor import Context, preserialized
 from chassis.tokens import Tokens
 from chassis.validation import parse_time
 from services.activity import sql
@@ -28,7 +28,7 @@ _DAY = 86_400 * _SECOND
 _POSITION = struct.Struct(">q16s")
 
 
-class Reading:
+class ReadingRpc:
     """Reads the log of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:
@@ -63,7 +63,7 @@ class Reading:
         if fits < len(rows):
             token = tokens.issue(_position(rows[fits - 1]))
             content += pb.ListActivitiesResponse(next_page_token=token).SerializeToString()
-        return written_as(pb.ListActivitiesResponse, content)
+        return preserialized(pb.ListActivitiesResponse, content)
 
     async def _read(self, tenant_id: UUID, page: Page) -> list[asyncpg.Record]:
         reading = self._tools.reading

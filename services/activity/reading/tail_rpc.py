@@ -13,7 +13,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.errors import InvalidArgument, ResourceExhausted
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.activity.entries.batch import ACTIONS
 from services.activity.entries.encoding import written
@@ -26,7 +26,7 @@ MOST_KEYS = 1_000
 _POSITION = struct.Struct(">q")
 
 
-class Tailing:
+class TailRpc:
     """Follows the log of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

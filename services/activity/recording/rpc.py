@@ -13,7 +13,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.validation import violations_of
 from services.activity.entries.batch import Batch
 from services.activity.recording import store
@@ -22,7 +22,7 @@ from services.activity.tools import Tools
 CHUNKS_IN_HAND = 4
 
 
-class Recording:
+class RecordingRpc:
     """Appends to the log of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -16,13 +16,13 @@ from chassis.auth import current_caller
 from chassis.clock import new_id, to_timestamp
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.activity.retention import store
 from services.activity.retention.erasure import ANONYMOUS, Erasure
 from services.activity.tools import Tools
 
 
-class Erasing:
+class EraseRpc:
     """Erases users of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

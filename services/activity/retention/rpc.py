@@ -11,14 +11,14 @@ from chassis.auth import current_caller
 from chassis.clock import to_timestamp
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.activity.months.partitions import AHEAD, month_after
 from services.activity.retention import store
 from services.activity.retention.kept import kept_since
 from services.activity.tools import Tools
 
 
-class Retaining:
+class RetentionRpc:
     """Tells and sets how long the log of the tenant in the token is kept."""
 
     def __init__(self, tools: Tools) -> None:

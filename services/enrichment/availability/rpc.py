@@ -13,7 +13,7 @@ from chassis.auth import current_caller
 from chassis.clock import to_timestamp
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.validation import parse_time, storable
 from services.enrichment.policy import store
 from services.enrichment.sources.catalogue import SourceName
@@ -21,7 +21,7 @@ from services.enrichment.sql import SQL
 from services.enrichment.tools import Tools
 
 
-class Operating:
+class AvailabilityRpc:
     """Shows the sources to the tenant in the token, and lets operators pause them."""
 
     def __init__(self, tools: Tools) -> None:

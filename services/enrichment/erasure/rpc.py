@@ -12,7 +12,7 @@ from chassis.auth import Caller, current_caller
 from chassis.clock import new_id, to_timestamp
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import found
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.intake.batch import end_batches
 from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Key
@@ -23,7 +23,7 @@ from services.enrichment.sql import SQL
 from services.enrichment.tools import Tools
 
 
-class Erasing:
+class ErasureRpc:
     """Erases prospects of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -14,7 +14,7 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from chassis.auth import Caller, current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument, Refusal
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from chassis.validation import violations_of
 from services.enrichment.intake.batch import close_batch, follow_batch
@@ -29,7 +29,7 @@ _OF_REQUEST = re.compile(r"requests\[(\d+)\]\.?(.*)")
 _POSITION = struct.Struct(">q")
 
 
-class Batching:
+class BatchRpc:
     """Takes in and follows batches of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -14,7 +14,7 @@ from chassis.auth import Caller, current_caller
 from chassis.clock import new_id, to_timestamp
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import NotFound
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.intake.estimate import Candidate, Tally, estimate
 from services.enrichment.policy import store as policy_store
 from services.enrichment.policy.allowance import TenantGate
@@ -43,7 +43,7 @@ class Estimate:
         return sum(tally.most_cost_micros for tally in self.tallies.values())
 
 
-class Estimating:
+class EstimateRpc:
     """Estimates requests of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

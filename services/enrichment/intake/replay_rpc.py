@@ -12,7 +12,7 @@ from chassis.auth import current_caller
 from chassis.clock import new_id
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.intake.batch import close_batch
 from services.enrichment.intake.estimate_rpc import weigh
 from services.enrichment.intake.parse import ask_again
@@ -26,7 +26,7 @@ DEFAULT_RUNS = 1_000
 CHUNK = 500
 
 
-class Replaying:
+class ReplayRpc:
     """Runs again what failed of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.intake.parse import request_of
 from services.enrichment.tools import Tools
 
 
-class Requesting:
+class RequestRpc:
     """Takes requests of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

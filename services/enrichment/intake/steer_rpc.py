@@ -9,7 +9,7 @@ from prospect.enrichment.v1 import runs_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import FailedPrecondition, found
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.intake.parse import ask_again
 from services.enrichment.reading import store
 from services.enrichment.run.plan import UNDER_WAY
@@ -19,7 +19,7 @@ from services.enrichment.sql import SQL
 from services.enrichment.tools import Tools
 
 
-class Controlling:
+class SteerRpc:
     """Steers runs of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

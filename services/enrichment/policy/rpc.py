@@ -12,7 +12,7 @@ from chassis.auth import current_caller
 from chassis.clock import to_timestamp
 from chassis.database import tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument, found
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.policy import store
 from services.enrichment.policy.policy import Policy
 from services.enrichment.sources.catalogue import SourceName
@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, Callable[[pb.Policy], Any]] = {
 }
 
 
-class Policing:
+class PolicyRpc:
     """Reads and changes the policy of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

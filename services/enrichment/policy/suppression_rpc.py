@@ -10,7 +10,7 @@ from prospect.enrichment.v1 import policy_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.validation import storable
 from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Hasher, Key
@@ -18,7 +18,7 @@ from services.enrichment.sql import SQL
 from services.enrichment.tools import Tools
 
 
-class Suppressing:
+class SuppressionRpc:
     """Keeps the suppression list of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -10,12 +10,12 @@ from prospect.enrichment.v1 import runs_pb2
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import found
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.reading import messages, store
 from services.enrichment.tools import Tools
 
 
-class Reading:
+class GetRpc:
     """Reads prospects and runs of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -16,7 +16,7 @@ from prospect.enrichment.v1 import runs_pb2
 
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.enrichment.reading import messages, store
 from services.enrichment.reading.filters import prospect_filter, run_filter
@@ -28,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITION = struct.Struct(">q16s")
 
 
-class Listing:
+class ListRpc:
     """Lists prospects and runs of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -11,7 +11,7 @@ from prospect.enrichment.v1 import prospect_pb2
 from chassis.auth import current_caller
 from chassis.database import tenant_transaction
 from chassis.errors import InvalidArgument, found
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.enrichment.reading import messages, store
 from services.enrichment.reading.wakeups import wait_for_news
 from services.enrichment.tools import Tools
@@ -26,7 +26,7 @@ OPEN = frozenset(
 )
 
 
-class Watching:
+class WatchRpc:
     """Follows runs of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

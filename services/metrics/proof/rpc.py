@@ -10,7 +10,7 @@ import grpc
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.errors import Unavailable
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.transient import RetryLater
 from services.metrics import store
 from services.metrics.proof.comparison import Finding, differing_users, moved_since, uneven_days
@@ -25,7 +25,7 @@ PIECE = 1_000
 """Findings a message: some 200 KB of the 4 MiB that gRPC takes by itself."""
 
 
-class Auditing:
+class ProofRpc:
     """Proves and rebuilds."""
 
     def __init__(self, tools: Tools) -> None:

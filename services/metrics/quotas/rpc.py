@@ -9,7 +9,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import NotFound
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.metrics.counters import COUNTER_NUMBERS, COUNTERS, PERIOD_NUMBERS, PERIODS
 from services.metrics.quotas.reached import tell_reached
 from services.metrics.sql import SQL
@@ -17,7 +17,7 @@ from services.metrics.store import lock_exclusive
 from services.metrics.tools import Tools
 
 
-class Quotas:
+class QuotasRpc:
     """The quotas of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

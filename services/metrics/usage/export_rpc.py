@@ -9,7 +9,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import tenant_snapshot
 from chassis.errors import ResourceExhausted
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
 from services.metrics.tools import Tools
@@ -20,7 +20,7 @@ CHUNK_LINES = 256 * 1024 // 307 - 1
 HEADER = ",".join(["date", "user_id", *COUNTERS.values()]) + "\r\n"
 
 
-class Exporting:
+class ExportRpc:
     """Exports the usage of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -17,7 +17,7 @@ from chassis.auth import current_caller
 from chassis.clock import to_timestamp
 from chassis.database import Connection, tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.metrics import store
 from services.metrics.counters import COUNTERS
@@ -38,7 +38,7 @@ CUTS: dict[int, Callable[[date, date, ZoneInfo], list[Period]]] = {
 ACTIONS = [number for number in COUNTERS if number != pb.COUNTER_TOTAL_ACTIVITIES]
 
 
-class Reading:
+class GetRpc:
     """Reads the usage of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

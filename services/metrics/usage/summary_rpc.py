@@ -12,7 +12,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.database import Connection, tenant_snapshot, tenant_transaction
-from chassis.server import Context
+from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.metrics import store
 from services.metrics.counters import COUNTERS
@@ -25,7 +25,7 @@ from services.metrics.usage.periods import DAY, Period
 DEFAULT_TOP = 10
 
 
-class Summarizing:
+class SummaryRpc:
     """Sums up the usage of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

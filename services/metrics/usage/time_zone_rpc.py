@@ -13,7 +13,7 @@ from chassis.auth import current_caller
 from chassis.clock import new_id
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import InvalidArgument
-from chassis.server import Context
+from chassis.interceptor import Context
 from services.metrics import store
 from services.metrics.sql import SQL
 from services.metrics.store import FIRST_DAY, LAST_DAY, Digest
@@ -26,7 +26,7 @@ RECOUNT_SECONDS = 1_800
 """Time for a statement over all of a tenant's history; a pool's statements have a minute."""
 
 
-class Zones:
+class TimeZoneRpc:
     """The settings of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:

@@ -9,15 +9,15 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.errors import Unavailable
+from chassis.interceptor import Context
 from chassis.loops import sleep
-from chassis.server import Context
 from chassis.tokens import Tokens
 from services.metrics.tools import Tools
 
 EVERY_SECONDS = 1.0
 
 
-class Watching:
+class WatchRpc:
     """Follows the usage of the tenant in the token."""
 
     def __init__(self, tools: Tools) -> None:
