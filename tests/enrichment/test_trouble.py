@@ -85,7 +85,7 @@ async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
 
     async with engine(dsn, nats_server.url, Sources(), working=False) as idle:
         spoilt, good = [(await idle.accept(each)).run_id for each in (BROKEN, ADA)]
-    monkeypatch.setattr(records, "subject_of", failing)
+    monkeypatch.setattr("services.enrichment.worker.store.subject_of", failing)
     async with engine(dsn, nats_server.url, Sources(), tenant_id=idle.tenant_id) as one:
         row, *_ = await one.ended(good)
         assert row["status"] == "complete"

@@ -21,14 +21,14 @@ def callers_of(name: str) -> set[str]:
 
 
 def test_only_the_purse_makes_a_permit() -> None:
-    assert callers_of("Permit") == {"money.py"}
+    assert callers_of("Permit") == {"policy/budget.py"}
 
 
 def test_a_call_leaves_from_one_place_and_only_with_a_permit() -> None:
-    assert callers_of("SourceCall") == {"execution.py"}
-    assert callers_of("Begun") == {"turn.py"}
+    assert callers_of("SourceCall") == {"worker/execution.py"}
+    assert callers_of("Begun") == {"run/turn.py"}
 
 
 def test_money_is_reserved_in_a_turns_transaction_or_only_estimated() -> None:
-    assert callers_of("reserve") == {"gate.py", "turn.py", "estimate.py"}
-    assert callers_of("RunRules") == {"writer.py"}
+    assert callers_of("reserve") == {"worker/run_rules.py", "run/turn.py", "intake/estimate.py"}
+    assert callers_of("RunRules") == {"worker/turn_writer.py"}
