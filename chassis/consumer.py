@@ -1,9 +1,16 @@
-"""Consuming events: parse, check, handle, acknowledge; what cannot be handled is a dead letter.
+"""Consuming events: parse, validate, handle, acknowledge; what cannot be handled is a dead letter.
 
-A handler gets a valid message and owns its transaction. Returning acknowledges. Raising a Refusal
-says that the event is at fault: a dead letter at once. While a server behind us is away the event
-waits. Any other exception is a bug: the event comes again, later each time, and after `max_deliver`
-it is a dead letter as well.
+A handler gets a valid message and owns its transaction. What it raises decides what comes next:
+
+returns            the event is acknowledged
+Refusal            the event is at fault: a dead letter at once
+transient error    nobody is at fault: the event is delivered again, however often
+any other          a bug: the event is delivered again, later each time, and becomes a dead letter
+                   after `max_deliver` deliveries
+
+An event whose only fault is a value that this version does not know, such as an action type that a
+newer release brought, was sent by a newer version of a service: it is delivered again until a
+replica of that version takes it.
 """
 
 from __future__ import annotations
@@ -31,7 +38,11 @@ from chassis.validation import violations_of
 _log = structlog.get_logger()
 M = TypeVar("M", bound=Message)
 FETCH_SECONDS = 2.0
-AWAY_SECONDS = 5.0
+# The longest pause before an event is delivered again: after a transient error, and after a bug.
+RETRY_SECONDS = 5.0
+BUG_SECONDS = 60.0
+# Broken only by values that this version does not know, by the ids that protovalidate gives them.
+UNKNOWN_VALUE_RULES = frozenset({"enum.defined_only", "string.in"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +56,28 @@ class IncomingEvent(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Handler(Generic[M]):
-    """What handles the events of one consumer."""
+    """What handles the events of one consumer.
+
+    With `tenant_in_subject` the event's `tenant_id` must be the last token of its subject, which
+    is what the broker lets a publisher use. An event that anyone may publish `from_outside` is a
+    dead letter also where its only fault is an unknown value: its sender made a mistake.
+    """
 
     consumer: Consumer
     message: type[M]
     handle: Callable[[IncomingEvent[M]], Awaitable[None]]
+    tenant_in_subject: bool = False
+    from_outside: bool = False
+
+
+class UnknownValueError(Exception):
+    """An event has a value that only a newer version knows; the text names the field."""
 
 
 async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event) -> None:
-    """Handle events until told to stop; what is in hand is finished first.
+    """Handle events until told to stop, then finish those that were fetched.
 
-    An event that takes long, because its tenant's rows are locked, holds its own place only.
+    An event that takes long, such as one that waits for a lock, delays no other.
     """
     jetstream = client.jetstream()
     consumer = handler.consumer
@@ -64,7 +86,7 @@ async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event
     async with asyncio.TaskGroup() as tasks:
         while not stopping.is_set():
             room = consumer.in_hand - len(in_hand)
-            if room <= 0:  # a fetch also brings what came too late for the one before it
+            if room <= 0:  # a fetch also brings what came too late for the fetch before it
                 await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
                 continue
             for message in await _fetch(subscription, consumer, room, stopping):
@@ -79,7 +101,7 @@ async def _fetch(
     room: int,
     stopping: asyncio.Event,
 ) -> list[Msg]:
-    """Fetch what is there; a stop ends the wait at once, and what was sent comes again."""
+    """Fetch what is there; a stop ends the wait, and the broker delivers again what it sent."""
     fetching = asyncio.ensure_future(subscription.fetch(room, timeout=FETCH_SECONDS))
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait([fetching, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -104,7 +126,7 @@ async def _settle(client: Client, handler: Handler[Any], message: Msg) -> None:
     try:
         await _handle(client, handler, message)
     except nats.errors.Error as error:
-        # The broker is away: it has no acknowledgement, so the event comes again.
+        # The broker got no acknowledgement, so it delivers the event again.
         _log.warning("not settled", consumer=handler.consumer.name, error=repr(error))
 
 
@@ -114,18 +136,23 @@ async def _handle(client: Client, handler: Handler[Any], message: Msg) -> None:
         await handler.handle(_parse(handler, message))
     except Refusal as refusal:
         await _bury(client, handler, message, refusal.message)
-    except TRANSIENT as error:
-        # Not the event's fault, so it never becomes a dead letter for it.
+    except (*TRANSIENT, UnknownValueError) as error:
+        # Not the event's fault, so no number of deliveries makes it a dead letter.
         _log.warning("event waits", consumer=handler.consumer.name, error=repr(error))
-        await message.nak(delay=min(2.0**delivered / 4, AWAY_SECONDS))
+        await message.nak(delay=_backoff(delivered, RETRY_SECONDS))
     except Exception as error:
         _log.exception("event failed", consumer=handler.consumer.name, delivered=delivered)
         if delivered >= handler.consumer.max_deliver:
             await _bury(client, handler, message, f"failed {delivered} times: {error!r}")
         else:
-            await message.nak(delay=min(2.0**delivered / 4, 60))
+            await message.nak(delay=_backoff(delivered, BUG_SECONDS))
     else:
         await message.ack()
+
+
+def _backoff(delivered: int, longest: float) -> float:
+    """Return how many seconds to wait before the next delivery."""
+    return min(2.0 ** min(delivered, 10) / 4, longest)
 
 
 def _parse(handler: Handler[Any], message: Msg) -> IncomingEvent[Any]:
@@ -139,18 +166,27 @@ def _parse(handler: Handler[Any], message: Msg) -> IncomingEvent[Any]:
     except (DecodeError, json_format.ParseError, UnicodeDecodeError) as error:
         name = handler.message.DESCRIPTOR.full_name
         raise InvalidArgument(f"the body is not a {name}: {error}", reason="MALFORMED") from None
-    violations = violations_of(parsed)
-    if violations:
-        raise InvalidArgument.of(violations)
+    _demand_valid(handler, message.subject, parsed)
     metadata = message.metadata
     event_id = event_id_of(headers, metadata.stream, metadata.sequence.stream)
     return IncomingEvent(event_id, message.subject, parsed)
 
 
+def _demand_valid(handler: Handler[Any], subject: str, parsed: Any) -> None:
+    violations = violations_of(parsed)
+    if violations:
+        unknown = all(each.rule in UNKNOWN_VALUE_RULES for each in violations)
+        if unknown and not handler.from_outside:
+            raise UnknownValueError(violations[0].field)
+        raise InvalidArgument.of(violations)
+    if handler.tenant_in_subject and not subject.endswith(f".{parsed.tenant_id}"):
+        raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
+
+
 async def _bury(client: Client, handler: Handler[Any], message: Msg, reason: str) -> None:
-    """Put the message, whole and with its reason, where an operator finds it; then let go of it."""
+    """Publish the message as a dead letter, whole and with its reason; then end its delivery."""
     headers = dict(message.headers or {})
-    # A dead letter is a message of its own: the id of the first would make the broker drop it.
+    # A dead letter is a message of its own: with the event's id the broker would drop it.
     original = headers.pop("Nats-Msg-Id", "")
     metadata = message.metadata
     headers |= {

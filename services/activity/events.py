@@ -30,8 +30,6 @@ def handlers(
         """Log `profile_enriched` for the user who asked, once however often the event comes."""
         message = event.message
         entry = _entry(message, window())
-        if not event.subject.endswith(f".{message.tenant_id}"):
-            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
         tenant_id = UUID(message.tenant_id)
 
         async def transaction() -> None:
@@ -43,7 +41,14 @@ def handlers(
         await partitions.covering(entry.created_at, transaction)
         relay.wake()
 
-    return (Handler(topology.ENRICH_COMPLETED, events_pb2.EnrichmentCompleted, log_enrichment),)
+    return (
+        Handler(
+            topology.ENRICH_COMPLETED,
+            events_pb2.EnrichmentCompleted,
+            log_enrichment,
+            tenant_in_subject=True,
+        ),
+    )
 
 
 def _entry(message: events_pb2.EnrichmentCompleted, window: Window) -> Columns:

@@ -13,9 +13,9 @@ from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.enrichment.v1 import events_pb2
 
 from chassis import inbox
-from chassis.consumer import AWAY_SECONDS, Handler, IncomingEvent
+from chassis.consumer import RETRY_SECONDS, Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import FailedPrecondition, InvalidArgument
+from chassis.errors import FailedPrecondition
 from chassis.transient import RetryLater
 from services import topology
 from services.enrichment.erasure.forget_user import forget_user
@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 class PuttingOff:
     """How many events of a tenant wait for runs under way: each holds a place of all tenants'.
 
-    One that waits comes again within AWAY_SECONDS, so those that came within it are those that
+    One that waits comes again within RETRY_SECONDS, so those that came within it are those that
     wait.
     """
 
@@ -43,7 +43,7 @@ class PuttingOff:
         """Whether one more may wait."""
         now = time.monotonic()
         came = self._came.setdefault(tenant_id, deque(maxlen=self._most))
-        if len(came) == self._most and now - came[0] < AWAY_SECONDS:
+        if len(came) == self._most and now - came[0] < RETRY_SECONDS:
             return False
         came.append(now)
         return True
@@ -72,8 +72,6 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
         """Forget who asked, in the tables, in what workers have in hand, and in what they told."""
         message = event.message
-        if not event.subject.endswith(f".{message.tenant_id}"):
-            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
         tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
         async with tenant_transaction(pool, tenant_id) as connection:
             await forget_user(connection, tenant_id, user_id)
@@ -85,6 +83,13 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
                 await forget_user(connection, tenant_id, user_id)
 
     return (
-        Handler(topology.ENRICH_REQUESTED, events_pb2.EnrichmentRequested, request),
-        Handler(topology.ENRICHMENT_ERASED, activity_events.UserErased, erase_user),
+        Handler(
+            topology.ENRICH_REQUESTED, events_pb2.EnrichmentRequested, request, from_outside=True
+        ),
+        Handler(
+            topology.ENRICHMENT_ERASED,
+            activity_events.UserErased,
+            erase_user,
+            tenant_in_subject=True,
+        ),
     )

@@ -16,7 +16,6 @@ from prospect.activity.v1 import events_pb2 as activity_events
 
 from chassis.consumer import IncomingEvent
 from chassis.database import Connection, Pool, tenant_transaction
-from chassis.errors import InvalidArgument
 from chassis.group_commit import GroupCommit
 from chassis.outbox import Relay
 from chassis.transient import TRANSIENT
@@ -40,8 +39,6 @@ class Counting:
 
     async def count(self, event: Recorded) -> None:
         """Return when the batch is counted."""
-        if not event.subject.endswith(f".{event.message.tenant_id}"):
-            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
         await self._groups.submit(UUID(event.message.tenant_id), event)
 
     async def _commit(

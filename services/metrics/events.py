@@ -49,14 +49,19 @@ def handlers(tools: Tools) -> Sequence[Handler[Any]]:
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
         """Give what a user did to the anonymous one, now and when a batch comes late."""
-        if not event.subject.endswith(f".{event.message.tenant_id}"):
-            raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
         await _erase(tools.pool, event)
 
     return (
-        Handler(topology.ACTIVITY_RECORDED, activity_events.ActivitiesRecorded, counting.count),
+        Handler(
+            topology.ACTIVITY_RECORDED,
+            activity_events.ActivitiesRecorded,
+            counting.count,
+            tenant_in_subject=True,
+        ),
         Handler(topology.DAILY, events_pb2.AggregateDaily, aggregate),
-        Handler(topology.METRICS_ERASED, activity_events.UserErased, erase_user),
+        Handler(
+            topology.METRICS_ERASED, activity_events.UserErased, erase_user, tenant_in_subject=True
+        ),
     )
 
 
