@@ -38,7 +38,7 @@ on conflict do nothing
 returning prospect_id
 
 -- name: lock_prospects
--- Hold prospects still, so that requests for them are taken one after another.
+-- Lock prospects, so that requests for them are taken one after another.
 select prospect_id, name, email, linkedin_url, company, title, is_public_company, company_cik, answered
 from enrichment.prospects where tenant_id = $1 and prospect_id = any($2::uuid[])
 order by prospect_id
@@ -144,7 +144,7 @@ from json_to_recordset($7::json) as n (
   event_id uuid, subject text, event_type text, source text, body text, occurred_at timestamptz,
   traceparent text)
 
--- name: hold_back
+-- name: debounce
 -- Debounce: a run that no worker has begun becomes the newest request's, with its words, its steps ($3) and
 -- its budget, and waits again.
 with run as (
@@ -153,7 +153,7 @@ with run as (
     company text, title text, is_public_company boolean, company_cik bigint, sources text[],
     budget_micros bigint, source_status jsonb, keeps_findings boolean, keeps_answers boolean)
 ),
-held as ( -- from a worker that has it in hand, too: it has read the words of before
+taken as ( -- from a worker that has it in hand, too: it has read the words of before
   update enrichment.runs b set wake_at = r.wake_at, sources = r.sources, budget_micros = r.budget_micros,
     lease_token = null, lease_expires_at = null,
     follows = case when r.keeps_answers then b.follows else '{}' end
@@ -164,14 +164,14 @@ held as ( -- from a worker that has it in hand, too: it has read the words of be
 outdated as (
   update enrichment.runs o set outdated = true
   from run r where o.tenant_id = $1 and o.prospect_id = r.prospect_id and o.open
-    and o.ended_at is not null and not r.keeps_answers and r.run_id in (select run_id from held)
+    and o.ended_at is not null and not r.keeps_answers and r.run_id in (select run_id from taken)
 ),
 stepped as (
   update enrichment.steps t set status = (c.step).status, reason = (c.step).reason,
     reused = (c.step).reused, ended_at = (c.step).ended_at, ready_at = (c.step).ready_at
   from json_to_recordset($3::json) as c (run_id uuid, step enrichment.steps)
   where t.tenant_id = $1 and t.run_id = c.run_id and t.source = (c.step).source
-    and c.run_id in (select run_id from held)
+    and c.run_id in (select run_id from taken)
 )
 update enrichment.prospects p set
   name = r.name, email = r.email, linkedin_url = r.linkedin_url, company = r.company,
@@ -183,7 +183,7 @@ update enrichment.prospects p set
   ai_summary = case when r.keeps_findings then p.ai_summary end,
   answered = case when r.keeps_answers then p.answered else '{}' end
 from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
-  and r.run_id in (select run_id from held)
+  and r.run_id in (select run_id from taken)
 
 -- name: open_batch
 -- Make a batch; a chunk of one that is closed is a repeat.
@@ -286,7 +286,7 @@ passed as (
 select tenant_id, run_id, lease_epoch from claimed order by start
 
 -- name: does_anyone_wait
--- Whether a run is due that no worker has, be it that its tenant's cap holds it (as enrichment_claimer).
+-- Whether a run is due that no worker has, also where its tenant's cap is reached (as enrichment_claimer).
 select exists (
   select from enrichment.runs
   where open and wake_at <= now() and (lease_expires_at is null or lease_expires_at <= now()))
@@ -313,14 +313,14 @@ from enrichment.prospects where tenant_id = $1 and prospect_id = any($2::uuid[])
 -- name: renew
 -- Renew a worker's leases, and return the runs that are still its own (as enrichment_claimer). A row that
 -- is locked is being written by the worker itself, which renews it as well.
-with held as (
+with leased as (
   select r.tenant_id, r.run_id, r.cancel_requested_at is not null as cancel_requested
   from unnest($3::uuid[], $4::uuid[], $5::bigint[]) as h (tenant_id, run_id, lease_epoch)
   join enrichment.runs r on r.tenant_id = h.tenant_id and r.run_id = h.run_id
     and r.lease_epoch = h.lease_epoch and r.lease_token = $1
 ),
 free as (
-  select r.tenant_id, r.run_id from enrichment.runs r join held using (tenant_id, run_id)
+  select r.tenant_id, r.run_id from enrichment.runs r join leased using (tenant_id, run_id)
   where r.lease_token = $1
   for update of r skip locked
 ),
@@ -328,7 +328,7 @@ renewed as (
   update enrichment.runs r set lease_expires_at = now() + $2::interval
   from free f where r.tenant_id = f.tenant_id and r.run_id = f.run_id
 )
-select run_id, cancel_requested from held
+select run_id, cancel_requested from leased
 
 -- name: load_runs
 -- Claimed runs with whom they are about and what is known.
@@ -345,7 +345,7 @@ join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.p
 where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.lease_token = $3
 
 -- name: lock_late
--- Hold prospects still whose runs ($2) take turns; return which of these are cancelled, and which ask about
+-- Lock the prospects whose runs ($2) take turns; return which of these are cancelled, and which ask about
 -- words that their prospect has no more. In order, as save_turns locks them.
 select r.run_id, r.cancel_requested_at is not null as cancel_requested, r.outdated
 from enrichment.runs r
@@ -372,7 +372,7 @@ where tenant_id = $1 and run_id = $2 and lease_token = $3 and lease_epoch = $4
 
 -- Taking turns ------------------------------------------------------------------------------------
 
--- name: open_gate
+-- name: read_allowance
 -- A tenant's policy with the version of its row (0 for none), its spending of the day, and whether it has a
 -- suppression list.
 select p.*, coalesce(p.xmin::text::bigint, 0) as version,
@@ -386,7 +386,7 @@ from (values (1)) as one (row) left join enrichment.policies p on p.tenant_id = 
 select digest from enrichment.suppressions where tenant_id = $1 and digest = any($2::bytea[])
 
 -- name: lock_day
--- Hold the tenant's spending of the day still until the reservations are made.
+-- Lock the tenant's spending of the day until the reservations are made.
 insert into enrichment.spending (tenant_id, day, source) values ($1, $2, 'all')
 on conflict (tenant_id, day, source) do update set committed_micros = spending.committed_micros
 returning committed_micros
@@ -416,7 +416,7 @@ locked as ( -- prospects before runs, in order, as the intake locks them
   order by p.prospect_id
   for update of p, r
 ),
-held as (
+leased as (
   update enrichment.runs r set
     status = t.status, missing = coalesce(t.missing, r.missing),
     began_at = coalesce(r.began_at, t.began_at), deadline_at = t.deadline_at,
@@ -439,7 +439,7 @@ step as (
     next_attempt_at = (c.step).next_attempt_at, ready_at = (c.step).ready_at,
     parked_at = (c.step).parked_at
   from json_to_recordset($5::json) as c (run_id uuid, step enrichment.steps)
-  join held using (run_id)
+  join leased using (run_id)
   where s.tenant_id = $1 and s.run_id = c.run_id and s.source = (c.step).source
 ),
 begun as (
@@ -451,7 +451,7 @@ begun as (
   from json_to_recordset($6::json) as b (
     run_id uuid, source text, attempt int, at timestamptz, lookup text, reserved_micros bigint,
     queue_wait_ms bigint, breaker_wait_ms bigint, limiter_wait_ms bigint, worker text)
-  join held using (run_id)
+  join leased using (run_id)
 ),
 settled as (
   update enrichment.attempts a set
@@ -461,14 +461,14 @@ settled as (
   from json_to_recordset($7::json) as e (
     run_id uuid, source text, attempt int, status text, error_class text, reason text,
     request_id text, cost_micros bigint, at timestamptz)
-  join held using (run_id)
+  join leased using (run_id)
   where a.tenant_id = $1 and a.run_id = e.run_id and a.source = e.source and a.attempt = e.attempt
     and a.status = 'started'
 ),
 money as (
   select m.* from json_to_recordset($8::json) as m (
     run_id uuid, source text, attempt int, kind text, amount_micros bigint, at timestamptz, day date)
-  join held using (run_id)
+  join leased using (run_id)
 ),
 entry as (
   insert into enrichment.ledger (tenant_id, run_id, source, attempt, kind, amount_micros, created_at)
@@ -496,7 +496,7 @@ prospect as (
     web_data = case when 'exa' = any(t.found) then t.exa else p.web_data end,
     insider_data = case when 'sec' = any(t.found) then t.sec else p.insider_data end,
     ai_summary = case when 'claude' = any(t.found) then t.claude else p.ai_summary end
-  from turn t join held using (run_id)
+  from turn t join leased using (run_id)
   where p.tenant_id = $1 and p.prospect_id = t.prospect_id
 ),
 news as (
@@ -507,12 +507,12 @@ news as (
   from json_to_recordset($9::json) as n (
     run_id uuid, event_id uuid, subject text, event_type text, source text, body text,
     occurred_at timestamptz, traceparent text)
-  join held using (run_id)
+  join leased using (run_id)
 )
-select run_id, cancel_requested, ended_in_batch from held
+select run_id, cancel_requested, ended_in_batch from leased
 
 -- name: lock_batches_of
--- Hold still the batches that runs belong to, so that the last run to end knows that it is the last.
+-- Lock the batches that runs belong to, so that the last run to end knows that it is the last.
 select batch_id from enrichment.batches
 where tenant_id = $1 and ended_at is null and batch_id in (
   select batch_id from enrichment.batch_runs where tenant_id = $1 and run_id = any($2::uuid[]))
@@ -645,7 +645,7 @@ group by source
 insert into enrichment.policies (tenant_id) values ($1) on conflict do nothing
 
 -- name: lock_policy
--- Hold a tenant's policy still until it is changed.
+-- Lock a tenant's policy until it is changed.
 select is_stopped, contact_lookups, ask_paid_again, run_budget_micros, day_budget_micros,
   most_runs_at_once, weight, debounce_seconds, sources
 from enrichment.policies where tenant_id = $1
@@ -678,7 +678,7 @@ returning digest
 -- The runs of a prospect.
 select run_id from enrichment.runs where tenant_id = $1 and prospect_id = $2
 
--- name: hold_relay
+-- name: lock_relay
 -- Wait until no event is being published, and let none be until this transaction ends.
 select pg_advisory_xact_lock(hashtext('outbox'), hashtext(current_schema()))
 

@@ -1,4 +1,4 @@
-"""The budget gate is the only way to a paid call."""
+"""The budget is the only way to a paid call."""
 
 from __future__ import annotations
 

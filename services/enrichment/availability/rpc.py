@@ -72,16 +72,18 @@ class AvailabilityRpc:
         today = self._tools.clock().date()
         midnight = datetime.combine(today, time(), UTC)
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            seen = await store.look_at_gate(connection, tenant_id, today, self._tools.default)
+            allowance = await store.read_allowance(
+                connection, tenant_id, today, self._tools.default
+            )
             rows = await connection.fetch(SQL.source_day, tenant_id, midnight)
         days: Mapping[str, asyncpg.Record] = {row["source"]: row for row in rows}
         for message in sources:
             source = SourceName(message.source)
-            allowed = seen.policy.source(source)
+            allowed = allowance.policy.source(source)
             message.is_enabled = allowed.is_enabled
             message.budget_micros = allowed.day_budget_micros
-            message.fresh_for_seconds = int(seen.policy.fresh_for(source).total_seconds())
-            message.spent_today_micros = seen.committed.get(source.value, 0)
+            message.fresh_for_seconds = int(allowance.policy.fresh_for(source).total_seconds())
+            message.spent_today_micros = allowance.committed.get(source.value, 0)
             if day := days.get(source.value):
                 message.calls_today = day["calls"]
                 message.failed_today = day["failed"]

@@ -14,5 +14,5 @@ async def forget_user(connection: Connection, tenant_id: UUID, user_id: UUID) ->
     await connection.execute(SQL.anonymise_runs, *values)
     await connection.execute(SQL.anonymise_batches, *values)
     await connection.execute(SQL.anonymise_erasures, *values)
-    await connection.execute(SQL.hold_relay)
+    await connection.execute(SQL.lock_relay)
     await connection.execute(SQL.anonymise_events, tenant_id, str(user_id), str(ANONYMOUS))

@@ -65,7 +65,7 @@ class ErasureRpc:
     ) -> asyncpg.Record:
         tenant_id, now = caller.tenant_id, self._tools.clock()
         batches = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
-        await connection.execute(SQL.hold_relay)
+        await connection.execute(SQL.lock_relay)
         events = await connection.fetch(SQL.delete_events, tenant_id, str(prospect_id))
         await connection.execute(SQL.delete_prospect, tenant_id, prospect_id)
         await end_batches(connection, tenant_id, [row["batch_id"] for row in batches], now)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.enrichment.policy.allowance import TenantGate
+from services.enrichment.policy.allowance import TenantAllowance
 from services.enrichment.policy.policy import Policy
 from services.enrichment.policy.suppression import Key
 from services.enrichment.run.plan import Known, Request, first_steps
@@ -38,12 +38,12 @@ class Tally:
 
 
 def estimate(
-    candidates: Sequence[Candidate], gate: TenantGate, now: datetime
+    candidates: Sequence[Candidate], allowance: TenantAllowance, now: datetime
 ) -> dict[SourceName, Tally]:
-    """Return each source's tally; the gate's purse is emptied as the calls would empty it."""
+    """Return each source's tally; the allowance's purse is emptied as the calls would empty it."""
     tallies = {source: Tally() for source in SourceName}
     for each in candidates:
-        _Estimate(each, gate, tallies).add(now)
+        _Estimate(each, allowance, tallies).add(now)
     return tallies
 
 
@@ -52,16 +52,16 @@ class _Estimate:
     """One request's part: whether research would be asked, and whether some of it is there."""
 
     candidate: Candidate
-    gate: TenantGate
+    allowance: TenantAllowance
     tallies: dict[SourceName, Tally]
     spent: int = 0
     asked: bool = False
     brought: bool = False
 
     def add(self, now: datetime) -> None:
-        request, policy = self.candidate.request, self.gate.policy
+        request, policy = self.candidate.request, self.allowance.policy
         steps = first_steps(request, self.candidate.known, policy, now)
-        suppressed = self.gate.suppresses(lambda: self.candidate.keys)
+        suppressed = self.allowance.suppresses(lambda: self.candidate.keys)
         for source, step in steps.items():  # Claude comes last, as in a run
             tally = self.tallies[source]
             if step.reused:
@@ -77,7 +77,7 @@ class _Estimate:
                 self._ask(source, tally, suppressed)
 
     def _ask(self, source: SourceName, tally: Tally, suppressed: bool) -> None:
-        ways = ways_to_ask(source, self.candidate.request, self.gate.policy)
+        ways = ways_to_ask(source, self.candidate.request, self.allowance.policy)
         if not ways:
             tally.skipped += 1
         elif suppressed:
@@ -89,7 +89,7 @@ class _Estimate:
             self.asked |= called[0] and source is not CLAUDE
 
     def _pay(self, source: SourceName, tally: Tally) -> bool:
-        purse, budget = self.gate.purse, self.candidate.request.budget_micros
+        purse, budget = self.allowance.purse, self.candidate.request.budget_micros
         if purse.denial(source, self.spent, budget):
             return False
         most = purse.reserve(source).reserved_micros

@@ -17,8 +17,7 @@ from chassis.errors import NotFound
 from chassis.interceptor import Context
 from services.enrichment.intake.estimate import Candidate, Tally, estimate
 from services.enrichment.policy import store as policy_store
-from services.enrichment.policy.allowance import TenantGate
-from services.enrichment.policy.budget import ALL, Purse
+from services.enrichment.policy.budget import ALL
 from services.enrichment.policy.policy import Policy
 from services.enrichment.run import records
 from services.enrichment.run.plan import Request
@@ -100,13 +99,13 @@ async def weigh(
         lambda: [_candidate(tools, request, row) for request, row in wanted]
     )
     keys, now = [key for each in candidates for key in each.keys], tools.clock()
-    seen = await policy_store.look_at_gate(connection, tenant_id, now.date(), tools.default)
+    row = await policy_store.read_allowance(connection, tenant_id, now.date(), tools.default)
     suppressed = await policy_store.find_suppressed(connection, tenant_id, keys)
-    gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), suppressed)
-    tallies = await asyncio.to_thread(estimate, candidates, gate, now)
-    limit = seen.policy.day_budget_micros
-    left = max(limit - seen.committed.get(ALL, 0), 0) if limit else -1
-    return Estimate(tallies, seen.policy, left)
+    allowance = row.allowance(suppressed)
+    tallies = await asyncio.to_thread(estimate, candidates, allowance, now)
+    limit = row.policy.day_budget_micros
+    left = max(limit - row.committed.get(ALL, 0), 0) if limit else -1
+    return Estimate(tallies, row.policy, left)
 
 
 def _candidate(tools: Tools, request: Request, row: asyncpg.Record | None) -> Candidate:

@@ -41,9 +41,9 @@ from services.enrichment.sql import SQL
 from services.enrichment.worker import store
 from services.enrichment.worker.loop import Worker
 from services.enrichment.worker.store import ClaimedRun
-from services.enrichment.worker.turn_rows import held_back
+from services.enrichment.worker.turn_rows import debounced_rows
 
-MOST_HOLDS = 4
+MAX_DEBOUNCES = 4
 MOST_TOGETHER = 200
 _WHO = (
     "name", "email", "linkedin_url", "company", "title", "is_public_company", "company_cik",
@@ -160,7 +160,7 @@ class Intake:
         if new:
             plan, begun = await self._plan(connection, new, batch_id, now)
             answers |= plan.answers
-            taken = _Taken([], begun, bool(plan.held) or len(begun) < len(plan.begun))
+            taken = _Taken([], begun, bool(plan.debounced) or len(begun) < len(plan.begun))
         for key, request in zip(keys, requests, strict=True):
             first, answer = firsts[key], answers[key]
             taken.answers.append(answer if first is request else again(answer, first, request))
@@ -176,27 +176,29 @@ class Intake:
         """Decide what becomes of new requests, write it down, and begin what can be begun."""
         tenant_id = next(iter(new.values())).tenant_id
         known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
-        seen = await policy_store.look_at_gate(connection, tenant_id, now.date(), self._default)
-        plan = plan_runs(new, known, in_flight, seen.policy, lambda: new_id(now))
+        allowance = await policy_store.read_allowance(
+            connection, tenant_id, now.date(), self._default
+        )
+        plan = plan_runs(new, known, in_flight, allowance.policy, lambda: new_id(now))
         begun: Sequence[tuple[ClaimedRun, Turn]] = ()
         if plan.begun:
-            wake_at = now + timedelta(seconds=seen.policy.debounce_seconds)
+            wake_at = now + timedelta(seconds=allowance.policy.debounce_seconds)
             runs = [
-                new_run(run_id, request, known, seen.policy, now, wake_at, batch_id)
+                new_run(run_id, request, known, allowance.policy, now, wake_at, batch_id)
                 for run_id, request in plan.begun.values()
             ]
-            begun = await self._worker.begin(connection, tenant_id, runs, seen)
+            begun = await self._worker.begin(connection, tenant_id, runs, allowance)
         await remember(connection, new, plan.answers)
-        if plan.held:
-            held = list(plan.held.values())
-            await _hold_back(connection, held, in_flight, known, seen.policy, now)
+        if plan.debounced:
+            debounced = list(plan.debounced.values())
+            await _debounce(connection, debounced, in_flight, known, allowance.policy, now)
         return plan, begun
 
 
 async def _look_up(
     connection: Connection, tenant_id: UUID, requests: Sequence[Request]
 ) -> tuple[dict[UUID, Known], dict[UUID, InFlight]]:
-    """Make the prospects, hold them still, and return what is known and what is in flight."""
+    """Make the prospects, lock them, and return what is known and what is in flight."""
     by_id = {request.prospect_id: request.subject for request in requests}
     columns = [[getattr(subject, name) for subject in by_id.values()] for name in _WHO]
     new = await connection.fetch(SQL.add_prospects, tenant_id, list(by_id), *columns)
@@ -222,9 +224,9 @@ async def _look_up(
     }
 
 
-async def _hold_back(
+async def _debounce(
     connection: Connection,
-    held: Sequence[Request],
+    requests: Sequence[Request],
     in_flight: Mapping[UUID, InFlight],
     known: Mapping[UUID, Known],
     policy: Policy,
@@ -235,8 +237,8 @@ async def _hold_back(
     """
     pause = timedelta(seconds=policy.debounce_seconds)
     runs = []
-    for request in held:
+    for request in requests:
         running = in_flight[request.prospect_id]
-        wake_at = min(now + pause, running.created_at + MOST_HOLDS * pause)
+        wake_at = min(now + pause, running.created_at + MAX_DEBOUNCES * pause)
         runs.append(new_run(running.run_id, request, known, policy, now, wake_at))
-    await connection.execute(SQL.hold_back, held[0].tenant_id, *held_back(runs))
+    await connection.execute(SQL.debounce, requests[0].tenant_id, *debounced_rows(runs))

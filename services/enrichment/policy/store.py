@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 
 from chassis.database import Connection
-from services.enrichment.policy.allowance import Seen
+from services.enrichment.policy.allowance import AllowanceRow
 from services.enrichment.policy.policy import Policy, SourcePolicy
 from services.enrichment.policy.suppression import Key
 from services.enrichment.sources.catalogue import SourceName
@@ -22,25 +22,29 @@ from services.enrichment.sql import SQL
 
 async def read_policy(connection: Connection, tenant_id: UUID, default: Policy) -> Policy:
     """Return a tenant's policy."""
-    row = await connection.fetchrow(SQL.open_gate, tenant_id, date.min)
+    row = await connection.fetchrow(SQL.read_allowance, tenant_id, date.min)
     return policy_of(row, default)
 
 
-async def open_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
-    """Look at the gate; where a budget of the day limits, hold the day's spending still."""
-    found = await look_at_gate(connection, tenant_id, day, default)
-    if found.policy.has_day_budget:
+async def lock_allowance(
+    connection: Connection, tenant_id: UUID, day: date, default: Policy
+) -> AllowanceRow:
+    """Read a tenant's allowance; where it has a budget for the day, lock the day's spending."""
+    row = await read_allowance(connection, tenant_id, day, default)
+    if row.policy.has_day_budget:
         await connection.fetchval(SQL.lock_day, tenant_id, day)
-        found = await look_at_gate(connection, tenant_id, day, default)
-    return found
+        row = await read_allowance(connection, tenant_id, day, default)
+    return row
 
 
-async def look_at_gate(connection: Connection, tenant_id: UUID, day: date, default: Policy) -> Seen:
-    """Return a tenant's policy, what it has committed today, and whether it suppresses anybody."""
-    row = await connection.fetchrow(SQL.open_gate, tenant_id, day)
+async def read_allowance(
+    connection: Connection, tenant_id: UUID, day: date, default: Policy
+) -> AllowanceRow:
+    """Read a tenant's allowance."""
+    row = await connection.fetchrow(SQL.read_allowance, tenant_id, day)
     assert row is not None  # noqa: S101 -- the statement always gives a row
     committed = orjson.loads(row["committed"] or "{}")
-    return Seen(policy_of(row, default), committed, row["suppresses"], row["version"])
+    return AllowanceRow(policy_of(row, default), committed, row["suppresses"], row["version"])
 
 
 async def find_suppressed(

@@ -125,11 +125,12 @@ class NewRun:
 class Plan:
     """What becomes of requests, by prospect, and the answer to each, by its key.
 
-    `begun` are new runs with what they ask; `held` are requests whose run waits and becomes theirs.
+    `begun` are new runs with what they ask; `debounced` are requests that take over a run that
+    waits.
     """
 
     begun: dict[UUID, tuple[UUID, Request]] = field(default_factory=dict)
-    held: dict[UUID, Request] = field(default_factory=dict)
+    debounced: dict[UUID, Request] = field(default_factory=dict)
     answers: dict[UUID, Accepted | Refusal] = field(default_factory=dict)
 
 
@@ -150,7 +151,7 @@ def plan_runs(
         prospect_id = request.prospect_id
         running = in_flight.get(prospect_id)
         if running:
-            words = plan.held.get(prospect_id, known[prospect_id]).subject
+            words = plan.debounced.get(prospect_id, known[prospect_id]).subject
             plan.answers[key] = _join(plan, request, running, words, policy)
             continue
         mine = plan.begun.get(prospect_id)
@@ -173,7 +174,7 @@ def _join(
         metadata = {"run_id": str(running.run_id)}
         return FailedPrecondition(text, reason=UNDER_WAY, violations=violations, metadata=metadata)
     if waits and _takes_its_place(words, request, policy):
-        plan.held[request.prospect_id] = request
+        plan.debounced[request.prospect_id] = request
     return Accepted(running.run_id, request.prospect_id, joined=True)
 
 

@@ -44,7 +44,7 @@ Ask = Callable[[SourceCall], Awaitable[Answer]]
 AGAIN = timedelta(seconds=0.5)
 PATIENCE = timedelta(seconds=30)
 """How long a worker tries to write a turn: nobody may have taken its lease meanwhile."""
-HOLD_SECONDS = 1.0
+KEEP_SECONDS = 1.0
 """A run that wants a turn sooner than this is kept in hand."""
 _log = structlog.get_logger()
 
@@ -154,7 +154,7 @@ class Execution:
         wake_at = turn.look_again_at or self._run.state.late_until
         seconds = (wake_at - now).total_seconds()
         busy = self._calls or self._admissions or self._admitted or self._happened
-        if not busy and (seconds > HOLD_SECONDS or self._stopping.is_set()):
+        if not busy and (seconds > KEEP_SECONDS or self._stopping.is_set()):
             await self._hand_back(now if self._stopping.is_set() else wake_at)
             return False
         alarm = None

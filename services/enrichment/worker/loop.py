@@ -21,7 +21,7 @@ from chassis.loops import sleep
 from chassis.transient import TRANSIENT
 from services.enrichment import sql
 from services.enrichment.gauges import RUNS_IN_HAND
-from services.enrichment.policy.allowance import Seen
+from services.enrichment.policy.allowance import AllowanceRow
 from services.enrichment.policy.policy import Policy
 from services.enrichment.run.plan import NewRun
 from services.enrichment.run.state import Turn
@@ -98,23 +98,27 @@ class Worker:
             await asyncio.gather(renewing, return_exceptions=True)
 
     async def begin(
-        self, connection: Connection, tenant_id: UUID, made: Sequence[NewRun], seen: Seen
+        self,
+        connection: Connection,
+        tenant_id: UUID,
+        made: Sequence[NewRun],
+        allowance: AllowanceRow,
     ) -> list[tuple[ClaimedRun, Turn]]:
         """Write new runs down, and begin them where this worker is free and nobody waits.
 
-        `seen` is the tenant's gate as the transaction has seen it. What is returned is to be driven
-        once the transaction is committed.
+        `allowance` is the tenant's as this transaction has read it. What is returned is to be
+        driven once the transaction is committed.
         """
         runs = []
-        if self._may_begin(made, seen.policy):
+        if self._may_begin(made, allowance.policy):
             await self._tools.desk.breakers.renew(connection)
-            cap = seen.policy.most_runs_at_once
+            cap = allowance.policy.most_runs_at_once
             if await store.has_room(connection, tenant_id, len(made), cap):
-                order, now = seen.policy.contact_lookups, self._tools.clock()
+                order, now = allowance.policy.contact_lookups, self._tools.clock()
                 runs = await store.take_new(
                     connection, tenant_id, made, self._token, order, self._times, now
                 )
-        return await self._tools.writer.begin_runs(connection, tenant_id, made, runs, seen)
+        return await self._tools.writer.begin_runs(connection, tenant_id, made, runs, allowance)
 
     def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
         """Drive runs that have begun and are committed."""

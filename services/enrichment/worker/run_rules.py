@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from services.enrichment.availability.breaker import Breakers
 from services.enrichment.availability.rate import Limits
-from services.enrichment.policy.allowance import TenantGate
+from services.enrichment.policy.allowance import TenantAllowance
 from services.enrichment.policy.budget import Permit
 from services.enrichment.policy.suppression import Hasher
 from services.enrichment.run.state import CLAUDE, Denial, Findings, Step, StepStatus
@@ -38,13 +38,13 @@ class RunRules:
     def __init__(
         self,
         run: ClaimedRun,
-        gate: TenantGate,
+        allowance: TenantAllowance,
         desk: Desk,
         admitted: MutableMapping[SourceName, float],
         now: datetime,
     ) -> None:
         self._run = run
-        self._gate = gate
+        self._allowance = allowance
         self._desk = desk
         self._admitted = admitted
         self._now = now
@@ -54,11 +54,11 @@ class RunRules:
     @property
     def ask_paid_again(self) -> bool:
         """Whether a paid source is asked once more when a crash lost its reply."""
-        return self._gate.policy.ask_paid_again
+        return self._allowance.policy.ask_paid_again
 
     def denial(self, step: Step) -> Denial | None:
         """Say why a call may not leave: policy first, then the source's state, then money."""
-        policy, source = self._gate.policy, step.source
+        policy, source = self._allowance.policy, step.source
         if policy.is_stopped:
             until = self._now + STOPPED_LOOK
             return Denial(StepStatus.PARKED, "the tenant's kill switch is on", until)
@@ -66,7 +66,7 @@ class RunRules:
             return Denial(StepStatus.SKIPPED, "the tenant's policy does not allow it")
         if self._run.state.lookups.get(source) == ():
             return Denial(StepStatus.SKIPPED, "the tenant's policy leaves no way to ask it")
-        if self._gate.suppresses(lambda: self._run.keys(self._desk.hasher)):
+        if self._allowance.suppresses(lambda: self._run.keys(self._desk.hasher)):
             reason = "the person is on the suppression list"
             return Denial(StepStatus.SUPPRESSED, reason)
         held = self._before(source)
@@ -75,7 +75,7 @@ class RunRules:
         if held:
             return held
         budget = self._run.budget_micros
-        over = self._gate.purse.denial(source, self._committed, budget, self._let_go)
+        over = self._allowance.purse.denial(source, self._committed, budget, self._let_go)
         return Denial(StepStatus.BUDGET_DENIED, over) if over else None
 
     def _before(self, source: SourceName) -> Denial | None:
@@ -98,7 +98,7 @@ class RunRules:
 
     def reserve(self, source: SourceName) -> Permit:
         """Reserve what the call may cost."""
-        permit = self._gate.purse.reserve(source)
+        permit = self._allowance.purse.reserve(source)
         self._committed += permit.reserved_micros
         return permit
 
@@ -122,7 +122,7 @@ class RunRules:
     def _suppresses(self, finding: Finding) -> bool:
         tenant_id, hasher = self._run.lease.tenant_id, self._desk.hasher
         # The person may have been put on the list while the call was out.
-        return self._gate.suppresses(
+        return self._allowance.suppresses(
             lambda: [*self._run.keys(hasher), *hasher.of_finding(tenant_id, finding)]
         )
 

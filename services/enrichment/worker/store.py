@@ -15,7 +15,7 @@ import asyncpg
 
 from chassis import telemetry
 from chassis.database import Connection
-from services.enrichment.policy.allowance import Seen
+from services.enrichment.policy.allowance import AllowanceRow
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.run.plan import NewRun
 from services.enrichment.run.records import (
@@ -69,7 +69,7 @@ class ClaimedRun:
     """A run in a worker's hand; `memo` is the key of the evidence that Claude was given.
 
     `follows` says that earlier runs had calls out when it was made, `outdated` that the prospect is
-    asked about in other words since; `seen` is the tenant's gate at the last look.
+    asked about in other words since; `allowance_row` is the tenant's as last read.
     """
 
     lease: Lease
@@ -88,7 +88,7 @@ class ClaimedRun:
     follows: bool = False
     before: Before = NOTHING_BEFORE
     outdated: bool = False
-    seen: Seen | None = None
+    allowance_row: AllowanceRow | None = None
     _keys: list[Key] | None = None
 
     def keys(self, hasher: Hasher) -> list[Key]:
@@ -290,8 +290,8 @@ async def save_turns(
 ) -> dict[UUID, asyncpg.Record]:
     """Write turns; return the runs that still were the worker's.
 
-    Where the gate was seen before this transaction, `version` is what it was: none is returned if
-    it has changed.
+    Where the allowance was read before this transaction, `version` is the one that was read: if it
+    has changed, nothing is written and no run returned.
     """
     values = (tenant_id, token, times.lease, *lists, version)
     rows = await connection.fetch(SQL.save_turns, *values)

@@ -197,11 +197,11 @@ class NewRows:
         }
 
 
-def held_back(held: Sequence[NewRun]) -> list[str]:
-    """Return the lists that hold_back takes: runs and steps."""
-    runs = [_new_run(new, new.steps) for new in held]
-    steps = [row for new in held for row in _steps(new.run_id, new.steps.values())]
-    return [_json(runs), _json(steps)]
+def debounced_rows(runs: Sequence[NewRun]) -> list[str]:
+    """Return the lists that debounce takes: runs and steps."""
+    rows = [_new_run(new, new.steps) for new in runs]
+    steps = [row for new in runs for row in _steps(new.run_id, new.steps.values())]
+    return [_json(rows), _json(steps)]
 
 
 def _new_run(new: NewRun, steps: Steps) -> dict[str, Any]:

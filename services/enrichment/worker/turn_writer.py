@@ -20,8 +20,7 @@ from chassis.group_commit import GroupCommit
 from chassis.outbox import Relay
 from services.enrichment import sql
 from services.enrichment.policy import store as policy_store
-from services.enrichment.policy.allowance import Seen, TenantGate
-from services.enrichment.policy.budget import Purse
+from services.enrichment.policy.allowance import AllowanceRow, TenantAllowance
 from services.enrichment.policy.policy import Policy
 from services.enrichment.policy.suppression import Key
 from services.enrichment.run.plan import NewRun
@@ -135,20 +134,19 @@ class Writer:
         tenant_id: UUID,
         made: Sequence[NewRun],
         runs: Sequence[ClaimedRun],
-        seen: Seen,
+        row: AllowanceRow,
     ) -> list[tuple[ClaimedRun, Turn]]:
         """Write new runs in the caller's transaction, with the first turns of those in hand.
 
-        `tell` when it ends. What was seen there of the gate is enough, where nothing has to be
-        looked up.
+        `tell` when it ends. `row` is the tenant's allowance as that transaction has read it.
         """
         now, group = self._clock(), [Move(run, (), {}) for run in runs]
-        gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
+        allowance = row.allowance()
         for run in runs:
-            run.seen = seen
-        if runs and not seen.is_enough:
-            gate = await self._open_gate(connection, tenant_id, group, now)
-        turns = [(move, self._take(move, gate, now)) for move in group]
+            run.allowance_row = row
+        if runs and not row.needs_no_lock:
+            allowance = await self._lock_allowance(connection, tenant_id, group, now)
+        turns = [(move, self._take(move, allowance, now)) for move in group]
         good = [(move, turn) for move, turn in turns if isinstance(turn, Turn)]
         begun = {move.run.lease.run_id: (move.run, turn) for move, turn in good}
         rows = NewRows(now)
@@ -165,43 +163,43 @@ class Writer:
     async def _take_turns(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move]
     ) -> _Taken:
-        """Take turns by what was last seen of the gate; where it has changed, by what it is now."""
+        """Take turns by the allowance as last read; where it has changed, by what it is now."""
         now = self._clock()
         runs = [move.run for move in group]
-        seen = _seen_of(runs)
-        if seen:
+        row = _known_allowance(runs)
+        if row:
             await look_at_others(connection, tenant_id, runs, self._times, now)
-            gate = TenantGate(seen.policy, Purse(seen.policy, seen.committed), frozenset())
-            taken = self._take_by(gate, group, now)
-            taken.held = await self._write(connection, tenant_id, taken.good, now, seen.version)
+            allowance = row.allowance()
+            taken = self._take_by(allowance, group, now)
+            taken.held = await self._write(connection, tenant_id, taken.good, now, row.version)
             if taken.held or all(turn.is_empty for _, turn in taken.good):
                 return taken
-        gate = await self._open_gate(connection, tenant_id, group, now)
+        allowance = await self._lock_allowance(connection, tenant_id, group, now)
         await look_at_others(connection, tenant_id, runs, self._times, now)
-        taken = self._take_by(gate, group, now)
+        taken = self._take_by(allowance, group, now)
         taken.held = await self._write(connection, tenant_id, taken.good, now)
         return taken
 
-    def _take_by(self, gate: TenantGate, group: Sequence[Move], now: datetime) -> _Taken:
+    def _take_by(self, allowance: TenantAllowance, group: Sequence[Move], now: datetime) -> _Taken:
         epochs = _newest_epochs(group)
         turns = [
-            (move, self._take(move, gate, now) if _is_newest(move, epochs) else LeaseLost())
+            (move, self._take(move, allowance, now) if _is_newest(move, epochs) else LeaseLost())
             for move in group
         ]
         return _Taken(turns, now)
 
-    async def _open_gate(
+    async def _lock_allowance(
         self, connection: Connection, tenant_id: UUID, group: Sequence[Move], now: datetime
-    ) -> TenantGate:
+    ) -> TenantAllowance:
         day = now.date()
-        seen = await policy_store.open_gate(connection, tenant_id, day, self._default)
+        row = await policy_store.lock_allowance(connection, tenant_id, day, self._default)
         for move in group:
-            move.run.seen = seen
+            move.run.allowance_row = row
         suppressed: frozenset[bytes] = frozenset()
-        if seen.suppresses:
+        if row.has_suppressions:
             keys = [key for move in group for key in self._keys(move)]
             suppressed = await policy_store.find_suppressed(connection, tenant_id, keys)
-        return TenantGate(seen.policy, Purse(seen.policy, seen.committed), suppressed)
+        return row.allowance(suppressed)
 
     def _keys(self, move: Move) -> list[Key]:
         """Return the keys of whom a run is about, and of whom its sources have just brought."""
@@ -213,10 +211,10 @@ class Writer:
                 keys += hasher.of_finding(tenant_id, found) if found else []
         return keys
 
-    def _take(self, move: Move, gate: TenantGate, now: datetime) -> Turn | Exception:
+    def _take(self, move: Move, allowance: TenantAllowance, now: datetime) -> Turn | Exception:
         """Take one run's turn; what goes wrong in it is that run's alone."""
         # A copy: an admission is spent when the turn is committed.
-        rules = RunRules(move.run, gate, self._desk, dict(move.admitted), now)
+        rules = RunRules(move.run, allowance, self._desk, dict(move.admitted), now)
         try:
             return take_turn(move.run.state, move.happened, rules, now, random.random)
         except Exception as error:
@@ -270,14 +268,14 @@ def _apply(move: Move, turn: Turn, now: datetime, row: asyncpg.Record | None = N
     run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
 
 
-def _seen_of(runs: Sequence[ClaimedRun]) -> Seen | None:
-    """Return what was last seen of the gate, where turns may be taken by it.
+def _known_allowance(runs: Sequence[ClaimedRun]) -> AllowanceRow | None:
+    """Return the allowance as last read, where turns may be taken by it.
 
-    Those of runs that have ended hold prospects still, which comes after the gate.
+    Turns of runs that have ended lock prospects, and the allowance is locked before those.
     """
-    seen = runs[-1].seen
+    row = runs[-1].allowance_row
     has_ended = any(run.state.status in RUN_ENDED for run in runs)
-    return seen if seen and seen.is_enough and not has_ended else None
+    return row if row and row.needs_no_lock and not has_ended else None
 
 
 def _newest_epochs(group: Sequence[Move]) -> dict[UUID, int]:
