@@ -41,7 +41,11 @@ class FieldViolation:
 
 
 class Refusal(Exception):
-    """A call refused for what the caller can act on; `reason` and `metadata` are for programs."""
+    """A call refused for what the caller can act on.
+
+    `reason` is for programs: UPPER_SNAKE, one for one condition over all services, in the table of
+    docs/errors.md. `metadata` holds the values that go with it.
+    """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
@@ -49,13 +53,13 @@ class Refusal(Exception):
         self,
         message: str,
         *,
-        reason: str = "",
+        reason: str,
         violations: Sequence[FieldViolation] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.reason = reason or type(self).__name__.upper()
+        self.reason = reason
         self.violations = tuple(violations)
         self.metadata = dict(metadata or {})
 

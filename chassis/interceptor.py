@@ -177,7 +177,10 @@ async def _fail(error: BaseException, context: Context, log: _CallLog) -> NoRetu
         case _ if isinstance(error, TRANSIENT):
             log.status = "UNAVAILABLE"
             _log.warning("transient error", error=repr(error))
-            await _abort(context, Unavailable("try again in a moment").status())
+            await _abort(
+                context,
+                Unavailable("try again in a moment", reason="TEMPORARILY_UNAVAILABLE").status(),
+            )
         case Exception():
             log.status = "INTERNAL"
             _log.error("bug", method=log.method, exc_info=error)

@@ -171,7 +171,7 @@ def _tree_size(request: pb.GetLogProofRequest, stored: Tree) -> int:
 def _placed(found: asyncpg.Record | None, size: int) -> tuple[int, bytes]:
     """Return an entry's place in a log of this size and its leaf, or refuse what is not in it."""
     if found is None:
-        raise NotFound("the log has no such entry", reason="NO_SUCH_ACTIVITY")
+        raise NotFound("the log has no such entry", reason="ACTIVITY_NOT_FOUND")
     if found["leaf"] is None:
         raise TreeBroken("the entry's batch does not hold it; VerifyLog says more")
     if found["leaf_index"] is None:

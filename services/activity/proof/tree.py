@@ -30,6 +30,9 @@ class TreeBroken(Refusal):
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.DATA_LOSS
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="LOG_BROKEN")
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:

@@ -125,7 +125,8 @@ def _request(
     """Return what would be requested; a known prospect need only be named."""
     told = message.name or message.company
     if not (told or known):
-        raise NotFound(f"there is no prospect {prospect_id}: name somebody")
+        text = f"there is no prospect {prospect_id}: name somebody"
+        raise NotFound(text, reason="PROSPECT_NOT_FOUND")
     return Request(
         tenant_id=caller.tenant_id,
         user_id=caller.user_id,

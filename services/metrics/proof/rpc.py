@@ -14,7 +14,7 @@ from chassis.interceptor import Context
 from chassis.transient import RetryLater
 from services.metrics import store
 from services.metrics.proof.comparison import Finding, differing_users, moved_since, uneven_days
-from services.metrics.proof.rebuild import LogDigest, MovingError
+from services.metrics.proof.rebuild import HeldUpError, LogDigest, MovingError
 from services.metrics.store import Digest
 from services.metrics.tools import Tools
 from services.metrics.usage.parse import span_of
@@ -52,7 +52,7 @@ class ProofRpc:
             done = await self._tools.rebuilder.rebuild(UUID(request.tenant_id), days)
         except MovingError:
             text = "events of these days keep coming in: try again"
-            raise Unavailable(text, reason="usage.moving") from None
+            raise Unavailable(text, reason="USAGE_CHANGING") from None
         except (grpc.aio.AioRpcError, RetryLater) as error:
             raise _away(error) from error
         self._tools.relay.wake()
@@ -145,6 +145,10 @@ def _days(first: date, last: date) -> list[date]:
 
 
 def _away(error: grpc.aio.AioRpcError | RetryLater) -> Unavailable:
+    if isinstance(error, HeldUpError):
+        return Unavailable(str(error), reason="EVENTS_NOT_APPLIED")
     if isinstance(error, RetryLater):
-        return Unavailable(str(error))
-    return Unavailable(f"activity answered {error.code().name}: {error.details()}")
+        text = str(error)
+    else:
+        text = f"activity answered {error.code().name}: {error.details()}"
+    return Unavailable(text, reason="ACTIVITY_UNAVAILABLE")

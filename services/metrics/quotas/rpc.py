@@ -72,7 +72,8 @@ class QuotasRpc:
         async with tenant_transaction(self._tools.pool, tenant_id) as connection:
             await lock_exclusive(connection, tenant_id)
             if not await connection.fetchval(SQL.delete_quota, tenant_id, counter, period):
-                raise NotFound(f"no quota of {counter} by {period}")
+                text = f"there is no quota of {counter} by {period}"
+                raise NotFound(text, reason="QUOTA_NOT_FOUND")
         return pb.DeleteQuotaResponse()
 
     async def _quotas(
