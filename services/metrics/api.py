@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
+from chassis.clock import Clock
+from chassis.database import Pool
 from chassis.interceptor import Rpc
+from chassis.outbox import Relay
+from services.metrics.proof.rebuild import Rebuilder
 from services.metrics.proof.rpc import ProofRpc
 from services.metrics.quotas.rpc import QuotasRpc
-from services.metrics.tools import Tools
 from services.metrics.usage.export_rpc import ExportRpc
 from services.metrics.usage.get_rpc import GetRpc
 from services.metrics.usage.summary_rpc import SummaryRpc
 from services.metrics.usage.time_zone_rpc import TimeZoneRpc
+from services.metrics.usage.today import Today
 from services.metrics.usage.watch_rpc import WatchRpc
 
 
-def rpcs(tools: Tools) -> Mapping[str, Rpc]:
-    """Return the table; promises stand in the contract."""
-    proof = ProofRpc(tools)
-    quotas = QuotasRpc(tools)
-    export = ExportRpc(tools)
-    get = GetRpc(tools)
-    summary = SummaryRpc(tools)
-    time_zone = TimeZoneRpc(tools)
-    watch = WatchRpc(tools)
+def rpcs(
+    pool: Pool, relay: Relay, rebuilder: Rebuilder, clock: Clock, stopping: asyncio.Event
+) -> Mapping[str, Rpc]:
+    """Return the table; what each RPC promises stands in the contract."""
+    proof = ProofRpc(rebuilder, relay)
+    quotas = QuotasRpc(pool, relay, clock)
+    export = ExportRpc(pool, max_exports=pool.get_max_size() // 2)
+    get = GetRpc(pool)
+    summary = SummaryRpc(pool)
+    time_zone = TimeZoneRpc(pool)
+    watch = WatchRpc(Today(pool, clock), stopping)
     return {
         "GetUsage": Rpc(get.GetUsage, "metrics:read"),
         "GetTenantSummary": Rpc(summary.GetTenantSummary, "metrics:read"),

@@ -14,42 +14,44 @@ from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.metrics.v1 import events_pb2
 
 from chassis import inbox
-from chassis.clock import to_datetime
+from chassis.clock import Clock, to_datetime
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.messaging import Consumer
+from chassis.outbox import Relay
 from services import topology
 from services.metrics import store
 from services.metrics.counting import Counting
-from services.metrics.proof.rebuild import HeldUpError
+from services.metrics.proof.rebuild import HeldUpError, Rebuilder
 from services.metrics.proof.reconcile import reconcile
 from services.metrics.sql import ANONYMOUS, SQL
-from services.metrics.tools import Tools
 
 APPLIED_SECONDS = 60.0
 
 
-def handlers(tools: Tools) -> Sequence[Handler[Any]]:
+def handlers(
+    pool: Pool, relay: Relay, rebuilder: Rebuilder, clock: Clock
+) -> Sequence[Handler[Any]]:
     """Return the handlers, one a consumer."""
-    counting = Counting(tools.pool, tools.relay)
+    counting = Counting(pool, relay)
 
     async def aggregate(event: IncomingEvent[events_pb2.AggregateDaily]) -> None:
         """Reconcile a day; doing it twice changes nothing, so it needs no inbox."""
-        yesterday = tools.clock().date() - timedelta(days=1)
+        yesterday = clock().date() - timedelta(days=1)
         try:
             day = date.fromisoformat(event.message.date or yesterday.isoformat())
         except ValueError:
             raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
-        await tools.pool.execute(SQL.drop_old_shadows)
+        await pool.execute(SQL.drop_old_shadows)
         try:
-            await reconcile(tools.rebuilder, day)
+            await reconcile(rebuilder, day)
         finally:
-            tools.relay.wake()
+            relay.wake()
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
         """Give what a user did to the anonymous one, now and when a batch comes late."""
-        await _erase(tools.pool, event)
+        await _erase(pool, event)
 
     return (
         Handler(

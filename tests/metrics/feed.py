@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from prospect.activity.v1 import events_pb2 as activity_events
 
-from chassis.clock import Clock, new_id, utc_now
+from chassis.clock import new_id
 from chassis.consumer import IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from services.metrics.counting import Recorded, count
-from services.metrics.tools import Tools
-from services.metrics.usage.today import Today
 
 USERS = [str(uuid.UUID(int=number + 1)) for number in range(4)]
 
@@ -48,16 +44,3 @@ async def counted(pool: Pool, tenant_id: uuid.UUID, group: Sequence[Recorded]) -
     """Count batches in one transaction."""
     async with tenant_transaction(pool, tenant_id) as connection:
         await count(connection, tenant_id, group)
-
-
-def tools_of(pool: Pool, relay: Any = None, rebuilder: Any = None, clock: Clock = utc_now) -> Tools:
-    """Return what the API's parts stand on; what a test does not use is None."""
-    return Tools(
-        pool=pool,
-        relay=relay,
-        rebuilder=rebuilder,
-        today=Today(pool, clock),
-        clock=clock,
-        stopping=asyncio.Event(),
-        exports=asyncio.Semaphore(1),
-    )

@@ -17,14 +17,13 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis import auth
 from chassis.auth import Caller
-from chassis.database import open_pool
+from chassis.clock import Clock
+from chassis.database import Pool, open_pool
 from chassis.outbox import Relay
 from services.metrics.counting import Counting, Recorded
 from services.metrics.quotas.rpc import QuotasRpc
-from services.metrics.tools import Tools
 from services.metrics.usage.time_zone_rpc import TimeZoneRpc
 from tests.harness import Database
-from tests.metrics.feed import tools_of
 
 Told = tuple[str, bool, int]
 """What an event says: the period's start, whether it is of the hard limit, and the limit."""
@@ -36,7 +35,8 @@ class Replicas:
 
     counting: Sequence[Counting]
     relays: Sequence[Relay]
-    tools: Tools
+    pool: Pool
+    clock: Clock
     nats: Client
     tenant_id: uuid.UUID = field(default_factory=uuid.uuid4)
 
@@ -59,16 +59,16 @@ class Replicas:
     ) -> None:
         """Make or replace a quota."""
         quota = pb.Quota(counter=counter, period=period, **limits)  # type: ignore[arg-type]
-        await self._call(QuotasRpc(self.tools).SetQuota, pb.SetQuotaRequest(quota=quota))
+        await self._call(self._quotas.SetQuota, pb.SetQuotaRequest(quota=quota))
 
     async def delete_quota(self) -> None:
         """Remove the quota of logins by day."""
         request = pb.DeleteQuotaRequest(counter=pb.COUNTER_TOTAL_LOGINS, period=pb.QUOTA_PERIOD_DAY)
-        await self._call(QuotasRpc(self.tools).DeleteQuota, request)
+        await self._call(self._quotas.DeleteQuota, request)
 
     async def set_zone(self, zone: str) -> None:
         """Change where days begin."""
-        await self._call(TimeZoneRpc(self.tools).SetTimeZone, pb.SetTimeZoneRequest(time_zone=zone))
+        await self._call(TimeZoneRpc(self.pool).SetTimeZone, pb.SetTimeZoneRequest(time_zone=zone))
 
     async def told(self) -> list[Told]:
         """Return what was told of limits, in order, once both relays have published."""
@@ -83,6 +83,10 @@ class Replicas:
         messages = [await jetstream.get_msg("QUOTAS", number + 1) for number in range(last)]
         return [events_pb2.UsageQuotaReached.FromString(each.data or b"") for each in messages]
 
+    @property
+    def _quotas(self) -> QuotasRpc:
+        return QuotasRpc(self.pool, self.relays[0], self.clock)
+
     async def _call(self, rpc: Any, request: Any) -> None:
         auth.set_caller(Caller(uuid.uuid4(), self.tenant_id, frozenset()))
         await rpc(request, None)
@@ -96,6 +100,6 @@ async def two_replicas(database: Database, nats: Client, now: datetime) -> Async
     ]
     relays = [Relay(pool, nats, "metrics_relay") for pool in pools]
     counting = [Counting(pool, relay) for pool, relay in zip(pools, relays, strict=True)]
-    yield Replicas(counting, relays, tools_of(pools[0], relays[0], clock=lambda: now), nats)
+    yield Replicas(counting, relays, pools[0], lambda: now, nats)
     for pool in pools:
         await pool.close()

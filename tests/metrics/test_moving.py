@@ -21,7 +21,6 @@ from services.metrics.proof.reconcile import reconcile
 from services.metrics.proof.rpc import ProofRpc
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
-from tests.metrics.feed import tools_of
 from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage_of
 from tests.metrics.test_zones import holding
 
@@ -79,7 +78,7 @@ async def test_what_is_counted_while_a_day_is_verified_is_moving_and_not_excess(
     await some_usage(pair, ours)
     rebuilder = Rebuilder(pool, BusyLog(log, coming_in(pair, ours, times=1)), all_applied)
     nothing: Any = None
-    auditing = ProofRpc(tools_of(pool, rebuilder=rebuilder))
+    auditing = ProofRpc(rebuilder, cast(Any, None))
     request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY, thorough=True)
     kinds = [
         [finding.kind for finding in response.findings]
@@ -115,7 +114,7 @@ async def test_an_erasure_on_its_way_is_no_difference(
     await usage_of(pair, ours, 60)
     busy: Any = BusyLog(log, erasing(pair, ours)) if when == "during" else log
     rebuilder = Rebuilder(pool, busy, lambda: events.wait_applied(nats))
-    auditing = ProofRpc(tools_of(pool, rebuilder=rebuilder))
+    auditing = ProofRpc(rebuilder, cast(Any, None))
     async with holding(database, "lock table metrics.erasures in share mode"):
         if when == "before":
             await erasing(pair, ours)()

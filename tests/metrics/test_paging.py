@@ -18,7 +18,7 @@ from chassis.errors import InvalidArgument
 from chassis.tokens import Tokens
 from services.metrics.usage.get_rpc import GetRpc
 from services.metrics.usage.summary_rpc import SummaryRpc
-from tests.metrics.feed import USERS, batch, counted, spread, tools_of
+from tests.metrics.feed import USERS, batch, counted, spread
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 MOST_PAGES = 40
@@ -72,7 +72,7 @@ async def reading(pool: Pool) -> GetRpc:
         moments = spread(START, timedelta(days=days), 40, seed)
         await counted(pool, tenant_id, [batch(tenant_id, moments, seed)])
     auth.set_caller(Caller(uuid.uuid4(), tenant_id, frozenset()))
-    return GetRpc(tools_of(pool))
+    return GetRpc(pool)
 
 
 async def test_pages_of_any_size_hold_every_row_of_any_shape_once(reading: GetRpc) -> None:
@@ -107,4 +107,4 @@ async def test_a_page_token_that_says_what_we_do_not_is_refused(
     top = pb.ListTopUsersRequest(start_date="2026-03-10", end_date="2026-03-14")
     top.page_token = Tokens("top", tenant_id, top).issue(said)
     with pytest.raises(InvalidArgument, match="page_token"):
-        await SummaryRpc(tools_of(pool)).ListTopUsers(top, nothing)
+        await SummaryRpc(pool).ListTopUsers(top, nothing)

@@ -11,12 +11,12 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.errors import Unavailable
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from chassis.transient import RetryLater
 from services.metrics import store
 from services.metrics.proof.comparison import Finding, differing_users, moved_since, uneven_days
-from services.metrics.proof.rebuild import HeldUpError, LogDigest, MovingError
+from services.metrics.proof.rebuild import HeldUpError, LogDigest, MovingError, Rebuilder
 from services.metrics.store import Digest
-from services.metrics.tools import Tools
 from services.metrics.usage.parse import span_of
 
 DAY = timedelta(days=1)
@@ -28,8 +28,9 @@ PIECE = 1_000
 class ProofRpc:
     """Proves and rebuilds."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, rebuilder: Rebuilder, relay: Relay) -> None:
+        self._rebuilder = rebuilder
+        self._relay = relay
 
     async def VerifyUsage(
         self, request: pb.VerifyUsageRequest, context: Context
@@ -49,13 +50,13 @@ class ProofRpc:
         """Count a range anew."""
         days = _days(*span_of(request.start_date, request.end_date))
         try:
-            done = await self._tools.rebuilder.rebuild(UUID(request.tenant_id), days)
+            done = await self._rebuilder.rebuild(UUID(request.tenant_id), days)
         except MovingError:
             text = "events of these days keep coming in: try again"
             raise Unavailable(text, reason="USAGE_CHANGING") from None
         except (grpc.aio.AioRpcError, RetryLater) as error:
             raise _away(error) from error
-        self._tools.relay.wake()
+        self._relay.wake()
         return pb.RebuildUsageResponse(
             rebuilt_days=done.days,
             expired_days=done.expired,
@@ -66,16 +67,16 @@ class ProofRpc:
     async def _verify(
         self, day: date, only: UUID | None, thorough: bool
     ) -> AsyncIterator[pb.VerifyUsageResponse]:
-        rebuilder = self._tools.rebuilder
+        rebuilder = self._rebuilder
         logged = await rebuilder.log.day_digests(day)
         if logged is None:
             yield pb.VerifyUsageResponse(date=day.isoformat(), expired=True)
             return
         unpublished = await rebuilder.unpublished(day, logged)
         await rebuilder.wait_applied()
-        async with self._tools.pool.acquire() as connection:
+        async with self._rebuilder.pool.acquire() as connection:
             counted = await store.day_digests(connection, day)
-        uneven = await uneven_days(self._tools.pool, day)
+        uneven = await uneven_days(self._rebuilder.pool, day)
         findings = [each for each in uneven if only in (None, each.tenant_id)]
         compared = [
             tenant_id
@@ -101,7 +102,7 @@ class ProofRpc:
         self, tenant_id: UUID, day: date, log: LogDigest, rollup: Digest, late: bool
     ) -> list[Finding]:
         """Name what differs of a tenant, or say that the day is moving."""
-        rebuilder = self._tools.rebuilder
+        rebuilder = self._rebuilder
         found = [each async for each in differing_users(rebuilder, tenant_id, day)]
         moved = bool(found) and await self._has_moved(tenant_id, day, log)
         if found and not moved and rollup == log.digest:
@@ -115,7 +116,7 @@ class ProofRpc:
         return found
 
     async def _has_moved(self, tenant_id: UUID, day: date, before: LogDigest) -> bool:
-        return tenant_id in await moved_since(self._tools.rebuilder.log, day, {tenant_id: before})
+        return tenant_id in await moved_since(self._rebuilder.log, day, {tenant_id: before})
 
 
 def _piece(day: date, findings: list[Finding]) -> pb.VerifyUsageResponse:

@@ -7,28 +7,31 @@ from uuid import UUID
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import Connection, tenant_transaction
+from chassis.clock import Clock
+from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import NotFound
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from services.metrics.counters import COUNTER_NUMBERS, COUNTERS, PERIOD_NUMBERS, PERIODS
 from services.metrics.quotas.reached import tell_reached
 from services.metrics.sql import SQL
 from services.metrics.store import lock_exclusive
-from services.metrics.tools import Tools
 
 
 class QuotasRpc:
     """The quotas of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, relay: Relay, clock: Clock) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._clock = clock
 
     async def CheckQuota(
         self, request: pb.CheckQuotaRequest, context: Context
     ) -> pb.CheckQuotaResponse:
         """Say whether work may be done."""
         tenant_id, amount = current_caller().tenant_id, request.amount or 1
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             quotas = await self._quotas(connection, tenant_id, COUNTERS[request.counter])
         return pb.CheckQuotaResponse(
             allowed=all(not q.hard_limit or q.used + amount <= q.hard_limit for q in quotas),
@@ -41,7 +44,7 @@ class QuotasRpc:
     ) -> pb.ListQuotasResponse:
         """Give all quotas."""
         tenant_id = current_caller().tenant_id
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             quotas = await self._quotas(connection, tenant_id, None)
         return pb.ListQuotasResponse(quotas=sorted(quotas, key=lambda q: (q.counter, q.period)))
 
@@ -49,7 +52,7 @@ class QuotasRpc:
         """Make or replace a quota, and count what was used of it before."""
         tenant_id, quota = current_caller().tenant_id, request.quota
         counter, period = COUNTERS[quota.counter], PERIODS[quota.period]
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             await lock_exclusive(connection, tenant_id)
             await connection.execute(
                 SQL.set_quota, tenant_id, counter, period, quota.soft_limit, quota.hard_limit
@@ -58,9 +61,9 @@ class QuotasRpc:
             await connection.execute(SQL.forget_reached, tenant_id, counter, period)
             quotas = await self._quotas(connection, tenant_id, counter)
             (made,) = (each for each in quotas if each.period == quota.period)
-            await connection.execute(SQL.pass_over, tenant_id, counter, period, self._tools.clock())
+            await connection.execute(SQL.pass_over, tenant_id, counter, period, self._clock())
             await tell_reached(connection, tenant_id)
-        self._tools.relay.wake()
+        self._relay.wake()
         return pb.SetQuotaResponse(quota=made)
 
     async def DeleteQuota(
@@ -69,7 +72,7 @@ class QuotasRpc:
         """Remove a quota."""
         tenant_id = current_caller().tenant_id
         counter, period = COUNTERS[request.counter], PERIODS[request.period]
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             await lock_exclusive(connection, tenant_id)
             if not await connection.fetchval(SQL.delete_quota, tenant_id, counter, period):
                 text = f"there is no quota of {counter} by {period}"
@@ -79,7 +82,7 @@ class QuotasRpc:
     async def _quotas(
         self, connection: Connection, tenant_id: UUID, counter: str | None
     ) -> list[pb.Quota]:
-        rows = await connection.fetch(SQL.quotas, tenant_id, counter, self._tools.clock())
+        rows = await connection.fetch(SQL.quotas, tenant_id, counter, self._clock())
         return [
             pb.Quota(
                 counter=COUNTER_NUMBERS[row["counter"]],

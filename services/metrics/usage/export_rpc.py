@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_snapshot
+from chassis.database import Pool, tenant_snapshot
 from chassis.errors import ResourceExhausted
 from chassis.interceptor import Context
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
-from services.metrics.tools import Tools
 from services.metrics.usage.parse import span_of
 
 # A line has at most 307 bytes: a day, a UUID and 13 numbers of 64 bits.
@@ -21,21 +21,25 @@ HEADER = ",".join(["date", "user_id", *COUNTERS.values()]) + "\r\n"
 
 
 class ExportRpc:
-    """Exports the usage of the tenant in the token."""
+    """Exports the usage of the tenant in the token.
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    An export holds a connection for as long as its client reads, so `max_exports` run at once.
+    """
+
+    def __init__(self, pool: Pool, max_exports: int) -> None:
+        self._pool = pool
+        self._places = asyncio.Semaphore(max_exports)
 
     async def ExportUsage(
         self, request: pb.ExportUsageRequest, context: Context
     ) -> AsyncIterator[pb.ExportUsageResponse]:
         """Stream a file, as it is at one moment."""
         tenant_id, span = current_caller().tenant_id, span_of(request.start_date, request.end_date)
-        places, text = self._tools.exports, HEADER
-        if places.locked():
+        text = HEADER
+        if self._places.locked():
             full = "as many exports run as this replica serves at once; try again in a moment"
             raise ResourceExhausted(full, reason="TOO_MANY_EXPORTS")
-        async with places, tenant_snapshot(self._tools.pool, tenant_id) as connection:
+        async with self._places, tenant_snapshot(self._pool, tenant_id) as connection:
             cursor = await connection.cursor(SQL.export, tenant_id, *span)
             while rows := await cursor.fetch(CHUNK_LINES):
                 text += "".join([row["line"] for row in rows])

@@ -15,14 +15,13 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.clock import to_timestamp
-from chassis.database import Connection, tenant_transaction
+from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
-from services.metrics.tools import Tools
 from services.metrics.usage import periods
 from services.metrics.usage.parse import Row, a_place, counters_of, position_of, span_of, sum_of
 from services.metrics.usage.periods import Period
@@ -41,8 +40,8 @@ ACTIONS = [number for number in COUNTERS if number != pb.COUNTER_TOTAL_ACTIVITIE
 class GetRpc:
     """Reads the usage of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
         """Read a page of usage."""
@@ -59,12 +58,12 @@ class GetRpc:
         tokens = Tokens("usage", tenant_id, asked)
         after = position_of(tokens, request.page_token, *_parts(request))
         if _of_all(request):
-            async with self._tools.pool.acquire() as connection:
+            async with self._pool.acquire() as connection:
                 zone, days = await store.totals(connection, tenant_id, *span)
             cut = CUTS[request.grain](*span, ZoneInfo(zone))
             response, more = _page(request, zone, cut, _by_period(days, cut), after)
         else:
-            async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            async with tenant_transaction(self._pool, tenant_id) as connection:
                 page = _rows if request.grain == pb.USAGE_GRAIN_UNSPECIFIED else _periods
                 response, more = await page(connection, tenant_id, request, span, after)
         if more is not None:

@@ -11,13 +11,12 @@ from zoneinfo import ZoneInfo
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import Connection, tenant_snapshot, tenant_transaction
+from chassis.database import Connection, Pool, tenant_snapshot, tenant_transaction
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
-from services.metrics.tools import Tools
 from services.metrics.usage import periods
 from services.metrics.usage.parse import a_number, counters_of, position_of, span_of, sum_of
 from services.metrics.usage.periods import DAY, Period
@@ -28,8 +27,8 @@ DEFAULT_TOP = 10
 class SummaryRpc:
     """Sums up the usage of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def GetTenantSummary(
         self, request: pb.GetTenantSummaryRequest, context: Context
@@ -38,7 +37,7 @@ class SummaryRpc:
         tenant_id = current_caller().tenant_id
         first, last = span_of(request.start_date, request.end_date)
         length = last - first + DAY
-        async with tenant_snapshot(self._tools.pool, tenant_id) as connection:
+        async with tenant_snapshot(self._pool, tenant_id) as connection:
             zone = await store.time_zone(connection, tenant_id)
             spans = ((first, last), (first - length, first - DAY))
             current, previous = [
@@ -59,7 +58,7 @@ class SummaryRpc:
         tokens, size = Tokens("top", tenant_id, asked), request.page_size or DEFAULT_TOP
         position = position_of(tokens, request.page_token, a_number, a_number, UUID)
         rank, count, user = position or (0, None, None)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             rows = await connection.fetch(
                 SQL.top_users, tenant_id, *span, counter, count, user, size + 1
             )

@@ -17,7 +17,6 @@ from chassis.interceptor import Context
 from services.metrics import store
 from services.metrics.sql import SQL
 from services.metrics.store import FIRST_DAY, LAST_DAY, Digest
-from services.metrics.tools import Tools
 from services.metrics.usage.periods import DAY
 
 NO_PLACES = {"Factory", "localtime", "posixrules"}
@@ -29,8 +28,8 @@ RECOUNT_SECONDS = 1_800
 class TimeZoneRpc:
     """The settings of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def SetTimeZone(
         self, request: pb.SetTimeZoneRequest, context: Context
@@ -41,8 +40,8 @@ class TimeZoneRpc:
         has changed since, which their digests tell.
         """
         tenant_id, zone = current_caller().tenant_id, request.time_zone
-        await _check(self._tools.pool, zone)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        await _check(self._pool, zone)
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             await store.lock_rework(connection, tenant_id)
             shadow, before = new_id(), await _digests(connection, tenant_id)
             await _count(connection, tenant_id, shadow, (FIRST_DAY, LAST_DAY), zone)
@@ -58,7 +57,7 @@ class TimeZoneRpc:
     ) -> pb.GetSettingsResponse:
         """Give the settings."""
         tenant_id = current_caller().tenant_id
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             zone = await store.time_zone(connection, tenant_id)
         return pb.GetSettingsResponse(settings=pb.MetricsSettings(time_zone=zone))
 

@@ -12,7 +12,7 @@ from chassis.errors import Unavailable
 from chassis.interceptor import Context
 from chassis.loops import sleep
 from chassis.tokens import Tokens
-from services.metrics.tools import Tools
+from services.metrics.usage.today import Today
 
 EVERY_SECONDS = 1.0
 
@@ -20,28 +20,29 @@ EVERY_SECONDS = 1.0
 class WatchRpc:
     """Follows the usage of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, today: Today, stopping: asyncio.Event) -> None:
+        self._today = today
+        self._stopping = stopping
 
     async def WatchUsage(
         self, request: pb.WatchUsageRequest, context: Context
     ) -> AsyncIterator[pb.WatchUsageResponse]:
         """Send the totals whenever they differ from those that the watcher has."""
-        tenant_id, tools = current_caller().tenant_id, self._tools
+        tenant_id = current_caller().tenant_id
         tokens, known = Tokens("watch", tenant_id, pb.WatchUsageRequest()), request.resume_token
         if known:
             tokens.read("resume_token", known, bytes)
         try:
             while True:
-                day = await tools.today.of(tenant_id)
+                day = await self._today.of(tenant_id)
                 token = tokens.issue(day.fingerprint)
                 if token != known:
                     known, response = token, pb.WatchUsageResponse(resume_token=token)
                     response.MergeFrom(day.totals)
                     yield response
-                await _pause(tools.stopping)
+                await _pause(self._stopping)
         finally:
-            tools.today.forget(tenant_id)
+            self._today.forget(tenant_id)
 
 
 async def _pause(stopping: asyncio.Event) -> None:
