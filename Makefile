@@ -53,6 +53,7 @@ check: $(READY) ## Lint and type-check code, contracts, migrations, manifests an
 	$(BIN)/buf format -d --exit-code
 	$(BIN)/buf breaking --against '.git#ref=$(BASE)'
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python -m tests.queries --check
 	$(BIN)/squawk $(MIGRATIONS)
 	$(BIN)/python deploy/check.py
 	$(MAKE) --no-print-directory check-lock
@@ -74,6 +75,10 @@ protos: $(READY) ## Generate the committed Python from the contracts
 .PHONY: schema
 schema: $(READY) ## Write each service's schema.sql: what its migrations add up to
 	$(BIN)/python -m tests.schema
+
+.PHONY: sql
+sql: $(READY) ## Write metrics' queries.sql from its template and the table of counters
+	$(BIN)/python -m tests.queries
 
 .PHONY: lock
 lock: $(READY) ## Lock the dependencies with hashes

@@ -1,5 +1,10 @@
+-- Written by `make sql` from queries.template.sql and counters.py: change those.
+
 -- The metrics service's statements, whole and named. Quarter-hours are counted in UTC, days in the
 -- tenant's zone; $1 is the tenant.
+--
+-- In the template a list in double braces has an item for each counter (counters.py): `counter` is its
+-- column, `codes` those of the actions that it counts. `make sql` writes queries.sql.
 
 -- name: lock_shared
 -- Count beside others who count, and not beside what changes what is there.
@@ -47,107 +52,111 @@ with entry as materialized (
   from entry e
 ), batch as materialized (
   select to_timestamp(e.quarter * 900) as quarter_hour, e.user_id,
-  coalesce(sum(e.n) filter (where e.action = 1), 0) as total_logins,
-  coalesce(sum(e.n) filter (where e.action = 2), 0) as searches_executed,
-  coalesce(sum(e.n) filter (where e.action = 3), 0) as profiles_viewed,
-  coalesce(sum(e.n) filter (where e.action = 4), 0) as profiles_enriched,
-  coalesce(sum(e.n) filter (where e.action = 9), 0) as csv_exports,
-  coalesce(sum(e.n) filter (where e.action = 100), 0) as lists_created,
-  coalesce(sum(e.n) filter (where e.action in (5, 100)), 0) as list_additions,
-  coalesce(sum(e.n) filter (where e.action = 6), 0) as list_removals,
-  coalesce(sum(e.n) filter (where e.action = 7), 0) as statuses_updated,
-  coalesce(sum(e.n) filter (where e.action = 8), 0) as notes_added,
-  coalesce(sum(e.n) filter (where e.action = 10), 0) as personas_created,
-  coalesce(sum(e.n) filter (where e.action = 11), 0) as lookalike_searches,
-  sum(e.n) as total_activities, sum(e.digest) as digest
+    coalesce(sum(e.n) filter (where e.action in (1)), 0) as total_logins,
+    coalesce(sum(e.n) filter (where e.action in (2)), 0) as searches_executed,
+    coalesce(sum(e.n) filter (where e.action in (3)), 0) as profiles_viewed,
+    coalesce(sum(e.n) filter (where e.action in (4)), 0) as profiles_enriched,
+    coalesce(sum(e.n) filter (where e.action in (9)), 0) as csv_exports,
+    coalesce(sum(e.n) filter (where e.action in (100)), 0) as lists_created,
+    coalesce(sum(e.n) filter (where e.action in (5, 100)), 0) as list_additions,
+    coalesce(sum(e.n) filter (where e.action in (6)), 0) as list_removals,
+    coalesce(sum(e.n) filter (where e.action in (7)), 0) as statuses_updated,
+    coalesce(sum(e.n) filter (where e.action in (8)), 0) as notes_added,
+    coalesce(sum(e.n) filter (where e.action in (10)), 0) as personas_created,
+    coalesce(sum(e.n) filter (where e.action in (11)), 0) as lookalike_searches,
+    sum(e.n) as total_activities, sum(e.digest) as digest
   from named e
   group by e.quarter, e.user_id
 ), quarters as (
   insert into metrics.usage_metrics_quarter_hours as u (tenant_id, quarter_hour, user_id,
-  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
-  list_additions, list_removals, statuses_updated, notes_added, personas_created,
-  lookalike_searches, total_activities, digest)
+    total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+    list_additions, list_removals, statuses_updated, notes_added, personas_created,
+    lookalike_searches, total_activities, digest)
   select $1, quarter_hour, user_id,
-  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
-  list_additions, list_removals, statuses_updated, notes_added, personas_created,
-  lookalike_searches, total_activities, digest
+    total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+    list_additions, list_removals, statuses_updated, notes_added, personas_created,
+    lookalike_searches, total_activities, digest
   from batch order by quarter_hour, user_id
   on conflict (tenant_id, quarter_hour, user_id) do update set
-  total_logins = u.total_logins + excluded.total_logins,
-  searches_executed = u.searches_executed + excluded.searches_executed,
-  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
-  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
-  csv_exports = u.csv_exports + excluded.csv_exports,
-  lists_created = u.lists_created + excluded.lists_created,
-  list_additions = u.list_additions + excluded.list_additions,
-  list_removals = u.list_removals + excluded.list_removals,
-  statuses_updated = u.statuses_updated + excluded.statuses_updated,
-  notes_added = u.notes_added + excluded.notes_added,
-  personas_created = u.personas_created + excluded.personas_created,
-  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
-  total_activities = u.total_activities + excluded.total_activities,
-  digest = u.digest + excluded.digest
+    total_logins = u.total_logins + excluded.total_logins,
+    searches_executed = u.searches_executed + excluded.searches_executed,
+    profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+    profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+    csv_exports = u.csv_exports + excluded.csv_exports,
+    lists_created = u.lists_created + excluded.lists_created,
+    list_additions = u.list_additions + excluded.list_additions,
+    list_removals = u.list_removals + excluded.list_removals,
+    statuses_updated = u.statuses_updated + excluded.statuses_updated,
+    notes_added = u.notes_added + excluded.notes_added,
+    personas_created = u.personas_created + excluded.personas_created,
+    lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+    total_activities = u.total_activities + excluded.total_activities,
+    digest = u.digest + excluded.digest
 ), days as (
   insert into metrics.usage_metrics_daily as u (tenant_id, date, user_id,
-  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
-  list_additions, list_removals, statuses_updated, notes_added, personas_created,
-  lookalike_searches, total_activities, digest)
+    total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+    list_additions, list_removals, statuses_updated, notes_added, personas_created,
+    lookalike_searches, total_activities, digest)
   select $1, (quarter_hour at time zone $6)::date, user_id,
-  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
-  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
-  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
-  sum(total_activities), sum(digest)
+    sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+    sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+    sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+    sum(total_activities), sum(digest)
   from batch group by 2, 3 order by 2, 3
   on conflict (tenant_id, date, user_id) do update set
-  total_logins = u.total_logins + excluded.total_logins,
-  searches_executed = u.searches_executed + excluded.searches_executed,
-  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
-  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
-  csv_exports = u.csv_exports + excluded.csv_exports,
-  lists_created = u.lists_created + excluded.lists_created,
-  list_additions = u.list_additions + excluded.list_additions,
-  list_removals = u.list_removals + excluded.list_removals,
-  statuses_updated = u.statuses_updated + excluded.statuses_updated,
-  notes_added = u.notes_added + excluded.notes_added,
-  personas_created = u.personas_created + excluded.personas_created,
-  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
-  total_activities = u.total_activities + excluded.total_activities,
-  digest = u.digest + excluded.digest
+    total_logins = u.total_logins + excluded.total_logins,
+    searches_executed = u.searches_executed + excluded.searches_executed,
+    profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+    profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+    csv_exports = u.csv_exports + excluded.csv_exports,
+    lists_created = u.lists_created + excluded.lists_created,
+    list_additions = u.list_additions + excluded.list_additions,
+    list_removals = u.list_removals + excluded.list_removals,
+    statuses_updated = u.statuses_updated + excluded.statuses_updated,
+    notes_added = u.notes_added + excluded.notes_added,
+    personas_created = u.personas_created + excluded.personas_created,
+    lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+    total_activities = u.total_activities + excluded.total_activities,
+    digest = u.digest + excluded.digest
 ), totals as (
   insert into metrics.usage_metrics_daily_totals as u (tenant_id, date,
-  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
-  list_additions, list_removals, statuses_updated, notes_added, personas_created,
-  lookalike_searches, total_activities)
+    total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+    list_additions, list_removals, statuses_updated, notes_added, personas_created,
+    lookalike_searches, total_activities)
   select $1, (quarter_hour at time zone $6)::date,
-  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
-  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
-  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
-  sum(total_activities)
+    sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+    sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+    sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+    sum(total_activities)
   from batch group by 2 order by 2
   on conflict (tenant_id, date) do update set
-  total_logins = u.total_logins + excluded.total_logins,
-  searches_executed = u.searches_executed + excluded.searches_executed,
-  profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
-  profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
-  csv_exports = u.csv_exports + excluded.csv_exports,
-  lists_created = u.lists_created + excluded.lists_created,
-  list_additions = u.list_additions + excluded.list_additions,
-  list_removals = u.list_removals + excluded.list_removals,
-  statuses_updated = u.statuses_updated + excluded.statuses_updated,
-  notes_added = u.notes_added + excluded.notes_added,
-  personas_created = u.personas_created + excluded.personas_created,
-  lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
-  total_activities = u.total_activities + excluded.total_activities
+    total_logins = u.total_logins + excluded.total_logins,
+    searches_executed = u.searches_executed + excluded.searches_executed,
+    profiles_viewed = u.profiles_viewed + excluded.profiles_viewed,
+    profiles_enriched = u.profiles_enriched + excluded.profiles_enriched,
+    csv_exports = u.csv_exports + excluded.csv_exports,
+    lists_created = u.lists_created + excluded.lists_created,
+    list_additions = u.list_additions + excluded.list_additions,
+    list_removals = u.list_removals + excluded.list_removals,
+    statuses_updated = u.statuses_updated + excluded.statuses_updated,
+    notes_added = u.notes_added + excluded.notes_added,
+    personas_created = u.personas_created + excluded.personas_created,
+    lookalike_searches = u.lookalike_searches + excluded.lookalike_searches,
+    total_activities = u.total_activities + excluded.total_activities
 )
 select (quarter_hour at time zone $6)::date as date,
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_logins), 0)::bigint as total_logins,
+  coalesce(sum(searches_executed), 0)::bigint as searches_executed,
+  coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched,
+  coalesce(sum(csv_exports), 0)::bigint as csv_exports,
+  coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions,
+  coalesce(sum(list_removals), 0)::bigint as list_removals,
+  coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added,
+  coalesce(sum(personas_created), 0)::bigint as personas_created,
+  coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
   coalesce(sum(total_activities), 0)::bigint as total_activities
 from batch group by 1
 
@@ -209,19 +218,13 @@ insert into metrics.quota_usage as u (tenant_id, counter, period, period_start, 
 select $1, q.counter, q.period, date_trunc(q.period, u.date::timestamp)::date, sum(n.counted)
 from metrics.usage_metrics_daily_totals u
 cross join lateral (values
-    ('total_logins', u.total_logins),
-    ('searches_executed', u.searches_executed),
-    ('profiles_viewed', u.profiles_viewed),
-    ('profiles_enriched', u.profiles_enriched),
-    ('csv_exports', u.csv_exports),
-    ('lists_created', u.lists_created),
-    ('list_additions', u.list_additions),
-    ('list_removals', u.list_removals),
-    ('statuses_updated', u.statuses_updated),
-    ('notes_added', u.notes_added),
-    ('personas_created', u.personas_created),
-    ('lookalike_searches', u.lookalike_searches),
-    ('total_activities', u.total_activities)) as n (counter, counted)
+  ('total_logins', u.total_logins), ('searches_executed', u.searches_executed),
+  ('profiles_viewed', u.profiles_viewed), ('profiles_enriched', u.profiles_enriched),
+  ('csv_exports', u.csv_exports), ('lists_created', u.lists_created),
+  ('list_additions', u.list_additions), ('list_removals', u.list_removals),
+  ('statuses_updated', u.statuses_updated), ('notes_added', u.notes_added),
+  ('personas_created', u.personas_created), ('lookalike_searches', u.lookalike_searches),
+  ('total_activities', u.total_activities)) as n (counter, counted)
 join metrics.quotas q on q.tenant_id = $1 and q.counter = n.counter
 where u.tenant_id = $1
 group by 2, 3, 4
@@ -358,11 +361,11 @@ where d.tenant_id = $1 and not exists (
   where s.tenant_id = $1 and s.rebuild_id = $2 and s.quarter_hour = d.date::timestamp at time zone 'UTC'
     and s.user_id = d.user_id
     and (s.total_logins, s.searches_executed, s.profiles_viewed, s.profiles_enriched, s.csv_exports,
-      s.lists_created, s.list_additions, s.list_removals, s.statuses_updated, s.notes_added,
-      s.personas_created, s.lookalike_searches, s.total_activities, s.digest)
+    s.lists_created, s.list_additions, s.list_removals, s.statuses_updated, s.notes_added,
+    s.personas_created, s.lookalike_searches, s.total_activities, s.digest)
     = (d.total_logins, d.searches_executed, d.profiles_viewed, d.profiles_enriched, d.csv_exports,
-      d.lists_created, d.list_additions, d.list_removals, d.statuses_updated, d.notes_added,
-      d.personas_created, d.lookalike_searches, d.total_activities, d.digest))
+    d.lists_created, d.list_additions, d.list_removals, d.statuses_updated, d.notes_added,
+    d.personas_created, d.lookalike_searches, d.total_activities, d.digest))
 
 -- name: swap_in_days
 -- Add the days of a shadow that are missing.
@@ -388,9 +391,9 @@ insert into metrics.erasures (tenant_id, user_id, erased_at) values ($1, $2, $3)
 with gone as (
   delete from metrics.usage_metrics_quarter_hours where tenant_id = $1 and user_id = $2
   returning quarter_hour,
-  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
-  list_additions, list_removals, statuses_updated, notes_added, personas_created,
-  lookalike_searches, total_activities, digest
+    total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+    list_additions, list_removals, statuses_updated, notes_added, personas_created,
+    lookalike_searches, total_activities, digest
 )
 insert into metrics.usage_metrics_quarter_hours as u (tenant_id, quarter_hour, user_id,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
@@ -422,9 +425,9 @@ on conflict (tenant_id, quarter_hour, user_id) do update set
 with gone as (
   delete from metrics.usage_shadow where tenant_id = $1 and user_id = $2
   returning rebuild_id, quarter_hour,
-  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
-  list_additions, list_removals, statuses_updated, notes_added, personas_created,
-  lookalike_searches, total_activities, digest
+    total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+    list_additions, list_removals, statuses_updated, notes_added, personas_created,
+    lookalike_searches, total_activities, digest
 )
 insert into metrics.usage_shadow as u (tenant_id, rebuild_id, quarter_hour, user_id,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
@@ -465,9 +468,9 @@ where r.tenant_id = $1 and r.findings @> jsonb_build_array(jsonb_build_object('u
 with gone as (
   delete from metrics.usage_metrics_daily where tenant_id = $1 and user_id = $2
   returning date,
-  total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
-  list_additions, list_removals, statuses_updated, notes_added, personas_created,
-  lookalike_searches, total_activities, digest
+    total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
+    list_additions, list_removals, statuses_updated, notes_added, personas_created,
+    lookalike_searches, total_activities, digest
 )
 insert into metrics.usage_metrics_daily as u (tenant_id, date, user_id,
   total_logins, searches_executed, profiles_viewed, profiles_enriched, csv_exports, lists_created,
@@ -515,14 +518,18 @@ select * from metrics.daily_totals($1, $2, $3)
 -- name: totals_of_users_by_days
 -- The sums of some users' periods, from one day to another each.
 select p.place,
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_logins), 0)::bigint as total_logins,
+  coalesce(sum(searches_executed), 0)::bigint as searches_executed,
+  coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched,
+  coalesce(sum(csv_exports), 0)::bigint as csv_exports,
+  coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions,
+  coalesce(sum(list_removals), 0)::bigint as list_removals,
+  coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added,
+  coalesce(sum(personas_created), 0)::bigint as personas_created,
+  coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
   coalesce(sum(total_activities), 0)::bigint as total_activities
 from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
 left join metrics.usage_metrics_daily u
@@ -533,14 +540,18 @@ group by p.place order by p.place
 -- name: totals_by_quarters
 -- The sums of periods, from one moment to before another each; null users are all.
 select p.place,
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_logins), 0)::bigint as total_logins,
+  coalesce(sum(searches_executed), 0)::bigint as searches_executed,
+  coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched,
+  coalesce(sum(csv_exports), 0)::bigint as csv_exports,
+  coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions,
+  coalesce(sum(list_removals), 0)::bigint as list_removals,
+  coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added,
+  coalesce(sum(personas_created), 0)::bigint as personas_created,
+  coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
   coalesce(sum(total_activities), 0)::bigint as total_activities
 from unnest($2::int[], $3::timestamptz[], $4::timestamptz[]) as p (place, first_moment, end_moment)
 left join metrics.usage_metrics_quarter_hours u
@@ -565,15 +576,19 @@ from (
 ) as page
 cross join lateral (
   select
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
-  coalesce(sum(total_activities), 0)::bigint as total_activities
+    coalesce(sum(total_logins), 0)::bigint as total_logins,
+    coalesce(sum(searches_executed), 0)::bigint as searches_executed,
+    coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+    coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched,
+    coalesce(sum(csv_exports), 0)::bigint as csv_exports,
+    coalesce(sum(lists_created), 0)::bigint as lists_created,
+    coalesce(sum(list_additions), 0)::bigint as list_additions,
+    coalesce(sum(list_removals), 0)::bigint as list_removals,
+    coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+    coalesce(sum(notes_added), 0)::bigint as notes_added,
+    coalesce(sum(personas_created), 0)::bigint as personas_created,
+    coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+    coalesce(sum(total_activities), 0)::bigint as total_activities
   from metrics.usage_metrics_daily u
   where u.tenant_id = $1 and u.user_id = page.user_id
     and u.date between page.first_day and page.last_day
@@ -597,15 +612,19 @@ from (
 ) as page
 cross join lateral (
   select
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
-  coalesce(sum(total_activities), 0)::bigint as total_activities
+    coalesce(sum(total_logins), 0)::bigint as total_logins,
+    coalesce(sum(searches_executed), 0)::bigint as searches_executed,
+    coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+    coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched,
+    coalesce(sum(csv_exports), 0)::bigint as csv_exports,
+    coalesce(sum(lists_created), 0)::bigint as lists_created,
+    coalesce(sum(list_additions), 0)::bigint as list_additions,
+    coalesce(sum(list_removals), 0)::bigint as list_removals,
+    coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+    coalesce(sum(notes_added), 0)::bigint as notes_added,
+    coalesce(sum(personas_created), 0)::bigint as personas_created,
+    coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+    coalesce(sum(total_activities), 0)::bigint as total_activities
   from metrics.usage_metrics_quarter_hours u
   where u.tenant_id = $1 and u.user_id = page.user_id
     and u.quarter_hour >= page.first_moment and u.quarter_hour < page.end_moment
@@ -631,15 +650,19 @@ from (
   select n.*, (to_jsonb(n) ->> $4)::bigint as count
   from (
     select user_id,
-    coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
-  coalesce(sum(total_activities), 0)::bigint as total_activities
+      coalesce(sum(total_logins), 0)::bigint as total_logins,
+      coalesce(sum(searches_executed), 0)::bigint as searches_executed,
+      coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+      coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched,
+      coalesce(sum(csv_exports), 0)::bigint as csv_exports,
+      coalesce(sum(lists_created), 0)::bigint as lists_created,
+      coalesce(sum(list_additions), 0)::bigint as list_additions,
+      coalesce(sum(list_removals), 0)::bigint as list_removals,
+      coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+      coalesce(sum(notes_added), 0)::bigint as notes_added,
+      coalesce(sum(personas_created), 0)::bigint as personas_created,
+      coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+      coalesce(sum(total_activities), 0)::bigint as total_activities
     from metrics.usage_metrics_daily
     where tenant_id = $1 and date between $2 and $3
       and user_id <> '00000000-0000-0000-0000-000000000000'
@@ -656,19 +679,18 @@ select now_is.date, (
     select count(*) from metrics.usage_metrics_daily a
     where a.tenant_id = $1 and a.date = now_is.date
       and a.user_id <> '00000000-0000-0000-0000-000000000000') as active_users,
-  coalesce(u.total_logins, 0) as total_logins,
-  coalesce(u.searches_executed, 0) as searches_executed,
-  coalesce(u.profiles_viewed, 0) as profiles_viewed,
-  coalesce(u.profiles_enriched, 0) as profiles_enriched,
-  coalesce(u.csv_exports, 0) as csv_exports,
-  coalesce(u.lists_created, 0) as lists_created,
-  coalesce(u.list_additions, 0) as list_additions,
-  coalesce(u.list_removals, 0) as list_removals,
-  coalesce(u.statuses_updated, 0) as statuses_updated,
-  coalesce(u.notes_added, 0) as notes_added,
-  coalesce(u.personas_created, 0) as personas_created,
-  coalesce(u.lookalike_searches, 0) as lookalike_searches,
-  coalesce(u.total_activities, 0) as total_activities
+        coalesce(u.total_logins, 0) as total_logins,
+        coalesce(u.searches_executed, 0) as searches_executed,
+        coalesce(u.profiles_viewed, 0) as profiles_viewed,
+        coalesce(u.profiles_enriched, 0) as profiles_enriched,
+        coalesce(u.csv_exports, 0) as csv_exports, coalesce(u.lists_created, 0) as lists_created,
+        coalesce(u.list_additions, 0) as list_additions,
+        coalesce(u.list_removals, 0) as list_removals,
+        coalesce(u.statuses_updated, 0) as statuses_updated,
+        coalesce(u.notes_added, 0) as notes_added,
+        coalesce(u.personas_created, 0) as personas_created,
+        coalesce(u.lookalike_searches, 0) as lookalike_searches,
+        coalesce(u.total_activities, 0) as total_activities
 from (
   select ($2::timestamptz at time zone coalesce(
     (select time_zone from metrics.settings where tenant_id = $1), 'UTC'))::date as date
@@ -705,14 +727,18 @@ group by 1
 -- name: day_by_user
 -- One tenant's UTC day by user, in order, as the log's counts are summed.
 select user_id,
-  coalesce(sum(total_logins), 0)::bigint as total_logins, coalesce(sum(searches_executed),
-  0)::bigint as searches_executed, coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
-  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched, coalesce(sum(csv_exports),
-  0)::bigint as csv_exports, coalesce(sum(lists_created), 0)::bigint as lists_created,
-  coalesce(sum(list_additions), 0)::bigint as list_additions, coalesce(sum(list_removals),
-  0)::bigint as list_removals, coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
-  coalesce(sum(notes_added), 0)::bigint as notes_added, coalesce(sum(personas_created), 0)::bigint
-  as personas_created, coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
+  coalesce(sum(total_logins), 0)::bigint as total_logins,
+  coalesce(sum(searches_executed), 0)::bigint as searches_executed,
+  coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
+  coalesce(sum(profiles_enriched), 0)::bigint as profiles_enriched,
+  coalesce(sum(csv_exports), 0)::bigint as csv_exports,
+  coalesce(sum(lists_created), 0)::bigint as lists_created,
+  coalesce(sum(list_additions), 0)::bigint as list_additions,
+  coalesce(sum(list_removals), 0)::bigint as list_removals,
+  coalesce(sum(statuses_updated), 0)::bigint as statuses_updated,
+  coalesce(sum(notes_added), 0)::bigint as notes_added,
+  coalesce(sum(personas_created), 0)::bigint as personas_created,
+  coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
   coalesce(sum(total_activities), 0)::bigint as total_activities, sum(digest) as digest
 from metrics.usage_metrics_quarter_hours
 where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
@@ -731,18 +757,18 @@ insert into metrics.usage_shadow as u (tenant_id, rebuild_id, quarter_hour, user
   list_additions, list_removals, statuses_updated, notes_added, personas_created,
   lookalike_searches, total_activities, digest)
 select $1, $2, ($3::date::timestamp at time zone 'UTC') + e.quarter * interval '15 minutes', e.user_id,
-  coalesce(sum(e.n) filter (where e.action = 1), 0) as total_logins,
-  coalesce(sum(e.n) filter (where e.action = 2), 0) as searches_executed,
-  coalesce(sum(e.n) filter (where e.action = 3), 0) as profiles_viewed,
-  coalesce(sum(e.n) filter (where e.action = 4), 0) as profiles_enriched,
-  coalesce(sum(e.n) filter (where e.action = 9), 0) as csv_exports,
-  coalesce(sum(e.n) filter (where e.action = 100), 0) as lists_created,
+  coalesce(sum(e.n) filter (where e.action in (1)), 0) as total_logins,
+  coalesce(sum(e.n) filter (where e.action in (2)), 0) as searches_executed,
+  coalesce(sum(e.n) filter (where e.action in (3)), 0) as profiles_viewed,
+  coalesce(sum(e.n) filter (where e.action in (4)), 0) as profiles_enriched,
+  coalesce(sum(e.n) filter (where e.action in (9)), 0) as csv_exports,
+  coalesce(sum(e.n) filter (where e.action in (100)), 0) as lists_created,
   coalesce(sum(e.n) filter (where e.action in (5, 100)), 0) as list_additions,
-  coalesce(sum(e.n) filter (where e.action = 6), 0) as list_removals,
-  coalesce(sum(e.n) filter (where e.action = 7), 0) as statuses_updated,
-  coalesce(sum(e.n) filter (where e.action = 8), 0) as notes_added,
-  coalesce(sum(e.n) filter (where e.action = 10), 0) as personas_created,
-  coalesce(sum(e.n) filter (where e.action = 11), 0) as lookalike_searches,
+  coalesce(sum(e.n) filter (where e.action in (6)), 0) as list_removals,
+  coalesce(sum(e.n) filter (where e.action in (7)), 0) as statuses_updated,
+  coalesce(sum(e.n) filter (where e.action in (8)), 0) as notes_added,
+  coalesce(sum(e.n) filter (where e.action in (10)), 0) as personas_created,
+  coalesce(sum(e.n) filter (where e.action in (11)), 0) as lookalike_searches,
   sum(e.n), sum(e.digest)
 from unnest($4::int[], $5::uuid[], $6::smallint[], $7::bigint[], $8::numeric[])
   as e (quarter, user_id, action, n, digest)
@@ -779,10 +805,10 @@ insert into metrics.usage_metrics_quarter_hours (tenant_id, quarter_hour, user_i
 select $1, e.quarter_hour, case when exists (
       select from metrics.erasures x where x.tenant_id = $1 and x.user_id = e.user_id)
     then '00000000-0000-0000-0000-000000000000' else e.user_id end,
-  sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
-  sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
-  sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
-  sum(total_activities), sum(digest)
+      sum(total_logins), sum(searches_executed), sum(profiles_viewed), sum(profiles_enriched),
+      sum(csv_exports), sum(lists_created), sum(list_additions), sum(list_removals),
+      sum(statuses_updated), sum(notes_added), sum(personas_created), sum(lookalike_searches),
+      sum(total_activities), sum(digest)
 from metrics.usage_shadow e
 where e.tenant_id = $1 and e.rebuild_id = $2
 group by 2, 3

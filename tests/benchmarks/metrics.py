@@ -35,6 +35,7 @@ from chassis.outbox import Relay
 from devstack.stack import Stack, running
 from services import topology
 from services.metrics import events
+from services.metrics.counters import ACTION_COUNTERS, ACTION_NAMES
 from services.metrics.counting import Counting, Recorded
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import Rebuilder
@@ -78,23 +79,6 @@ async def bench(*services: str) -> AsyncIterator[Bench]:
         await database.close()
 
 
-ACTIONS: dict[int, str] = {
-    1: "total_logins",
-    2: "searches_executed",
-    3: "profiles_viewed",
-    4: "profiles_enriched",
-    5: "list_additions",
-    6: "list_removals",
-    7: "statuses_updated",
-    8: "notes_added",
-    9: "csv_exports",
-    10: "personas_created",
-    11: "lookalike_searches",
-}
-NAMES: dict[int, str] = {
-    number: name.removeprefix("ACTION_TYPE_").lower()
-    for name, number in activity_pb.ActionType.items()
-}
 COLUMNS = ("batch", "tenant_id", "activity_id", "user_id", "action_type", "created_at")
 A_DAY = """
 insert into activity.activity_log (
@@ -143,10 +127,10 @@ create table metrics.bench_rows (
 
 def plain_sql() -> str:
     """Return the statement that counts a batch's rows into quarter-hours and days."""
-    names = [*ACTIONS.values(), "total_activities", "digest"]
+    names = [*ACTION_COUNTERS.values(), "total_activities", "digest"]
     counts = [
-        f"count(*) filter (where action_type = '{NAMES[number]}') as {name}"
-        for number, name in ACTIONS.items()
+        f"count(*) filter (where action_type = '{ACTION_NAMES[number]}') as {name}"
+        for number, name in ACTION_COUNTERS.items()
     ]
     added = ", ".join(f"{name} = u.{name} + excluded.{name}" for name in names)
     sums = ", ".join(f"sum({name})" for name in names)
@@ -179,7 +163,7 @@ def batches(tenant_id: uuid.UUID, number: int) -> list[events_pb2.ActivitiesReco
             tenant_id=str(tenant_id),
             activity_ids=[str(new_id()) for _ in range(BATCH)],
             user_ids=dice.choices(users, k=BATCH),
-            action_types=dice.choices(list(ACTIONS), k=BATCH),  # type: ignore[arg-type]
+            action_types=dice.choices(list(ACTION_NAMES), k=BATCH),  # type: ignore[arg-type]
             created_at_micros=[now - dice.randrange(7_200_000_000) for _ in range(BATCH)],
         )
         for _ in range(number)
@@ -227,7 +211,7 @@ async def plain_seconds(at: Bench, told: list[events_pb2.ActivitiesRecorded]) ->
     """Return the seconds in which SQL counts rows that are in a table already."""
     await at.database.execute("truncate metrics.bench_rows")
     rows = [
-        (place, message.tenant_id, activity_id, user_id, NAMES[action],
+        (place, message.tenant_id, activity_id, user_id, ACTION_NAMES[action],
          datetime.fromtimestamp(moment / 1_000_000, UTC))
         for place, message in enumerate(told)
         for activity_id, user_id, action, moment in zip(
@@ -322,6 +306,7 @@ async def reconcile_a_day() -> AsyncIterator[Result]:
     """Reconciling a day of a million entries that is right, against its bare digest in SQL."""
     day, rounds = utc_now().date() - timedelta(days=1), []
     async with bench("activity") as at:
+        await at.database.execute("select activity.ensure_partitions($1, $1)", day)
         await at.database.execute(A_DAY, at.tenant_id, day, 1_000_000, USERS, timeout=600)
         await at.database.execute("vacuum analyze activity.activity_log")
         await at.database.execute(ITS_QUARTERS, timeout=600)

@@ -5,21 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from devstack.stack import Stack
+from services.metrics.counters import ACTION_COUNTERS, ACTION_NAMES
 from tests.chaos.killing import fetch
 
-ACTIONS = {
-    "login": "total_logins",
-    "search_executed": "searches_executed",
-    "profile_viewed": "profiles_viewed",
-    "profile_enriched": "profiles_enriched",
-    "csv_exported": "csv_exports",
-    "add_to_list": "list_additions",
-    "remove_from_list": "list_removals",
-    "status_updated": "statuses_updated",
-    "note_added": "notes_added",
-    "persona_created": "personas_created",
-    "lookalike_search": "lookalike_searches",
-}
+ACTIONS = {ACTION_NAMES[number]: column for number, column in ACTION_COUNTERS.items()}
 COUNTERS = [*ACTIONS.values(), "lists_created", "total_activities", "digest"]
 RECOUNTED = ", ".join(
     [f"count(*) filter (where action_type = '{action}')" for action in ACTIONS]

@@ -13,6 +13,7 @@ from chassis.clock import to_datetime
 from services.cli.terminal.message_json import enum_name
 from services.cli.terminal.tables import shown
 from services.cli.usage.options import COUNTERS, TOTAL
+from services.metrics.counters import HEADINGS
 
 BAR_WIDTH = 50
 LEAST_BAR = 10
@@ -20,21 +21,6 @@ CELL_BAR = 10
 LEAST_INDENT = 8
 WIDE = 200
 SPARKS = "▁▂▃▄▅▆▇█"
-HEADINGS = {
-    "total_logins": "logins",
-    "searches_executed": "searches",
-    "profiles_viewed": "views",
-    "profiles_enriched": "enriched",
-    "csv_exports": "exports",
-    "lists_created": "new lists",
-    "list_additions": "additions",
-    "list_removals": "removals",
-    "statuses_updated": "statuses",
-    "notes_added": "notes",
-    "personas_created": "personas",
-    "lookalike_searches": "lookalikes",
-    "total_activities": "all",
-}
 _OF_A_DAY = (
     "total_logins", "searches_executed", "profiles_viewed", "profiles_enriched", "csv_exports",
     "lists_created", "total_activities",

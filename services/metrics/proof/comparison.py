@@ -15,7 +15,7 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.database import Pool, tenant_snapshot
-from services.metrics.counters import ACTION_COUNTERS, ACTION_NAMES
+from services.metrics.counters import ACTION_COUNTERS
 from services.metrics.proof.rebuild import Log, LogDigest, Rebuilder
 from services.metrics.sql import ANONYMOUS, SQL
 from services.metrics.store import Digest
@@ -161,7 +161,7 @@ async def _by_user(pieces: AsyncIterator[Sequence[activity_pb.ActionCount]]) -> 
                 yield UUID(user), sums
                 sums = Counter[str]()
             user = each.user_id
-            sums[ACTION_COUNTERS[ACTION_NAMES[each.action_type]]] += each.activity_count
+            sums[ACTION_COUNTERS[each.action_type]] += each.activity_count
             sums["lists_created"] += each.activity_count if each.new_list else 0
             sums["total_activities"] += each.activity_count
             sums["digest"] += int(each.digest)
