@@ -40,6 +40,8 @@ NAMES = {
 }
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"
 ROUNDS = 5
+LATEST_HOURS = timedelta(hours=2)
+"""How far back entries happened: on the first day of a month, in the month before."""
 PAGES = 100
 PAGE = 1_000
 PAGE_SQL = """
@@ -103,6 +105,8 @@ async def bench() -> AsyncIterator[Bench]:
         running(Path(folder), services=("activity",)) as stack,
     ):
         database = await asyncpg.connect(stack.postgres.dsn())
+        earliest = utc_now() - LATEST_HOURS
+        await database.execute("select activity.ensure_partitions($1, $1)", earliest.date())
         token = stack.token(tenant_id, user_id)
         async with grpc.aio.insecure_channel(stack.addresses["activity"]) as channel:
             stub = grpc_api.ActivityServiceStub(channel)
@@ -114,7 +118,7 @@ def entries(count: int) -> list[pb.NewActivity]:
     """Return entries of the last hours, with ids, targets, metadata and request context."""
     dice, now = random.Random(count), utc_now()
     users = [str(uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in range(200)]
-    moments = [now - timedelta(seconds=dice.random() * 7_200) for _ in range(count)]
+    moments = [now - LATEST_HOURS * dice.random() for _ in range(count)]
     return [
         pb.NewActivity(
             activity_id=str(new_id(moment)),

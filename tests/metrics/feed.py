@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.activity.v1 import events_pb2 as activity_events
 
 from chassis.clock import new_id
@@ -14,6 +15,7 @@ from chassis.consumer import IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from services.metrics.counting import Recorded, count
 
+ACTIONS = sorted(set(activity_pb.ActionType.values()) - {activity_pb.ACTION_TYPE_UNSPECIFIED})
 USERS = [str(uuid.UUID(int=number + 1)) for number in range(4)]
 
 
@@ -22,7 +24,7 @@ def batch(
 ) -> Recorded:
     """Return an event of one entry a moment."""
     dice = random.Random(seed)
-    actions = [action or dice.randrange(1, 12) for _ in moments]
+    actions = [action or dice.choice(ACTIONS) for _ in moments]
     message = activity_events.ActivitiesRecorded(
         tenant_id=str(tenant_id),
         activity_ids=[str(uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in moments],

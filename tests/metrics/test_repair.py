@@ -142,6 +142,7 @@ async def test_a_day_of_more_counts_than_a_message_holds_is_named_repaired_and_p
     pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database
 ) -> None:
     day = date.fromisoformat(DAY)
+    await database.fetch("select activity.ensure_partitions($1, $1)", day)
     await database.fetch(LARGE_DAY, ours.tenant_id, day)
     request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY)
     call = pair.metrics.VerifyUsage(request, metadata=ours.metadata(AUDIT))
