@@ -1,4 +1,4 @@
-"""Who calls: a bearer JWT gives tenant, user and scopes; nothing else in a request can.
+"""Who calls: the bearer JWT alone says which tenant, which user and which scopes.
 
 Claims: `tenant_id` (UUID; absent for a service's own token), `sub` (user UUID), `scope`
 (space-separated, such as `activity:read activity:write`), `iss`, `aud`, `exp`.
@@ -22,7 +22,7 @@ from chassis.settings import ServiceSettings, SettingsError
 
 ALGORITHMS = ["EdDSA", "ES256", "RS256"]
 KNOWN_TOKENS = 10_000
-TRUST_SECONDS = 300.0  # a key that was withdrawn is noticed within this time
+TRUST_SECONDS = 300.0  # how long a token stays valid here after its key was withdrawn
 
 
 @dataclass(frozen=True, slots=True)

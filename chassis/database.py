@@ -1,16 +1,19 @@
-"""Postgres: the pool, transactions under a tenant or a narrow role, and SQL kept in files."""
+"""Postgres: the pool, transactions of a tenant or a narrow role, and SQL kept in files."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
+import structlog
+
+from chassis.transient import RetryLater
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -23,16 +26,21 @@ else:
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
+# Postgres aborted a transaction so that another one could go on.
+_ABORTED_FOR_ANOTHER = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+MAX_ATTEMPTS = 5
+T = TypeVar("T")
+_log = structlog.get_logger()
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 async def open_pool(
     dsn: str, *, schema: str, size: int, plans: Plans = "auto", init: Init | None = None
 ) -> Pool:
-    """Open a pool whose connections see `schema` first, and fail early where Postgres is away.
+    """Open a pool whose connections find names in `schema`; raise where Postgres does not answer.
 
     `plans` says whether statements are planned for their values, once for all values, or as
-    Postgres likes; `init` prepares a connection that was opened.
+    Postgres chooses; `init` prepares each new connection.
     """
     return await asyncpg.create_pool(
         dsn,
@@ -73,9 +81,9 @@ async def tenant_transaction(
 
 
 async def read(pool: Pool, statement: str, *values: object) -> list[asyncpg.Record]:
-    """Run a statement that only reads, is a transaction by itself, and sets its own tenant.
+    """Run one reading statement that is its own transaction and sets its own tenant.
 
-    Who has read does not wait for the connection's way back to the pool.
+    The connection returns to the pool after this returns: the caller does not wait for that.
     """
     connection = await pool.acquire()
     try:
@@ -88,9 +96,9 @@ async def read(pool: Pool, statement: str, *values: object) -> list[asyncpg.Reco
 
 @asynccontextmanager
 async def tenant_snapshot(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
-    """Open a transaction that only reads, and sees one tenant's rows as they are now to its end.
+    """Open a read-only transaction that sees one tenant's rows as they are now, until its end.
 
-    asyncpg knows of it, unlike of the others: a cursor needs that.
+    It is opened through asyncpg, unlike the other transactions here: a cursor needs that.
     """
     async with (
         pool.acquire() as connection,
@@ -106,7 +114,7 @@ async def role_transaction(
 ) -> AsyncIterator[Connection]:
     """Open a transaction as one of the service's narrow roles, for work across tenants.
 
-    One that is not durable does not wait for the disk: a crash of Postgres may undo it.
+    Without `durable` the commit does not wait for the disk: a crash of Postgres may undo it.
     """
     setting = f'set local role "{role}"'
     if not durable:
@@ -117,9 +125,10 @@ async def role_transaction(
 
 @asynccontextmanager
 async def _transaction(connection: Connection, setting: str) -> AsyncIterator[None]:
-    """Begin with a local setting, in one round trip; `setting` is made of our own words only.
+    """Begin a transaction and make a local setting in one round trip.
 
-    A connection that cannot even roll back is not given to the next caller.
+    `setting` is never made of a caller's words. A connection that cannot roll back is closed, so
+    that no other caller gets it.
     """
     try:
         await connection.execute(f"begin; {setting}")
@@ -131,6 +140,20 @@ async def _transaction(connection: Connection, setting: str) -> AsyncIterator[No
         except _BROKEN:
             connection.terminate()
         raise
+
+
+async def retry_if_aborted(transaction: Callable[[], Awaitable[T]]) -> T:
+    """Run a transaction; begin it again where Postgres aborted it in favour of another one.
+
+    Raises RetryLater after MAX_ATTEMPTS.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return await transaction()
+        except _ABORTED_FOR_ANOTHER as error:
+            # Without a pause: the next attempt waits for the locks of the transaction that won.
+            _log.warning("transaction aborted in favour of another", error=repr(error))
+    raise RetryLater(f"the transaction was aborted {MAX_ATTEMPTS} times in favour of others")
 
 
 def _of_tenant(tenant_id: UUID) -> str:

@@ -1,7 +1,7 @@
-"""How long a call may take: one timer for all calls.
+"""The deadline of a call that its caller gave none: one timer for all calls.
 
-Every call gets the same time, so they end in the order in which they began, and one timer for the
-oldest does what `asyncio.timeout` does with a timer a call, at a fifth of its cost.
+Every call gets the same time, so calls run out of time in the order in which they began. One timer
+for the oldest call does what `asyncio.timeout` does with a timer a call, at a fifth of its cost.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 
 
 class Deadlines:
-    """Cancels the tasks of calls whose time is over."""
+    """Cancels the tasks of calls that take longer than their deadline."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -18,7 +18,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> asyncio.Task[object]:
-        """Give the running task its time; return the task."""
+        """Start the deadline of the running task; return the task."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 -- a call runs in a task
         loop = asyncio.get_running_loop()
@@ -28,11 +28,11 @@ class Deadlines:
         return task
 
     def over(self, task: asyncio.Task[object]) -> bool:
-        """Return whether a call's time was over, and its task cancelled for that."""
+        """Return whether the deadline has passed, and the task was cancelled for that."""
         return task not in self._ends
 
     def end(self, task: asyncio.Task[object]) -> None:
-        """Take the time back."""
+        """End the deadline: the call has been answered."""
         self._ends.pop(task, None)
 
     def _cancel_late(self) -> None:

@@ -1,4 +1,4 @@
-"""Work that comes round again and again, until the service stops."""
+"""Work that is repeated until the service stops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from chassis import telemetry
 from chassis.transient import TRANSIENT
 
-TROUBLE_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 _log = structlog.get_logger()
 
 
@@ -22,9 +22,9 @@ async def repeat(
     every_seconds: float,
     early: asyncio.Event | None = None,
 ) -> None:
-    """Do it at once, and then every so many seconds; sooner where it failed, or `early` is set.
+    """Do the work now and every `every_seconds`; sooner after a failure, or once `early` is set.
 
-    Whatever one pass raises is logged: the next may succeed, and the service has other work.
+    An error is logged and ends nothing: the next pass may succeed, and the service has other work.
     """
     early = early or asyncio.Event()
     while not stopping.is_set():
@@ -35,15 +35,15 @@ async def repeat(
             await work()
         except TRANSIENT as error:
             _log.warning("waits", work=name, error=repr(error))
-            wait = min(every_seconds, TROUBLE_SECONDS)
+            wait = min(every_seconds, RETRY_SECONDS)
         except Exception:
             _log.exception("failed", work=name)
-            wait = min(every_seconds, TROUBLE_SECONDS)
+            wait = min(every_seconds, RETRY_SECONDS)
         await sleep(wait, stopping, early)
 
 
 async def sleep(seconds: float, *events: asyncio.Event) -> None:
-    """Wait so long, or until one of the events is set."""
+    """Wait this long, or until one of the events is set."""
     waits = [asyncio.ensure_future(each.wait()) for each in events]
     await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for each in waits:

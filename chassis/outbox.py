@@ -23,8 +23,8 @@ from chassis.transient import TRANSIENT
 
 BATCH = 256
 IDLE_SECONDS = 0.5
-# What commits in this time after a publishing goes along with the next; the first event of a burst
-# goes at once.
+# Events that are committed within this time after a batch was published go into the next batch;
+# the first event of a burst is published at once.
 PAUSE_SECONDS = 0.05
 _log = structlog.get_logger()
 
@@ -60,11 +60,11 @@ class Relay:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Publish soon: there is something new (a hint; the relay looks by itself as well)."""
+        """Publish soon: there are new events. A hint only: the relay also looks by itself."""
         self._wake.set()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Publish until told to stop, then once more for what the drained calls left."""
+        """Publish until told to stop, then once more the events that the last calls left."""
         while not stopping.is_set():
             self._wake.clear()
             if await self._try_publish() < BATCH:

@@ -1,7 +1,7 @@
-"""A service's life: connect, serve, follow the health of what it stands on, drain, stop.
+"""A service's life: connect, serve, report health, drain, stop.
 
-A service's `wiring.py` gives the parts; this module runs them in one task group, so that the end of
-one is the end of all, and no task is left alone.
+A service's `wiring.py` gives the parts; this module runs them in one task group, so that a part
+that ends by an error ends the process.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ async def run(
 
 
 def _spare_the_collector() -> None:
-    """Collect garbage seldom, and never look at what was imported.
+    """Collect garbage seldom, and never walk the objects that were imported.
 
     A page or a batch is thousands of objects that are soon gone and in no cycle: at Python's own
     threshold of 700 the collector takes a tenth of the time of a page of 1,000 entries.

@@ -54,9 +54,9 @@ def configure_logging(service: str, level: str = "info") -> None:
 
 
 class _Lines:
-    """Lines on stderr: at once from a warning on, else within FLUSH_SECONDS and with the next.
+    """Lines on stderr: warnings and worse at once, others together within FLUSH_SECONDS.
 
-    A line a call, each written by itself, would be a tenth of a small call's cost.
+    Writing a line for each call by itself would be a tenth of a small call's cost.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class _Lines:
         self.informing = False
 
     def info(self, line: str) -> None:
-        """Write soon."""
+        """Write the line within FLUSH_SECONDS."""
         self._lines.append(line)
         if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
             self.flush()
@@ -74,9 +74,9 @@ class _Lines:
     debug = info
 
     def call(self, method: str, status: str, tenant: str, milliseconds: float) -> None:
-        """Write the line of a call, none of whose values needs quoting.
+        """Write the line of a call, in the form that structlog gives the other lines.
 
-        It has the form that structlog gives the other lines, at a quarter of the cost.
+        None of its values needs quoting, so this takes a quarter of structlog's time.
         """
         if self.informing:
             now = datetime.now(UTC).replace(tzinfo=None).isoformat()
@@ -88,14 +88,14 @@ class _Lines:
             )
 
     def warning(self, line: str) -> None:
-        """Write now."""
+        """Write the line at once."""
         self._lines.append(line)
         self.flush()
 
     error = critical = exception = warning
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the lines that wait."""
         lines, self._lines = self._lines, []
         self._flushed_at = time.monotonic()
         if lines:
@@ -111,12 +111,12 @@ log_call = _lines.call
 
 
 def flush_logs() -> None:
-    """Write the lines that wait; what runs regularly calls it, so that none waits long."""
+    """Write the lines that wait; the health loop calls it, so that none waits long."""
     _lines.flush()
 
 
 def serve_metrics(listen: str) -> Callable[[], None]:
-    """Let Prometheus read the process's metrics at host:port; return what stops it again.
+    """Serve the process's metrics to Prometheus at host:port; return a function that stops it.
 
     Raises SettingsError where it cannot listen there.
     """
@@ -137,7 +137,7 @@ def serve_metrics(listen: str) -> Callable[[], None]:
 
 
 def start_trace(traceparent: str | bytes | None) -> str:
-    """Join the caller's trace, or begin one where it sent none or a malformed one."""
+    """Join the caller's trace, or begin one where the caller sent none or a malformed one."""
     if not isinstance(traceparent, str) or not _TRACEPARENT.match(traceparent):
         # Not a secret: it need only be unlike the others.
         numbers = random.getrandbits(128), random.getrandbits(64)

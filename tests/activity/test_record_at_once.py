@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from chassis.attempts import MOST_ATTEMPTS, attempt
 from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
+from chassis.database import MAX_ATTEMPTS, retry_if_aborted
 from chassis.transient import RetryLater
 from tests.activity.test_erase import until_waiting
 from tests.activity.test_record import an_activity
@@ -96,8 +96,8 @@ async def test_a_transaction_that_is_given_up_every_time_is_answered_as_a_server
         raise asyncpg.SerializationError
 
     with pytest.raises(RetryLater):
-        await attempt(lose)
-    assert begun == MOST_ATTEMPTS
+        await retry_if_aborted(lose)
+    assert begun == MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("request_id", REQUEST_IDS)

@@ -18,9 +18,9 @@ ROLE = "activity_relay"
 async def test_ids_of_every_tenant_are_forgotten_after_forty_days_and_no_earlier(
     database: Database, pool: Pool
 ) -> None:
-    for days, number in ((0, 3), (39, 4), (41, inbox.PIECE + 5)):
+    for days, number in ((0, 3), (39, 4), (41, inbox.DELETE_ROWS + 5)):
         await database.fetch(ADD, days, number)
-    assert await inbox.forget_old(pool, ROLE) == inbox.PIECE + 5
+    assert await inbox.forget_old(pool, ROLE) == inbox.DELETE_ROWS + 5
     assert {row["days"] for row in await database.fetch(AGES)} == {0, 39}
 
 

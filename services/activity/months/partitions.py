@@ -9,9 +9,8 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
-from chassis.attempts import attempt
 from chassis.clock import Clock
-from chassis.database import Pool
+from chassis.database import Pool, retry_if_aborted
 from chassis.transient import RetryLater
 from services.activity.sql import SQL
 
@@ -51,7 +50,7 @@ class Partitions:
         for _ in range(2):
             await self.cover(created_at)
             try:
-                return await attempt(transaction)
+                return await retry_if_aborted(transaction)
             except asyncpg.CheckViolationError as error:
                 if error.constraint_name:
                     raise

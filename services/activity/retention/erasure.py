@@ -10,9 +10,8 @@ import asyncpg
 from prospect.activity.v1 import events_pb2
 
 from chassis import outbox
-from chassis.attempts import attempt
 from chassis.clock import to_timestamp
-from chassis.database import Pool, tenant_transaction
+from chassis.database import Pool, retry_if_aborted, tenant_transaction
 from chassis.messaging import OutgoingEvent
 from services.activity import sql
 from services.activity.retention import store
@@ -34,7 +33,7 @@ class Erasure:
 
     async def run(self, stopping: asyncio.Event | None = None) -> None:
         """Erase to the end, or until told to stop."""
-        while await attempt(self._step):
+        while await retry_if_aborted(self._step):
             if stopping and stopping.is_set():
                 return
 

@@ -13,9 +13,8 @@ from uuid import UUID
 
 import structlog
 
-from chassis.attempts import attempt
 from chassis.clock import Clock
-from chassis.database import Pool, role_transaction, tenant_transaction
+from chassis.database import Pool, retry_if_aborted, role_transaction, tenant_transaction
 from chassis.loops import repeat
 from services.activity import sql
 from services.activity.months.partitions import Partitions
@@ -82,7 +81,7 @@ class Keeper:
             await store.mark_expired(connection, tenant_id, before)
         total, deleted = 0, PIECE
         while deleted == PIECE and not stopping.is_set():
-            deleted = await attempt(partial(self._expire_piece, tenant_id, before))
+            deleted = await retry_if_aborted(partial(self._expire_piece, tenant_id, before))
             total += deleted
         if total:
             _log.info("expired", tenant=str(tenant_id), entries=total, before=str(before))

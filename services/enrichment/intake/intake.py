@@ -15,9 +15,8 @@ from uuid import UUID
 
 import asyncpg
 
-from chassis.attempts import attempt
 from chassis.clock import Clock, new_id
-from chassis.database import Connection, Pool, tenant_transaction
+from chassis.database import Connection, Pool, retry_if_aborted, tenant_transaction
 from chassis.errors import Refusal
 from chassis.group_commit import GroupCommit
 from services.enrichment import sql
@@ -91,7 +90,7 @@ class Intake:
     ) -> Sequence[Accepted | Exception]:
         """Commit requests together; where one is at fault, one by one."""
         try:
-            return await attempt(partial(self._commit_together, tenant_id, group))
+            return await retry_if_aborted(partial(self._commit_together, tenant_id, group))
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
             return await self._commit(tenant_id, group)
         except asyncpg.DataError:
@@ -120,7 +119,7 @@ class Intake:
     ) -> dict[int, Accepted | Refusal]:
         """Take in requests by their places in a batch; a place that has its run keeps it."""
         try:
-            accepted = await attempt(partial(self._accept_batch, batch_id, requests))
+            accepted = await retry_if_aborted(partial(self._accept_batch, batch_id, requests))
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
             return await self.accept_batch(batch_id, requests)
         await self._wake()

@@ -13,9 +13,8 @@ import asyncpg
 import orjson
 
 from chassis import outbox
-from chassis.attempts import attempt
 from chassis.clock import Clock
-from chassis.database import Connection, Pool, tenant_transaction
+from chassis.database import Connection, Pool, retry_if_aborted, tenant_transaction
 from chassis.group_commit import GroupCommit
 from chassis.outbox import Relay
 from services.enrichment import sql
@@ -100,10 +99,10 @@ class Writer:
         """Commit a group's turns; where Postgres does not take an answer, one by one."""
         together = partial(self._commit_together, tenant_id)
         try:
-            return await attempt(partial(together, group))
+            return await retry_if_aborted(partial(together, group))
         except (asyncpg.DataError, orjson.JSONEncodeError):
             if len(group) == 1:
-                return await attempt(partial(together, [_refused(group[0])]))
+                return await retry_if_aborted(partial(together, [_refused(group[0])]))
         except asyncpg.IntegrityConstraintViolationError:
             # A commit whose acknowledgement was lost, too: the run is read anew.
             if len(group) == 1:
