@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,20 +28,25 @@ class Pair:
     metrics: MetricsServiceAsyncStub
 
 
+@asynccontextmanager
+async def running_pair(services: Services) -> AsyncIterator[Pair]:
+    """Serve both until the block ends, metrics with a token to audit the log."""
+    async with services.running(ServiceName.ACTIVITY) as activity:
+        settings = {
+            "activity_address": services.addresses[ServiceName.ACTIVITY],
+            "activity_token_file": services.audit_token_file(),
+        }
+        async with services.running(ServiceName.METRICS, **settings) as metrics:
+            yield Pair(
+                activity_api.ActivityServiceStub(activity),
+                metrics_api.MetricsServiceStub(metrics),
+            )
+
+
 @pytest.fixture
 async def pair(services: Services) -> AsyncIterator[Pair]:
-    async with (
-        services.running(ServiceName.ACTIVITY) as activity,
-        services.running(
-            ServiceName.METRICS,
-            activity_address=services.addresses[ServiceName.ACTIVITY],
-            activity_token_file=services.audit_token_file(),
-        ) as metrics,
-    ):
-        yield Pair(
-            activity_api.ActivityServiceStub(activity),
-            metrics_api.MetricsServiceStub(metrics),
-        )
+    async with running_pair(services) as pair:
+        yield pair
 
 
 @pytest.fixture
