@@ -17,23 +17,24 @@ from services.enrichment.policy.suppression_rpc import SuppressionRpc
 from services.enrichment.reading.get_rpc import GetRpc
 from services.enrichment.reading.list_rpc import ListRpc
 from services.enrichment.reading.watch_rpc import WatchRpc
-from services.enrichment.tools import Tools
 
 
-def rpcs(tools: Tools) -> Mapping[str, Rpc]:
+def rpcs(
+    *,
+    availability: AvailabilityRpc,
+    batch: BatchRpc,
+    erasure: ErasureRpc,
+    estimate: EstimateRpc,
+    get: GetRpc,
+    list: ListRpc,
+    policy: PolicyRpc,
+    replay: ReplayRpc,
+    request: RequestRpc,
+    steer: SteerRpc,
+    suppression: SuppressionRpc,
+    watch: WatchRpc,
+) -> Mapping[str, Rpc]:
     """Return the table; promises stand in the contract."""
-    availability = AvailabilityRpc(tools)
-    erasure = ErasureRpc(tools)
-    batch = BatchRpc(tools)
-    estimate = EstimateRpc(tools)
-    replay = ReplayRpc(tools)
-    request = RequestRpc(tools)
-    steer = SteerRpc(tools)
-    policy = PolicyRpc(tools)
-    suppression = SuppressionRpc(tools)
-    get = GetRpc(tools)
-    list = ListRpc(tools)
-    watch = WatchRpc(tools)
     return {
         "RequestEnrichment": Rpc(request.RequestEnrichment, "enrichment:write"),
         "BatchRequestEnrichments": Rpc(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field, SecretStr
 
 from chassis.settings import ServiceSettings
+from services.enrichment.sources.catalogue import SourceName
 
 
 class Settings(ServiceSettings):
@@ -74,3 +77,8 @@ class Settings(ServiceSettings):
         description="ask a paid source once more when a crash lost its reply, at the risk of "
         "paying twice, unless the tenant's policy says otherwise (enrichment)",
     )
+
+    @property
+    def rates(self) -> Mapping[SourceName, float]:
+        """How many calls a second each source gets."""
+        return {source: getattr(self, f"{source.value}_calls_per_second") for source in SourceName}

@@ -1,10 +1,9 @@
-"""ErasureRpc a prospect, and forgetting who asked: nothing personal stays, what was spent does."""
+"""Erasing a prospect, and forgetting who asked: nothing personal stays, what was spent does."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
@@ -25,6 +24,7 @@ from devstack import servers
 from services import topology
 from services.enrichment.erasure.forget_user import forget_user
 from services.enrichment.erasure.rpc import ErasureRpc
+from services.enrichment.policy.suppression import Hasher
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker.hints import Hints
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
 
     from chassis.interceptor import Context
-    from services.enrichment.tools import Tools
 
 IN_PROGRESS = prospect_pb2.SOURCE_STATUS_IN_PROGRESS
 NOBODY = uuid.UUID(int=0)
@@ -73,9 +72,8 @@ async def pending(database: Database, tenant_id: uuid.UUID, body: bytes) -> None
 async def quiet(pool: Pool, nats: Client, ours: Identity) -> ErasureRpc:
     """ErasureRpc without a running service, so that nothing is published meanwhile."""
     relay = Relay(pool, nats, "enrichment_relay")
-    tools = SimpleNamespace(pool=pool, relay=relay, clock=utc_now, hints=Hints(nats))
     set_caller(Caller(ours.user_id, ours.tenant_id, frozenset()))
-    return ErasureRpc(cast("Tools", tools))
+    return ErasureRpc(pool, relay, utc_now, Hasher(b"secret of the tests"), Hints(nats))
 
 
 OF_ENRICHMENT = pytest.mark.parametrize("pool", ["enrichment"], indirect=True)

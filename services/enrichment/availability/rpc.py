@@ -10,28 +10,40 @@ import asyncpg
 from prospect.enrichment.v1 import operations_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.clock import to_timestamp
-from chassis.database import tenant_transaction
+from chassis.clock import Clock, to_timestamp
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from chassis.validation import parse_time, storable
+from services.enrichment.availability.breaker import Breakers
 from services.enrichment.policy import store
+from services.enrichment.policy.policy import Policy
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
 
 
 class AvailabilityRpc:
     """Shows the sources to the tenant in the token, and lets operators pause them."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        breakers: Breakers,
+        rates: Mapping[SourceName, float],
+        default: Policy,
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._breakers = breakers
+        self._rates = rates
+        self._default = default
 
     async def ListSources(
         self, request: pb.ListSourcesRequest, context: Context
     ) -> pb.ListSourcesResponse:
         """Give every source."""
-        await self._tools.breakers.refresh()
+        await self._breakers.refresh()
         sources = [self._health(source) for source in SourceName]
         await self._add_spending(current_caller().tenant_id, *sources)
         return pb.ListSourcesResponse(sources=sources)
@@ -43,12 +55,10 @@ class AvailabilityRpc:
         source, until = SourceName(request.source), None
         if request.HasField("until") and not request.resume:
             until = parse_time("until", request.until)
-            if until <= self._tools.clock():
+            if until <= self._clock():
                 raise InvalidArgument.field("until", "pause.future", "must lie in the future")
         reason = storable("reason", request.reason)
-        await self._tools.breakers.pause(
-            source, paused=not request.resume, until=until, reason=reason
-        )
+        await self._breakers.pause(source, paused=not request.resume, until=until, reason=reason)
         message = self._health(source)
         tenant_id = current_caller().tenant
         if tenant_id:  # an operator's token need not have one
@@ -56,25 +66,23 @@ class AvailabilityRpc:
         return pb.PauseSourceResponse(source=message)
 
     def _health(self, source: SourceName) -> pb.Source:
-        breakers = self._tools.breakers
-        shown, until, reason = breakers.state(source).shown(self._tools.clock())
+        breakers = self._breakers
+        shown, until, reason = breakers.state(source).shown(self._clock())
         return pb.Source(
             source=source.value,
             state=pb.SourceState.Value(f"SOURCE_STATE_{shown.upper()}"),
             until=to_timestamp(until),
             reason=reason,
             failures=breakers.failures(source),
-            calls_per_second=self._tools.rates[source],
+            calls_per_second=self._rates[source],
         )
 
     async def _add_spending(self, tenant_id: UUID, *sources: pb.Source) -> None:
         """Add what a tenant allows of the sources, and what it has had of them since midnight."""
-        today = self._tools.clock().date()
+        today = self._clock().date()
         midnight = datetime.combine(today, time(), UTC)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            allowance = await store.read_allowance(
-                connection, tenant_id, today, self._tools.default
-            )
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            allowance = await store.read_allowance(connection, tenant_id, today, self._default)
             rows = await connection.fetch(SQL.source_day, tenant_id, midnight)
         days: Mapping[str, asyncpg.Record] = {row["source"]: row for row in rows}
         for message in sources:

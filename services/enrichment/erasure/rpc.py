@@ -9,25 +9,32 @@ import asyncpg
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 from chassis.auth import Caller, current_caller
-from chassis.clock import new_id, to_timestamp
-from chassis.database import Connection, tenant_transaction
+from chassis.clock import Clock, new_id, to_timestamp
+from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import found
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from services.enrichment.intake.batch import end_batches
 from services.enrichment.policy.store import suppress
-from services.enrichment.policy.suppression import Key
+from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.reading import store
 from services.enrichment.run.records import finding_of, subject_of
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
+from services.enrichment.worker.hints import Hints
 
 
 class ErasureRpc:
     """Erases prospects of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(
+        self, pool: Pool, relay: Relay, clock: Clock, hasher: Hasher, hints: Hints
+    ) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._clock = clock
+        self._hasher = hasher
+        self._hints = hints
 
     async def EraseProspect(
         self, request: pb.EraseProspectRequest, context: Context
@@ -40,7 +47,7 @@ class ErasureRpc:
         """
         caller, prospect_id = current_caller(), UUID(request.prospect_id)
         run_ids: Sequence[UUID] = ()
-        async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
+        async with tenant_transaction(self._pool, caller.tenant_id) as connection:
             if await connection.fetch(SQL.lock_prospects, caller.tenant_id, [prospect_id]):
                 if request.suppress:
                     await self._suppress(connection, caller.tenant_id, prospect_id)
@@ -51,8 +58,8 @@ class ErasureRpc:
                 row = await connection.fetchrow(SQL.get_erasure, caller.tenant_id, prospect_id)
                 receipt = found(row, "prospect", request.prospect_id)
         for run_id in run_ids:  # a call that is out is broken off
-            await self._tools.hints.cancel(run_id)
-        self._tools.relay.wake()
+            await self._hints.cancel(run_id)
+        self._relay.wake()
         return pb.EraseProspectResponse(
             receipt_id=str(receipt["receipt_id"]),
             erased_at=to_timestamp(receipt["erased_at"]),
@@ -63,7 +70,7 @@ class ErasureRpc:
     async def _erase(
         self, connection: Connection, caller: Caller, prospect_id: UUID, run_ids: Sequence[UUID]
     ) -> asyncpg.Record:
-        tenant_id, now = caller.tenant_id, self._tools.clock()
+        tenant_id, now = caller.tenant_id, self._clock()
         batches = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
         await connection.execute(SQL.lock_relay)
         events = await connection.fetch(SQL.delete_events, tenant_id, str(prospect_id))
@@ -76,9 +83,9 @@ class ErasureRpc:
     async def _suppress(self, connection: Connection, tenant_id: UUID, prospect_id: UUID) -> None:
         """Put the person on the suppression list, by all that is known of them."""
         row = await store.get_prospect(connection, tenant_id, prospect_id)
-        prospect, hasher = found(row, "prospect", prospect_id), self._tools.hasher
+        prospect, hasher = found(row, "prospect", prospect_id), self._hasher
         keys: list[Key] = hasher.of_subject(tenant_id, subject_of(prospect))
         if contact := finding_of(prospect, SourceName.CONTACTOUT):
             keys += hasher.of_finding(tenant_id, contact)
         unlike = list(dict.fromkeys(keys))
-        await suppress(connection, tenant_id, unlike, "erased", self._tools.clock())
+        await suppress(connection, tenant_id, unlike, "erased", self._clock())

@@ -12,16 +12,16 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import prospect_pb2
 
 from chassis import outbox
-from chassis.database import Connection, tenant_transaction
+from chassis.clock import Clock
+from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import found
 from services.enrichment.reading import messages, store
-from services.enrichment.reading.wakeups import wait_for_news
+from services.enrichment.reading.wakeups import Watchers
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
 from services.enrichment.worker import announcements
 
 REST_SECONDS = 0.5
-MOST_ENDED = 1_000
+MAX_ENDED = 1_000
 ABANDONED_AFTER = timedelta(minutes=1)
 """A batch whose caller left without closing it is watched for so long after its last run's end."""
 
@@ -58,38 +58,45 @@ class BatchNews:
     is_over: bool
 
 
-async def follow_batch(
-    tools: Tools, tenant_id: UUID, batch_id: UUID, position: int
-) -> AsyncGenerator[BatchNews, None]:
-    """Give news of a batch, at most twice a second, until its last run's end has been told."""
-    now = asyncio.get_running_loop().time
-    known: pb.BatchProgress | None = None
-    async with tools.watchers.watching(tenant_id) as woken:
-        while True:
-            news = await _look(tools, tenant_id, batch_id, position)
-            told_at = now()
-            if news.ended or news.progress != known:
-                yield news
-            if news.is_over:
-                return
-            known, position = news.progress, news.position
-            if len(news.ended) < MOST_ENDED:
-                await wait_for_news(woken, tools.stopping)
-            await asyncio.sleep(told_at + REST_SECONDS - now())
+class BatchFollower:
+    """Follows batches to their ends."""
 
+    def __init__(self, pool: Pool, clock: Clock, watchers: Watchers) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._watchers = watchers
 
-async def _look(tools: Tools, tenant_id: UUID, batch_id: UUID, position: int) -> BatchNews:
-    async with tenant_transaction(tools.pool, tenant_id) as connection:
-        row = await store.get_batch_progress(connection, tenant_id, batch_id)
-        batch = found(row, "batch", batch_id)
-        # Read after the counts: what they say has ended is there.
-        rows = await store.list_ended_in_batch(
-            connection, tenant_id, batch_id, position, MOST_ENDED
-        )
-    if rows:
-        position = rows[-1][0]["end_order"]
-    ended = [messages.run_message(*each) for each in rows]
-    all_told = not (batch["pending"] or batch["in_progress"]) and len(rows) < MOST_ENDED
-    abandoned = tools.clock() - batch["last_at"] > ABANDONED_AFTER
-    is_over = all_told and (batch["closed_at"] is not None or abandoned)
-    return BatchNews(messages.progress_message(batch), ended, position, is_over)
+    async def follow(
+        self, tenant_id: UUID, batch_id: UUID, position: int
+    ) -> AsyncGenerator[BatchNews, None]:
+        """Give news of a batch, at most twice a second, until its last run's end has been told."""
+        now = asyncio.get_running_loop().time
+        known: pb.BatchProgress | None = None
+        async with self._watchers.watching(tenant_id) as woken:
+            while True:
+                news = await self._look(tenant_id, batch_id, position)
+                told_at = now()
+                if news.ended or news.progress != known:
+                    yield news
+                if news.is_over:
+                    return
+                known, position = news.progress, news.position
+                if len(news.ended) < MAX_ENDED:
+                    await self._watchers.wait(woken)
+                await asyncio.sleep(told_at + REST_SECONDS - now())
+
+    async def _look(self, tenant_id: UUID, batch_id: UUID, position: int) -> BatchNews:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            row = await store.get_batch_progress(connection, tenant_id, batch_id)
+            batch = found(row, "batch", batch_id)
+            # Read after the counts: what they say has ended is there.
+            rows = await store.list_ended_in_batch(
+                connection, tenant_id, batch_id, position, MAX_ENDED
+            )
+        if rows:
+            position = rows[-1][0]["end_order"]
+        ended = [messages.run_message(*each) for each in rows]
+        all_told = not (batch["pending"] or batch["in_progress"]) and len(rows) < MAX_ENDED
+        abandoned = self._clock() - batch["last_at"] > ABANDONED_AFTER
+        is_over = all_told and (batch["closed_at"] is not None or abandoned)
+        return BatchNews(messages.progress_message(batch), ended, position, is_over)

@@ -12,17 +12,19 @@ from uuid import UUID
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 from chassis.auth import Caller, current_caller
-from chassis.database import tenant_transaction
+from chassis.clock import Clock
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument, Refusal
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from chassis.tokens import Tokens
 from chassis.validation import violations_of
-from services.enrichment.intake.batch import close_batch, follow_batch
+from services.enrichment.intake.batch import BatchFollower, close_batch
+from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.parse import request_of
 from services.enrichment.intake.request_ids import place_taken
 from services.enrichment.run.plan import Accepted, Priority, Request
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
 
 MOST_PLACES = 10_000
 _OF_REQUEST = re.compile(r"requests\[(\d+)\]\.?(.*)")
@@ -32,8 +34,14 @@ _POSITION = struct.Struct(">q")
 class BatchRpc:
     """Takes in and follows batches of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(
+        self, pool: Pool, relay: Relay, clock: Clock, intake: Intake, follower: BatchFollower
+    ) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._clock = clock
+        self._intake = intake
+        self._follower = follower
 
     async def BatchRequestEnrichments(
         self, requests: AsyncIterator[pb.BatchRequestEnrichmentsRequest], context: Context
@@ -42,12 +50,13 @@ class BatchRpc:
         batch: _Batch | None = None
         async for chunk in requests:
             faults = _faults_of(chunk)
-            batch = batch or _Batch(self._tools, current_caller(), UUID(chunk.batch_id))
-            yield pb.BatchRequestEnrichmentsResponse(accepted=await batch.accept(chunk, faults))
+            batch = batch or _Batch(current_caller(), UUID(chunk.batch_id))
+            accepted = await self._accept(batch, chunk, faults)
+            yield pb.BatchRequestEnrichmentsResponse(accepted=accepted)
         if batch is None:
             return
-        await batch.close()
-        following = follow_batch(self._tools, batch.caller.tenant_id, batch.batch_id, 0)
+        await self._close(batch)
+        following = self._follower.follow(batch.caller.tenant_id, batch.batch_id, 0)
         async with aclosing(following) as all_news:
             async for news in all_news:
                 yield pb.BatchRequestEnrichmentsResponse(progress=news.progress)
@@ -61,12 +70,57 @@ class BatchRpc:
         position = 0
         if request.resume_token:
             (position,) = tokens.read("resume_token", request.resume_token, _POSITION.unpack)
-        async with aclosing(follow_batch(self._tools, tenant_id, batch_id, position)) as all_news:
+        async with aclosing(self._follower.follow(tenant_id, batch_id, position)) as all_news:
             async for news in all_news:
                 token = tokens.issue(_POSITION.pack(news.position))
                 yield pb.WatchBatchResponse(
                     progress=news.progress, ended=news.ended, resume_token=token
                 )
+
+    async def _accept(
+        self, batch: _Batch, chunk: pb.BatchRequestEnrichmentsRequest, faults: Faults
+    ) -> pb.AcceptedChunk:
+        """Take in a chunk's good requests; name the others."""
+        batch.take_places(chunk)
+        good = {}
+        for index, message in enumerate(chunk.requests):
+            if index not in faults:
+                try:
+                    good[chunk.first_index + index] = batch.request(message)
+                except InvalidArgument as error:
+                    faults[index] = error.violations[0]
+        answers = await self._commit(batch, good)
+        for place in good:
+            answer = answers.get(place)
+            if not isinstance(answer, Accepted):
+                fault = answer.violations[0] if answer else _CLOSED
+                faults[place - chunk.first_index] = fault
+        accepted = {place: each for place, each in answers.items() if isinstance(each, Accepted)}
+        return _answer(chunk, accepted, faults)
+
+    async def _commit(
+        self, batch: _Batch, requests: dict[int, Request]
+    ) -> Mapping[int, Accepted | Refusal]:
+        if not requests:
+            return {}
+        key = (batch.caller.tenant_id, batch.batch_id)
+        async with tenant_transaction(self._pool, batch.caller.tenant_id) as connection:
+            row = await connection.fetchrow(SQL.get_batch, *key)
+            if row and row["closed_at"]:
+                rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
+                return {row["place"]: place_taken(row) for row in rows}
+        return await self._intake.accept_batch(batch.batch_id, requests)
+
+    async def _close(self, batch: _Batch) -> None:
+        """Say that no more chunks come."""
+        caller, batch_id, now = batch.caller, batch.batch_id, self._clock()
+        async with tenant_transaction(self._pool, caller.tenant_id) as connection:
+            # Also one of which every request was refused is a batch.
+            await connection.execute(
+                SQL.open_batch, caller.tenant_id, batch_id, caller.user_id, now
+            )
+            await close_batch(connection, caller.tenant_id, batch_id, now)
+        self._relay.wake()
 
 
 Faults = dict[int, FieldViolation]
@@ -77,33 +131,12 @@ Faults = dict[int, FieldViolation]
 class _Batch:
     """A batch that is being sent; `seen` are the places that came in this call."""
 
-    tools: Tools
     caller: Caller
     batch_id: UUID
     seen: set[int] = field(default_factory=set)
 
-    async def accept(
-        self, chunk: pb.BatchRequestEnrichmentsRequest, faults: Faults
-    ) -> pb.AcceptedChunk:
-        """Take in a chunk's good requests; name the others."""
-        self._check_places(chunk)
-        good = {}
-        for index, message in enumerate(chunk.requests):
-            if index not in faults:
-                try:
-                    good[chunk.first_index + index] = self._request(message)
-                except InvalidArgument as error:
-                    faults[index] = error.violations[0]
-        answers = await self._commit(good)
-        for place in good:
-            answer = answers.get(place)
-            if not isinstance(answer, Accepted):
-                fault = answer.violations[0] if answer else _CLOSED
-                faults[place - chunk.first_index] = fault
-        accepted = {place: each for place, each in answers.items() if isinstance(each, Accepted)}
-        return _answer(chunk, accepted, faults)
-
-    def _check_places(self, chunk: pb.BatchRequestEnrichmentsRequest) -> None:
+    def take_places(self, chunk: pb.BatchRequestEnrichmentsRequest) -> None:
+        """Note the places of a chunk; refuse one that does not go with the chunks before."""
         if UUID(chunk.batch_id) != self.batch_id:
             text = "must be the same in every chunk of a call"
             raise InvalidArgument.field("batch_id", "batch.same", text)
@@ -117,31 +150,10 @@ class _Batch:
             raise InvalidArgument.field("first_index", "batch.overlap", text)
         self.seen.update(places)
 
-    def _request(self, message: pb.RequestEnrichmentRequest) -> Request:
+    def request(self, message: pb.RequestEnrichmentRequest) -> Request:
+        """Return a message of the batch as a request."""
         caller = self.caller
         return request_of(message, caller.tenant_id, caller.user_id, default=Priority.LOW)
-
-    async def _commit(self, requests: dict[int, Request]) -> Mapping[int, Accepted | Refusal]:
-        if not requests:
-            return {}
-        key = (self.caller.tenant_id, self.batch_id)
-        async with tenant_transaction(self.tools.pool, self.caller.tenant_id) as connection:
-            batch = await connection.fetchrow(SQL.get_batch, *key)
-            if batch and batch["closed_at"]:
-                rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
-                return {row["place"]: place_taken(row) for row in rows}
-        return await self.tools.intake.accept_batch(self.batch_id, requests)
-
-    async def close(self) -> None:
-        """Say that no more chunks come."""
-        tenant_id, now = self.caller.tenant_id, self.tools.clock()
-        async with tenant_transaction(self.tools.pool, tenant_id) as connection:
-            # Also one of which every request was refused is a batch.
-            await connection.execute(
-                SQL.open_batch, tenant_id, self.batch_id, self.caller.user_id, now
-            )
-            await close_batch(connection, tenant_id, self.batch_id, now)
-        self.tools.relay.wake()
 
 
 _CLOSED = FieldViolation(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
@@ -12,41 +9,25 @@ from prospect.enrichment.v1 import operations_pb2 as pb
 
 from chassis.auth import Caller, current_caller
 from chassis.clock import new_id, to_timestamp
-from chassis.database import Connection, tenant_transaction
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import NotFound
 from chassis.interceptor import Context
-from services.enrichment.intake.estimate import Candidate, Tally, estimate
-from services.enrichment.policy import store as policy_store
-from services.enrichment.policy.budget import ALL
-from services.enrichment.policy.policy import Policy
+from services.enrichment.availability.breaker import Breakers
+from services.enrichment.intake.estimator import Estimate, Estimator
 from services.enrichment.run import records
 from services.enrichment.run.plan import Request
-from services.enrichment.run.records import known_of
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Subject
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Each source's tally, and what the day's budget leaves; -1 where there is none."""
-
-    tallies: Mapping[SourceName, Tally]
-    policy: Policy
-    left_today_micros: int
-
-    @property
-    def most_cost_micros(self) -> int:
-        """What all calls may cost, retries aside."""
-        return sum(tally.most_cost_micros for tally in self.tallies.values())
 
 
 class EstimateRpc:
     """Estimates requests of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, breakers: Breakers, estimator: Estimator) -> None:
+        self._pool = pool
+        self._breakers = breakers
+        self._estimator = estimator
 
     async def EstimateEnrichment(
         self, request: pb.EstimateEnrichmentRequest, context: Context
@@ -55,7 +36,7 @@ class EstimateRpc:
         caller = current_caller()
         asked = {UUID(each.prospect_id) if each.prospect_id else new_id(): each
                  for each in request.prospects}  # fmt: skip
-        async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
+        async with tenant_transaction(self._pool, caller.tenant_id) as connection:
             rows = await connection.fetch(SQL.read_known, caller.tenant_id, list(asked))
             known = {row["prospect_id"]: row for row in rows}
             flying = {key for key, row in known.items() if row["in_flight"]}
@@ -64,7 +45,7 @@ class EstimateRpc:
                 for key, each in asked.items()
                 if key not in flying
             ]
-            found = await weigh(connection, self._tools, caller.tenant_id, wanted)
+            found = await self._estimator.estimate(connection, caller.tenant_id, wanted)
         return pb.EstimateEnrichmentResponse(
             sources=[self._source(source, found) for source in SourceName],
             most_cost_micros=found.most_cost_micros,
@@ -73,7 +54,7 @@ class EstimateRpc:
         )
 
     def _source(self, source: SourceName, found: Estimate) -> pb.SourceEstimate:
-        tally, held = found.tallies[source], self._tools.breakers.denial(source)
+        tally, held = found.tallies[source], self._breakers.denial(source)
         stopped = "the tenant's kill switch is on" if found.policy.is_stopped else ""
         return pb.SourceEstimate(
             source=source.value,
@@ -86,33 +67,6 @@ class EstimateRpc:
             parked_reason=held.reason if held else stopped,
             most_cost_micros=tally.most_cost_micros,
         )
-
-
-async def weigh(
-    connection: Connection,
-    tools: Tools,
-    tenant_id: UUID,
-    wanted: Sequence[tuple[Request, asyncpg.Record | None]],
-) -> Estimate:
-    """Estimate requests with what is known of their prospects; nothing is held or written."""
-    candidates = await asyncio.to_thread(
-        lambda: [_candidate(tools, request, row) for request, row in wanted]
-    )
-    keys, now = [key for each in candidates for key in each.keys], tools.clock()
-    row = await policy_store.read_allowance(connection, tenant_id, now.date(), tools.default)
-    suppressed = await policy_store.find_suppressed(connection, tenant_id, keys)
-    allowance = row.allowance(suppressed)
-    tallies = await asyncio.to_thread(estimate, candidates, allowance, now)
-    limit = row.policy.day_budget_micros
-    left = max(limit - row.committed.get(ALL, 0), 0) if limit else -1
-    return Estimate(tallies, row.policy, left)
-
-
-def _candidate(tools: Tools, request: Request, row: asyncpg.Record | None) -> Candidate:
-    keys = tools.hasher.of_subject(request.tenant_id, request.subject)
-    if row is None:
-        return Candidate(request, keys)
-    return Candidate(request, keys, known_of(row), row["has_summary"])
 
 
 def _request(

@@ -9,18 +9,19 @@ from uuid import UUID
 from prospect.enrichment.v1 import runs_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.clock import new_id
-from chassis.database import tenant_transaction
+from chassis.clock import Clock, new_id
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from services.enrichment.intake.batch import close_batch
-from services.enrichment.intake.estimate_rpc import weigh
+from services.enrichment.intake.estimator import Estimator
+from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.parse import ask_again
 from services.enrichment.reading.filters import run_filter
 from services.enrichment.run.plan import Accepted, Priority, Request
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
 
 DEFAULT_RUNS = 1_000
 CHUNK = 500
@@ -29,8 +30,14 @@ CHUNK = 500
 class ReplayRpc:
     """Runs again what failed of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(
+        self, pool: Pool, relay: Relay, clock: Clock, intake: Intake, estimator: Estimator
+    ) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._clock = clock
+        self._intake = intake
+        self._estimator = estimator
 
     async def ReplayRuns(
         self, request: pb.ReplayRunsRequest, context: Context
@@ -43,7 +50,7 @@ class ReplayRpc:
         most = request.most_runs or DEFAULT_RUNS
         values = (caller.tenant_id, *wanted.values(), wanted.batch_id, most)
         async with tenant_transaction(
-            self._tools.pool, caller.tenant_id, plans="force_custom_plan"
+            self._pool, caller.tenant_id, plans="force_custom_plan"
         ) as connection:
             rows = await connection.fetch(SQL.find_replays, *values)
             requests = [
@@ -51,7 +58,7 @@ class ReplayRpc:
                 for row in rows
             ]
             pairs = list(zip(requests, rows, strict=True))
-            found = await weigh(connection, self._tools, caller.tenant_id, pairs)
+            found = await self._estimator.estimate(connection, caller.tenant_id, pairs)
         response = pb.ReplayRunsResponse(
             matched=rows[0]["matched"] if rows else 0, most_cost_micros=found.most_cost_micros
         )
@@ -67,11 +74,11 @@ class ReplayRpc:
         placed = list(enumerate(replace(each, priority=Priority.LOW) for each in requests))
         for start in range(0, len(placed), CHUNK):
             chunk = dict(placed[start : start + CHUNK])
-            accepted = await self._tools.intake.accept_batch(batch_id, chunk)
+            accepted = await self._intake.accept_batch(batch_id, chunk)
             begun += sum(
                 isinstance(each, Accepted) and not each.joined for each in accepted.values()
             )
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            await close_batch(connection, tenant_id, batch_id, self._tools.clock())
-        self._tools.relay.wake()
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            await close_batch(connection, tenant_id, batch_id, self._clock())
+        self._relay.wake()
         return begun

@@ -7,36 +7,41 @@ from uuid import UUID
 from prospect.enrichment.v1 import runs_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import Connection, tenant_transaction
+from chassis.clock import Clock
+from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import FailedPrecondition, found
 from chassis.interceptor import Context
+from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.parse import ask_again
 from services.enrichment.reading import store
 from services.enrichment.run.plan import UNDER_WAY
 from services.enrichment.run.state import CLAUDE
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
+from services.enrichment.worker.hints import Hints
 
 
 class SteerRpc:
     """Steers runs of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, clock: Clock, intake: Intake, hints: Hints) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._intake = intake
+        self._hints = hints
 
     async def CancelRun(
         self, request: pb.CancelRunRequest, context: Context
     ) -> pb.CancelRunResponse:
         """End a run; a call that is out is waited for."""
         tenant_id, run_id = current_caller().tenant_id, UUID(request.run_id)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            now = self._tools.clock()
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            now = self._clock()
             cancelled = await connection.fetchval(SQL.request_cancel, tenant_id, run_id, now)
         if cancelled:  # a hint knows no tenants: it goes out for what is the caller's only
-            await self._tools.hints.cancel(run_id)
-            await self._tools.hints.work()
-        run = await self._tools.run_message(tenant_id, run_id)
+            await self._hints.cancel(run_id)
+            await self._hints.work()
+        run = await store.run_message(self._pool, tenant_id, run_id)
         return pb.CancelRunResponse(run=run)
 
     async def RetrySource(
@@ -45,7 +50,7 @@ class SteerRpc:
         """Ask a source again: in the run under way where it waits there, else in a new run."""
         caller, source = current_caller(), SourceName(request.source)
         tenant_id, prospect_id = caller.tenant_id, UUID(request.prospect_id)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await connection.fetchrow(SQL.lock_prospects, tenant_id, [prospect_id])
             prospect = found(row, "prospect", request.prospect_id)
             runs = await connection.fetch(SQL.find_open_runs, tenant_id, [prospect_id])
@@ -56,12 +61,12 @@ class SteerRpc:
                 await connection.execute(SQL.forget_memo, tenant_id, prospect_id)
         if flying:
             run_id = flying["run_id"]
-            await self._tools.hints.again(run_id, source)
-            await self._tools.hints.work()
+            await self._hints.again(run_id, source)
+            await self._hints.work()
         else:
             wanted = ask_again(caller, prospect, [source])
-            run_id = (await self._tools.intake.accept(wanted)).run_id
-        return pb.RetrySourceResponse(run=await self._tools.run_message(tenant_id, run_id))
+            run_id = (await self._intake.accept(wanted)).run_id
+        return pb.RetrySourceResponse(run=await store.run_message(self._pool, tenant_id, run_id))
 
     async def _hurry(
         self, connection: Connection, tenant_id: UUID, run_id: UUID, source: SourceName
@@ -73,5 +78,5 @@ class SteerRpc:
                 "under way; retry when the run has ended"
             )
             raise FailedPrecondition(text, reason=UNDER_WAY)
-        now = self._tools.clock()
+        now = self._clock()
         await connection.execute(SQL.hurry_step, tenant_id, run_id, source.value, now)

@@ -9,15 +9,14 @@ from typing import Any
 from prospect.enrichment.v1 import policy_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.clock import to_timestamp
-from chassis.database import tenant_transaction
+from chassis.clock import Clock, to_timestamp
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument, found
 from chassis.interceptor import Context
 from services.enrichment.policy import store
 from services.enrichment.policy.policy import Policy
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
 
 _DEFAULT = Policy()
 # What each field that a mask may name becomes in its column; `sources` is merged row by row.
@@ -39,32 +38,34 @@ COLUMNS: Mapping[str, Callable[[pb.Policy], Any]] = {
 class PolicyRpc:
     """Reads and changes the policy of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, clock: Clock, default: Policy) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._default = default
 
     async def GetPolicy(
         self, request: pb.GetPolicyRequest, context: Context
     ) -> pb.GetPolicyResponse:
         """Give the policy with the defaults filled in."""
         tenant_id = current_caller().tenant_id
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            policy = await store.read_policy(connection, tenant_id, self._tools.default)
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            policy = await store.read_policy(connection, tenant_id, self._default)
         return pb.GetPolicyResponse(policy=_message(policy))
 
     async def UpdatePolicy(
         self, request: pb.UpdatePolicyRequest, context: Context
     ) -> pb.UpdatePolicyResponse:
         """Change the fields that the mask names."""
-        tenant_id, tools = current_caller().tenant_id, self._tools
+        tenant_id = current_caller().tenant_id
         changed = _changed(request)
-        async with tenant_transaction(tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             await connection.execute(SQL.add_policy, tenant_id)
             row = found(await connection.fetchrow(SQL.lock_policy, tenant_id), "policy", tenant_id)
             values = {name: row[name] for name in COLUMNS} | changed
             values["sources"] = json.dumps(json.loads(row["sources"]) | changed.get("sources", {}))
             columns = [values[name] for name in COLUMNS]
-            await connection.execute(SQL.save_policy, tenant_id, *columns, tools.clock())
-            policy = await store.read_policy(connection, tenant_id, tools.default)
+            await connection.execute(SQL.save_policy, tenant_id, *columns, self._clock())
+            policy = await store.read_policy(connection, tenant_id, self._default)
         return pb.UpdatePolicyResponse(policy=_message(policy))
 
 

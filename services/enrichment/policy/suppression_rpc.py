@@ -8,28 +8,30 @@ from uuid import UUID
 from prospect.enrichment.v1 import policy_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.clock import Clock
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
 from chassis.interceptor import Context
 from chassis.validation import storable
 from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.sql import SQL
-from services.enrichment.tools import Tools
 
 
 class SuppressionRpc:
     """Keeps the suppression list of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, clock: Clock, hasher: Hasher) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._hasher = hasher
 
     async def Suppress(self, request: pb.SuppressRequest, context: Context) -> pb.SuppressResponse:
         """Put people on the list."""
         tenant_id, reason = current_caller().tenant_id, storable("reason", request.reason)
-        keys = _keys_of(self._tools.hasher, tenant_id, request.people)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
-            added = await suppress(connection, tenant_id, keys, reason, self._tools.clock())
+        keys = _keys_of(self._hasher, tenant_id, request.people)
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            added = await suppress(connection, tenant_id, keys, reason, self._clock())
         return pb.SuppressResponse(added=added, known=len(keys) - added)
 
     async def Unsuppress(
@@ -37,8 +39,8 @@ class SuppressionRpc:
     ) -> pb.UnsuppressResponse:
         """Take people off the list."""
         tenant_id = current_caller().tenant_id
-        keys = _keys_of(self._tools.hasher, tenant_id, request.people)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        keys = _keys_of(self._hasher, tenant_id, request.people)
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             digests = [key.digest for key in keys]
             rows = await connection.fetch(SQL.unsuppress, tenant_id, digests)
         return pb.UnsuppressResponse(removed=len(rows))

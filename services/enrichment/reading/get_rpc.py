@@ -8,25 +8,24 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import runs_pb2
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import found
 from chassis.interceptor import Context
 from services.enrichment.reading import messages, store
-from services.enrichment.tools import Tools
 
 
 class GetRpc:
     """Reads prospects and runs of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def GetProspect(
         self, request: pb.GetProspectRequest, context: Context
     ) -> pb.GetProspectResponse:
         """Give a prospect with all that was found so far."""
         tenant_id = current_caller().tenant_id
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_prospect(connection, tenant_id, UUID(request.prospect_id))
             prospect = found(row, "prospect", request.prospect_id)
             run = await store.get_run(connection, tenant_id, prospect["run_id"])
@@ -40,7 +39,7 @@ class GetRpc:
     ) -> runs_pb2.GetRunResponse:
         """Give a run with every call to a source."""
         tenant_id, run_id = current_caller().tenant_id, UUID(request.run_id)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_run(connection, tenant_id, run_id)
             run, steps = found(row, "run", request.run_id)
             attempts = await store.list_attempts(connection, tenant_id, run_id)

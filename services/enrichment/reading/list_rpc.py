@@ -15,13 +15,12 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import runs_pb2
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.database import Pool, tenant_transaction
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.enrichment.reading import messages, store
 from services.enrichment.reading.filters import prospect_filter, run_filter
 from services.enrichment.reading.store import Cursor, RunRow
-from services.enrichment.tools import Tools
 
 DEFAULT_PAGE = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,8 +30,8 @@ _POSITION = struct.Struct(">q16s")
 class ListRpc:
     """Lists prospects and runs of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def ListProspects(
         self, request: pb.ListProspectsRequest, context: Context
@@ -46,7 +45,7 @@ class ListRpc:
         tokens, size = Tokens("prospects", tenant_id, asked), request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
         async with tenant_transaction(
-            self._tools.pool, tenant_id, plans="force_custom_plan"
+            self._pool, tenant_id, plans="force_custom_plan"
         ) as connection:
             rows = await store.list_prospects(connection, tenant_id, wanted, after, size + 1)
         return pb.ListProspectsResponse(
@@ -62,7 +61,7 @@ class ListRpc:
         tokens, size = Tokens("runs", tenant_id, request.filter), request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
         async with tenant_transaction(
-            self._tools.pool, tenant_id, plans="force_custom_plan"
+            self._pool, tenant_id, plans="force_custom_plan"
         ) as connection:
             rows = await store.list_runs(connection, tenant_id, wanted, after, size + 1)
         return runs_pb2.ListRunsResponse(

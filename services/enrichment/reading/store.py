@@ -8,8 +8,11 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
+from prospect.enrichment.v1 import prospect_pb2
 
-from chassis.database import Connection
+from chassis.database import Connection, Pool, tenant_transaction
+from chassis.errors import found
+from services.enrichment.reading import messages
 from services.enrichment.run.records import step_of
 from services.enrichment.run.state import Step
 from services.enrichment.sources.catalogue import SourceName
@@ -63,6 +66,13 @@ async def get_run(connection: Connection, tenant_id: UUID, run_id: UUID) -> RunR
     """Return a run and its steps."""
     run = await connection.fetchrow(SQL.get_run, tenant_id, run_id)
     return run_row(run) if run else None
+
+
+async def run_message(pool: Pool, tenant_id: UUID, run_id: UUID) -> prospect_pb2.Run:
+    """Return a run of the tenant as a message, read in a transaction of its own."""
+    async with tenant_transaction(pool, tenant_id) as connection:
+        run = await get_run(connection, tenant_id, run_id)
+    return messages.run_message(*found(run, "run", run_id))
 
 
 async def get_prospect(

@@ -31,7 +31,8 @@ _TYPES: dict[str, type[_Told]] = {
 class Watchers:
     """One subscription for the process, spread to those who watch."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def listen(self, client: Client) -> None:
@@ -51,6 +52,13 @@ class Watchers:
             if not watchers:
                 self._waiting.pop(str(key), None)
 
+    async def wait(self, woken: asyncio.Event) -> None:
+        """Wait for a change, or for the time to look without being told of one."""
+        await sleep(LOOK_AGAIN_SECONDS, self._stopping, woken)
+        woken.clear()
+        if self._stopping.is_set():
+            raise Unavailable("this replica is stopping; watch again", reason="STOPPING")
+
     async def _spread(self, message: Msg) -> None:
         _, _, name, tenant_id = message.subject.split(".")
         self._tell(tenant_id)
@@ -66,11 +74,3 @@ class Watchers:
     def _tell(self, key: str) -> None:
         for woken in self._waiting.get(key, ()):
             woken.set()
-
-
-async def wait_for_news(woken: asyncio.Event, stopping: asyncio.Event) -> None:
-    """Wait for a change, or for the time to look without being told of one."""
-    await sleep(LOOK_AGAIN_SECONDS, stopping, woken)
-    woken.clear()
-    if stopping.is_set():
-        raise Unavailable("this replica is stopping; watch again", reason="STOPPING")

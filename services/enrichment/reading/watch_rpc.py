@@ -9,12 +9,11 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import prospect_pb2
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument, found
 from chassis.interceptor import Context
 from services.enrichment.reading import messages, store
-from services.enrichment.reading.wakeups import wait_for_news
-from services.enrichment.tools import Tools
+from services.enrichment.reading.wakeups import Watchers
 
 OPEN = frozenset(
     {
@@ -29,24 +28,25 @@ OPEN = frozenset(
 class WatchRpc:
     """Follows runs of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, watchers: Watchers) -> None:
+        self._pool = pool
+        self._watchers = watchers
 
     async def WatchEnrichment(
         self, request: pb.WatchEnrichmentRequest, context: Context
     ) -> AsyncIterator[pb.WatchEnrichmentResponse]:
         """Follow the newest run of a prospect to its end."""
-        tenant_id, tools = current_caller().tenant_id, self._tools
+        tenant_id = current_caller().tenant_id
         run_id, version = await self._where(tenant_id, request)
-        async with tools.watchers.watching(run_id) as woken:
-            run = await tools.run_message(tenant_id, run_id)
+        async with self._watchers.watching(run_id) as woken:
+            run = await store.run_message(self._pool, tenant_id, run_id)
             if version is None:
                 yield pb.WatchEnrichmentResponse(snapshot=run, resume_token=_token(run))
             elif run.version > version:
                 yield _change(None, run)
             while not _is_over(run, request.until_settled):
-                await wait_for_news(woken, tools.stopping)
-                known, run = run, await tools.run_message(tenant_id, run_id)
+                await self._watchers.wait(woken)
+                known, run = run, await store.run_message(self._pool, tenant_id, run_id)
                 if run.version != known.version:
                     yield _change(known, run)
 
@@ -54,7 +54,7 @@ class WatchRpc:
         self, tenant_id: UUID, request: pb.WatchEnrichmentRequest
     ) -> tuple[UUID, int | None]:
         """Return the prospect's newest run, and which version of it the caller knows."""
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_prospect(connection, tenant_id, UUID(request.prospect_id))
         run_id: UUID = found(row, "prospect", request.prospect_id)["run_id"]
         if not request.resume_token:

@@ -1,0 +1,77 @@
+"""The sources' clients, as the settings say where the sources are and with which keys."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from chassis.clock import utc_now
+from services.enrichment.availability.rate import Limits
+from services.enrichment.settings import Settings
+from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.claude.client import Claude
+from services.enrichment.sources.contactout import ContactOut
+from services.enrichment.sources.edgar.client import SecEdgar
+from services.enrichment.sources.exa import Exa
+from services.enrichment.sources.http import certificates
+from services.enrichment.worker.execution import Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What asks each source, and what closes their connections."""
+
+    asks: Mapping[SourceName, Ask]
+    close: Sequence[Callable[[], Awaitable[None]]]
+
+
+def open_clients(settings: Settings, limits: Limits) -> Clients:
+    """Make a client for every source."""
+
+    async def pace() -> None:
+        await limits.wait(SourceName.SEC)
+
+    for_contactout, for_exa, for_sec = (_connections(settings) for _ in range(3))
+    contactout = ContactOut(
+        for_contactout,
+        settings.contactout_url,
+        settings.contactout_api_key.get_secret_value(),
+        clock=utc_now,
+    )
+    exa = Exa(for_exa, settings.exa_url, settings.exa_api_key.get_secret_value(), clock=utc_now)
+    sec = SecEdgar(
+        for_sec,
+        settings.sec_data_url,
+        settings.sec_archives_url,
+        user_agent=settings.sec_user_agent,
+        max_filings=settings.sec_filings,
+        clock=utc_now,
+        pace=pace,
+    )
+    claude = Claude(
+        settings.anthropic_url,
+        settings.anthropic_api_key.get_secret_value(),
+        settings.claude_model,
+        clock=utc_now,
+    )
+    asks: dict[SourceName, Ask] = {
+        SourceName.CONTACTOUT: contactout.ask,
+        SourceName.EXA: exa.ask,
+        SourceName.SEC: sec.ask,
+        SourceName.CLAUDE: claude.ask,
+    }
+    return Clients(asks, (for_contactout.aclose, for_exa.aclose, for_sec.aclose, claude.close))
+
+
+def _connections(settings: Settings) -> httpx.AsyncClient:
+    """Return a source's own connections: one that hangs must not take the others'.
+
+    How many calls are out is bounded by the source's rate and their timeout. A pool that makes them
+    wait searches all that wait at every change: 2,000 stopped the process for seconds.
+    """
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    return httpx.AsyncClient(
+        timeout=settings.call_timeout_seconds, limits=limits, verify=certificates()
+    )
