@@ -14,20 +14,20 @@ from services.activity.reading.tail_rpc import TailRpc
 from services.activity.recording.rpc import RecordingRpc
 from services.activity.retention.erase_rpc import EraseRpc
 from services.activity.retention.rpc import RetentionRpc
-from services.activity.tools import Tools
 
 
-def rpcs(tools: Tools) -> Mapping[str, Rpc]:
+def rpcs(
+    recording: RecordingRpc,
+    reading: ReadingRpc,
+    count: CountRpc,
+    tail: TailRpc,
+    export: ExportRpc,
+    proof: ProofRpc,
+    erase: EraseRpc,
+    retention: RetentionRpc,
+    audit: AuditRpc,
+) -> Mapping[str, Rpc]:
     """Return the table; promises stand in the contract."""
-    audit = AuditRpc(tools)
-    proof = ProofRpc(tools)
-    count = CountRpc(tools)
-    export = ExportRpc(tools)
-    reading = ReadingRpc(tools)
-    tail = TailRpc(tools)
-    recording = RecordingRpc(tools)
-    erase = EraseRpc(tools)
-    retention = RetentionRpc(tools)
     return {
         "RecordActivity": Rpc(recording.RecordActivity, "activity:write", validates_itself=True),
         "RecordActivities": Rpc(

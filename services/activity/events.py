@@ -36,7 +36,7 @@ def handlers(
             async with tenant_transaction(pool, tenant_id) as connection:
                 consumer = topology.ENRICH_COMPLETED.name
                 if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
-                    await store.record(connection, tenant_id, entry)
+                    await store.append_or_skip(connection, tenant_id, entry)
 
         await partitions.covering(entry.created_at, transaction)
         relay.wake()

@@ -4,7 +4,7 @@
 -- that Postgres sends: as microseconds since 1970, by date_part, a page of 1,000 takes a fifth more of the
 -- statement's time.
 
--- name: record
+-- name: append_or_skip
 -- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
 -- their ids in a row of batches. Returns how many were added; no row where there were none.
 -- They go in in the order of their keys: two batches with the same ones wait for each other in one order,
@@ -32,7 +32,7 @@ from added
 having count(*) > 0
 returning entry_count
 
--- name: record_new
+-- name: append_all_new
 -- The same for a batch of which no key should be taken, with the event that tells of it ($11 to $17): a
 -- transaction by itself, in one round trip. Where a key is taken it fails, and nothing is written.
 -- Each row has its tenant from the setting that is made here, so that it cannot be there before.

@@ -17,16 +17,23 @@ from chassis.settings import SettingsError
 from services import topology
 from services.activity import events, sql
 from services.activity.api import rpcs
+from services.activity.audit.rpc import AuditRpc
 from services.activity.entries.batch import Window
 from services.activity.entries.encoding import write_entries
 from services.activity.months.partitions import Partitions
 from services.activity.proof.checkpoint import KeyFileError, private_key, public_keys
+from services.activity.proof.rpc import ProofRpc
 from services.activity.proof.sealer import Sealer
+from services.activity.reading.count_rpc import CountRpc
+from services.activity.reading.export_rpc import ExportRpc
+from services.activity.reading.rpc import ReadingRpc
+from services.activity.reading.tail_rpc import TailRpc
 from services.activity.recording.recorder import Recorder
-from services.activity.recording.single_entries import Singles
+from services.activity.recording.rpc import RecordingRpc
+from services.activity.retention.erase_rpc import EraseRpc
 from services.activity.retention.keeper import Keeper
+from services.activity.retention.rpc import RetentionRpc
 from services.activity.settings import Settings
-from services.activity.tools import Tools
 
 T = TypeVar("T")
 TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
@@ -34,50 +41,51 @@ TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
+    pool, relay = foundation.pool, foundation.relay
     signing_key = _key("LOG_SIGNING_KEY_FILE", settings.log_signing_key_file, private_key)
     former = settings.log_former_keys_file
     former_keys = _key("LOG_FORMER_KEYS_FILE", former, public_keys) if former else ()
-    partitions = Partitions(foundation.pool, utc_now)
+    retention = timedelta(days=settings.retention_days)
+    partitions = Partitions(pool, utc_now)
     await partitions.make_ahead()
-    recorder = Recorder(foundation.pool, foundation.relay, partitions)
-    reading = await open_pool(
+    pages = await open_pool(
         settings.postgres_dsn.get_secret_value(),
         schema="activity",
         size=settings.postgres_reading_pool_size,
         plans=sql.IN_ORDER,
         init=write_entries,
     )
-    retention = timedelta(days=settings.retention_days)
+    broken_off = asyncio.Event()
 
     def window() -> Window:
         return Window.at(utc_now(), retention)
 
-    tools = Tools(
-        pool=foundation.pool,
-        reading=reading,
-        relay=foundation.relay,
-        nats=foundation.nats,
-        partitions=partitions,
-        recorder=recorder,
-        singles=Singles(recorder, window),
-        window=window,
-        clock=utc_now,
-        retention=retention,
-        stopping=foundation.stopping,
-        tail_backlog_bytes=settings.tail_backlog_bytes,
-        tail_rest_seconds=settings.tail_rest_seconds,
-        exports=asyncio.Semaphore(foundation.pool.get_max_size() // 2),
-        log_keys=(signing_key.public_key(), *former_keys),
-    )
+    recorder = Recorder(pool, relay, partitions)
     return Parts(
         service=pb.DESCRIPTOR.services_by_name["ActivityService"],
-        rpcs=rpcs(tools),
-        handlers=events.handlers(foundation.pool, foundation.relay, partitions, window),
-        loops=(
-            Keeper(foundation.pool, partitions, utc_now, tools.broken_off).run,
-            Sealer(foundation.pool, signing_key, utc_now, former_keys).run,
+        rpcs=rpcs(
+            recording=RecordingRpc(pool, relay, recorder, window),
+            reading=ReadingRpc(pages),
+            count=CountRpc(pool),
+            tail=TailRpc(
+                pages,
+                foundation.nats,
+                foundation.stopping,
+                settings.tail_backlog_bytes,
+                settings.tail_rest_seconds,
+            ),
+            export=ExportRpc(pool, relay, partitions, utc_now, retention),
+            proof=ProofRpc(pool, utc_now, retention, (signing_key.public_key(), *former_keys)),
+            erase=EraseRpc(pool, relay, utc_now, broken_off),
+            retention=RetentionRpc(pool, utc_now, retention),
+            audit=AuditRpc(pool, utc_now, retention),
         ),
-        close=(reading.close,),
+        handlers=events.handlers(pool, relay, partitions, window),
+        loops=(
+            Keeper(pool, partitions, utc_now, broken_off).run,
+            Sealer(pool, signing_key, utc_now, former_keys).run,
+        ),
+        close=(pages.close,),
     )
 
 

@@ -67,7 +67,7 @@ class SealedLog:
         for columns in batches:
             await partitions.cover(columns.created_at)
             async with tenant_transaction(self.pool, self.tenant_id) as connection:
-                await store.record(connection, self.tenant_id, columns)
+                await store.append_or_skip(connection, self.tenant_id, columns)
         return [uuid.UUID(each) for columns in batches for each in columns.activity_ids]
 
     async def seal(self) -> int:

@@ -19,7 +19,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from devstack.stack import running
 from services.cli.operate.services import ServiceName
-from tests.activity.test_record import an_activity
+from tests.activity.recording.test_record_batch import an_activity
 from tests.chassis.test_service import NOT_SERVING
 from tests.harness import Database, Identity, Services
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import date, timedelta
 from uuid import UUID
 
 import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from chassis.database import tenant_snapshot, tenant_transaction
+from chassis.clock import Clock
+from chassis.database import Pool, tenant_snapshot, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from services.activity import sql
 from services.activity.audit import store
 from services.activity.entries.batch import ACTION_NUMBERS
 from services.activity.retention import store as retention_store
-from services.activity.tools import Tools
 
 PIECE = 1_000
 """Counts a message: some 100 KB of the 4 MiB that gRPC takes by itself."""
@@ -25,21 +25,23 @@ PIECE = 1_000
 class AuditRpc:
     """Audits across tenants."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, clock: Clock, retention: timedelta) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._retention = retention
 
     async def ListDayDigests(
         self, request: pb.ListDayDigestsRequest, context: Context
     ) -> pb.ListDayDigestsResponse:
         """Give each tenant's count and digest of one day."""
-        day, today = _day(request.date), self._tools.clock().date()
-        async with self._tools.pool.acquire() as connection:
+        day, today = _day(request.date), self._clock().date()
+        async with self._pool.acquire() as connection:
             rows = await store.day_digests(connection, day)
             past = set(await store.tenants_past(connection, day, today))
             dropped_before = await retention_store.dropped_before(connection)
         # Read after the digests, so that what they cover is among it.
         waiting = any(row["unpublished_events"] for row in rows)
-        unpublished = await store.unpublished(self._tools.pool) if waiting else {}
+        unpublished = await store.unpublished(self._pool) if waiting else {}
         digests = {
             row["tenant_id"]: _digest(row, unpublished.get(row["tenant_id"]))
             for row in rows
@@ -48,13 +50,13 @@ class AuditRpc:
         digests |= {each: pb.DayDigest(tenant_id=str(each), expired=True) for each in past}
         return pb.ListDayDigestsResponse(
             digests=[digests[each] for each in sorted(digests)],
-            expired=day < max(today - self._tools.retention, dropped_before.date()),
+            expired=day < max(today - self._retention, dropped_before.date()),
         )
 
     async def CountDay(self, request: pb.CountDayRequest, context: Context) -> pb.CountDayResponse:
         """Count one tenant's day by user and action."""
         tenant_id = UUID(request.tenant_id)
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             rows = await store.count_day(
                 connection, tenant_id, _day(request.date), request.by_quarter_hour
             )
@@ -65,7 +67,7 @@ class AuditRpc:
     ) -> AsyncIterator[pb.StreamDayCountsResponse]:
         """Count one tenant's day by user, action and quarter-hour, in pieces."""
         tenant_id, day = UUID(request.tenant_id), _day(request.date)
-        async with tenant_snapshot(self._tools.pool, tenant_id) as connection:
+        async with tenant_snapshot(self._pool, tenant_id) as connection:
             cursor = await connection.cursor(sql.SQL.count_day, tenant_id, day, True)
             while rows := await cursor.fetch(PIECE):
                 yield pb.StreamDayCountsResponse(counts=[_action_count(row) for row in rows])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,42 +107,45 @@ class Window:
         return None
 
 
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The entries of one call: those that can be stored, and by place those that are refused."""
 
-    def __init__(
-        self,
+    size: int
+    columns: Columns
+    places: Sequence[int]
+    refused: Mapping[int, Sequence[FieldViolation]]
+
+    @classmethod
+    def of(
+        cls,
         activities: Sequence[pb.NewActivity],
         violations: Sequence[FieldViolation],
         window: Window,
-    ) -> None:
+    ) -> Batch:
         """Take the entries that break no rule; raise InvalidArgument for a fault of the call."""
-        self.size = len(activities)
-        self.refused = _by_place(violations)
-        self.duplicates: set[int] = set()
-        self.recorded_count = 0
+        size = len(activities)
+        refused = _by_place(violations)
         created_at: list[int] = []
         places: list[int] = []
         for place, activity in enumerate(activities):
-            if place not in self.refused:
+            if place not in refused:
                 moment = _created_at(activity, window)
                 if isinstance(moment, FieldViolation):
-                    self.refused[place] = [moment]
+                    refused[place] = [moment]
                 else:
                     created_at.append(moment)
                     places.append(place)
-        self.places = places
-        valid = activities if len(places) == self.size else [activities[each] for each in places]
-        self.columns = _columns(valid, created_at)
+        valid = activities if len(places) == size else [activities[each] for each in places]
+        return cls(size, _columns(valid, created_at), places, refused)
 
-    def refuse(self, faults: Iterable[tuple[int, FieldViolation]]) -> None:
-        """Refuse entries by their place among the columns, and take them out."""
+    def without(self, faults: Iterable[tuple[int, FieldViolation]]) -> Batch:
+        """Return the batch with more entries refused, named by their place among the columns."""
         out = dict(faults)
-        for column, violation in out.items():
-            self.refused[self.places[column]] = [violation]
+        refused = {self.places[column]: [fault] for column, fault in out.items()}
         kept = [column for column in range(len(self.columns)) if column not in out]
-        self.columns = self.columns.take(kept)
-        self.places = [self.places[column] for column in kept]
+        places = [self.places[column] for column in kept]
+        return Batch(self.size, self.columns.take(kept), places, {**self.refused, **refused})
 
     def refusal(self) -> InvalidArgument:
         """Return the error that names every refused entry."""

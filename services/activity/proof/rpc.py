@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.clock import to_timestamp
-from chassis.database import Connection, tenant_snapshot
+from chassis.clock import Clock, to_timestamp
+from chassis.database import Connection, Pool, tenant_snapshot
 from chassis.errors import InvalidArgument, NotFound, Unavailable
 from chassis.interceptor import Context
 from chassis.validation import parse_time
@@ -26,9 +28,10 @@ from services.activity.proof.tree import Tree, TreeBroken
 from services.activity.proof.verification import Progress, Question, Verification
 from services.activity.retention.kept import complete_since
 from services.activity.sql import FIRST, LAST, SQL
-from services.activity.tools import Tools
 
 AROUND = timedelta(hours=24)
+# A verification holds a connection for as long as it takes: two leave enough for other calls.
+MAX_VERIFICATIONS = 2
 MOST_FINDINGS = 1_000
 KINDS = {
     Kind.ALTERED: pb.FINDING_KIND_ALTERED,
@@ -41,18 +44,29 @@ KINDS = {
 class ProofRpc:
     """Proves the log of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(
+        self,
+        pool: Pool,
+        clock: Clock,
+        retention: timedelta,
+        log_keys: tuple[Ed25519PublicKey, ...],
+    ) -> None:
+        """`log_keys` are those that may have signed a checkpoint."""
+        self._pool = pool
+        self._clock = clock
+        self._retention = retention
+        self._log_keys = log_keys
+        self._verifications = asyncio.Semaphore(MAX_VERIFICATIONS)
 
     async def GetCheckpoint(
         self, request: pb.GetCheckpointRequest, context: Context
     ) -> pb.GetCheckpointResponse:
         """Give the newest checkpoint."""
         tenant_id = current_caller().tenant_id
-        async with tenant_snapshot(self._tools.pool, tenant_id) as connection:
+        async with tenant_snapshot(self._pool, tenant_id) as connection:
             stored = await _tree_of(connection, tenant_id)
         try:
-            _, key = checkpoint.read_signed(stored.note, self._tools.log_keys)
+            _, key = checkpoint.read_signed(stored.note, self._log_keys)
         except NoteError as error:
             raise TreeBroken(str(error)) from None
         return pb.GetCheckpointResponse(
@@ -72,7 +86,7 @@ class ProofRpc:
         tenant_id = current_caller().tenant_id
         inclusion = request.HasField("inclusion")
         period = _period(request.inclusion) if inclusion else (FIRST, LAST)
-        async with tenant_snapshot(self._tools.pool, tenant_id) as connection:
+        async with tenant_snapshot(self._pool, tenant_id) as connection:
             stored = await _tree_of(connection, tenant_id)
             log = _Log(connection, tenant_id, stored, _tree_size(request, stored))
             if inclusion:
@@ -87,11 +101,11 @@ class ProofRpc:
         start, end = _limits(request)
         sent = 0
         async with (
-            self._tools.verifying,
-            tenant_snapshot(self._tools.pool, tenant_id) as connection,
+            self._verifications,
+            tenant_snapshot(self._pool, tenant_id) as connection,
         ):
-            kept_since = await complete_since(connection, tenant_id, self._tools)
-            question = Question(tenant_id, self._tools.log_keys, kept_since, start, end)
+            kept_since = await complete_since(connection, tenant_id, self._retention, self._clock())
+            question = Question(tenant_id, self._log_keys, kept_since, start, end)
             verification = Verification(connection, question)
             async for said in verification.run():
                 if isinstance(said, Progress):

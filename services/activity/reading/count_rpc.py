@@ -10,7 +10,7 @@ import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
@@ -19,7 +19,6 @@ from services.activity.entries.batch import ACTION_NUMBERS
 from services.activity.entries.filters import Filter, parse_filter, refusing_bad_metadata
 from services.activity.reading import store
 from services.activity.reading.store import Group, Grouping
-from services.activity.tools import Tools
 
 DEFAULT_GROUPS = 1_000
 
@@ -27,8 +26,8 @@ DEFAULT_GROUPS = 1_000
 class CountRpc:
     """Counts the log of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def CountActivities(
         self, request: pb.CountActivitiesRequest, context: Context
@@ -42,9 +41,7 @@ class CountRpc:
         )
         size = request.page_size or DEFAULT_GROUPS
         with refusing_bad_metadata():
-            async with tenant_transaction(
-                self._tools.pool, tenant_id, plans=sql.BY_VALUE
-            ) as connection:
+            async with tenant_transaction(self._pool, tenant_id, plans=sql.BY_VALUE) as connection:
                 rows = await store.count(
                     connection,
                     tenant_id,

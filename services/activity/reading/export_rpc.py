@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -14,18 +15,19 @@ import grpc
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import Caller, current_caller
-from chassis.clock import new_id
-from chassis.database import Connection, tenant_snapshot, tenant_transaction
+from chassis.clock import Clock, new_id
+from chassis.database import Connection, Pool, tenant_snapshot, tenant_transaction
 from chassis.errors import InvalidArgument, Refusal, ResourceExhausted
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from chassis.transient import TRANSIENT
 from services.activity.entries.batch import one
 from services.activity.entries.filters import Filter, parse_filter
+from services.activity.months.partitions import Partitions
 from services.activity.proof.sealed_lines import sealed_lines
 from services.activity.reading import store
 from services.activity.recording import store as recording_store
 from services.activity.retention.kept import complete_since
-from services.activity.tools import Tools
 
 CHUNK_BYTES = 128 * 1024
 PATIENCE = timedelta(seconds=60)  # with a client that takes nothing
@@ -52,8 +54,16 @@ class StoodStill(Refusal):
 class ExportRpc:
     """Exports the log of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(
+        self, pool: Pool, relay: Relay, partitions: Partitions, clock: Clock, retention: timedelta
+    ) -> None:
+        self._pool = pool
+        self._relay = relay
+        self._partitions = partitions
+        self._clock = clock
+        self._retention = retention
+        # Half of the connections stay for other calls, and for the exports' own entries.
+        self._exports = asyncio.Semaphore(pool.get_max_size() // 2)
 
     async def ExportActivities(
         self, request: pb.ExportActivitiesRequest, context: Context
@@ -64,14 +74,13 @@ class ExportRpc:
         if name == "sealed_ndjson" and wanted != Filter():
             text = "must be absent: the sealed log is exported whole"
             raise InvalidArgument.field("filter", "export.sealed_whole", text)
-        pool = self._tools.pool
-        await store.check_metadata(pool, wanted)
+        await store.check_metadata(self._pool, wanted)
         row_count = byte_count = 0
         idle = _Idle()
         async with (
             self._place(),
             idle.explained(),
-            tenant_snapshot(pool, caller.tenant_id) as connection,
+            tenant_snapshot(self._pool, caller.tenant_id) as connection,
         ):
             await store.plan_export(connection, PATIENCE)
             await self._log(caller, name, wanted)
@@ -86,32 +95,31 @@ class ExportRpc:
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
-        """Let in no more exports than leave connections for the other calls, and for their own."""
-        places = self._tools.exports
-        if places.locked():
+        """Hold one of the places for exports, or refuse where all are taken."""
+        if self._exports.locked():
             text = "as many exports run as this replica serves at once; try again in a moment"
             raise ResourceExhausted(text, reason="TOO_MANY_EXPORTS")
-        async with places:
+        async with self._exports:
             yield
 
     async def _log(self, caller: Caller, name: str, wanted: Filter) -> None:
         """Record that the caller takes data out, before any leaves."""
-        now = self._tools.clock()
+        now = self._clock()
         metadata = {"format": name, "export_id": str(new_id(now)), "filter": wanted.summary()}
         entry = one(new_id(now), caller.user_id, "csv_exported", "", json.dumps(metadata), now)
 
         async def transaction() -> None:
-            async with tenant_transaction(self._tools.pool, caller.tenant_id) as connection:
-                await recording_store.record(connection, caller.tenant_id, entry)
+            async with tenant_transaction(self._pool, caller.tenant_id) as connection:
+                await recording_store.append_or_skip(connection, caller.tenant_id, entry)
 
-        await self._tools.partitions.covering(entry.created_at, transaction)
-        self._tools.relay.wake()
+        await self._partitions.covering(entry.created_at, transaction)
+        self._relay.wake()
 
     async def _lines(
         self, connection: Connection, tenant_id: UUID, wanted: Filter, name: str
     ) -> AsyncIterator[list[str]]:
         if name == "sealed_ndjson":
-            kept_since = await complete_since(connection, tenant_id, self._tools)
+            kept_since = await complete_since(connection, tenant_id, self._retention, self._clock())
             async for lines in sealed_lines(connection, tenant_id, kept_since):
                 yield [f"{line}\n" for line in lines]
         else:

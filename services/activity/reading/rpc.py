@@ -9,7 +9,7 @@ import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
 from chassis.interceptor import Context, preserialized
 from chassis.tokens import Tokens
@@ -20,7 +20,6 @@ from services.activity.entries.encoding import id_of, micros_of, written
 from services.activity.entries.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
 from services.activity.reading import store
 from services.activity.reading.store import Cursor, Page
-from services.activity.tools import Tools
 
 DEFAULT_PAGE = 100
 _SECOND = 1_000_000
@@ -31,8 +30,8 @@ _POSITION = struct.Struct(">q16s")
 class ReadingRpc:
     """Reads the log of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def GetActivity(
         self, request: pb.GetActivityRequest, context: Context
@@ -40,7 +39,7 @@ class ReadingRpc:
         """Read one entry."""
         tenant_id = current_caller().tenant_id
         for start, end in _ranges(request):
-            rows = await store.get(self._tools.reading, tenant_id, request.activity_id, start, end)
+            rows = await store.get(self._pool, tenant_id, request.activity_id, start, end)
             if rows:
                 return pb.GetActivityResponse.FromString(written(rows)[0])
         text = f"there is no activity {request.activity_id}"
@@ -66,11 +65,10 @@ class ReadingRpc:
         return preserialized(pb.ListActivitiesResponse, content)
 
     async def _read(self, tenant_id: UUID, page: Page) -> list[asyncpg.Record]:
-        reading = self._tools.reading
         if page.wanted.metadata is None:
-            return await store.list_page(reading, tenant_id, page)
+            return await store.list_page(self._pool, tenant_id, page)
         with refusing_bad_metadata():
-            async with tenant_transaction(reading, tenant_id, plans=sql.BY_VALUE) as connection:
+            async with tenant_transaction(self._pool, tenant_id, plans=sql.BY_VALUE) as connection:
                 return await store.list_page_by_metadata(connection, tenant_id, page)
 
 

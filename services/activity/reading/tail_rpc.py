@@ -9,9 +9,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
+from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
+from chassis.database import Pool
 from chassis.errors import InvalidArgument, ResourceExhausted
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
@@ -20,17 +22,20 @@ from services.activity.entries.encoding import written
 from services.activity.entries.filters import Filter, parse_filter
 from services.activity.reading import store
 from services.activity.reading.feed import STREAM, Feed, Told, TooSlow
-from services.activity.tools import Tools
 
 MOST_KEYS = 1_000
 _POSITION = struct.Struct(">q")
 
 
+@dataclass(frozen=True, slots=True)
 class TailRpc:
-    """Follows the log of the tenant in the token."""
+    """Follows the log of the tenant in the token; `pool` is that for pages."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    pool: Pool
+    nats: Client
+    stopping: asyncio.Event
+    backlog_bytes: int
+    rest_seconds: float
 
     async def TailActivities(
         self, request: pb.TailActivitiesRequest, context: Context
@@ -38,9 +43,9 @@ class TailRpc:
         """Stream entries as they are recorded."""
         tenant_id = current_caller().tenant_id
         wanted = parse_filter(request.filter)
-        await store.check_metadata(self._tools.pool, wanted)
+        await store.check_metadata(self.pool, wanted)
         tokens = Tokens("tail", tenant_id, request.filter)
-        tail = _Tail(self._tools, tenant_id, wanted, tokens)
+        tail = _Tail(self, tenant_id, wanted, tokens)
         async with aclosing(tail.follow(request.resume_token)) as responses:
             async for response in responses:
                 yield response
@@ -50,7 +55,7 @@ class TailRpc:
 class _Tail:
     """One tail: whose, of what, and the place in the stream that its client is at."""
 
-    tools: Tools
+    rpc: TailRpc
     tenant_id: UUID
     wanted: Filter
     tokens: Tokens
@@ -60,11 +65,11 @@ class _Tail:
         """Say where the tail is, then deliver what comes until one side ends it."""
         self.position = await self._start(resume_token)
         feed = Feed(
-            self.tools.nats,
+            self.rpc.nats,
             f"activity.recorded.{self.tenant_id}",
             self.position,
             replaying=bool(resume_token),
-            most_bytes=self.tools.tail_backlog_bytes,
+            most_bytes=self.rpc.backlog_bytes,
         )
         yield self._response()
         async with feed.reading(), aclosing(self._deliver_all(feed)) as responses:
@@ -78,7 +83,7 @@ class _Tail:
 
     async def _start(self, resume_token: str) -> int:
         """Return the place in the stream to go on after."""
-        state = (await self.tools.nats.jetstream().stream_info(STREAM)).state
+        state = (await self.rpc.nats.jetstream().stream_info(STREAM)).state
         if not resume_token:
             return state.last_seq
         (position,) = self.tokens.read("resume_token", resume_token, _POSITION.unpack)
@@ -89,10 +94,10 @@ class _Tail:
 
     async def _deliver_all(self, feed: Feed) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
         now = asyncio.get_running_loop().time
-        rest = self.tools.tail_rest_seconds
+        rest = self.rpc.rest_seconds
         silent_since = now()
         while True:
-            told = await feed.next(self.tools.stopping, max(silent_since + rest - now(), 0))
+            told = await feed.next(self.rpc.stopping, max(silent_since + rest - now(), 0))
             if told:
                 async with aclosing(self._deliver(told)) as responses:
                     async for response in responses:
@@ -119,7 +124,7 @@ class _Tail:
 
     async def _read(self, keys: list[tuple[str, int]]) -> list[pb.TailActivitiesResponse]:
         """Read the entries of these keys that match, as responses that are not too large."""
-        rows = await store.list_keys(self.tools.reading, self.tenant_id, self.wanted, keys)
+        rows = await store.list_keys(self.rpc.pool, self.tenant_id, self.wanted, keys)
         pieces = []
         while rows:
             content, fits = written(rows)

@@ -1,12 +1,13 @@
-"""Committing batches: a large one alone, small ones together with what other callers send.
+"""Appending batches to the log: a large one by itself, small ones with those of other callers.
 
-When anything in a group is refused, its members are committed one by one, so that each has its own
-answer and error.
+Where anything in a group cannot be appended, its batches are appended one by one, so that each
+caller gets its own answer or error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,138 +20,165 @@ from chassis.transient import TRANSIENT
 from services.activity.entries.batch import ID_TAKEN, Batch, Columns
 from services.activity.months.partitions import Partitions
 from services.activity.recording import store
-from services.activity.recording.store import Recorded
+from services.activity.recording.store import Appended
 
 T = TypeVar("T")
-SMALL = 50
-MOST_TOGETHER = 200
+# Batches of at most so many entries share a transaction.
+SMALL_ENTRIES = 50
+MAX_GROUP = 200
 LINGER_SECONDS = 0.005
-_Member = tuple[Batch, bool]  # with whether it may be recorded in part
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch: `batch` has what can stand in the log, and what was refused."""
+
+    batch: Batch
+    added_count: int = 0
+    duplicate_places: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, batch: Batch, appended: Appended) -> Recorded:
+        """Return the outcome of a batch whose columns were appended so."""
+        duplicates = frozenset(batch.places[each] for each in appended.duplicates)
+        if appended.conflicting:
+            batch = batch.without((each, ID_TAKEN) for each in appended.conflicting)
+        return cls(batch, appended.added_count, duplicates)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A batch in a group, and whether it may be recorded in part."""
+
+    batch: Batch
+    partial: bool
 
 
 class Recorder:
-    """Writes batches to the log; their outcome stands in the batch."""
+    """Appends batches to the log and says what became of each."""
 
     def __init__(self, pool: Pool, relay: Relay, partitions: Partitions) -> None:
         self._pool = pool
         self._relay = relay
         self._partitions = partitions
-        self._groups: GroupCommit[_Member, None] = GroupCommit(
-            self._commit, MOST_TOGETHER, max_parallel=1, linger_seconds=LINGER_SECONDS
+        self._groups: GroupCommit[_Member, Recorded] = GroupCommit(
+            self._commit, MAX_GROUP, max_parallel=1, linger_seconds=LINGER_SECONDS
         )
 
-    async def record(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
-        """Return after COMMIT; raise InvalidArgument for the faults of one not partial."""
+    async def append(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> Recorded:
+        """Append a batch, in a group where it is small; return after COMMIT.
+
+        Raises InvalidArgument for the faults of a batch that must not be recorded in part.
+        """
         if batch.refused and not partial:
             raise batch.refusal()
-        if len(batch.columns) > SMALL:
-            await self.record_alone(tenant_id, batch, partial=partial)
-        elif len(batch.columns):
-            await self._groups.submit(tenant_id, (batch, partial))
+        if len(batch.columns) > SMALL_ENTRIES:
+            return await self.append_now(tenant_id, batch, partial=partial)
+        if len(batch.columns):
+            return await self._groups.submit(tenant_id, _Member(batch, partial))
+        return Recorded(batch)
 
-    async def record_in(
+    async def append_in(
         self, connection: Connection, tenant_id: UUID, batch: Batch, *, partial: bool
-    ) -> None:
-        """Write a batch in the caller's transaction, whose failure leaves nothing behind."""
+    ) -> Recorded:
+        """Append a batch in the caller's transaction, whose failure leaves nothing behind."""
         if not len(batch.columns):
-            return
-        recorded = await store.record(connection, tenant_id, batch.columns)
-        if recorded.conflicting and not partial:
-            batch.refuse((place, ID_TAKEN) for place in recorded.conflicting)
-            raise batch.refusal()
-        _settle(batch, recorded)
+            return Recorded(batch)
+        appended = await store.append_or_skip(connection, tenant_id, batch.columns)
+        recorded = Recorded.of(batch, appended)
+        if appended.conflicting and not partial:
+            raise recorded.batch.refusal()
+        return recorded
 
-    async def refuse_unstorable(self, batch: Batch, error: Exception) -> None:
-        """Take out what Postgres does not take; raise `error` where that is nothing."""
+    async def append_now(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> Recorded:
+        """Append a batch at once, outside group commit."""
+
+        async def transaction() -> Recorded:
+            if appended := await self._append_all_new(tenant_id, batch.columns):
+                return Recorded.of(batch, appended)
+            async with tenant_transaction(self._pool, tenant_id) as connection:
+                return await self.append_in(connection, tenant_id, batch, partial=partial)
+
+        while len(batch.columns):
+            try:
+                recorded = await self.covering(batch, transaction)
+            except store.UNSTORABLE as error:
+                batch = await self.without_unstorable(batch, error, partial=partial)
+            else:
+                self._relay.wake()
+                return recorded
+        return Recorded(batch)
+
+    async def without_unstorable(self, batch: Batch, error: Exception, *, partial: bool) -> Batch:
+        """Return a batch without what PostgreSQL does not take; raise `error` where it takes all.
+
+        Raises InvalidArgument instead for a batch that must not be recorded in part.
+        """
         async with self._pool.acquire() as connection:
             faults = await store.find_unstorable(connection, batch.columns)
         if not faults:
             raise error
-        batch.refuse(faults)
+        remaining = batch.without(faults)
+        if not partial:
+            raise remaining.refusal() from None
+        return remaining
 
     async def covering(self, batch: Batch, transaction: Callable[[], Awaitable[T]]) -> T:
-        """Run a transaction that writes a batch, with the months that its entries need."""
+        """Run a transaction that appends a batch, with the months that its entries need."""
         return await self._partitions.covering(batch.columns.created_at, transaction)
 
-    async def record_alone(self, tenant_id: UUID, batch: Batch, *, partial: bool) -> None:
-        """Do the same without waiting for others."""
-
-        async def transaction() -> None:
-            if recorded := await self._write_new(tenant_id, batch.columns):
-                _settle(batch, recorded)
-                return
-            async with tenant_transaction(self._pool, tenant_id) as connection:
-                await self.record_in(connection, tenant_id, batch, partial=partial)
-
-        while len(batch.columns):
-            try:
-                await self.covering(batch, transaction)
-                break
-            except store.UNSTORABLE as error:
-                await self.refuse_unstorable(batch, error)
-                if not partial:
-                    raise batch.refusal() from None
-        self._relay.wake()
-
-    async def _write_new(self, tenant_id: UUID, columns: Columns) -> Recorded | None:
-        """Write entries in one round trip; None means that a key is taken, and none is written."""
+    async def _append_all_new(self, tenant_id: UUID, columns: Columns) -> Appended | None:
+        """Append in one round trip; None means that a key is taken, and nothing was appended."""
         try:
-            return await store.record_new(self._pool, tenant_id, columns)
+            return await store.append_all_new(self._pool, tenant_id, columns)
         except asyncpg.UniqueViolationError:
             return None
 
     async def _commit(
         self, tenant_id: UUID, group: Sequence[_Member]
-    ) -> Sequence[Exception | None]:
-        if await self._commit_together(tenant_id, [batch for batch, _ in group]):
-            return [None] * len(group)
-        return [await self._commit_one(tenant_id, *each) for each in group]
+    ) -> Sequence[Recorded | Exception]:
+        together = await self._commit_together(tenant_id, [each.batch for each in group])
+        return together or [await self._commit_one(tenant_id, each) for each in group]
 
-    async def _commit_together(self, tenant_id: UUID, group: Sequence[Batch]) -> bool:
-        """Commit a group in one transaction; False means that it has to be done one by one."""
+    async def _commit_together(
+        self, tenant_id: UUID, group: Sequence[Batch]
+    ) -> Sequence[Recorded] | None:
+        """Commit a group in one transaction; None means that it must be done one by one."""
         together = Columns()
         for batch in group:
             together.extend(batch.columns)
         try:
             await self._partitions.cover(together.created_at)
-            recorded = await self._write_new(tenant_id, together)
-            if not recorded:
+            appended = await self._append_all_new(tenant_id, together)
+            if not appended:
                 async with tenant_transaction(self._pool, tenant_id) as connection:
-                    recorded = await store.record(connection, tenant_id, together)
-                    if recorded.conflicting:
+                    appended = await store.append_or_skip(connection, tenant_id, together)
+                    if appended.conflicting:
                         raise _OneByOne
         except TRANSIENT:
             raise
-        except Exception:  # whatever is wrong with one, the others are recorded
-            return False
+        except Exception:  # whatever is wrong with one batch, the others are appended
+            return None
         self._relay.wake()
-        start = 0
-        for batch in group:
-            end = start + len(batch.columns)
-            _settle(batch, _slice(recorded, start, end))
-            start = end
-        return True
+        return _share(appended, group)
 
-    async def _commit_one(self, tenant_id: UUID, batch: Batch, partial: bool) -> Exception | None:
+    async def _commit_one(self, tenant_id: UUID, member: _Member) -> Recorded | Exception:
         try:
-            await self.record_alone(tenant_id, batch, partial=partial)
+            return await self.append_now(tenant_id, member.batch, partial=member.partial)
         except Exception as error:
             return error
-        return None
 
 
 class _OneByOne(Exception):
     """A group cannot be committed together."""
 
 
-def _slice(recorded: Recorded, start: int, end: int) -> Recorded:
-    """Return a member's part of what became of a group without conflicts."""
-    duplicates = frozenset(place - start for place in recorded.duplicates if start <= place < end)
-    return Recorded(end - start - len(duplicates), duplicates)
-
-
-def _settle(batch: Batch, recorded: Recorded) -> None:
-    batch.recorded_count = recorded.added_count
-    batch.duplicates = {batch.places[place] for place in recorded.duplicates}
-    if recorded.conflicting:
-        batch.refuse((place, ID_TAKEN) for place in recorded.conflicting)
+def _share(appended: Appended, group: Sequence[Batch]) -> list[Recorded]:
+    """Return each batch's part of what became of a group without conflicts."""
+    shares, start = [], 0
+    for batch in group:
+        end = start + len(batch.columns)
+        duplicates = frozenset(each - start for each in appended.duplicates if start <= each < end)
+        shares.append(Recorded.of(batch, Appended(end - start - len(duplicates), duplicates)))
+        start = end
+    return shares

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import UUID
 
 import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.database import tenant_transaction
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from chassis.validation import violations_of
-from services.activity.entries.batch import Batch
+from services.activity.entries.batch import Batch, Window
 from services.activity.recording import store
-from services.activity.tools import Tools
+from services.activity.recording.recorder import Recorded, Recorder
+from services.activity.recording.single_entries import SingleEntryRecorder
 
-CHUNKS_IN_HAND = 4
+# Chunks of a stream that are appended side by side.
+MAX_CHUNKS = 4
 
 
 class RecordingRpc:
     """Appends to the log of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(
+        self, pool: Pool, relay: Relay, recorder: Recorder, window: Callable[[], Window]
+    ) -> None:
+        """`window` gives when an entry that is recorded now may have happened."""
+        self._pool = pool
+        self._relay = relay
+        self._recorder = recorder
+        self._single_entries = SingleEntryRecorder(recorder, window)
+        self._window = window
 
     async def RecordActivity(
         self, request: pb.RecordActivityRequest, context: Context
@@ -34,7 +44,7 @@ class RecordingRpc:
         """Append one entry."""
         if not request.HasField("activity"):
             raise InvalidArgument.of(violations_of(request))
-        return await self._tools.singles.record(current_caller().tenant_id, request.activity)
+        return await self._single_entries.append(current_caller().tenant_id, request.activity)
 
     async def RecordActivities(
         self, request: pb.RecordActivitiesRequest, context: Context
@@ -43,9 +53,9 @@ class RecordingRpc:
         tenant_id = current_caller().tenant_id
         batch = self._batch(request.activities, violations_of(request))
         if not request.request_id:
-            await self._tools.recorder.record(tenant_id, batch, partial=request.partial_success)
-            return _response(batch)
-        return await self._record_once(
+            partial = request.partial_success
+            return _response(await self._recorder.append(tenant_id, batch, partial=partial))
+        return await self._append_idempotently(
             tenant_id,
             UUID(request.request_id),
             request,
@@ -59,7 +69,7 @@ class RecordingRpc:
         """Append chunk after chunk, a few of them side by side, and acknowledge them in order."""
         tenant_id = current_caller().tenant_id
         chunks: asyncio.Queue[asyncio.Task[pb.StreamActivitiesResponse] | None]
-        chunks = asyncio.Queue(CHUNKS_IN_HAND - 1)
+        chunks = asyncio.Queue(MAX_CHUNKS - 1)
         reader = asyncio.create_task(self._read_chunks(tenant_id, requests, chunks))
         total = 0
         try:
@@ -84,15 +94,15 @@ class RecordingRpc:
     ) -> None:
         try:
             async for request in requests:
-                await chunks.put(asyncio.create_task(self._record_chunk(tenant_id, request)))
+                await chunks.put(asyncio.create_task(self._append_chunk(tenant_id, request)))
         finally:
             await chunks.put(None)
 
-    async def _record_chunk(
+    async def _append_chunk(
         self, tenant_id: UUID, request: pb.StreamActivitiesRequest
     ) -> pb.StreamActivitiesResponse:
         batch = self._batch(request.activities, violations_of(request))
-        answer = await self._record_once(
+        answer = await self._append_idempotently(
             tenant_id, UUID(request.request_id), request, batch, partial=True
         )
         return pb.StreamActivitiesResponse(
@@ -106,9 +116,9 @@ class RecordingRpc:
     def _batch(
         self, activities: Sequence[pb.NewActivity], violations: Sequence[FieldViolation]
     ) -> Batch:
-        return Batch(activities, violations, self._tools.window())
+        return Batch.of(activities, violations, self._window())
 
-    async def _record_once(
+    async def _append_idempotently(
         self,
         tenant_id: UUID,
         request_id: UUID,
@@ -120,43 +130,41 @@ class RecordingRpc:
         """Append a batch once however often it is sent; the answer commits with the entries."""
         if batch.refused and not partial:
             raise batch.refusal()
-        recorder = self._tools.recorder
         content = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
         async def transaction() -> pb.RecordActivitiesResponse:
-            async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+            async with tenant_transaction(self._pool, tenant_id) as connection:
                 before = await store.find_answer(connection, tenant_id, request_id)
                 if before:
-                    return _answer_again(before, content, request)
-                await recorder.record_in(connection, tenant_id, batch, partial=partial)
-                answer = _response(batch)
+                    return _repeat(before, content, request)
+                answer = _response(
+                    await self._recorder.append_in(connection, tenant_id, batch, partial=partial)
+                )
                 kept = _kept(answer, request)
                 if not await store.save_answer(connection, tenant_id, request_id, content, kept):
                     raise _AnsweredMeanwhile
-            self._tools.relay.wake()
+            self._relay.wake()
             return answer
 
         while True:
             try:
-                return await recorder.covering(batch, transaction)
+                return await self._recorder.covering(batch, transaction)
             except _AnsweredMeanwhile:
                 continue
             except store.UNSTORABLE as error:
-                await recorder.refuse_unstorable(batch, error)
-                if not partial:
-                    raise batch.refusal() from None
+                batch = await self._recorder.without_unstorable(batch, error, partial=partial)
 
 
 class _AnsweredMeanwhile(Exception):
     """Another call with the same request id was faster: take its answer."""
 
 
-def _response(batch: Batch) -> pb.RecordActivitiesResponse:
+def _response(recorded: Recorded) -> pb.RecordActivitiesResponse:
     return pb.RecordActivitiesResponse(
-        activity_ids=batch.activity_ids(),
-        recorded_count=batch.recorded_count,
-        duplicate_count=len(batch.duplicates),
-        refused_entries=batch.refused_entries(),
+        activity_ids=recorded.batch.activity_ids(),
+        recorded_count=recorded.added_count,
+        duplicate_count=len(recorded.duplicate_places),
+        refused_entries=recorded.batch.refused_entries(),
     )
 
 
@@ -173,7 +181,7 @@ def _kept(
     return kept.SerializeToString()
 
 
-def _answer_again(
+def _repeat(
     before: asyncpg.Record,
     content: bytes,
     request: pb.RecordActivitiesRequest | pb.StreamActivitiesRequest,

@@ -31,40 +31,42 @@ _UNSTORABLE_FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """What became of a batch: how many were added; which repeat an entry, which contradict one."""
+class Appended:
+    """What became of columns: how many were added; which repeat an entry, which contradict one."""
 
     added_count: int
     duplicates: frozenset[int] = frozenset()
     conflicting: frozenset[int] = frozenset()
 
 
-async def record(connection: Connection, tenant_id: UUID, columns: Columns) -> Recorded:
-    """Add entries, their leaves and, in the same transaction, the one event that tells of them."""
+async def append_or_skip(connection: Connection, tenant_id: UUID, columns: Columns) -> Appended:
+    """Append entries whose key is not taken, their leaves and the one event that tells of them."""
     batch_id = new_id()
-    added = await connection.fetchval(SQL.record, tenant_id, batch_id, *columns.values()) or 0
-    recorded, kept = Recorded(added), columns
+    added = (
+        await connection.fetchval(SQL.append_or_skip, tenant_id, batch_id, *columns.values()) or 0
+    )
+    appended, kept = Appended(added), columns
     if added < len(columns):
-        recorded, places = await _sort_repeats(connection, tenant_id, batch_id, columns)
+        appended, places = await _sort_skipped(connection, tenant_id, batch_id, columns)
         kept = columns.take(places)
     if added:
         await outbox.enqueue(connection, tenant_id, [_recorded_event(tenant_id, kept)])
-    return recorded
+    return appended
 
 
-async def record_new(pool: Pool, tenant_id: UUID, columns: Columns) -> Recorded:
-    """Do the same in a transaction of its own; UniqueViolationError means that a key is taken."""
+async def append_all_new(pool: Pool, tenant_id: UUID, columns: Columns) -> Appended:
+    """Append entries in a transaction of their own; UniqueViolationError means a key is taken."""
     e = _recorded_event(tenant_id, columns)
     await pool.execute(
-        SQL.record_new, tenant_id, new_id(), *columns.values(), e.event_id, e.subject, e.event_type,
-        e.source, e.body, e.occurred_at, e.traceparent,
+        SQL.append_all_new, tenant_id, new_id(), *columns.values(), e.event_id, e.subject,
+        e.event_type, e.source, e.body, e.occurred_at, e.traceparent,
     )  # fmt: skip
-    return Recorded(len(columns))
+    return Appended(len(columns))
 
 
-async def _sort_repeats(
+async def _sort_skipped(
     connection: Connection, tenant_id: UUID, batch_id: UUID, columns: Columns
-) -> tuple[Recorded, list[int]]:
+) -> tuple[Appended, list[int]]:
     """Tell the entries that were added from those whose key was taken, in the log or the batch."""
     rows = await connection.fetch(SQL.keys_of_batch, tenant_id, batch_id)
     to_come = {(row["activity_id"], row["created_at"]) for row in rows}
@@ -78,7 +80,7 @@ async def _sort_repeats(
     repeats = columns.take(taken)
     found = await connection.fetch(SQL.find_conflicting, tenant_id, *repeats.values()[:6])
     conflicting = frozenset(taken[row["place"]] for row in found)
-    return Recorded(len(added), frozenset(taken) - conflicting, conflicting), added
+    return Appended(len(added), frozenset(taken) - conflicting, conflicting), added
 
 
 async def find_unstorable(

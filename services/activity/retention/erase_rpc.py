@@ -7,26 +7,31 @@ was about.
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.clock import new_id, to_timestamp
-from chassis.database import tenant_transaction
+from chassis.clock import Clock, new_id, to_timestamp
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
+from chassis.outbox import Relay
 from services.activity.retention import store
 from services.activity.retention.erasure import ANONYMOUS, Erasure
-from services.activity.tools import Tools
 
 
 class EraseRpc:
     """Erases users of the tenant in the token."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, relay: Relay, clock: Clock, broken_off: asyncio.Event) -> None:
+        """`broken_off` is set where a call leaves an erasure unfinished, for the keeper."""
+        self._pool = pool
+        self._relay = relay
+        self._clock = clock
+        self._broken_off = broken_off
 
     async def EraseUser(
         self, request: pb.EraseUserRequest, context: Context
@@ -36,20 +41,19 @@ class EraseRpc:
         if user_id == ANONYMOUS:
             text = "is the anonymous user, who cannot be erased"
             raise InvalidArgument.field("user_id", "activity.anonymous", text)
-        pool = self._tools.pool
-        async with tenant_transaction(pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             # The receipt comes first: what is left half done names a receipt that is there.
             receipt_id = await store.begin_erasure(
-                connection, tenant_id, new_id(), user_id, self._tools.clock()
+                connection, tenant_id, new_id(), user_id, self._clock()
             )
         try:
-            await Erasure(pool, tenant_id, receipt_id, user_id).run()
+            await Erasure(self._pool, tenant_id, receipt_id, user_id).run()
         except BaseException:
-            self._tools.broken_off.set()
+            self._broken_off.set()
             raise
-        async with tenant_transaction(pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             receipt = await store.get_erasure(connection, tenant_id, receipt_id)
-        self._tools.relay.wake()
+        self._relay.wake()
         return pb.EraseUserResponse(receipt=_receipt(receipt, user_id))
 
 

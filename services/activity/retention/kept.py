@@ -7,7 +7,6 @@ from uuid import UUID
 
 from chassis.database import Connection
 from services.activity.retention import store
-from services.activity.tools import Tools
 
 
 def kept_since(now: datetime, days: int) -> datetime:
@@ -16,11 +15,13 @@ def kept_since(now: datetime, days: int) -> datetime:
     return midnight - timedelta(days=days)
 
 
-async def complete_since(connection: Connection, tenant_id: UUID, tools: Tools) -> datetime:
-    """Return since when no entry of a tenant may be gone: it keeps them, and always did."""
+async def complete_since(
+    connection: Connection, tenant_id: UUID, retention: timedelta, now: datetime
+) -> datetime:
+    """Return since when a tenant's log must be complete: retention never deleted newer entries."""
     days = await store.retention_days(connection, tenant_id)
     return max(
-        kept_since(tools.clock(), min(days or tools.retention.days, tools.retention.days)),
+        kept_since(now, min(days or retention.days, retention.days)),
         await store.expired_before(connection, tenant_id),
         await store.dropped_before(connection),
     )

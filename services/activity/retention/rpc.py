@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
-from chassis.clock import to_timestamp
-from chassis.database import tenant_transaction
+from chassis.clock import Clock, to_timestamp
+from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from services.activity.months.partitions import AHEAD, month_after
 from services.activity.retention import store
 from services.activity.retention.kept import kept_since
-from services.activity.tools import Tools
 
 
 class RetentionRpc:
     """Tells and sets how long the log of the tenant in the token is kept."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, pool: Pool, clock: Clock, retention: timedelta) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._retention = retention
 
     async def GetRetention(
         self, request: pb.GetRetentionRequest, context: Context
     ) -> pb.GetRetentionResponse:
         """Say how long entries are kept."""
         tenant_id = current_caller().tenant_id
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             days = await store.retention_days(connection, tenant_id)
-        whole = self._tools.retention.days
+        whole = self._retention.days
         return pb.GetRetentionResponse(
             retention_days=min(days or whole, whole), is_default=days is None
         )
@@ -40,12 +41,12 @@ class RetentionRpc:
         self, request: pb.UpdateRetentionRequest, context: Context
     ) -> pb.UpdateRetentionResponse:
         """Keep entries for so many days, or as long as the whole log."""
-        whole = self._tools.retention.days
+        whole = self._retention.days
         if request.retention_days > whole:
             text = f"must be at most {whole}, as long as the whole log is kept"
             raise InvalidArgument.field("retention_days", "activity.within_retention", text)
         tenant_id = current_caller().tenant_id
-        async with tenant_transaction(self._tools.pool, tenant_id) as connection:
+        async with tenant_transaction(self._pool, tenant_id) as connection:
             await store.set_retention(connection, tenant_id, request.retention_days)
         return pb.UpdateRetentionResponse(retention_days=request.retention_days or whole)
 
@@ -53,11 +54,11 @@ class RetentionRpc:
         self, request: pb.ListPartitionsRequest, context: Context
     ) -> pb.ListPartitionsResponse:
         """Describe the months of the log."""
-        async with self._tools.pool.acquire() as connection:
+        async with self._pool.acquire() as connection:
             rows = await store.list_partitions(connection)
-        whole = self._tools.retention.days
-        first_kept = kept_since(self._tools.clock(), whole).date()
-        following = _first_missing({row["month"] for row in rows}, self._tools.clock().date())
+        whole = self._retention.days
+        first_kept = kept_since(self._clock(), whole).date()
+        following = _first_missing({row["month"] for row in rows}, self._clock().date())
         made_at = datetime(following.year, following.month, 1, tzinfo=UTC) - AHEAD
         return pb.ListPartitionsResponse(
             partitions=[

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from tests.activity.test_record import an_activity
+from tests.activity.recording.test_record_batch import an_activity
 from tests.harness import Database, Identity, violations
 
 if TYPE_CHECKING:

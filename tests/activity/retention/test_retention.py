@@ -18,7 +18,7 @@ from services.activity.months.drop_expired import MaintenanceError, drop_expired
 from services.activity.months.partitions import Partitions
 from services.activity.retention import keeper as retention_keeper
 from services.activity.retention.keeper import Keeper
-from tests.activity.test_record import an_activity
+from tests.activity.recording.test_record_batch import an_activity
 from tests.harness import Database, Identity, violations
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from services.activity.months.partitions import Partitions
 from services.activity.proof import checkpoint, merkle
 from services.activity.retention.keeper import Keeper
 from services.cli.operate.services import ServiceName
+from tests.activity.proof.test_verification import ERASE
 from tests.activity.sealed_log import SealedLog, entries
-from tests.activity.test_verification import ERASE
 from tests.harness import Identity, Services, violations
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from devstack.stack import ALL_SCOPES, ROOT
 from services.activity.months.partitions import Partitions
 from services.activity.retention import erasure as retention_erasure
 from services.activity.retention.keeper import Keeper
+from tests.activity.recording.test_record_batch import an_activity
 from tests.activity.sealed_log import SealedLog, entries
-from tests.activity.test_record import an_activity
 from tests.harness import Database, Identity, violations
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ async def test_entries_leaves_and_event_are_written_together(
 ) -> None:
     tenant_id, columns = uuid.uuid4(), an_entry()
     columns.extend(an_entry())
-    assert (await store.record_new(pool, tenant_id, columns)).added_count == 2
+    assert (await store.append_all_new(pool, tenant_id, columns)).added_count == 2
     rows = await database.fetch("select distinct tenant_id from activity.activity_log")
     assert [row["tenant_id"] for row in rows] == [tenant_id]
     assert [tuple(row) for row in await database.fetch(WRITTEN)] == [(2, 1, 1)]
@@ -53,16 +53,16 @@ async def test_entries_leaves_and_event_are_written_together(
 
 async def test_where_one_key_is_taken_nothing_is_written(pool: Pool, database: Database) -> None:
     tenant_id, taken = uuid.uuid4(), an_entry()
-    await store.record_new(pool, tenant_id, taken)
+    await store.append_all_new(pool, tenant_id, taken)
     columns = an_entry()
     columns.extend(taken)
     with pytest.raises(asyncpg.UniqueViolationError):
-        await store.record_new(pool, tenant_id, columns)
+        await store.append_all_new(pool, tenant_id, columns)
     assert [tuple(row) for row in await database.fetch(WRITTEN)] == [(1, 1, 1)]
 
 
 async def test_a_pooled_connection_carries_no_tenant_over(pool: Pool) -> None:
-    await store.record_new(pool, uuid.uuid4(), an_entry())
+    await store.append_all_new(pool, uuid.uuid4(), an_entry())
     assert not await pool.fetchval("select current_setting('app.current_tenant_id', true)")
     assert not await pool.fetchval("select count(*) from activity.activity_log")
 
@@ -72,7 +72,7 @@ async def test_what_one_tenant_has_taken_is_free_for_another(
 ) -> None:
     columns = an_entry()
     for tenant_id in (uuid.uuid4(), uuid.uuid4()):
-        await store.record_new(pool, tenant_id, columns)
+        await store.append_all_new(pool, tenant_id, columns)
     assert [tuple(row) for row in await database.fetch(WRITTEN)] == [(2, 2, 2)]
 
 
@@ -85,7 +85,7 @@ async def test_a_statement_that_reads_finds_its_own_tenants_entries_only(
     pool = await open_pool(database.dsn("activity_app"), schema="activity", size=1, plans=plans)
     for tenant_id in (ours, theirs):
         columns = one(ID, USER, "login", str(tenant_id), "{}", utc_now())
-        await store.record_new(pool, tenant_id, columns)
+        await store.append_all_new(pool, tenant_id, columns)
     # In turns on one connection: what a statement sets is over with it.
     for tenant_id in (ours, theirs, ours):
         rows = await read(pool, SQL.statements[name], tenant_id, *READS[name])
@@ -99,7 +99,7 @@ async def test_entries_are_read_by_their_keys_under_the_own_tenant_only(pool: Po
     moment = utc_now().replace(microsecond=0)
     keys = [(str(ID), int(moment.timestamp()) * 1_000_000)]
     ours, theirs = uuid.uuid4(), uuid.uuid4()
-    await store.record_new(pool, theirs, one(ID, USER, "login", "", "{}", moment))
+    await store.append_all_new(pool, theirs, one(ID, USER, "login", "", "{}", moment))
     assert await reading_store.list_keys(pool, ours, Filter(), keys) == []
     assert len(await reading_store.list_keys(pool, theirs, Filter(), keys)) == 1
     assert await pool.fetchval(COUNT) == 0

@@ -20,9 +20,9 @@ from chassis.outbox import Relay
 from services.activity import sql
 from services.activity.entries.batch import Batch, Window
 from services.activity.months.partitions import Partitions
-from services.activity.recording.recorder import Recorder
-from services.activity.recording.single_entries import Singles
-from tests.activity.test_record import an_activity
+from services.activity.recording.recorder import Recorded, Recorder
+from services.activity.recording.single_entries import SingleEntryRecorder
+from tests.activity.recording.test_record_batch import an_activity
 from tests.harness import Database, Identity, violations
 
 if TYPE_CHECKING:
@@ -140,30 +140,31 @@ async def test_a_refused_entry_is_named_as_it_was_sent(
 class Faulty(Recorder):
     """Records, but for some targets: as a bug would, as a server that is away, or late."""
 
-    async def record_alone(self, tenant_id: uuid.UUID, batch: Batch, *, partial: bool) -> None:
+    async def append_now(self, tenant_id: uuid.UUID, batch: Batch, *, partial: bool) -> Recorded:
         if "bug" in batch.columns.target_ids:
             raise RuntimeError("a bug")
         if "away" in batch.columns.target_ids:
             raise ConnectionRefusedError
         if "slow" in batch.columns.target_ids:
             await asyncio.sleep(SLOW_SECONDS)
-        await super().record_alone(tenant_id, batch, partial=partial)
+        return await super().append_now(tenant_id, batch, partial=partial)
 
 
 @pytest.fixture
-def singles(pool: Pool, nats: Client) -> Singles:
+def single_entries(pool: Pool, nats: Client) -> SingleEntryRecorder:
     """What records single entries, with a recorder that can fail."""
     recorder = Faulty(pool, Relay(pool, nats, sql.RELAY_ROLE), Partitions(pool, utc_now))
-    return Singles(recorder, lambda: Window.at(utc_now(), timedelta(days=395)))
+    return SingleEntryRecorder(recorder, lambda: Window.at(utc_now(), timedelta(days=395)))
 
 
 @pytest.mark.parametrize(("target", "lost"), [("bug", 1), ("away", 11)])
 async def test_an_entry_that_breaks_the_service_takes_no_others_along(
-    singles: Singles, ours: Identity, database: Database, target: str, lost: int
+    single_entries: SingleEntryRecorder, ours: Identity, database: Database, target: str, lost: int
 ) -> None:
     entries = [an_activity() for _ in range(10)]
     calls = (
-        singles.record(ours.tenant_id, each) for each in [*entries, an_activity(target_id=target)]
+        single_entries.append(ours.tenant_id, each)
+        for each in [*entries, an_activity(target_id=target)]
     )
     found = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(each, Exception) for each in found) == lost
@@ -172,12 +173,14 @@ async def test_an_entry_that_breaks_the_service_takes_no_others_along(
 
 
 async def test_an_entry_without_a_time_happened_when_it_came_and_not_when_it_was_recorded(
-    singles: Singles, ours: Identity, database: Database
+    single_entries: SingleEntryRecorder, ours: Identity, database: Database
 ) -> None:
     before = utc_now()
-    recording = asyncio.create_task(singles.record(ours.tenant_id, an_activity(target_id="slow")))
+    recording = asyncio.create_task(
+        single_entries.append(ours.tenant_id, an_activity(target_id="slow"))
+    )
     await asyncio.sleep(0.05)
-    waiting = asyncio.create_task(singles.record(ours.tenant_id, an_activity()))
+    waiting = asyncio.create_task(single_entries.append(ours.tenant_id, an_activity()))
     await asyncio.gather(recording, waiting)
     rows = await database.fetch("select max(created_at) as latest from activity.activity_log")
     assert rows[0]["latest"] - before < timedelta(seconds=SLOW_SECONDS)

@@ -15,8 +15,8 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
 from chassis.database import MAX_ATTEMPTS, retry_if_aborted
 from chassis.transient import RetryLater
-from tests.activity.test_erase import until_waiting
-from tests.activity.test_record import an_activity
+from tests.activity.recording.test_record_batch import an_activity
+from tests.activity.retention.test_erase import until_waiting
 from tests.harness import Database, Identity
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from services.activity.proof.discrepancy import Kind
 from services.activity.proof.leaf import LineError, parse
 from services.activity.proof.offline import OfflineVerification
 from services.activity.proof.sealed_lines import sealed_lines
+from tests.activity.proof.test_verification import ERASE
 from tests.activity.sealed_log import RETENTION, SealedLog, entries
-from tests.activity.test_verification import ERASE
 
 Lines = list[str]
 

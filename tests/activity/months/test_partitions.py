@@ -13,7 +13,7 @@ import pytest
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_timestamp, utc_now
-from tests.activity.test_record import an_activity
+from tests.activity.recording.test_record_batch import an_activity
 from tests.harness import Database, Identity
 
 if TYPE_CHECKING:
