@@ -1,15 +1,16 @@
 """How a call is refused: raised deep, translated to a gRPC status once, by the interceptor.
 
 Refusal                 the caller can do something about it
-├── InvalidArgument     INVALID_ARGUMENT, with the field and the rule
-├── Unauthenticated     UNAUTHENTICATED, no token or a bad one
-├── PermissionDenied    PERMISSION_DENIED, a good token without the scope
+├── InvalidArgument     INVALID_ARGUMENT: a field breaks a rule; both are named
+├── Unauthenticated     UNAUTHENTICATED: no token, or a bad one
+├── PermissionDenied    PERMISSION_DENIED: a good token without the scope
 ├── NotFound            NOT_FOUND, also for what belongs to another tenant
-├── FailedPrecondition  FAILED_PRECONDITION, not in the state that things are in now
-├── ResourceExhausted   RESOURCE_EXHAUSTED, too much at once; its metadata say how to go on
-└── Unavailable         UNAVAILABLE, try again
+├── FailedPrecondition  FAILED_PRECONDITION: something else must happen first
+├── ResourceExhausted   RESOURCE_EXHAUSTED: too much at once; the metadata say how to go on
+└── Unavailable         UNAVAILABLE: the same call may succeed soon
 
-Everything else is a bug: logged with its trace, shown as "internal error".
+A transient error (`chassis.transient`) is answered as UNAVAILABLE. Every other exception is a bug:
+logged with its trace, shown as "internal error".
 """
 
 from __future__ import annotations
@@ -105,31 +106,31 @@ class PermissionDenied(Refusal):
 
 
 class NotFound(Refusal):
-    """There is no such thing for this tenant."""
+    """The tenant has no such thing."""
 
     code = grpc.StatusCode.NOT_FOUND
 
 
 class FailedPrecondition(Refusal):
-    """It cannot be done in the state that things are in; something else must happen first."""
+    """The call cannot be served in the present state; something else must happen first."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class ResourceExhausted(Refusal):
-    """The caller takes or asks for more than there is for one."""
+    """The caller asks for more than one caller may have at a time."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Unavailable(Refusal):
-    """The service cannot answer now; the same call may work soon."""
+    """The service cannot answer now; the same call may succeed soon."""
 
     code = grpc.StatusCode.UNAVAILABLE
 
 
 def internal_status() -> status_pb2.Status:
-    """Return what a caller sees of a bug: nothing of its inside."""
+    """Return what a caller sees of a bug: that there is one, and nothing of it."""
     return status_pb2.Status(code=grpc.StatusCode.INTERNAL.value[0], message="internal error")
 
 
@@ -151,7 +152,7 @@ def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest)
 
 
 def found(row: T | None, kind: str, key: object) -> T:
-    """Return what was looked for; refuse where there is none, or where it is another tenant's."""
+    """Return the row; raise NotFound where there is none that the tenant may see."""
     if row is None:
         raise NotFound(f"there is no {kind} {key}", reason=f"{kind.upper()}_NOT_FOUND")
     return row

@@ -10,7 +10,7 @@ from chassis.database import Queries
 ANONYMOUS = UUID(int=0)
 
 
-SOURCE = "metrics"
+SOURCE = "prospect/metrics"
 
 
 SQL = Queries(Path(__file__).parent / "queries.sql")
