@@ -7,7 +7,6 @@ Claims: `tenant_id` (UUID; absent for a service's own token), `sub` (user UUID),
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ from uuid import UUID
 
 import jwt
 
+from chassis.clock import utc_now
 from chassis.errors import PermissionDenied, Unauthenticated
 from chassis.settings import ServiceSettings, SettingsError
 
@@ -69,7 +69,7 @@ def verifier(settings: ServiceSettings) -> Verify:
     async def verify(authorization: str | bytes | None) -> Caller:
         # A signature costs as much to check as the rest of a call: each token's is checked once.
         caller, expires_at = known.get(authorization, (None, 0.0))
-        if caller and time.time() < expires_at:
+        if caller and utc_now().timestamp() < expires_at:
             return caller
         caller, expires_at = await check(_token_in(authorization))
         known[authorization] = (caller, expires_at)
@@ -90,7 +90,7 @@ def verifier(settings: ServiceSettings) -> Verify:
             tenant = claims.get("tenant_id")
             scopes = frozenset(str(claims.get("scope", "")).split())
             caller = Caller(UUID(claims["sub"]), UUID(tenant) if tenant else None, scopes)
-            return caller, min(float(claims["exp"]), time.time() + TRUST_SECONDS)
+            return caller, min(float(claims["exp"]), utc_now().timestamp() + TRUST_SECONDS)
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("the token has expired", reason="TOKEN_EXPIRED") from None
         except jwt.PyJWKClientConnectionError:

@@ -193,14 +193,14 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+    paths = [str(ROOT), str(ROOT / "protos"), *filter(None, [os.environ.get("PYTHONPATH")])]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PROSPECT_")}
     with open(logs / f"{name}.log", "wb") as log:
         return subprocess.Popen(
             [*servers.guard(), *command],
             stdout=log,
             stderr=log,
-            env=inherited | {"PYTHONPATH": paths} | dict(environment),
+            env=inherited | {"PYTHONPATH": os.pathsep.join(paths)} | dict(environment),
             process_group=0,
         )
 

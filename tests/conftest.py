@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -19,8 +21,22 @@ from devstack import servers
 from devstack.stack import start_sandbox
 from services import topology
 from services.enrichment.sources.http import certificates
+from tests import clock
 from tests.databases import Databases
 from tests.harness import Database, Identity, SandboxDesk, Services
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--today`."""
+    text = "take this moment (ISO 8601, UTC) for now, as tests/clock.py tells"
+    parser.addoption("--today", type=datetime.fromisoformat, metavar="MOMENT", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Shift the clocks before a test's module asks what day it is."""
+    today = config.getoption("--today")
+    if today and clock.SHIFT not in os.environ:  # a worker of xdist has been shifted already
+        clock.take_for_now(today.replace(tzinfo=UTC))
 
 
 @pytest.fixture(scope="session")
