@@ -20,7 +20,7 @@ from devstack.sandbox.injections import Injection
 
 _FACTS = re.compile(r"<facts>\n(.*)\n</facts>", re.DOTALL)
 _DIGIT = re.compile(r"\d(?!\d)")
-MOST_SENTENCES = 4
+MAX_SENTENCES = 4
 TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -106,7 +106,7 @@ class _Claude:
             for each in self._injections:
                 if each.id == naive.value or any(each.text[:60] in text for text in texts):
                     return [_obey(each, facts, asked)]
-        return [_cite(fact) for fact in _one_a_source(facts)[:MOST_SENTENCES]]
+        return [_cite(fact) for fact in _one_a_source(facts)[:MAX_SENTENCES]]
 
     def _usage(self, asked: Mapping[str, Any], text: str) -> dict[str, int]:
         """Count a token for four characters; a marked system block is cached once it was seen."""

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from services.cli.terminal import resume
-from services.cli.terminal.resume import MOST_BREAKS
+from services.cli.terminal.resume import MAX_BREAKS
 
 
 @dataclass(frozen=True)
@@ -77,4 +77,4 @@ def test_a_connection_that_stays_broken_is_given_up() -> None:
 
     with pytest.raises(BrokenError):
         list(resume.resuming(watch))
-    assert len(asked) == MOST_BREAKS + 1
+    assert len(asked) == MAX_BREAKS + 1

@@ -8,30 +8,21 @@ from typing import Annotated
 
 import typer
 from prospect.activity.v1 import activity_service_pb2 as pb
-from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
+from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 
 from chassis.clock import to_datetime
-from services.cli.terminal.client import (
-    ADDRESS,
-    TOKEN_FILE,
-    Address,
-    AsJson,
-    CaFile,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
+from services.cli.terminal.shared_options import ACTIVITY, calls
 
 
+@calls(ACTIVITY)
 def checkpoint(
+    client: Client,
     note: Annotated[Path | None, typer.Option(help="Write the note here.")] = None,
     public_key: Annotated[
         Path | None,
         typer.Option(help="Write the service's public key here, to be compared with its owner's."),
     ] = None,
-    as_json: AsJson = False,
-    address: Address = ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Print the newest checkpoint; keep it where who can write to the database cannot.
 
@@ -41,9 +32,8 @@ def checkpoint(
 
       prospect activity checkpoint --note note.txt --public-key key.pem
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = grpc_api.ActivityServiceStub(call.channel)
-        answer = stub.GetCheckpoint(pb.GetCheckpointRequest(), metadata=call.metadata)
+    with client.calling(ActivityServiceStub) as stub:
+        answer = stub.GetCheckpoint(pb.GetCheckpointRequest())
     found = answer.checkpoint
     if note:
         note.write_text(found.note, encoding="utf-8")
@@ -51,4 +41,6 @@ def checkpoint(
         public_key.write_text(found.public_key, encoding="utf-8")
     sealed = {"tree_size": found.tree_size, "root_hash": found.root_hash.hex()}
     when = {"sealed_at": to_datetime(found.sealed_at).isoformat(), "note": found.note}
-    typer.echo(json.dumps(sealed | when, indent=2) if as_json else found.note, nl=as_json)
+    typer.echo(
+        json.dumps(sealed | when, indent=2) if client.as_json else found.note, nl=client.as_json
+    )

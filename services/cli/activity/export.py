@@ -9,21 +9,12 @@ from typing import Annotated, BinaryIO
 
 import typer
 from prospect.activity.v1 import activity_service_pb2 as pb
-from prospect.activity.v1 import activity_service_pb2_grpc as rpc
+from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 
 from services.cli.activity.options import Actions, From, Metadata, Targets, To, Users, make_filter
 from services.cli.terminal import tables
-from services.cli.terminal.client import (
-    ADDRESS,
-    REFUSED_EXIT,
-    TOKEN_FILE,
-    Address,
-    AsJson,
-    CaFile,
-    Call,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import REFUSED_EXIT, Client
+from services.cli.terminal.shared_options import ACTIVITY, calls
 from services.cli.terminal.whole_file import replacing
 
 
@@ -42,7 +33,9 @@ FORMATS = {
 }
 
 
+@calls(ACTIVITY)
 def export(
+    client: Client,
     path: Annotated[Path, typer.Argument(help="The file to write; an older one is replaced.")],
     form: Annotated[
         Format | None,
@@ -57,10 +50,6 @@ def export(
     end: To = None,
     target: Targets = None,
     metadata: Metadata = None,
-    as_json: AsJson = False,
-    address: Address = ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Export entries to a file, oldest first; the export itself is logged.
 
@@ -75,20 +64,21 @@ def export(
     form = form or (Format.CSV if path.suffix == ".csv" else Format.NDJSON)
     wanted = make_filter(user, action, start, end, target, metadata)
     request = pb.ExportActivitiesRequest(filter=wanted, format=FORMATS[form])
-    with calling(address, token_file, ca_file) as call, replacing(path) as file:
-        rows, size = _receive(call, request, file)
+    with client.calling(ActivityServiceStub) as stub, replacing(path) as file:
+        rows, size = _receive(stub, request, file)
     result = {"file": str(path), "rows": rows, "bytes": size}
-    typer.echo(json.dumps(result) if as_json else f"{rows:,} entries, {size:,} bytes: {path}")
-
-
-def _receive(call: Call, request: pb.ExportActivitiesRequest, file: BinaryIO) -> tuple[int, int]:
-    """Write what comes; return rows and bytes once both are as the service counted them."""
-    stub = rpc.ActivityServiceStub(call.channel)
-    counted = stub.CountActivities(
-        pb.CountActivitiesRequest(filter=request.filter), metadata=call.metadata
+    typer.echo(
+        json.dumps(result) if client.as_json else f"{rows:,} entries, {size:,} bytes: {path}"
     )
+
+
+def _receive(
+    stub: ActivityServiceStub, request: pb.ExportActivitiesRequest, file: BinaryIO
+) -> tuple[int, int]:
+    """Write what comes; return rows and bytes once both are as the service counted them."""
+    counted = stub.CountActivities(pb.CountActivitiesRequest(filter=request.filter))
     rows = size = 0
-    responses = stub.ExportActivities(request, metadata=call.metadata)
+    responses = stub.ExportActivities(request)
     with tables.transfer(counted=True) as progress:
         bar = progress.add_task("exporting", total=counted.counts[0].activity_count)
         for response in responses:

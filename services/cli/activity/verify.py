@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from prospect.activity.v1 import activity_service_pb2 as pb
-from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
+from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
@@ -19,19 +19,10 @@ from chassis.clock import to_datetime
 from chassis.settings import SettingsError
 from services.activity.proof import checkpoint, merkle
 from services.activity.proof.offline import OfflineVerification
-from services.cli.terminal.client import (
-    ADDRESS,
-    REFUSED_EXIT,
-    TOKEN_FILE,
-    Address,
-    AsJson,
-    CaFile,
-    Call,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import REFUSED_EXIT, Client
+from services.cli.terminal.shared_options import ACTIVITY, calls
 
-SHOWN = 1_000
+MAX_FINDINGS = 1_000
 Line = Mapping[str, Any]
 
 
@@ -46,7 +37,7 @@ class Outcome:
     def add(self, kind: str, activity_id: str, created_at: str, detail: str) -> None:
         """Keep a finding, the first thousand in full."""
         self.finding_count += 1
-        if len(self.findings) < SHOWN:
+        if len(self.findings) < MAX_FINDINGS:
             self.findings.append(
                 {"kind": kind, "activity_id": activity_id, "created_at": created_at}
                 | {"detail": detail}
@@ -58,7 +49,9 @@ class Outcome:
         return counts | self.summary | {"findings": self.findings}
 
 
+@calls(ACTIVITY)
 def verify(
+    client: Client,
     file: Annotated[
         Path | None, typer.Option(help="A sealed export to verify without a server.")
     ] = None,
@@ -69,10 +62,6 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option(help="The PEM public key of the log that you trust.")
     ] = None,
-    as_json: AsJson = False,
-    address: Address = ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Verify that the log is as it was sealed; exit code 1 where it is not.
 
@@ -90,13 +79,13 @@ def verify(
     key = _public_key(public_key) if public_key else None
     note = _text(kept) if kept else None
     if file is None:
-        with calling(address, token_file, ca_file, not_found=REFUSED_EXIT) as call:
-            outcome = _online(call, note, key, quiet=as_json)
+        with client.calling(ActivityServiceStub, not_found=REFUSED_EXIT) as stub:
+            outcome = _online(stub, note, key, quiet=client.as_json)
     elif note is None or key is None:
         raise SettingsError("--file needs --checkpoint and --public-key: what to verify it against")
     else:
         outcome = _offline(file, note, key)
-    _print(outcome, as_json=as_json)
+    _print(outcome, as_json=client.as_json)
     if outcome.finding_count:
         raise typer.Exit(1)
 
@@ -122,22 +111,29 @@ def _offline(file: Path, note: str, key: Ed25519PublicKey) -> Outcome:
     return outcome
 
 
-def _online(call: Call, note: str | None, key: Ed25519PublicKey | None, *, quiet: bool) -> Outcome:
+def _online(
+    stub: ActivityServiceStub,
+    note: str | None,
+    key: Ed25519PublicKey | None,
+    *,
+    quiet: bool,
+) -> Outcome:
     outcome = Outcome()
-    stub = grpc_api.ActivityServiceStub(call.channel)
     if note or key:
-        _compare_with_kept(outcome, call, note, key)
-    for said in _shown(stub.VerifyLog(pb.VerifyLogRequest(), metadata=call.metadata), quiet=quiet):
+        _compare_with_kept(outcome, stub, note, key)
+    for said in _shown(stub.VerifyLog(pb.VerifyLogRequest()), quiet=quiet):
         _take(outcome, said)
     return outcome
 
 
 def _compare_with_kept(
-    outcome: Outcome, call: Call, note: str | None, key: Ed25519PublicKey | None
+    outcome: Outcome,
+    stub: ActivityServiceStub,
+    note: str | None,
+    key: Ed25519PublicKey | None,
 ) -> None:
     """Find out whether what was kept is the beginning of what the service signs for now."""
-    stub = grpc_api.ActivityServiceStub(call.channel)
-    answer = stub.GetCheckpoint(pb.GetCheckpointRequest(), metadata=call.metadata)
+    answer = stub.GetCheckpoint(pb.GetCheckpointRequest())
     trusted = key or checkpoint.public_key(answer.checkpoint.public_key.encode())
     try:
         new = checkpoint.read(answer.checkpoint.note, trusted)
@@ -151,7 +147,7 @@ def _compare_with_kept(
     request = pb.GetLogProofRequest(
         consistency=pb.ConsistencyQuery(first_tree_size=old.size), tree_size=new.size
     )
-    proof = stub.GetLogProof(request, metadata=call.metadata)
+    proof = stub.GetLogProof(request)
     if not merkle.verify_consistency(old.size, new.size, old.root, new.root, proof.hashes):
         outcome.add("tree", "", "", "the log that was kept is not the beginning of this one")
 
@@ -180,7 +176,7 @@ def _take(outcome: Outcome, said: pb.VerifyLogResponse) -> None:
         outcome.add(kind, found.activity_id, created_at, found.detail)
     elif said.HasField("summary"):
         summary = said.summary
-        outcome.finding_count += summary.finding_count - min(summary.finding_count, SHOWN)
+        outcome.finding_count += summary.finding_count - min(summary.finding_count, MAX_FINDINGS)
         outcome.summary = {
             "tree_size": summary.tree_size,
             "root_hash": summary.root_hash.hex(),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import typer
 
 from services.cli.enrich import batch, estimate, one, policy, runs, sources, steer, suppress, watch
+from services.cli.terminal.shared_options import ENRICHMENT, before_command
 
 app = typer.Typer(
-    no_args_is_help=True, help="Research prospects, follow and steer their runs, keep to budgets."
+    callback=before_command(ENRICHMENT),
+    no_args_is_help=True,
+    help="Research prospects, follow and steer their runs, keep to budgets.",
 )
 app.command("one")(one.one)
 app.command("batch")(batch.batch)
@@ -26,8 +29,3 @@ app.add_typer(policy.app, name="policy")
 app.command("suppress")(suppress.suppress)
 app.command("unsuppress")(suppress.unsuppress)
 app.command("erase")(suppress.erase)
-
-
-@app.callback()
-def enrich() -> None:
-    """Research prospects, follow and steer their runs, keep to budgets."""

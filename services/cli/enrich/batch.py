@@ -7,30 +7,24 @@ from typing import Annotated
 
 import grpc
 import typer
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 
-from services.cli.enrich import csv_rows as files
+from services.cli.enrich import csv_rows
+from services.cli.enrich.batch_progress import bar
 from services.cli.enrich.follow import INTERRUPTED_EXIT
 from services.cli.enrich.options import PRIORITIES, Force, NoWait, PriorityName
-from services.cli.enrich.progress import bar
 from services.cli.enrich.refused_rows import RefusedRows
-from services.cli.enrich.upload import MOST_ROWS, Terms, Upload
+from services.cli.enrich.upload import MAX_ROWS, Terms, Upload
 from services.cli.enrich.watch import watch_batch
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    REFUSED_EXIT,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    Call,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import REFUSED_EXIT, Client
 from services.cli.terminal.dollars import parse_dollars
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 
 
+@calls(ENRICHMENT)
 def batch(
+    client: Client,
     file: Annotated[str, typer.Argument(metavar="FILE.csv", help="A CSV, or - for stdin.")],
     batch_id: Annotated[
         str, typer.Option(help="The UUID of a batch that was broken off: send it to its end.")
@@ -47,10 +41,6 @@ def batch(
     ] = None,
     force: Force = False,
     no_wait: NoWait = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Research up to 10,000 prospects: send a CSV, follow its runs.
 
@@ -70,24 +60,28 @@ def batch(
     """
     upload = Upload(file, Terms(PRIORITIES[priority], _micros(budget), force), batch_id)
     total = _count(file)
-    with RefusedRows(refused, as_json=as_json) as refusals:
-        with calling(address, token_file, ca_file) as call:
-            _say_id(upload.batch_id, as_json)
-            _send(call, upload, refusals, total, as_json)
-            code = 0 if no_wait else watch_batch(call, upload.batch_id, "", as_json)
+    with RefusedRows(refused, as_json=client.as_json) as refusals:
+        with client.calling(EnrichmentServiceStub) as stub:
+            _say_id(upload.batch_id, client.as_json)
+            _send(stub, upload, refusals, total, client.as_json)
+            code = 0 if no_wait else watch_batch(stub, upload.batch_id, "", client.as_json)
         if refusals.count:
             code = REFUSED_EXIT
     raise typer.Exit(code)
 
 
 def _send(
-    call: Call, upload: Upload, refusals: RefusedRows, total: int | None, as_json: bool
+    stub: EnrichmentServiceStub,
+    upload: Upload,
+    refusals: RefusedRows,
+    total: int | None,
+    as_json: bool,
 ) -> None:
     """Send the file to its end; say how to go on where it does not get there."""
     try:
         with bar(quiet=as_json) as progress:
             task = progress.add_task("accepting", total=total, counts="")
-            for refused in upload.send(call):
+            for refused in upload.send(stub):
                 refusals.add(refused)
                 done, counts = upload.accepted + refusals.count, f"{refusals.count:,} refused"
                 progress.update(task, completed=done, counts=counts)
@@ -115,11 +109,11 @@ def _say_how_to_go_on(upload: Upload) -> None:
 
 def _count(file: str) -> int | None:
     """Read a file once before anything is sent, so that a broken one sends nothing."""
-    if file == files.STDIN:
+    if file == csv_rows.STDIN:
         return None
-    rows = sum(1 for _ in files.read_rows(file, files.PROSPECTS))
-    if not 0 < rows <= MOST_ROWS:
-        raise typer.BadParameter(f"{file} has {rows:,} rows; a batch has 1 to {MOST_ROWS:,}")
+    rows = sum(1 for _ in csv_rows.read_rows(file, csv_rows.PROSPECTS))
+    if not 0 < rows <= MAX_ROWS:
+        raise typer.BadParameter(f"{file} has {rows:,} rows; a batch has 1 to {MAX_ROWS:,}")
     return rows
 
 

@@ -6,13 +6,12 @@ from itertools import islice
 from typing import Annotated
 
 import typer
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import operations_pb2 as pb
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.enrich import csv_rows as files
-from services.cli.enrich import tables as show
+from services.cli.enrich import csv_rows, tables
 from services.cli.enrich.options import (
     Cik,
     Company,
@@ -24,22 +23,17 @@ from services.cli.enrich.options import (
     as_estimated,
     make_request,
 )
-from services.cli.enrich.upload import MOST_ROWS
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.enrich.upload import MAX_ROWS
+from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import dollars
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 from services.cli.terminal.tables import shown
 
 
+@calls(ENRICHMENT)
 def estimate(
+    client: Client,
     name: Annotated[str, typer.Argument(help="The person's name.")] = "",
     company: Company = "",
     email: Email = "",
@@ -51,10 +45,6 @@ def estimate(
         str | None, typer.Option(metavar="FILE.csv", help="Estimate a batch; - is stdin.")
     ] = None,
     force: Force = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Say what would be called, is fresh, is parked or denied, and what it would cost at the most.
 
@@ -73,10 +63,9 @@ def estimate(
     one = make_request(name, company, email, linkedin, cik, public, prospect_id)
     wanted = _read(file) if file else [as_estimated(one)]
     request = pb.EstimateEnrichmentRequest(prospects=wanted, force=force)
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        answer = stub.EstimateEnrichment(request, metadata=call.metadata)
-    if as_json:
+    with client.calling(EnrichmentServiceStub) as stub:
+        answer = stub.EstimateEnrichment(request)
+    if client.as_json:
         print_json(answer)
     else:
         Console().print(_table(answer))
@@ -86,13 +75,13 @@ def estimate(
 def _read(file: str) -> list[pb.EstimatedProspect]:
     """Read a file of at most as many rows as a batch has."""
     wanted = []
-    for row in islice(files.read_rows(file, files.PROSPECTS), MOST_ROWS + 1):
-        request = files.request_of(row)
-        if isinstance(request, files.Refused):
+    for row in islice(csv_rows.read_rows(file, csv_rows.PROSPECTS), MAX_ROWS + 1):
+        request = csv_rows.request_of(row)
+        if isinstance(request, csv_rows.Refused):
             raise typer.BadParameter(f"line {row.line}: {request.field}: {request.message}")
         wanted.append(as_estimated(request))
-    if not 0 < len(wanted) <= MOST_ROWS:
-        raise typer.BadParameter(f"{file} must have 1 to {MOST_ROWS:,} rows, as a batch has")
+    if not 0 < len(wanted) <= MAX_ROWS:
+        raise typer.BadParameter(f"{file} must have 1 to {MAX_ROWS:,} rows, as a batch has")
     return wanted
 
 
@@ -103,7 +92,7 @@ def _table(answer: pb.EstimateEnrichmentResponse) -> Table:
     table.add_column("left alone")
     for each in answer.sources:
         counts = (each.calls, each.fresh, each.skipped, each.suppressed, each.budget_denied)
-        until = f"until {show.moment(each.parked_until)}" if each.HasField("parked_until") else ""
+        until = f"until {tables.moment(each.parked_until)}" if each.HasField("parked_until") else ""
         table.add_row(
             each.source,
             *(f"{count:,}" for count in counts),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 from rich.console import Console
 from rich.live import Live
 
-from services.cli.enrich import tables as show
-from services.cli.terminal.client import NOT_FOUND_EXIT, Call
+from services.cli.enrich import tables
+from services.cli.terminal.client import NOT_FOUND_EXIT
 from services.cli.terminal.resume import resuming
 
 INTERRUPTED_EXIT = 130
@@ -19,51 +19,53 @@ News = tuple[pb.WatchEnrichmentResponse, prospect_pb2.Run]
 
 
 def follow_run(
-    call: Call, prospect_id: str, token: str = "", *, until_settled: bool = False
+    stub: EnrichmentServiceStub,
+    prospect_id: str,
+    token: str = "",
+    *,
+    until_settled: bool = False,
 ) -> Iterator[News]:
     """Yield each message about a prospect's newest run, and the run as it then stands."""
-    stub = rpc.EnrichmentServiceStub(call.channel)
     run: prospect_pb2.Run | None = None
 
     def watch(resume_token: str) -> Iterator[pb.WatchEnrichmentResponse]:
         request = pb.WatchEnrichmentRequest(
             prospect_id=prospect_id, resume_token=resume_token, until_settled=until_settled
         )
-        return stub.WatchEnrichment(request, metadata=call.metadata)
+        return stub.WatchEnrichment(request)
 
     for message in resuming(watch, token):
         if message.HasField("snapshot"):
             run = message.snapshot
         else:
             if run is None or run.run_id != message.change.run_id:
-                run = get_run(call, message.change.run_id).run
+                run = get_run(stub, message.change.run_id).run
             apply(run, message.change)
         yield message, run
 
 
-def follow_batch(call: Call, batch_id: str, token: str = "") -> Iterator[pb.WatchBatchResponse]:
+def follow_batch(
+    stub: EnrichmentServiceStub, batch_id: str, token: str = ""
+) -> Iterator[pb.WatchBatchResponse]:
     """Yield each message about a batch until its last run has ended."""
-    stub = rpc.EnrichmentServiceStub(call.channel)
 
     def watch(resume_token: str) -> Iterator[pb.WatchBatchResponse]:
         request = pb.WatchBatchRequest(batch_id=batch_id, resume_token=resume_token)
-        return stub.WatchBatch(request, metadata=call.metadata)
+        return stub.WatchBatch(request)
 
     return resuming(watch, token)
 
 
-def get_run(call: Call, run_id: str) -> runs_pb2.GetRunResponse:
+def get_run(stub: EnrichmentServiceStub, run_id: str) -> runs_pb2.GetRunResponse:
     """Return a run with its calls."""
-    stub = rpc.EnrichmentServiceStub(call.channel)
-    return stub.GetRun(runs_pb2.GetRunRequest(run_id=run_id), metadata=call.metadata)
+    return stub.GetRun(runs_pb2.GetRunRequest(run_id=run_id))
 
 
-def newest_run(call: Call, prospect_id: str) -> prospect_pb2.Run:
+def newest_run(stub: EnrichmentServiceStub, prospect_id: str) -> prospect_pb2.Run:
     """Return a prospect's newest run."""
-    stub = rpc.EnrichmentServiceStub(call.channel)
     request = pb.GetProspectRequest(prospect_id=prospect_id)
-    found = stub.GetProspect(request, metadata=call.metadata).prospect
-    return get_run(call, found.run_id).run
+    found = stub.GetProspect(request).prospect
+    return get_run(stub, found.run_id).run
 
 
 def apply(run: prospect_pb2.Run, change: pb.RunChange) -> None:
@@ -83,7 +85,7 @@ def show_live(news: Iterator[News], *, quiet: bool) -> prospect_pb2.Run | None:
     if first is None:
         return None
     run = first[1]
-    with Live(console=console, refresh_per_second=8, get_renderable=lambda: show.run_live(run)):
+    with Live(console=console, refresh_per_second=8, get_renderable=lambda: tables.run_live(run)):
         for _, newer in news:
             run = newer
     console.print()

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import prospect_pb2
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 from rich.console import Console
 
 from services.cli.enrich.follow import INTERRUPTED_EXIT, exit_code, follow_run, get_run, show_live
@@ -26,21 +26,15 @@ from services.cli.enrich.options import (
     make_request,
 )
 from services.cli.terminal import tables
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    Call,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import parse_dollars
 from services.cli.terminal.message_json import fields_of, print_json
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 
 
+@calls(ENRICHMENT)
 def one(
+    client: Client,
     name: Annotated[str, typer.Argument(help="The person's name.")],
     company: Company,
     title: Annotated[str, typer.Option(help="The person's job title.")] = "",
@@ -60,10 +54,6 @@ def one(
     ] = None,
     force: Force = False,
     no_wait: NoWait = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Research one prospect: ask, follow the sources live, show what was found.
 
@@ -83,27 +73,24 @@ def one(
     request.priority = PRIORITIES[priority]
     request.budget_micros = parse_dollars("--budget", budget) if budget else 0
     request.sources[:] = source or []
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        answer = stub.RequestEnrichment(request, metadata=call.metadata)
+    with client.calling(EnrichmentServiceStub) as stub:
+        answer = stub.RequestEnrichment(request)
         if no_wait:
-            _print_accepted(answer, as_json)
+            _print_accepted(answer, client.as_json)
             return
-        run = _follow(call, answer.run, as_json)
-        prospect = stub.GetProspect(
-            pb.GetProspectRequest(prospect_id=run.prospect_id), metadata=call.metadata
-        ).prospect
-    if as_json:
+        run = _follow(stub, answer.run, client.as_json)
+        prospect = stub.GetProspect(pb.GetProspectRequest(prospect_id=run.prospect_id)).prospect
+    if client.as_json:
         print_json(_said(answer.joined, run, prospect))
     else:
         Console().print(tables.prospect(prospect))
     raise typer.Exit(exit_code(run))
 
 
-def _follow(call: Call, run: prospect_pb2.Run, as_json: bool) -> prospect_pb2.Run:
+def _follow(stub: EnrichmentServiceStub, run: prospect_pb2.Run, as_json: bool) -> prospect_pb2.Run:
     try:
-        show_live(follow_run(call, run.prospect_id), quiet=as_json)
-        return get_run(call, run.run_id).run
+        show_live(follow_run(stub, run.prospect_id), quiet=as_json)
+        return get_run(stub, run.run_id).run
     except KeyboardInterrupt:
         typer.echo(f"\nthe run goes on: prospect enrich watch {run.prospect_id}", err=True)
         raise typer.Exit(INTERRUPTED_EXIT) from None

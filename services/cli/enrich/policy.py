@@ -6,29 +6,26 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import policy_pb2 as pb
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 from rich.console import Console, Group
 from rich.table import Table
 
 from services.cli.enrich.options import SourceName
 from services.cli.enrich.tables import moment, span
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import dollars, parse_dollars
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ENRICHMENT, before_command, calls
 from services.cli.terminal.times import SPAN_HELP, parse_span
 from services.enrichment.sources.catalogue import PROFILES
 from services.enrichment.sources.catalogue import SourceName as KnownSource
 
-app = typer.Typer(no_args_is_help=True, help="Show or set what your tenant allows.")
+app = typer.Typer(
+    callback=before_command(ENRICHMENT),
+    no_args_is_help=True,
+    help="Show or set what your tenant allows.",
+)
 _DOLLARS = "DOLLARS"
 
 
@@ -82,24 +79,23 @@ Debounce = Annotated[
 
 
 @app.command("show")
+@calls(ENRICHMENT)
 def show(
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
+    client: Client,
 ) -> None:
     """Show the policy, with the defaults filled in.
 
     Example: prospect enrich policy show
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        policy = stub.GetPolicy(pb.GetPolicyRequest(), metadata=call.metadata).policy
-    _print(policy, as_json)
+    with client.calling(EnrichmentServiceStub) as stub:
+        policy = stub.GetPolicy(pb.GetPolicyRequest()).policy
+    _print(policy, client.as_json)
 
 
 @app.command("set")
+@calls(ENRICHMENT)
 def set_(
+    client: Client,
     stopped: Stopped = None,
     day_budget: DayBudget = None,
     run_budget: RunBudget = None,
@@ -112,10 +108,6 @@ def set_(
     runs_at_once: RunsAtOnce = None,
     weight: Weight = None,
     debounce: Debounce = None,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Change what is named, and show the policy. Needs enrichment:admin.
 
@@ -144,14 +136,13 @@ def set_(
     rows = _rows(source_budget, fresh, enable, disable)
     if not rows and not request.update_mask.paths:
         raise typer.BadParameter("name what to change; prospect enrich policy set --help")
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
+    with client.calling(EnrichmentServiceStub) as stub:
         if rows:  # a row is replaced whole: begin with what it has
-            now = stub.GetPolicy(pb.GetPolicyRequest(), metadata=call.metadata).policy
+            now = stub.GetPolicy(pb.GetPolicyRequest()).policy
             _set(request, "sources", [_changed(each, rows) for each in now.sources
                                       if each.source in rows])  # fmt: skip
-        policy = stub.UpdatePolicy(request, metadata=call.metadata).policy
-    _print(policy, as_json)
+        policy = stub.UpdatePolicy(request).policy
+    _print(policy, client.as_json)
 
 
 Changes = dict[str, dict[str, int | bool]]

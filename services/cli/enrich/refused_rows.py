@@ -12,7 +12,7 @@ import typer
 from services.cli.enrich.csv_rows import PROSPECTS, REASONS, Refused
 from services.cli.terminal.message_json import print_json
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 
 
 class RefusedRows:
@@ -33,7 +33,7 @@ class RefusedRows:
         self.count += 1
         if self._as_json:
             print_json({"refused": refused.reasons})
-        elif self.count <= MOST_SHOWN:
+        elif self.count <= MAX_SHOWN:
             text = f"line {refused.row.line}: {refused.field}: {refused.message} ({refused.rule})"
             typer.echo(text, err=True)
         if self._path:
@@ -59,6 +59,6 @@ class RefusedRows:
     ) -> None:
         if self._file:
             self._file.close()
-        if self.count > MOST_SHOWN and not self._as_json:
+        if self.count > MAX_SHOWN and not self._as_json:
             where = str(self._path) if self._path else "--refused FILE writes them"
-            typer.echo(f"and {self.count - MOST_SHOWN:,} more ({where})", err=True)
+            typer.echo(f"and {self.count - MAX_SHOWN:,} more ({where})", err=True)

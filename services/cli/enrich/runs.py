@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Annotated, TypeVar
 
 import typer
 from google.protobuf.message import Message
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.enrich import tables as show
+from services.cli.enrich import tables
 from services.cli.enrich.follow import get_run
 from services.cli.enrich.options import (
     SOURCE_STATUSES,
@@ -31,42 +32,35 @@ from services.cli.enrich.options import (
     parse_choice,
     parse_statuses,
 )
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.pages import page_size, pages
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 from services.cli.terminal.times import TIME_HELP, parse_time
 
-MOST_PAGE = 1_000
 Item = TypeVar("Item", bound=Message)
 
 
+@calls(ENRICHMENT)
 def run(
+    client: Client,
     run_id: Annotated[str, typer.Argument(help="The run's UUID.")],
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Show a run's timeline: every call to a source, and what it waited for.
 
     Example: prospect enrich run 01938f2e-7a3b-7c00-8000-0123456789ab
     """
-    with calling(address, token_file, ca_file) as call:
-        found = get_run(call, run_id)
-    if as_json:
+    with client.calling(EnrichmentServiceStub) as stub:
+        found = get_run(stub, run_id)
+    if client.as_json:
         print_json(found)
     else:
-        Console().print(show.run_live(found.run), show.attempts(found.attempts))
+        Console().print(tables.run_live(found.run), tables.attempts(found.attempts))
 
 
+@calls(ENRICHMENT)
 def runs(
+    client: Client,
     status: Statuses = None,
     prospect: OfProspect = "",
     batch: OfBatch = "",
@@ -76,10 +70,6 @@ def runs(
     end: To = None,
     limit: Limit = 20,
     take_all: All = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """List runs, newest first.
 
@@ -89,20 +79,20 @@ def runs(
 
       prospect enrich runs --missing sec --error-class throttled --all --json
     """
+    most = None if take_all else limit
     request = runs_pb2.ListRunsRequest(
-        filter=make_filter(status, prospect, batch, missing, error_class, start, end)
+        filter=make_filter(status, prospect, batch, missing, error_class, start, end),
+        page_size=page_size(most),
     )
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-
-        def page() -> tuple[Iterable[prospect_pb2.Run], str]:
-            answer = stub.ListRuns(request, metadata=call.metadata)
-            return answer.runs, answer.next_page_token
-
-        _print(_pages(page, request, None if take_all else limit), show.runs, as_json)
+    with client.calling(EnrichmentServiceStub) as stub:
+        found = pages(stub.ListRuns, request)
+        listed = islice((each for page in found for each in page.runs), most)
+        _print(listed, tables.runs, client.as_json)
 
 
+@calls(ENRICHMENT)
 def prospects(
+    client: Client,
     status: Statuses = None,
     source: Annotated[
         SourceName | None, typer.Option(help="The source that --source-status is about.")
@@ -115,10 +105,6 @@ def prospects(
     ] = None,
     limit: Limit = 20,
     take_all: All = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """List prospects, newest first.
 
@@ -131,35 +117,18 @@ def prospects(
     if bool(source) != bool(source_status):
         raise typer.BadParameter("--source and --source-status go together")
     number = parse_choice("--source-status", source_status, SOURCE_STATUSES) if source else 0
+    most = None if take_all else limit
     request = pb.ListProspectsRequest(
+        page_size=page_size(most),
         statuses=parse_statuses(status),
         source=source or "",
         source_status=prospect_pb2.SourceStatus.ValueType(number),
         stale_before=parse_time("--stale-before", stale_before) if stale_before else None,
     )
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-
-        def page() -> tuple[Iterable[prospect_pb2.Prospect], str]:
-            answer = stub.ListProspects(request, metadata=call.metadata)
-            return answer.prospects, answer.next_page_token
-
-        _print(_pages(page, request, None if take_all else limit), show.prospects, as_json)
-
-
-def _pages(
-    page: Callable[[], tuple[Iterable[Item], str]], request: Any, limit: int | None
-) -> Iterator[Item]:
-    """Yield what is listed page by page, at most `limit`."""
-    left = limit
-    while left is None or left > 0:
-        request.page_size = MOST_PAGE if left is None else min(left, MOST_PAGE)
-        items, request.page_token = page()
-        for item in items:
-            yield item
-            left = None if left is None else left - 1
-        if not request.page_token:
-            return
+    with client.calling(EnrichmentServiceStub) as stub:
+        found = pages(stub.ListProspects, request)
+        listed = islice((each for page in found for each in page.prospects), most)
+        _print(listed, tables.prospects, client.as_json)
 
 
 def _print(items: Iterable[Item], table: Callable[[Iterable[Item]], Table], as_json: bool) -> None:

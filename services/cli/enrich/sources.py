@@ -5,57 +5,45 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import operations_pb2 as pb
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 from rich.console import Console
 
-from services.cli.enrich import tables as show
+from services.cli.enrich import tables
 from services.cli.enrich.options import SourceName
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 from services.cli.terminal.times import UNTIL_HELP, parse_until
 
 Source = Annotated[SourceName, typer.Argument(help="The source.")]
 
 
+@calls(ENRICHMENT)
 def sources(
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
+    client: Client,
 ) -> None:
     """Show each source: health, breaker and rate of the deployment; your spending since midnight.
 
     Example: prospect enrich sources
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        found = stub.ListSources(pb.ListSourcesRequest(), metadata=call.metadata).sources
-    if as_json:
+    with client.calling(EnrichmentServiceStub) as stub:
+        found = stub.ListSources(pb.ListSourcesRequest()).sources
+    if client.as_json:
         for each in found:
             print_json(each)
     else:
-        Console().print(show.sources(found))
+        Console().print(tables.sources(found))
 
 
+@calls(ENRICHMENT)
 def pause(
+    client: Client,
     source: Source,
     until: Annotated[
         str | None, typer.Option(help=f"When it goes on by itself: {UNTIL_HELP}.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Shown to all who wait.")] = "",
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Keep every replica from asking a source; steps wait meanwhile. Needs enrichment:operate.
 
@@ -64,36 +52,25 @@ def pause(
     request = pb.PauseSourceRequest(
         source=source, until=parse_until("--until", until) if until else None, reason=reason
     )
-    _change(request, as_json, address, token_file, ca_file)
+    _change(client, request)
 
 
+@calls(ENRICHMENT)
 def resume(
+    client: Client,
     source: Source,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Let a source be asked again, and close its breaker. Needs enrichment:operate.
 
     Example: prospect enrich resume exa
     """
-    _change(
-        pb.PauseSourceRequest(source=source, resume=True), as_json, address, token_file, ca_file
-    )
+    _change(client, pb.PauseSourceRequest(source=source, resume=True))
 
 
-def _change(
-    request: pb.PauseSourceRequest,
-    as_json: bool,
-    address: str,
-    token_file: TokenFile,
-    ca_file: CaFile,
-) -> None:
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        source = stub.PauseSource(request, metadata=call.metadata).source
-    if as_json:
+def _change(client: Client, request: pb.PauseSourceRequest) -> None:
+    with client.calling(EnrichmentServiceStub) as stub:
+        source = stub.PauseSource(request).source
+    if client.as_json:
         print_json(source)
     else:
-        Console().print(show.sources([source]))
+        Console().print(tables.sources([source]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import runs_pb2 as pb
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 
 from services.cli.enrich.options import (
     ErrorClass,
@@ -22,36 +22,26 @@ from services.cli.enrich.options import (
 )
 from services.cli.enrich.tables import run_status
 from services.cli.enrich.watch import watch_batch
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import dollars
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 
 
+@calls(ENRICHMENT)
 def retry(
+    client: Client,
     prospect_id: Annotated[str, typer.Argument(help="The prospect's UUID.")],
     source: Annotated[SourceName, typer.Argument(help="The source to ask again.")],
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Ask one source again: in the run under way, else in a new one that keeps the other answers.
 
     Example: prospect enrich retry 01938f2e-7a3b-7c00-8000-0123456789ab sec
     """
     request = pb.RetrySourceRequest(prospect_id=prospect_id, source=source)
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        run = stub.RetrySource(request, metadata=call.metadata).run
-    if as_json:
+    with client.calling(EnrichmentServiceStub) as stub:
+        run = stub.RetrySource(request).run
+    if client.as_json:
         print_json(run)
     else:
         typer.echo(
@@ -60,28 +50,27 @@ def retry(
         )
 
 
+@calls(ENRICHMENT)
 def cancel(
+    client: Client,
     run_id: Annotated[str, typer.Argument(help="The run's UUID.")],
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """End a run: no further call leaves; what is out is waited for, since it is paid for.
 
     Example: prospect enrich cancel 01938f2e-7a3b-7c00-8000-0123456789ab
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        run = stub.CancelRun(pb.CancelRunRequest(run_id=run_id), metadata=call.metadata).run
-    if as_json:
+    with client.calling(EnrichmentServiceStub) as stub:
+        run = stub.CancelRun(pb.CancelRunRequest(run_id=run_id)).run
+    if client.as_json:
         print_json(run)
     else:
         waits = "" if run.HasField("ended_at") else "; it ends when the calls that are out are back"
         typer.echo(f"run {run.run_id} is {run_status(run)}{waits}")
 
 
+@calls(ENRICHMENT)
 def replay(
+    client: Client,
     status: Statuses = None,
     prospect: OfProspect = "",
     batch: OfBatch = "",
@@ -96,10 +85,6 @@ def replay(
         bool, typer.Option("--yes", help="Do it, instead of saying what it was.")
     ] = False,
     no_wait: NoWait = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Run again what failed: the failed sources are asked anew, the others' answers are kept.
 
@@ -117,12 +102,11 @@ def replay(
         dry_run=not yes,
         most_runs=most,
     )
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        answer = stub.ReplayRuns(request, metadata=call.metadata)
-        _print_replay(answer, yes, as_json)
+    with client.calling(EnrichmentServiceStub) as stub:
+        answer = stub.ReplayRuns(request)
+        _print_replay(answer, yes, client.as_json)
         if answer.batch_id and not no_wait:
-            raise typer.Exit(watch_batch(call, answer.batch_id, "", as_json))
+            raise typer.Exit(watch_batch(stub, answer.batch_id, "", client.as_json))
 
 
 def _print_replay(answer: pb.ReplayRunsResponse, yes: bool, as_json: bool) -> None:

@@ -9,26 +9,17 @@ from typing import Annotated, NoReturn
 import grpc
 import typer
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import policy_pb2
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 
-from services.cli.enrich import csv_rows as files
+from services.cli.enrich import csv_rows
 from services.cli.enrich.options import Email, LinkedIn
 from services.cli.enrich.tables import moment
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    REFUSED_EXIT,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-    violations,
-)
+from services.cli.terminal.client import REFUSED_EXIT, Client, violations
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 
-CHUNK = 1_000
+CHUNK_PEOPLE = 1_000
 _PERSON = re.compile(r"people\[(\d+)\]\.?")
 Person = policy_pb2.SuppressedPerson
 People = list[tuple[int, Person]]
@@ -42,7 +33,9 @@ Name = Annotated[str, typer.Option(help="A person's name; counts with --company.
 Company = Annotated[str, typer.Option(help="The company's name; counts with --name.")]
 
 
+@calls(ENRICHMENT)
 def suppress(
+    client: Client,
     file: File = None,
     email: Email = "",
     linkedin: LinkedIn = "",
@@ -51,10 +44,6 @@ def suppress(
     reason: Annotated[
         str, typer.Option(help="Kept with the hashes, such as opt-out; no personal data.")
     ] = "",
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Put people on the suppression list, as keyed hashes: nobody asks about them any more.
 
@@ -67,61 +56,55 @@ def suppress(
       prospect enrich suppress opted-out.csv --reason opt-out
     """
     added = known = 0
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
+    with client.calling(EnrichmentServiceStub) as stub:
         for chunk in _chunks(file, email, linkedin, name, company):
             request = policy_pb2.SuppressRequest(people=[p for _, p in chunk], reason=reason)
             try:
-                answer = stub.Suppress(request, metadata=call.metadata)
+                answer = stub.Suppress(request)
             except grpc.RpcError as error:
                 _refuse(error, chunk, file)
             added, known = added + answer.added, known + answer.known
-    if as_json:
+    if client.as_json:
         print_json({"added": added, "known": known})
     else:
         typer.echo(f"{added:,} keys added, {known:,} known before")
 
 
+@calls(ENRICHMENT)
 def unsuppress(
+    client: Client,
     file: File = None,
     email: Email = "",
     linkedin: LinkedIn = "",
     name: Name = "",
     company: Company = "",
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Take people off the suppression list. Needs enrichment:admin.
 
     Example: prospect enrich unsuppress --name "Ada Lovelace" --company "Analytical Engines"
     """
     removed = 0
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
+    with client.calling(EnrichmentServiceStub) as stub:
         for chunk in _chunks(file, email, linkedin, name, company):
             request = policy_pb2.UnsuppressRequest(people=[p for _, p in chunk])
             try:
-                removed += stub.Unsuppress(request, metadata=call.metadata).removed
+                removed += stub.Unsuppress(request).removed
             except grpc.RpcError as error:
                 _refuse(error, chunk, file)
-    if as_json:
+    if client.as_json:
         print_json({"removed": removed})
     else:
         typer.echo(f"{removed:,} keys removed")
 
 
+@calls(ENRICHMENT)
 def erase(
+    client: Client,
     prospect_id: Annotated[str, typer.Argument(help="The prospect's UUID.")],
     also_suppress: Annotated[
         bool, typer.Option("--suppress", help="Also put the person on the suppression list.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Remove a prospect, its runs and all that was found; print the receipt.
 
@@ -132,10 +115,9 @@ def erase(
     if not yes:
         typer.confirm(f"Erase prospect {prospect_id}? It cannot be undone.", abort=True, err=True)
     request = pb.EraseProspectRequest(prospect_id=prospect_id, suppress=also_suppress)
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        receipt = stub.EraseProspect(request, metadata=call.metadata)
-    if as_json:
+    with client.calling(EnrichmentServiceStub) as stub:
+        receipt = stub.EraseProspect(request)
+    if client.as_json:
         print_json(receipt)
     else:
         typer.echo(
@@ -156,10 +138,10 @@ def _chunks(
         yield [(0, one)]
         return
     chunk: People = []
-    for row in files.read_rows(file, files.PEOPLE):
-        texts = {each: row.cells.get(each, "") for each in files.PEOPLE.all}
+    for row in csv_rows.read_rows(file, csv_rows.PEOPLE):
+        texts = {each: row.cells.get(each, "") for each in csv_rows.PEOPLE.all}
         chunk.append((row.line, Person(**texts)))
-        if len(chunk) == CHUNK:
+        if len(chunk) == CHUNK_PEOPLE:
             yield chunk
             chunk = []
     if chunk:

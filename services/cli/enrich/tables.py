@@ -85,7 +85,7 @@ def _reason(step: prospect_pb2.Step) -> str:
 
 
 def attempts(rows: Iterable[runs_pb2.Attempt]) -> Table:
-    """The timeline: every call, and what it waited for (in milliseconds)."""
+    """The timeline: every stub, and what it waited for (in milliseconds)."""
     table = Table("source", "#", "started", title="calls (times in ms)", title_justify="left")
     for heading in ("queue", "breaker", "limiter", "took"):
         table.add_column(heading, justify="right")

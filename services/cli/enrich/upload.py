@@ -10,15 +10,14 @@ from dataclasses import dataclass
 import grpc
 import typer
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
-from prospect.enrichment.v1 import enrichment_service_pb2_grpc as rpc
 from prospect.enrichment.v1 import prospect_pb2
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 
-from services.cli.enrich import csv_rows as files
+from services.cli.enrich import csv_rows
 from services.cli.enrich.csv_rows import Refused, Row
-from services.cli.terminal.client import Call
 
-CHUNK = 500
-MOST_ROWS = 10_000
+CHUNK_ROWS = 500
+MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,9 @@ class Upload:
         self._broken: typer.BadParameter | None = None
         self._has_begun = threading.Event()
 
-    def send(self, call: Call) -> Iterator[Refused]:
+    def send(self, stub: EnrichmentServiceStub) -> Iterator[Refused]:
         """Send the file; yield the rows that are refused. When it ends, the batch is closed."""
-        stub = rpc.EnrichmentServiceStub(call.channel)
-        self._answers = stub.BatchRequestEnrichments(self._chunks(), metadata=call.metadata)
+        self._answers = stub.BatchRequestEnrichments(self._chunks())
         self._has_begun.set()
         try:
             for answer in self._answers:
@@ -88,10 +86,10 @@ class Upload:
         """Yield the rows in chunks of neighbours; one that is no request leaves its place empty."""
         chunk: list[tuple[Row, pb.RequestEnrichmentRequest]] = []
         is_begun = False
-        for row in files.read_rows(self._path, files.PROSPECTS):
+        for row in csv_rows.read_rows(self._path, csv_rows.PROSPECTS):
             _check(row)
-            request = files.request_of(row)
-            if chunk and (isinstance(request, Refused) or len(chunk) == CHUNK):
+            request = csv_rows.request_of(row)
+            if chunk and (isinstance(request, Refused) or len(chunk) == CHUNK_ROWS):
                 yield self._message(chunk)
                 chunk, is_begun = [], True
             if isinstance(request, Refused):
@@ -121,6 +119,6 @@ class Upload:
 
 
 def _check(row: Row) -> None:
-    if row.place == MOST_ROWS:
-        text = f"a batch has at most {MOST_ROWS:,} rows: send the rest as another"
+    if row.place == MAX_ROWS:
+        text = f"a batch has at most {MAX_ROWS:,} rows: send the rest as another"
         raise typer.BadParameter(f"line {row.line}: {text}")

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Annotated, NoReturn
 
 import typer
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 
+from services.cli.enrich.batch_progress import batch_exit_code, print_summary, shown_batch
 from services.cli.enrich.follow import (
     INTERRUPTED_EXIT,
     News,
@@ -16,21 +18,14 @@ from services.cli.enrich.follow import (
     newest_run,
     show_live,
 )
-from services.cli.enrich.progress import batch_exit_code, print_summary, shown_batch
-from services.cli.terminal.client import (
-    ENRICHMENT_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    Call,
-    EnrichmentAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ENRICHMENT, calls
 
 
+@calls(ENRICHMENT)
 def watch(
+    client: Client,
     prospect_id: Annotated[str, typer.Argument(help="UUID of a prospect.")] = "",
     batch: Annotated[str, typer.Option(help="UUID of a batch, instead of a prospect.")] = "",
     resume: Annotated[
@@ -40,10 +35,6 @@ def watch(
         bool,
         typer.Option("--until-settled", help="Also wait for sources later than the run's end."),
     ] = False,
-    as_json: AsJson = False,
-    address: EnrichmentAddress = ENRICHMENT_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Follow a prospect's newest run, or a batch, to its end; breaks are gone over.
 
@@ -57,20 +48,20 @@ def watch(
     """
     if bool(prospect_id) == bool(batch):
         raise typer.BadParameter("give a prospect's UUID or --batch")
-    with calling(address, token_file, ca_file) as call:
+    with client.calling(EnrichmentServiceStub) as stub:
         if batch:
-            code = watch_batch(call, batch, resume, as_json)
+            code = watch_batch(stub, batch, resume, client.as_json)
         else:
-            code = _watch_run(call, prospect_id, resume, until_settled, as_json)
+            code = _watch_run(stub, prospect_id, resume, until_settled, client.as_json)
     raise typer.Exit(code)
 
 
-def watch_batch(call: Call, batch_id: str, token: str, as_json: bool) -> int:
+def watch_batch(stub: EnrichmentServiceStub, batch_id: str, token: str, as_json: bool) -> int:
     """Follow a batch to its end; return the exit code that it makes."""
     last = token
     progress = None
     try:
-        for message in shown_batch(follow_batch(call, batch_id, token), quiet=as_json):
+        for message in shown_batch(follow_batch(stub, batch_id, token), quiet=as_json):
             last, progress = message.resume_token, message.progress
             if as_json:
                 print_json(message)
@@ -84,19 +75,25 @@ def watch_batch(call: Call, batch_id: str, token: str, as_json: bool) -> int:
     return batch_exit_code(progress)
 
 
-def _watch_run(call: Call, prospect_id: str, token: str, until_settled: bool, as_json: bool) -> int:
+def _watch_run(
+    stub: EnrichmentServiceStub,
+    prospect_id: str,
+    token: str,
+    until_settled: bool,
+    as_json: bool,
+) -> int:
     last = token
 
     def told() -> Iterator[News]:
         nonlocal last
-        for message, run in follow_run(call, prospect_id, token, until_settled=until_settled):
+        for message, run in follow_run(stub, prospect_id, token, until_settled=until_settled):
             last = message.resume_token
             if as_json:
                 print_json(message)
             yield message, run
 
     try:
-        run = show_live(told(), quiet=as_json) or newest_run(call, prospect_id)
+        run = show_live(told(), quiet=as_json) or newest_run(stub, prospect_id)
     except KeyboardInterrupt:
         _say_how_to_go_on("the run", f"prospect enrich watch {prospect_id}", last)
     return exit_code(run)

@@ -11,7 +11,7 @@ from typing import Any
 
 from chassis.service import Foundation, Parts, Topology
 from chassis.settings import ServiceSettings, variables
-from services.cli.terminal import client
+from services.cli.terminal import shared_options
 
 
 class ServiceName(StrEnum):
@@ -50,7 +50,7 @@ def folder_of(name: ServiceName) -> Path:
 def known_variables() -> dict[str, str]:
     """Return every PROSPECT_ variable that any service reads, and what it means."""
     known = {"PROSPECT_POSTGRES_OWNER_DSN": "DSN of the role that migrates, <service>_owner"}
-    known |= client.VARIABLES
+    known |= shared_options.VARIABLES
     for name in ServiceName:
         known |= variables(settings_of(name))
     return known

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Any, TypeVar
 
 import grpc
 import typer
@@ -17,67 +17,52 @@ from grpc_status import rpc_status
 from chassis.settings import SettingsError
 
 TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
-ENRICHMENT_VARIABLE = "PROSPECT_ENRICHMENT_ADDRESS"
-METRICS_VARIABLE = "PROSPECT_METRICS_ADDRESS"
-VARIABLES = {
-    TOKEN_VARIABLE: "file with the bearer token that the commands call with",
-    ENRICHMENT_VARIABLE: "host:port at which `prospect enrich` finds the enrichment service",
-    METRICS_VARIABLE: "host:port at which `prospect usage` finds the metrics service",
-}
 NOT_FOUND_EXIT, REFUSED_EXIT = 1, 2
-
-Address = Annotated[
-    str,
-    typer.Option(envvar="PROSPECT_ACTIVITY_ADDRESS", help="host:port of the activity service."),
-]
-EnrichmentAddress = Annotated[
-    str,
-    typer.Option(
-        "--address", envvar=ENRICHMENT_VARIABLE, help="host:port of the enrichment service."
-    ),
-]
-MetricsAddress = Annotated[
-    str,
-    typer.Option("--address", envvar=METRICS_VARIABLE, help="host:port of the metrics service."),
-]
-TokenFile = Annotated[
-    Path, typer.Option(envvar=TOKEN_VARIABLE, help="File with the bearer token to call with.")
-]
-CaFile = Annotated[
-    Path | None, typer.Option(help="PEM file of the authority that signed the service's TLS key.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
-ADDRESS = "127.0.0.1:8401"
-ENRICHMENT_ADDRESS = "127.0.0.1:8402"
-METRICS_ADDRESS = "127.0.0.1:8403"
-TOKEN_FILE = Path(".state/dev/token")
-AUDIT_TOKEN_FILE = Path(".state/dev/activity-audit-token")
+Stub = TypeVar("Stub")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """An open channel and the metadata that each call needs."""
+class Client:
+    """How a command reaches its service, as whom, and whether it prints JSON."""
 
-    channel: grpc.Channel
-    metadata: tuple[tuple[str, str], ...]
+    address: str
+    token_file: Path
+    ca_file: Path | None
+    as_json: bool
+
+    @contextmanager
+    def calling(
+        self, stub: Callable[[grpc.Channel], Stub], *, not_found: int = NOT_FOUND_EXIT
+    ) -> Iterator[Stub]:
+        """Connect a stub; a refused call ends the command with one line and its exit code."""
+        bearer = _Bearer(_token(self.token_file))
+        try:
+            with _channel(self.address, self.ca_file) as channel:
+                yield stub(grpc.intercept_channel(channel, bearer))
+        except grpc.RpcError as error:
+            if not isinstance(error, grpc.Call):
+                raise
+            typer.secho(f"prospect: {_sentence(error, self.address)}", fg="red", err=True)
+            is_missing = error.code() is grpc.StatusCode.NOT_FOUND
+            raise typer.Exit(not_found if is_missing else REFUSED_EXIT) from None
 
 
-@contextmanager
-def calling(
-    address: str, token_file: Path, ca_file: Path | None, *, not_found: int = NOT_FOUND_EXIT
-) -> Iterator[Call]:
-    """Open a channel; a refused call ends the command with one line and its exit code."""
-    metadata = (("authorization", f"Bearer {_token(token_file)}"),)
-    try:
-        with _channel(address, ca_file) as channel:
-            yield Call(channel, metadata)
-    except grpc.RpcError as error:
-        if not isinstance(error, grpc.Call):
-            raise
-        code = error.code()
-        typer.secho(f"prospect: {_sentence(error, address)}", fg="red", err=True)
-        found = code is not grpc.StatusCode.NOT_FOUND
-        raise typer.Exit(REFUSED_EXIT if found else not_found) from None
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Sends the token with every call."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def _intercept(self, call: Callable[..., Any], details: Any, request: Any) -> Any:
+        return call(details._replace(metadata=self._metadata), request)
+
+    intercept_unary_unary: Any = _intercept
+    intercept_unary_stream: Any = _intercept
+    intercept_stream_stream: Any = _intercept
 
 
 def _token(path: Path) -> str:

@@ -7,14 +7,14 @@ from decimal import Decimal, InvalidOperation
 import typer
 
 MICROS = 1_000_000
-MOST_MICROS = 2**63 - 1
+MAX_MICROS = 2**63 - 1
 
 
 def parse_dollars(option: str, text: str) -> int:
     """Return an amount in micros, such as 500000 for 0.50."""
     try:
         micros = Decimal(text.removeprefix("$")) * MICROS
-        if 0 <= micros <= MOST_MICROS and micros == micros.to_integral_value():
+        if 0 <= micros <= MAX_MICROS and micros == micros.to_integral_value():
             return int(micros)
     except InvalidOperation:
         pass

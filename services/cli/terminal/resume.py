@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import grpc
 import typer
 
-MOST_BREAKS = 30
+MAX_BREAKS = 30
 REST_SECONDS = 1.0
 _BREAKS = frozenset({grpc.StatusCode.UNAVAILABLE})
 
@@ -33,19 +33,19 @@ def resuming(
     on_break: Callable[[], None] = lambda: None,
 ) -> Iterator[Message]:
     """Pass on what a stream says; after a break say so once, and go on from its last token."""
-    left = MOST_BREAKS
+    left = MAX_BREAKS
     has_spoken = False
     while True:
         try:
             for message in watch(token):
-                token, left, has_spoken = message.resume_token, MOST_BREAKS, True
+                token, left, has_spoken = message.resume_token, MAX_BREAKS, True
                 yield message
             return
         except grpc.RpcError as error:
             is_break = isinstance(error, grpc.Call) and error.code() in _BREAKS
             if not (is_break and has_spoken and left):
                 raise
-        if left == MOST_BREAKS:
+        if left == MAX_BREAKS:
             on_break()
         left -= 1
         time.sleep(REST_SECONDS)

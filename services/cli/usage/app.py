@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from services.cli.terminal.shared_options import METRICS, before_command
 from services.cli.usage import audit, export, quota, read, watch, zone
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(
+    callback=before_command(METRICS),
+    no_args_is_help=True,
+    help="Read, follow, export, limit, verify and rebuild usage.",
+    epilog="Example: prospect usage show --from 7d",
+)
 app.command("show")(read.show)
 app.command("top")(read.top)
 app.command("summary")(read.summary)
@@ -16,11 +22,3 @@ app.command("verify")(audit.verify)
 app.command("rebuild")(audit.rebuild)
 app.command("zone")(zone.zone)
 app.add_typer(quota.app, name="quota")
-
-
-@app.callback()
-def usage() -> None:
-    """Read, follow, export, limit, verify and rebuild usage.
-
-    Example: prospect usage show --from 7d
-    """

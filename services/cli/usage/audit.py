@@ -9,27 +9,17 @@ from typing import Annotated
 
 import typer
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as rpc
+from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from rich.console import Console
 from rich.table import Table
 
 from services.cli.terminal import tables
-from services.cli.terminal.client import (
-    AUDIT_TOKEN_FILE,
-    METRICS_ADDRESS,
-    NOT_FOUND_EXIT,
-    REFUSED_EXIT,
-    AsJson,
-    CaFile,
-    Call,
-    MetricsAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import NOT_FOUND_EXIT, REFUSED_EXIT, Client
 from services.cli.terminal.message_json import enum_name, print_json
+from services.cli.terminal.shared_options import AUDIT_TOKEN_FILE, METRICS, calls
 from services.cli.usage.options import DAY_HELP, TODAY, From, To, parse_days, utc_days
 
-SHOWN = 1_000
+MAX_FINDINGS = 1_000
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Only this tenant's UUID; else all.")]
 Thorough = Annotated[
@@ -52,7 +42,7 @@ class Outcome:
         self.day_count += not day.more
         self.activity_count += day.activity_count
         self.finding_count += len(day.findings)
-        self.findings += day.findings[: SHOWN - len(self.findings)]
+        self.findings += day.findings[: MAX_FINDINGS - len(self.findings)]
         if day.expired:
             self.expired.append(date.fromisoformat(day.date))
 
@@ -62,15 +52,13 @@ class Outcome:
         return not self.finding_count and not self.expired
 
 
+@calls(METRICS, AUDIT_TOKEN_FILE)
 def verify(
+    client: Client,
     start: From = None,
     end: To = TODAY,
     tenant: Tenant = "",
     thorough: Thorough = False,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = AUDIT_TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Compare the roll-up with the log, UTC day by day; it changes nothing. Needs metrics:audit.
 
@@ -87,25 +75,23 @@ def verify(
         start_date=first, end_date=last, tenant_id=tenant, thorough=thorough
     )
     outcome = Outcome()
-    with calling(address, token_file, ca_file, not_found=REFUSED_EXIT) as call:
-        for day in _days(call, request):
+    with client.calling(MetricsServiceStub, not_found=REFUSED_EXIT) as stub:
+        for day in _days(stub, request):
             outcome.take(day)
-            if as_json:
+            if client.as_json:
                 print_json(day)
-    if not as_json:
+    if not client.as_json:
         _print(outcome)
     raise typer.Exit(0 if outcome.is_proven else NOT_FOUND_EXIT)
 
 
+@calls(METRICS, AUDIT_TOKEN_FILE)
 def rebuild(
+    client: Client,
     tenant: Annotated[str, typer.Option("--tenant", help="The tenant's UUID.")],
     start: Annotated[str, typer.Option("--from", help=f"First UTC day: {DAY_HELP}.")],
     end: Annotated[str, typer.Option("--to", help=f"Last UTC day, included: {DAY_HELP}.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = AUDIT_TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Count a tenant's UTC days anew from the log and swap them in at once. Needs metrics:audit.
 
@@ -120,10 +106,9 @@ def rebuild(
     if not yes:
         asked = f"Count {first} to {last} of tenant {tenant} anew from the log?"
         typer.confirm(asked, abort=True, err=True)
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.MetricsServiceStub(call.channel)
-        done = stub.RebuildUsage(request, metadata=call.metadata)
-    if as_json:
+    with client.calling(MetricsServiceStub) as stub:
+        done = stub.RebuildUsage(request)
+    if client.as_json:
         print_json(done)
     else:
         typer.echo(_rebuilt(done))
@@ -179,13 +164,14 @@ def conclusion(outcome: Outcome) -> list[str]:
     return [*said, f"{verdict} ({counts})"]
 
 
-def _days(call: Call, request: pb.VerifyUsageRequest) -> Iterator[pb.VerifyUsageResponse]:
+def _days(
+    stub: MetricsServiceStub, request: pb.VerifyUsageRequest
+) -> Iterator[pb.VerifyUsageResponse]:
     """Pass the days on, and show how far it is on the terminal."""
     first, last = (date.fromisoformat(each) for each in (request.start_date, request.end_date))
-    stub = rpc.MetricsServiceStub(call.channel)
     with tables.transfer(counted=True) as progress:
         bar = progress.add_task("verifying", total=(last - first).days + 1)
-        for day in stub.VerifyUsage(request, metadata=call.metadata):
+        for day in stub.VerifyUsage(request):
             progress.update(bar, advance=not day.more, description=f"verified {day.date}")
             yield day
 

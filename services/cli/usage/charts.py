@@ -28,7 +28,7 @@ from services.cli.usage.tables import (
     words,
 )
 
-MOST_BARS = 40
+MAX_BARS = 40
 BORDER = 3
 
 
@@ -144,7 +144,7 @@ def _value(row: pb.PeriodUsage, counter: str) -> int:
 def _greatest(title: str, rows: list[Bar], room: int) -> Text:
     """The longest bars first; of many users the end is left out."""
     greatest = sorted((row for row in rows if row[1]), key=lambda row: -row[1])
-    text = bars(title, greatest[:MOST_BARS], room)
-    if len(greatest) > MOST_BARS:
-        text.append(f"… and {len(greatest) - MOST_BARS:,} more\n")
+    text = bars(title, greatest[:MAX_BARS], room)
+    if len(greatest) > MAX_BARS:
+        text.append(f"… and {len(greatest) - MAX_BARS:,} more\n")
     return text

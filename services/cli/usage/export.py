@@ -8,35 +8,25 @@ from typing import Annotated, BinaryIO
 
 import typer
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as rpc
+from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
-from services.cli.terminal.client import (
-    METRICS_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    Call,
-    MetricsAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import METRICS, calls
 from services.cli.terminal.whole_file import replacing
 from services.cli.usage.options import TODAY, Days, From, To, parse_days, tenant_days
 
 STDOUT = "-"
 
 
+@calls(METRICS)
 def export(
+    client: Client,
     file: Annotated[
         str, typer.Argument(help="The file to write, an older one is replaced; - for stdout.")
     ],
     start: From = None,
     end: To = TODAY,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Export usage by day and user as CSV, all of it read at one moment.
 
@@ -47,25 +37,24 @@ def export(
       prospect usage export - --from 7d | head
     """
     days = parse_days(start, end)
-    if file == STDOUT and as_json:
+    if file == STDOUT and client.as_json:
         raise typer.BadParameter("--json tells of a file: with - the CSV is all that is printed")
-    with calling(address, token_file, ca_file) as call:
+    with client.calling(MetricsServiceStub) as stub:
         if file == STDOUT:
-            _write(_chunks(call, days), typer.get_binary_stream("stdout"))
+            _write(_chunks(stub, days), typer.get_binary_stream("stdout"))
             return
         with replacing(Path(file)) as target:
-            rows, size = _write(_chunks(call, days), target)
-    if as_json:
+            rows, size = _write(_chunks(stub, days), target)
+    if client.as_json:
         print_json({"file": file, "rows": rows, "bytes": size})
     else:
         typer.echo(f"{rows:,} rows, {size:,} bytes: {file}")
 
 
-def _chunks(call: Call, days: Days) -> Iterator[bytes]:
-    first, last = tenant_days(call, days)
+def _chunks(stub: MetricsServiceStub, days: Days) -> Iterator[bytes]:
+    first, last = tenant_days(stub, days)
     request = pb.ExportUsageRequest(start_date=first, end_date=last)
-    stub = rpc.MetricsServiceStub(call.channel)
-    for response in stub.ExportUsage(request, metadata=call.metadata):
+    for response in stub.ExportUsage(request):
         yield response.chunk
 
 

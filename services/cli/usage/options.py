@@ -10,11 +10,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as rpc
+from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
 from chassis.clock import utc_now
 from chassis.settings import SettingsError
-from services.cli.terminal.client import Call
 from services.cli.terminal.message_json import enum_names
 
 COUNTERS = enum_names(pb.Counter.DESCRIPTOR)
@@ -67,9 +66,9 @@ def parse_days(start: str | None, end: str) -> Days:
     return Days(_parse("--from", start) if start else None, _parse("--to", end))
 
 
-def tenant_days(call: Call, days: Days) -> tuple[str, str]:
+def tenant_days(stub: MetricsServiceStub, days: Days) -> tuple[str, str]:
     """Return days of the tenant's zone: what is today there, the service knows."""
-    return days.fixed(_today(call) if days.need_today() else date.min)
+    return days.fixed(_today(stub) if days.need_today() else date.min)
 
 
 def utc_days(days: Days) -> tuple[str, str]:
@@ -94,9 +93,8 @@ def zone_named(name: str) -> ZoneInfo:
         ) from None
 
 
-def _today(call: Call) -> date:
-    stub = rpc.MetricsServiceStub(call.channel)
-    settings = stub.GetSettings(pb.GetSettingsRequest(), metadata=call.metadata).settings
+def _today(stub: MetricsServiceStub) -> date:
+    settings = stub.GetSettings(pb.GetSettingsRequest()).settings
     return utc_now().astimezone(zone_named(settings.time_zone)).date()
 
 

@@ -8,27 +8,23 @@ from typing import Annotated
 
 import typer
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as rpc
+from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.terminal.client import (
-    METRICS_ADDRESS,
-    NOT_FOUND_EXIT,
-    REFUSED_EXIT,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    MetricsAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import NOT_FOUND_EXIT, REFUSED_EXIT, Client
 from services.cli.terminal.message_json import enum_name, print_json
+from services.cli.terminal.shared_options import METRICS, before_command, calls
 from services.cli.usage.options import COUNTERS, parse_counter
 from services.cli.usage.tables import CELL_BAR, bar, counter_name
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(
+    callback=before_command(METRICS),
+    no_args_is_help=True,
+    help="Limit counters by day or month, and ask whether work may be done.",
+    epilog="Example: prospect usage quota check profiles_enriched --amount 50",
+)
 
 
 class PeriodName(StrEnum):
@@ -48,29 +44,18 @@ Soft = Annotated[
 Hard = Annotated[int, typer.Option(min=0, help="What a check does not let pass; 0 is none.")]
 
 
-@app.callback()
-def quota() -> None:
-    """Limit counters by day or month, and ask whether work may be done.
-
-    Example: prospect usage quota check profiles_enriched --amount 50
-    """
-
-
 @app.command("list")
+@calls(METRICS)
 def list_(
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
+    client: Client,
 ) -> None:
     """Show all quotas and what they stand at now.
 
     Example: prospect usage quota list
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.MetricsServiceStub(call.channel)
-        quotas = stub.ListQuotas(pb.ListQuotasRequest(), metadata=call.metadata).quotas
-    if as_json:
+    with client.calling(MetricsServiceStub) as stub:
+        quotas = stub.ListQuotas(pb.ListQuotasRequest()).quotas
+    if client.as_json:
         for each in quotas:
             print_json(each)
     else:
@@ -78,15 +63,13 @@ def list_(
 
 
 @app.command("set")
+@calls(METRICS)
 def set_(
+    client: Client,
     counter: Counter,
     period: Period,
     soft: Soft = 0,
     hard: Hard = 0,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Make or replace the quota of a counter and period. Needs metrics:admin.
 
@@ -102,23 +85,20 @@ def set_(
     if not soft and not hard:
         raise typer.BadParameter("give --soft, --hard or both")
     quota = pb.Quota(counter=number, period=PERIODS[period], soft_limit=soft, hard_limit=hard)
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.MetricsServiceStub(call.channel)
-        made = stub.SetQuota(pb.SetQuotaRequest(quota=quota), metadata=call.metadata).quota
-    if as_json:
+    with client.calling(MetricsServiceStub) as stub:
+        made = stub.SetQuota(pb.SetQuotaRequest(quota=quota)).quota
+    if client.as_json:
         print_json(made)
     else:
         Console().print(table([made]))
 
 
 @app.command("check")
+@calls(METRICS)
 def check(
+    client: Client,
     counter: Counter,
     amount: Annotated[int, typer.Option(min=1, help="How many are about to be done.")] = 1,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Say whether work may be done; exit code 0 where it may, 1 where a hard limit is in its way.
 
@@ -127,10 +107,9 @@ def check(
     Example: prospect usage quota check profiles_enriched --amount 50
     """
     request = pb.CheckQuotaRequest(counter=parse_counter(counter), amount=amount)
-    with calling(address, token_file, ca_file, not_found=REFUSED_EXIT) as call:
-        stub = rpc.MetricsServiceStub(call.channel)
-        answer = stub.CheckQuota(request, metadata=call.metadata)
-    if as_json:
+    with client.calling(MetricsServiceStub, not_found=REFUSED_EXIT) as stub:
+        answer = stub.CheckQuota(request)
+    if client.as_json:
         print_json(answer)
     else:
         typer.echo(verdict(answer))
@@ -140,22 +119,20 @@ def check(
 
 
 @app.command("remove")
+@calls(METRICS)
 def remove(
+    client: Client,
     counter: Counter,
     period: Period,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Remove a quota; exit code 1 where there is none. Needs metrics:admin.
 
     Example: prospect usage quota remove csv_exports --period day
     """
     request = pb.DeleteQuotaRequest(counter=parse_counter(counter), period=PERIODS[period])
-    with calling(address, token_file, ca_file) as call:
-        rpc.MetricsServiceStub(call.channel).DeleteQuota(request, metadata=call.metadata)
-    if as_json:
+    with client.calling(MetricsServiceStub) as stub:
+        stub.DeleteQuota(request)
+    if client.as_json:
         print_json({"counter": counter, "period": period.value})
     else:
         typer.echo(f"removed the quota of {counter} by {period}")

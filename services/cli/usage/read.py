@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated
 
 import typer
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as rpc
+from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from rich.console import Console
 
-from services.cli.terminal.client import (
-    METRICS_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    Call,
-    MetricsAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
-from services.cli.usage import charts
-from services.cli.usage import tables as looks
+from services.cli.terminal.pages import page_size, pages
+from services.cli.terminal.shared_options import METRICS, calls
+from services.cli.usage import charts, tables
 from services.cli.usage.options import (
     TODAY,
     TOTAL,
@@ -35,8 +27,6 @@ from services.cli.usage.options import (
     tenant_days,
     zone_named,
 )
-
-MOST_PAGE = 1_000
 
 
 class GrainName(StrEnum):
@@ -79,7 +69,9 @@ Chart = Annotated[
 Limit = Annotated[int, typer.Option(min=1, help="How many users at most.")]
 
 
+@calls(METRICS)
 def show(
+    client: Client,
     start: From = None,
     end: To = TODAY,
     grain: Grain = GrainName.DAY,
@@ -87,10 +79,6 @@ def show(
     user: Users = None,
     counter: CounterName = "",
     chart: Chart = None,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Show usage by hour, day, week or month of the tenant's time zone.
 
@@ -107,8 +95,8 @@ def show(
     days, by = parse_days(start, end), list(dict.fromkeys(by or ()))
     if counter and parse_counter(counter) == pb.COUNTER_TOTAL_ACTIVITIES and "action" in by:
         raise typer.BadParameter(f"--by action has no rows of {counter}: name another --counter")
-    with calling(address, token_file, ca_file) as call:
-        first, last = tenant_days(call, days)
+    with client.calling(MetricsServiceStub) as stub:
+        first, last = tenant_days(stub, days)
         request = pb.GetUsageRequest(
             start_date=first,
             end_date=last,
@@ -116,23 +104,22 @@ def show(
             grain=GRAINS[grain],
             group_by=[DIMENSIONS[each] for each in by],
         )
-        if as_json:
-            for page in _usage(call, request):
+        found = pages(stub.GetUsage, request)
+        if client.as_json:
+            for page in found:
                 for each in page.periods:
                     print_json(each)
         else:
-            _print_usage(list(_usage(call, request)), request, counter, chart)
+            _print_usage(list(found), request, counter, chart)
 
 
+@calls(METRICS)
 def top(
+    client: Client,
     counter: CounterName = TOTAL,
     limit: Limit = 10,
     start: From = None,
     end: To = TODAY,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Show the users with the most of one counter, most first.
 
@@ -143,24 +130,23 @@ def top(
       prospect usage top --limit 100 --json
     """
     days = parse_days(start, end)
-    request = pb.ListTopUsersRequest(counter=parse_counter(counter))
-    with calling(address, token_file, ca_file) as call:
-        request.start_date, request.end_date = tenant_days(call, days)
-        users = list(_top(call, request, limit))
-    if as_json:
+    request = pb.ListTopUsersRequest(counter=parse_counter(counter), page_size=page_size(limit))
+    with client.calling(MetricsServiceStub) as stub:
+        request.start_date, request.end_date = tenant_days(stub, days)
+        found = (each for page in pages(stub.ListTopUsers, request) for each in page.users)
+        users = list(islice(found, limit))
+    if client.as_json:
         for each in users:
             print_json(each)
     else:
-        Console().print(looks.top(users, counter))
+        Console().print(tables.top(users, counter))
 
 
+@calls(METRICS)
 def summary(
+    client: Client,
     start: From = None,
     end: To = TODAY,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Show totals beside those of the equally long range before, and how many users were active.
 
@@ -173,25 +159,14 @@ def summary(
       prospect usage summary --from 2026-11-01 --to 2026-11-30 --json
     """
     days = parse_days(start, end)
-    with calling(address, token_file, ca_file) as call:
-        first, last = tenant_days(call, days)
+    with client.calling(MetricsServiceStub) as stub:
+        first, last = tenant_days(stub, days)
         request = pb.GetTenantSummaryRequest(start_date=first, end_date=last)
-        stub = rpc.MetricsServiceStub(call.channel)
-        said = stub.GetTenantSummary(request, metadata=call.metadata)
-    if as_json:
+        said = stub.GetTenantSummary(request)
+    if client.as_json:
         print_json(said)
     else:
-        Console().print(looks.summary(said))
-
-
-def _usage(call: Call, request: pb.GetUsageRequest) -> Iterator[pb.GetUsageResponse]:
-    stub = rpc.MetricsServiceStub(call.channel)
-    while True:
-        page = stub.GetUsage(request, metadata=call.metadata)
-        yield page
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            return
+        Console().print(tables.summary(said))
 
 
 def _print_usage(
@@ -207,15 +182,3 @@ def _print_usage(
     console.print(charts.table(rows, shape, console.width))
     if console.is_terminal if chart is None else chart:
         console.print(charts.chart(rows, shape, counter, console.width))
-
-
-def _top(call: Call, request: pb.ListTopUsersRequest, limit: int) -> Iterator[pb.TopUser]:
-    stub = rpc.MetricsServiceStub(call.channel)
-    while limit:
-        request.page_size = min(limit, MOST_PAGE)
-        page = stub.ListTopUsers(request, metadata=call.metadata)
-        yield from page.users
-        limit -= len(page.users)
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            return

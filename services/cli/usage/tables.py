@@ -16,9 +16,9 @@ from services.cli.usage.options import COUNTERS, TOTAL
 from services.metrics.counters import HEADINGS
 
 BAR_WIDTH = 50
-LEAST_BAR = 10
+MIN_BAR = 10
 CELL_BAR = 10
-LEAST_INDENT = 8
+MIN_INDENT = 8
 WIDE = 200
 SPARKS = "▁▂▃▄▅▆▇█"
 _OF_A_DAY = (
@@ -59,9 +59,9 @@ def bar(value: int, most: int, width: int = BAR_WIDTH) -> str:
 def bars(title: str, rows: Sequence[Bar], room: int = WIDE) -> Text:
     """A bar a row, the greatest as long as the chart is wide."""
     most = max((value for _, value, _ in rows), default=0)
-    widest = max([LEAST_INDENT, *(len(label) for label, _, _ in rows)])
+    widest = max([MIN_INDENT, *(len(label) for label, _, _ in rows)])
     ends = max((len(f" {value:,}{note}") for _, value, note in rows), default=0)
-    width = max(LEAST_BAR, min(BAR_WIDTH, room - widest - 1 - ends))
+    width = max(MIN_BAR, min(BAR_WIDTH, room - widest - 1 - ends))
     text = Text().append(f"{title}\n", style="bold")
     for label, value, note in rows:
         length = bar(value, most, width)

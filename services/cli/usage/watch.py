@@ -8,33 +8,23 @@ from typing import Annotated
 
 import typer
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as rpc
+from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from rich.console import Console
 from rich.live import Live
 
-from services.cli.terminal.client import (
-    METRICS_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    Call,
-    MetricsAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
 from services.cli.terminal.resume import resuming, say_break
-from services.cli.usage import tables as looks
+from services.cli.terminal.shared_options import METRICS, calls
+from services.cli.usage import tables
 
 
+@calls(METRICS)
 def watch(
+    client: Client,
     count: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many updates; else on Ctrl-C.")
     ] = None,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Follow the totals of today: redrawn on a terminal, else a line each time they change.
 
@@ -47,18 +37,17 @@ def watch(
       prospect usage watch --count 1 --json
     """
     try:
-        with calling(address, token_file, ca_file) as call:
-            _show(islice(_updates(call), count), as_json=as_json)
+        with client.calling(MetricsServiceStub) as stub:
+            _show(islice(_updates(stub), count), as_json=client.as_json)
     except KeyboardInterrupt:
         typer.echo(err=True)  # below the ^C
 
 
-def _updates(call: Call) -> Iterator[pb.WatchUsageResponse]:
-    stub = rpc.MetricsServiceStub(call.channel)
+def _updates(stub: MetricsServiceStub) -> Iterator[pb.WatchUsageResponse]:
 
     def watch_from(token: str) -> Iterator[pb.WatchUsageResponse]:
         request = pb.WatchUsageRequest(resume_token=token)
-        return stub.WatchUsage(request, metadata=call.metadata)
+        return stub.WatchUsage(request)
 
     return resuming(watch_from, on_break=say_break)
 
@@ -70,11 +59,11 @@ def _show(updates: Iterator[pb.WatchUsageResponse], *, as_json: bool) -> None:
             if as_json:
                 print_json(each)
             else:
-                typer.echo(looks.today_line(each))
+                typer.echo(tables.today_line(each))
         return
     first = next(updates, None)  # a refusal comes before there is anything to show
     if first is None:
         return
-    with Live(looks.today(first), console=console, auto_refresh=False) as live:
+    with Live(tables.today(first), console=console, auto_refresh=False) as live:
         for each in updates:
-            live.update(looks.today(each), refresh=True)
+            live.update(tables.today(each), refresh=True)

@@ -6,30 +6,21 @@ from typing import Annotated
 
 import typer
 from prospect.metrics.v1 import metrics_service_pb2 as pb
-from prospect.metrics.v1 import metrics_service_pb2_grpc as rpc
+from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
-from services.cli.terminal.client import (
-    METRICS_ADDRESS,
-    TOKEN_FILE,
-    AsJson,
-    CaFile,
-    MetricsAddress,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import METRICS, calls
 from services.cli.terminal.tables import shown
 
 
+@calls(METRICS)
 def zone(
+    client: Client,
     name: Annotated[
         str | None,
         typer.Argument(metavar="[IANA_NAME]", help="The zone to be, such as Asia/Kathmandu."),
     ] = None,
-    as_json: AsJson = False,
-    address: MetricsAddress = METRICS_ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Show the time zone in which your tenant's days begin, or set it. Setting needs metrics:admin.
 
@@ -41,15 +32,14 @@ def zone(
 
       prospect usage zone Europe/Berlin
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.MetricsServiceStub(call.channel)
+    with client.calling(MetricsServiceStub) as stub:
         if name is None:
-            answer = stub.GetSettings(pb.GetSettingsRequest(), metadata=call.metadata)
+            answer = stub.GetSettings(pb.GetSettingsRequest())
             settings = answer.settings
         else:
             change = pb.SetTimeZoneRequest(time_zone=name)
-            settings = stub.SetTimeZone(change, metadata=call.metadata).settings
-    if as_json:
+            settings = stub.SetTimeZone(change).settings
+    if client.as_json:
         print_json(settings)
     else:
         typer.echo(f"days begin at midnight of {shown(settings.time_zone)}")

@@ -17,13 +17,12 @@ import orjson
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from prospect.activity.v1 import activity_service_pb2 as pb
-from prospect.activity.v1 import activity_service_pb2_grpc as rpc
+from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 
 from services.cli.activity.options import ACTIONS
 from services.cli.terminal import tables
-from services.cli.terminal.client import Call
 
-CHUNK = 500
+CHUNK_ENTRIES = 500
 CHUNK_BYTES = 1_000_000
 # In an export a ' stands before these, so that no spreadsheet runs a cell.
 _GUARDED = tuple(f"'{first}" for first in "-=+@\t\r\n'")
@@ -115,7 +114,7 @@ class _Upload:
                 text.detach()
 
 
-def record(call: Call, path: Path) -> Result:
+def record_file(stub: ActivityServiceStub, path: Path) -> Result:
     """Record every line of a file that is an entry; the others are refused, each by itself."""
     result = Result()
     try:
@@ -125,8 +124,7 @@ def record(call: Call, path: Path) -> Result:
     with file, tables.transfer(counted=False) as progress:
         bar = progress.add_task("recording", total=path.stat().st_size)
         upload = _Upload(file, path.suffix == ".csv")
-        stub = rpc.ActivityServiceStub(call.channel)
-        for answer in stub.StreamActivities(upload.requests(), metadata=call.metadata):
+        for answer in stub.StreamActivities(upload.requests()):
             progress.update(bar, completed=upload.read[answer.request_id])
             _add(result, answer, upload.lines.pop(answer.request_id))
     result.refused = sorted(result.refused + upload.refused, key=lambda each: each.line)
@@ -149,7 +147,7 @@ def _chunks(entries: Iterator[Entry]) -> Iterator[tuple[list[int], pb.StreamActi
     numbers, request, size = list[int](), pb.StreamActivitiesRequest(), 0
     for number, entry in entries:
         size += entry.ByteSize()
-        if numbers and (len(numbers) == CHUNK or size > CHUNK_BYTES):
+        if numbers and (len(numbers) == CHUNK_ENTRIES or size > CHUNK_BYTES):
             yield numbers, request
             numbers, request, size = [], pb.StreamActivitiesRequest(), entry.ByteSize()
         numbers.append(number)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from prospect.activity.v1 import activity_service_pb2 as pb
-from prospect.activity.v1 import activity_service_pb2_grpc as rpc
+from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -17,26 +17,16 @@ from rich.table import Table
 from chassis.clock import utc_now
 from services.activity.months.drop_expired import drop_expired_months
 from services.activity.retention.kept import kept_since
-from services.cli.terminal.client import (
-    ADDRESS,
-    AUDIT_TOKEN_FILE,
-    TOKEN_FILE,
-    Address,
-    AsJson,
-    CaFile,
-    TokenFile,
-    calling,
-)
+from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.shared_options import ACTIVITY, AUDIT_TOKEN_FILE, calls
 
 
+@calls(ACTIVITY)
 def erase(
+    client: Client,
     user_id: Annotated[str, typer.Argument(help="UUID of the user to erase.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
-    as_json: AsJson = False,
-    address: Address = ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Make a user's entries anonymous, for good, and print the receipt. Needs activity:admin.
 
@@ -44,11 +34,10 @@ def erase(
     """
     if not yes:
         typer.confirm(f"Erase user {user_id}? This cannot be undone.", abort=True, err=True)
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.ActivityServiceStub(call.channel)
+    with client.calling(ActivityServiceStub) as stub:
         request = pb.EraseUserRequest(user_id=user_id)
-        receipt = stub.EraseUser(request, metadata=call.metadata).receipt
-    if as_json:
+        receipt = stub.EraseUser(request).receipt
+    if client.as_json:
         print_json(receipt)
     else:
         when = receipt.erased_at.ToDatetime(UTC)
@@ -58,15 +47,13 @@ def erase(
         )
 
 
+@calls(ACTIVITY)
 def retention(
+    client: Client,
     days: Annotated[
         int | None,
         typer.Argument(help="Keep entries for so many days; 0 for as long as the whole log."),
     ] = None,
-    as_json: AsJson = False,
-    address: Address = ADDRESS,
-    token_file: TokenFile = TOKEN_FILE,
-    ca_file: CaFile = None,
 ) -> None:
     """Show how long your tenant's entries are kept, or set it. Setting needs activity:admin.
 
@@ -76,33 +63,29 @@ def retention(
 
       prospect activity retention 90
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.ActivityServiceStub(call.channel)
+    with client.calling(ActivityServiceStub) as stub:
         if days is not None:
             update = pb.UpdateRetentionRequest(retention_days=days)
-            stub.UpdateRetention(update, metadata=call.metadata)
-        kept = stub.GetRetention(pb.GetRetentionRequest(), metadata=call.metadata)
-    if as_json:
+            stub.UpdateRetention(update)
+        kept = stub.GetRetention(pb.GetRetentionRequest())
+    if client.as_json:
         print_json(kept)
     else:
         whose = "as long as the whole log" if kept.is_default else "the tenant's own retention"
         typer.echo(f"entries are kept for {kept.retention_days} days ({whose})")
 
 
+@calls(ACTIVITY, AUDIT_TOKEN_FILE)
 def partitions(
-    as_json: AsJson = False,
-    address: Address = ADDRESS,
-    token_file: TokenFile = AUDIT_TOKEN_FILE,
-    ca_file: CaFile = None,
+    client: Client,
 ) -> None:
     """Show the months of the log: sizes, rows, what is made and dropped next. Needs activity:audit.
 
     Example: prospect activity partitions
     """
-    with calling(address, token_file, ca_file) as call:
-        stub = rpc.ActivityServiceStub(call.channel)
-        found = stub.ListPartitions(pb.ListPartitionsRequest(), metadata=call.metadata)
-    if as_json:
+    with client.calling(ActivityServiceStub) as stub:
+        found = stub.ListPartitions(pb.ListPartitionsRequest())
+    if client.as_json:
         print_json(found)
         return
     table = Table("month")
@@ -131,7 +114,7 @@ def maintain(
         typer.Option(envvar="PROSPECT_RETENTION_DAYS", min=31, help="How long the log is kept."),
     ] = 395,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Drop the months of the log that are older than it is kept; no reader or writer waits.
 
