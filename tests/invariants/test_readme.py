@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from devstack.stack import ROOT
@@ -50,19 +52,40 @@ async def test_the_example_of_enrichment_brings_a_prospect(
     assert found.ai_summary.sentences
 
 
-def test_every_setting_that_a_page_names_is_one() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    named = {
-        name for page in pages for name in re.findall(r"PROSPECT_[A-Z_]+[A-Z]", page.read_text())
+PAGES = [*ROOT.glob("*.md"), ROOT / "deploy/README.md", *(ROOT / "docs").rglob("*.md")]
+PATH = re.compile(r"(?:chassis|deploy|devstack|docs|protos|services|tests)/[\w./-]+\.\w+")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    named = [name for span in re.findall(r"`([^`\n]+)`", text) for name in PATH.findall(span)]
+    missing = [path for path in linked if not (page.parent / path).exists()]
+    assert missing + [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_page_of_the_docs_is_in_their_contents() -> None:
+    contents = (ROOT / "docs/README.md").read_text()
+    docs = ROOT / "docs"
+    pages = {
+        str(page.relative_to(docs)) for page in [*docs.glob("*.md"), *docs.glob("inside/*.md")]
     }
-    assert named - known_variables().keys() == set()
+    assert pages - {"README.md"} - set(re.findall(r"\]\(([\w/-]+\.md)\)", contents)) == set()
+
+
+def test_every_setting_that_a_page_names_is_one() -> None:
+    named = {
+        name for page in PAGES for name in re.findall(r"PROSPECT_[A-Z_]+[A-Z]", page.read_text())
+    }
+    reasons = {"PROSPECT_NOT_FOUND"}  # has the form of a setting
+    assert named - reasons - known_variables().keys() == set()
 
 
 def test_every_command_that_a_page_names_is_one() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     named = {
         tuple(words.split())
-        for page in pages
+        for page in PAGES
         for words in re.findall(r"\bprospect ((?:enrich|activity|usage) [a-z]+)", page.read_text())
     }
     commands = typer.main.get_command(app)
