@@ -30,7 +30,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from chassis.clock import utc_now
 from chassis.errors import OperatorError
 from chassis.migrate import migrate
+from chassis.settings import PREFIX
 from devstack import servers
+from services.enrichment.sources.catalogue import SourceName, credential_of, urls_of
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("activity", "enrichment", "metrics")
@@ -46,13 +48,6 @@ ALL_SCOPES = (
 AUDIT_SCOPES = "activity:audit metrics:audit"
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
-# The setting that makes a source live, and where the sandbox stands in for it.
-LIVE_KEYS = {
-    "contactout": ("PROSPECT_CONTACTOUT_API_KEY", ("PROSPECT_CONTACTOUT_URL",)),
-    "exa": ("PROSPECT_EXA_API_KEY", ("PROSPECT_EXA_URL",)),
-    "sec": ("PROSPECT_SEC_USER_AGENT", ("PROSPECT_SEC_DATA_URL", "PROSPECT_SEC_ARCHIVES_URL")),
-    "claude": ("PROSPECT_ANTHROPIC_API_KEY", ("PROSPECT_ANTHROPIC_URL",)),
-}
 
 
 class StackError(OperatorError):
@@ -82,9 +77,9 @@ class Stack:
         """Mint a token that the stack's services accept."""
         return mint(self.key, tenant_id, user_id, scopes, lifetime)
 
-    def sandboxed(self) -> list[str]:
+    def sandboxed(self) -> list[SourceName]:
         """Return the sources that the sandbox answers for."""
-        return [name for name, (key, _) in LIVE_KEYS.items() if not os.environ.get(key)]
+        return [name for name in SourceName if not os.environ.get(credential_variable(name))]
 
 
 def mint(
@@ -253,13 +248,23 @@ def _source_settings(sandbox_url: str) -> dict[str, str]:
     settings = {k: v for k, v in os.environ.items() if k == "PROSPECT_CLAUDE_MODEL"}
     # Stays the same from start to start, as the suppression lists need; it protects no real list.
     settings["PROSPECT_SUPPRESSION_KEY"] = "development only: not a secret at all"
-    for key, urls in LIVE_KEYS.values():
+    for name in SourceName:  # its credential makes a source live, else the sandbox stands in for it
+        key = credential_variable(name)
         given = os.environ.get(key)
         settings[key] = given or "sandbox (sandbox@prospect.example)"
-        for url in urls:
+        for url in map(_variable, urls_of(name)):
             if os.environ.get(url) or not given:
                 settings[url] = os.environ.get(url, sandbox_url)
     return settings
+
+
+def credential_variable(name: SourceName) -> str:
+    """Return the variable that makes a source live: what the vendor knows us by."""
+    return _variable(credential_of(name))
+
+
+def _variable(setting: str) -> str:
+    return f"{PREFIX}{setting}".upper()
 
 
 def _signing_key(path: Path) -> Ed25519PrivateKey:

@@ -16,8 +16,7 @@ import asyncpg
 
 from chassis.clock import new_id
 from chassis.database import Connection
-from services.enrichment.run.records import COLUMNS
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import to_json
 from tests.enrichment.engine import finding
 
@@ -149,7 +148,7 @@ async def _end(connection: Connection, key: Key, prospect_id: uuid.UUID, calls: 
     await connection.execute(END_ATTEMPTS, *key, *calls)
     await connection.execute(ADD_MONEY, *key, *calls, ["settle", "refund"])
     await connection.execute(END_STEPS, *key, calls[0])
-    columns = [COLUMNS[SourceName(source)] for source in calls[0]]
+    columns = [SOURCES[SourceName(source)].column for source in calls[0]]
     places = ", ".join(f"{column} = ${n}" for n, column in enumerate(columns, 3))
     found = [json.dumps(to_json(finding(SourceName(source)))) for source in calls[0]]
     await connection.execute(

@@ -22,7 +22,7 @@ from prospect.enrichment.v1 import events_pb2
 from chassis import messaging
 from chassis.clock import new_id
 from devstack.stack import Stack, running
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from tests.chaos.killing import RECONNECT_SOON, Victims, fetch, until_answered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -33,7 +33,7 @@ ENDS: dict[str, Any] = {
     "completed": events_pb2.EnrichmentCompleted,
     "failed": events_pb2.EnrichmentFailed,
 }
-PAID = [source.value for source in SourceName if PROFILES[source].paid]
+PAID = [source.value for source in SourceName if SOURCES[source].is_paid]
 SETTINGS = {
     "PROSPECT_LEASE_SECONDS": "2",
     # So that the rates do not make the test long, and calls are out whenever something dies.

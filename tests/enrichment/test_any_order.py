@@ -19,7 +19,7 @@ from chassis.errors import FailedPrecondition
 from devstack import servers
 from services.enrichment.run.plan import Request
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Subject
 from tests.enrichment.crashing import CrashingPool
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
@@ -74,7 +74,7 @@ class World:
     def _ask(self, source: SourceName) -> Any:
         async def ask(call: SourceCall) -> Answer:
             key = source, call.subject
-            if self.out[key] and PROFILES[source].paid:
+            if self.out[key] and SOURCES[source].is_paid:
                 self.paid_at_once.append(key)
             self.left[source.value] += 1
             self.out[key] += 1
@@ -231,7 +231,7 @@ async def check_money(world: World, database: Database) -> None:
     )
     counted = {(each["source"], each["kind"]): each["n"] for each in entries}
     for source in SourceName:
-        if PROFILES[source].paid:
+        if SOURCES[source].is_paid:
             reserved = counted.get((source.value, "reserve"), 0)
             settled = counted.get((source.value, "settle"), 0)
             # What was reserved and never settled is uncertain: it left, or died before.

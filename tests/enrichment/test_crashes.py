@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from devstack import servers
 from services.enrichment.policy.policy import Policy
 from services.enrichment.sources.call import Answer, SourceCall
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from tests.enrichment.crashing import CrashingPool
 from tests.enrichment.engine import COST, TIMES, Sources, engine, finding
 from tests.harness import Database
@@ -145,7 +145,7 @@ async def test_a_worker_that_dies_at_a_commit(
     await taken_over(dsn, nats_server.url, sources, run_id)
     (run,) = await database.fetch("select * from enrichment.runs where run_id = $1", run_id)
     assert run["ended_at"]
-    assert all(sources.calls[source] <= 1 for source in SourceName if PROFILES[source].paid)
+    assert all(sources.calls[source] <= 1 for source in SourceName if SOURCES[source].is_paid)
     await check_books(database, sources, run_id)
     assert news["completed"] + news["failed"] == 1
 
@@ -169,7 +169,7 @@ async def test_a_worker_that_dies_while_a_call_is_out(
     (step,) = await database.fetch(
         "select * from enrichment.steps where run_id = $1 and source = $2", run_id, source.value
     )
-    asked_again = ask_again or not PROFILES[source].paid
+    asked_again = ask_again or not SOURCES[source].is_paid
     assert step["uncertain_attempts"] == 1
     assert step["status"] == ("complete" if asked_again else "failed")
     assert sources.calls[source] == left + asked_again
@@ -182,7 +182,7 @@ async def test_a_lost_call_counts_into_the_runs_budget(
     sources = Sources()
     pool_of = dying_in(sources, SourceName.CONTACTOUT)
     run_id = await crash_of(sources, dsn, nats_server.url, pool_of)
-    limit = PROFILES[SourceName.CONTACTOUT].most_cost_micros + 100_000
+    limit = SOURCES[SourceName.CONTACTOUT].max_cost_micros + 100_000
     policy = Policy(ask_paid_again=True, run_budget_micros=limit)
     await taken_over(dsn, nats_server.url, sources, run_id, policy=policy)
     (run,) = await database.fetch(

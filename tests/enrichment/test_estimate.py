@@ -11,7 +11,7 @@ import pytest
 from prospect.enrichment.v1 import operations_pb2 as pb
 
 from services.enrichment.policy.suppression import Hasher
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from tests.enrichment.rows import Rows
 from tests.enrichment.test_policy import allow
 from tests.enrichment.test_service import APPLE, finished
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
 
 CONTACTOUT, EXA, SEC, CLAUDE = SourceName
-COST = {source: profile.most_cost_micros for source, profile in PROFILES.items()}
+COST = {source: row.max_cost_micros for source, row in SOURCES.items()}
 
 
 def person(**values: Any) -> pb.EstimatedProspect:

@@ -18,7 +18,7 @@ from devstack import servers
 from services.enrichment.reading.store import RunRow
 from services.enrichment.run.state import StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Contact
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding, ledger
 from tests.harness import Database
@@ -83,7 +83,7 @@ async def test_each_paid_call_is_reserved_settled_and_refunded(
         database.dsn(), run["run_id"]
     )}  # fmt: skip
     for source in SourceName:
-        most = PROFILES[source].most_cost_micros
+        most = SOURCES[source].max_cost_micros
         if most:
             assert entries[source.value, "reserve"] == most
             assert entries[source.value, "settle"] == COST
@@ -94,7 +94,7 @@ async def test_each_paid_call_is_reserved_settled_and_refunded(
 async def test_a_run_budget_denies_the_call_that_may_exceed_it(
     one: Engine, sources: Sources
 ) -> None:
-    row = await one.enriched(budget_micros=PROFILES[CONTACTOUT].most_cost_micros)
+    row = await one.enriched(budget_micros=SOURCES[CONTACTOUT].max_cost_micros)
     assert statuses(row)["contactout"] == "complete"
     assert statuses(row)["exa"] == "budget_denied"
     assert sources.calls[EXA] == 0
@@ -109,10 +109,10 @@ async def test_what_a_call_did_not_cost_pays_for_the_next_way_of_asking(
     async def known_by_name_only(call: SourceCall) -> Answer:
         if call.lookup == "email":
             return Answer(None, 0)
-        return Answer(finding(CONTACTOUT), PROFILES[CONTACTOUT].most_cost_micros)
+        return Answer(finding(CONTACTOUT), SOURCES[CONTACTOUT].max_cost_micros)
 
     await allow(
-        database, one.tenant_id, **{f"{scope}_budget_micros": PROFILES[CONTACTOUT].most_cost_micros}
+        database, one.tenant_id, **{f"{scope}_budget_micros": SOURCES[CONTACTOUT].max_cost_micros}
     )
     sources.answers[CONTACTOUT] = known_by_name_only
     ada = replace(ADA, email="ada@engines.example")
@@ -126,7 +126,7 @@ async def test_a_day_budget_holds_however_many_ask_at_once(
     one: Engine, dsn: str, nats_server: servers.Nats, database: Database, sources: Sources,
     scope: str,
 ) -> None:  # fmt: skip
-    limit = 10 * PROFILES[EXA].most_cost_micros
+    limit = 10 * SOURCES[EXA].max_cost_micros
     await allow(database, one.tenant_id, contact_lookups=[])
     if scope == "day":
         await allow(database, one.tenant_id, day_budget_micros=limit)
@@ -135,7 +135,7 @@ async def test_a_day_budget_holds_however_many_ask_at_once(
         rows = json.dumps({"exa": exa})
         await allow(database, one.tenant_id, sources=rows)
     # It costs what was reserved, so that nothing is refunded.
-    sources.answers[EXA] = Answer(finding(EXA), PROFILES[EXA].most_cost_micros)
+    sources.answers[EXA] = Answer(finding(EXA), SOURCES[EXA].max_cost_micros)
     asked = [EXA]
     async with engine(dsn, nats_server.url, sources, tenant_id=one.tenant_id) as two:
         runs = [await each.accept(sources=tuple(asked)) for each in (one, two) * 15]
@@ -162,7 +162,7 @@ async def test_what_a_run_lets_go_is_no_others_until_that_is_written(
         return (await one.accept(subject, sources=(CONTACTOUT,), is_new=True)).run_id
 
     sources.answers[CONTACTOUT] = nothing
-    limit = 2 * PROFILES[CONTACTOUT].most_cost_micros
+    limit = 2 * SOURCES[CONTACTOUT].max_cost_micros
     of_day = {"is_enabled": True, "fresh_for_seconds": 0, "day_budget_micros": limit}
     await allow(database, one.tenant_id, sources=json.dumps({"contactout": of_day}))
     first, lost = await ask("first"), await ask("lost")

@@ -15,7 +15,7 @@ from prospect.enrichment.v1 import events_pb2, operations_pb2, policy_pb2
 
 from chassis.clock import to_timestamp, utc_now
 from services.cli.operate.services import ServiceName
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from tests.enrichment.test_service import finished, sandbox_settings, statuses
 from tests.harness import Database, Identity, SandboxDesk, Services, violations
 
@@ -60,8 +60,8 @@ async def test_a_tenant_without_a_policy_has_the_defaults(
     assert [each.source for each in policy.sources] == [each.value for each in SourceName]
     assert all(each.is_enabled for each in policy.sources)
     fresh = {each.source: each.fresh_for_seconds for each in policy.sources}
-    assert fresh == {s.value: int(p.fresh_for.total_seconds()) for s, p in PROFILES.items()}
-    assert list(policy.contact_lookups) == list(PROFILES[SourceName.CONTACTOUT].lookups)
+    assert fresh == {s.value: int(p.fresh_for.total_seconds()) for s, p in SOURCES.items()}
+    assert list(policy.contact_lookups) == list(SOURCES[SourceName.CONTACTOUT].lookups)
     assert (policy.most_runs_at_once, policy.weight) == (32, 1)
     assert not policy.HasField("updated_at")
 
@@ -109,7 +109,7 @@ async def test_the_rows_of_sources_that_are_given_are_merged(
     await update(enrichment, ours, "sources", sources=[exa])
     policy = await update(enrichment, ours, "sources", sources=[sec])
     by_source = {each.source: each for each in policy.sources}
-    exa.fresh_for_seconds = int(PROFILES[SourceName.EXA].fresh_for.total_seconds())
+    exa.fresh_for_seconds = int(SOURCES[SourceName.EXA].fresh_for.total_seconds())
     assert (by_source["exa"], by_source["sec"]) == (exa, sec)
     assert by_source["claude"].is_enabled
 

@@ -10,7 +10,7 @@ import pytest
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
 
-from services.enrichment.sources.catalogue import PROFILES
+from services.enrichment.sources.catalogue import SOURCES
 from tests.enrichment.rows import NOON, Rows
 from tests.enrichment.test_lists import COMPLETE, FAILED, later
 from tests.enrichment.test_service import finished, statuses
@@ -19,7 +19,7 @@ from tests.harness import Database, Identity, SandboxDesk, violations
 if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
 
-MOST = {source.value: profile.most_cost_micros for source, profile in PROFILES.items()}
+MOST = {source.value: row.max_cost_micros for source, row in SOURCES.items()}
 
 
 async def replay(

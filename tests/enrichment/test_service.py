@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from chassis import messaging
 from chassis.messaging import OutgoingEvent
 from services import topology
+from services.enrichment.sources.catalogue import SourceName, credential_of, urls_of
 from tests.harness import Database, Identity, SandboxDesk, violations
 
 if TYPE_CHECKING:
@@ -26,15 +27,16 @@ APPLE = {"company": "Apple Inc.", "is_public_company": True, "company_cik": "320
 
 def sandbox_settings(url: str) -> dict[str, Any]:
     """Return the settings that point every source at the sandbox."""
-    key = SecretStr("sandbox")
-    urls = ("contactout_url", "exa_url", "sec_data_url", "sec_archives_url", "anthropic_url")
-    return dict.fromkeys(urls, url) | {
-        "contactout_api_key": key,
-        "exa_api_key": key,
-        "anthropic_api_key": key,
-        "suppression_key": SecretStr("for tests, as long as it should be"),
-        "sec_user_agent": "Prospect tests (tests@prospect.example)",
-    }
+    urls = [setting for name in SourceName for setting in urls_of(name)]
+    keys = [credential_of(name) for name in SourceName]
+    return (
+        dict.fromkeys(urls, url)
+        | dict.fromkeys(keys, SecretStr("sandbox"))
+        | {
+            "suppression_key": SecretStr("for tests, as long as it should be"),
+            "sec_user_agent": "Prospect tests (tests@prospect.example)",
+        }
+    )
 
 
 async def finished(

@@ -14,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from services.enrichment.policy.budget import Permit
 from services.enrichment.run.state import (
     CLAUDE,
-    RESEARCH,
     RUN_ENDED,
     Again,
     Denial,
@@ -31,12 +30,12 @@ from services.enrichment.run.state import (
 )
 from services.enrichment.run.turn import take_turn
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import RESEARCH, SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 from tests.enrichment.engine import finding
 
-CONTACTOUT, EXA, SEC = RESEARCH
-PAID = tuple(source for source in SourceName if PROFILES[source].paid)
+CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
+PAID = tuple(source for source in SourceName if SOURCES[source].is_paid)
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 JOIN, DEADLINE = NOW + timedelta(seconds=90), NOW + timedelta(seconds=120)
 LATE = DEADLINE + timedelta(seconds=900)
@@ -72,7 +71,7 @@ class Open:
         return None if source in self.unready else 0.0
 
     def reserve(self, source: SourceName) -> Permit:
-        return Permit(source, PROFILES[source].most_cost_micros)
+        return Permit(source, SOURCES[source].max_cost_micros)
 
     def settle(self, source: SourceName, cost_micros: int) -> None:
         self.let_go.append((source, cost_micros))
@@ -343,7 +342,7 @@ def test_what_is_brought_of_a_suppressed_person_is_dropped() -> None:
 def test_a_lost_reply_of_a_paid_source_is_not_bought_again(source: SourceName) -> None:
     step = turn(calling(source), Lost(source)).steps[source]
     assert (step.status, step.uncertain_attempts) == (StepStatus.FAILED, 1)
-    assert step.cost_micros == PROFILES[source].most_cost_micros
+    assert step.cost_micros == SOURCES[source].max_cost_micros
 
 
 @pytest.mark.parametrize("source", [CONTACTOUT, EXA])
@@ -354,7 +353,7 @@ def test_a_success_that_cannot_be_read_may_be_paid_for_and_has_its_class(
     made = turn(calling(source), Returned(source, unreadable))
     step = made.steps[source]
     assert (step.status, step.error_class) == (StepStatus.FAILED, "invalid_answer")
-    assert step.cost_micros == PROFILES[source].most_cost_micros
+    assert step.cost_micros == SOURCES[source].max_cost_micros
     assert (made.settled[0].status, made.settled[0].outcome) == ("uncertain", unreadable)
 
 
@@ -508,7 +507,7 @@ class AnyRun(RuleBasedStateMachine):
             # A finished step is never called again; only the summary is ever made anew.
             ended = before[call.source].ended and call.source not in told
             assert not ended or call.source is CLAUDE
-            assert call.permit.reserved_micros == PROFILES[call.source].most_cost_micros
+            assert call.permit.reserved_micros == SOURCES[call.source].max_cost_micros
             self.calls[call.source].append(call.attempt)
         self.finishes += made.finish is not None
         self.look_again_at = made.look_again_at

@@ -22,7 +22,6 @@ from services.cli.enrich.options import (
     PriorityName,
     ProspectId,
     Public,
-    SourceName,
     make_request,
 )
 from services.cli.terminal import tables
@@ -30,6 +29,7 @@ from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import parse_dollars
 from services.cli.terminal.message_json import fields_of, print_json
 from services.cli.terminal.shared_options import ENRICHMENT, calls
+from services.enrichment.sources.catalogue import SourceName
 
 
 @calls(ENRICHMENT)

@@ -11,19 +11,11 @@ from prospect.enrichment.v1 import operations_pb2, prospect_pb2, runs_pb2
 
 from services.cli.terminal.message_json import enum_names
 from services.cli.terminal.times import TIME_HELP, parse_time
+from services.enrichment.sources.catalogue import SourceName
 
 LINKEDIN_HELP = "The person's LinkedIn profile: https://www.linkedin.com/in/…"
 STATUSES = enum_names(prospect_pb2.EnrichmentStatus.DESCRIPTOR)
 SOURCE_STATUSES = enum_names(prospect_pb2.SourceStatus.DESCRIPTOR)
-
-
-class SourceName(StrEnum):
-    """A source."""
-
-    CONTACTOUT = "contactout"
-    EXA = "exa"
-    SEC = "sec"
-    CLAUDE = "claude"
 
 
 class PriorityName(StrEnum):

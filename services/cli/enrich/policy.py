@@ -11,15 +11,13 @@ from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentService
 from rich.console import Console, Group
 from rich.table import Table
 
-from services.cli.enrich.options import SourceName
 from services.cli.enrich.tables import moment, span
 from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import dollars, parse_dollars
 from services.cli.terminal.message_json import print_json
 from services.cli.terminal.shared_options import ENRICHMENT, before_command, calls
 from services.cli.terminal.times import SPAN_HELP, parse_span
-from services.enrichment.sources.catalogue import PROFILES
-from services.enrichment.sources.catalogue import SourceName as KnownSource
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 
 app = typer.Typer(
     callback=before_command(ENRICHMENT),
@@ -186,7 +184,7 @@ def _pairs(option: str, texts: list[str] | None) -> list[tuple[SourceName, str]]
 
 
 def _changed(row: pb.SourcePolicy, changes: Changes) -> pb.SourcePolicy:
-    default = PROFILES[KnownSource(row.source)].fresh_for.total_seconds()
+    default = SOURCES[SourceName(row.source)].fresh_for.total_seconds()
     if row.fresh_for_seconds == default:
         row.fresh_for_seconds = 0  # goes on following the default
     for name, value in changes[row.source].items():

@@ -25,7 +25,6 @@ from services.cli.enrich.options import (
     Missing,
     OfBatch,
     OfProspect,
-    SourceName,
     Statuses,
     To,
     make_filter,
@@ -37,6 +36,7 @@ from services.cli.terminal.message_json import print_json
 from services.cli.terminal.pages import page_size, pages
 from services.cli.terminal.shared_options import ENRICHMENT, calls
 from services.cli.terminal.times import TIME_HELP, parse_time
+from services.enrichment.sources.catalogue import SourceName
 
 Item = TypeVar("Item", bound=Message)
 

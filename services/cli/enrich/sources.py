@@ -10,11 +10,11 @@ from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentService
 from rich.console import Console
 
 from services.cli.enrich import tables
-from services.cli.enrich.options import SourceName
 from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
 from services.cli.terminal.shared_options import ENRICHMENT, calls
 from services.cli.terminal.times import UNTIL_HELP, parse_until
+from services.enrichment.sources.catalogue import SourceName
 
 Source = Annotated[SourceName, typer.Argument(help="The source.")]
 

@@ -15,7 +15,6 @@ from services.cli.enrich.options import (
     NoWait,
     OfBatch,
     OfProspect,
-    SourceName,
     Statuses,
     To,
     make_filter,
@@ -26,6 +25,7 @@ from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import dollars
 from services.cli.terminal.message_json import print_json
 from services.cli.terminal.shared_options import ENRICHMENT, calls
+from services.enrichment.sources.catalogue import SourceName
 
 
 @calls(ENRICHMENT)

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from devstack.stack import LIVE_KEYS, Stack, StackError, running
+from devstack.stack import Stack, StackError, credential_variable, running
+from services.enrichment.sources.catalogue import SourceName
 
 TENANT = uuid.UUID("0192f0c1-0000-7000-8000-000000000001")
 USER = uuid.UUID("0192f0c1-0000-7000-8000-0000000000aa")
@@ -65,13 +66,13 @@ def addresses(stack: Stack) -> Table:
 def sources(stack: Stack) -> str:
     """Say which sources are live and which keys would make the others so."""
     sandboxed = stack.sandboxed()
-    live = [name for name in LIVE_KEYS if name not in sandboxed]
+    live = [name for name in SourceName if name not in sandboxed]
     lines = [f"Asked for real: {', '.join(live)}."] if live else []
     if sandboxed:
         lines.append(
             f"[yellow]Answered by the sandbox, not by the vendor: {', '.join(sandboxed)}.[/] "
             "To ask the vendor, set: "
-            + ", ".join(f"{LIVE_KEYS[name][0]} ({name})" for name in sandboxed)
+            + ", ".join(f"{credential_variable(name)} ({name})" for name in sandboxed)
             + "."
         )
     return "\n".join(lines)

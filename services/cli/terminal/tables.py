@@ -22,8 +22,8 @@ from rich.text import Text
 
 from chassis.clock import to_datetime, utc_now
 from services.cli.terminal.dollars import dollars
+from services.enrichment.sources.catalogue import SourceName
 
-SOURCES = ("contactout", "exa", "sec", "claude")
 STYLES = {
     "complete": "green",
     "in_progress": "cyan",
@@ -66,12 +66,12 @@ def progress(
     labels: Mapping[uuid.UUID, tuple[str, str]], runs: Mapping[uuid.UUID, pb.Run]
 ) -> Table:
     """One row a prospect, one column a source, with outcome and elapsed time."""
-    table = Table("prospect", "asked by", *SOURCES, "run")
+    table = Table("prospect", "asked by", *SourceName, "run")
     table.add_column("cost", justify="right")
     for prospect_id, (name, asked_by) in labels.items():
         run = runs.get(prospect_id)
         steps = {step.source: step for step in run.steps} if run else {}
-        cells = [_step_cell(steps.get(source)) for source in SOURCES]
+        cells = [_step_cell(steps.get(source)) for source in SourceName]
         table.add_row(name, asked_by, *cells, _run_cell(run), dollars(cost_micros(run)))
     return table
 

@@ -85,7 +85,8 @@ class ErasureRpc:
         row = await store.get_prospect(connection, tenant_id, prospect_id)
         prospect, hasher = found(row, "prospect", prospect_id), self._hasher
         keys: list[Key] = hasher.of_subject(tenant_id, subject_of(prospect))
-        if contact := finding_of(prospect, SourceName.CONTACTOUT):
-            keys += hasher.of_finding(tenant_id, contact)
+        for source in SourceName:
+            if finding := finding_of(prospect, source):
+                keys += hasher.of_finding(tenant_id, finding)
         unlike = list(dict.fromkeys(keys))
         await suppress(connection, tenant_id, unlike, "erased", self._clock())

@@ -11,8 +11,7 @@ from services.enrichment.policy.policy import Policy
 from services.enrichment.policy.suppression import Key
 from services.enrichment.run.plan import Known, Request, first_steps
 from services.enrichment.run.state import CLAUDE, StepStatus
-from services.enrichment.sources.catalogue import PROFILES, SourceName
-from services.enrichment.sources.contactout import lookups
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,6 @@ class _Estimate:
 
 def ways_to_ask(source: SourceName, request: Request, policy: Policy) -> int:
     """Return how many calls it may take to find somebody, 0 where there is no way to ask."""
-    if source is not SourceName.CONTACTOUT:
+    if not SOURCES[source].lookups:
         return 1
-    order = policy.contact_lookups or PROFILES[source].lookups
-    return len(set(order) & set(lookups(request.subject)))
+    return len(set(policy.ways_to_ask(source, request.subject)))

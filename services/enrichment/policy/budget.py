@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.enrichment.policy.policy import Policy
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 
 ALL = "all"
 NOTHING: Mapping[SourceName, int] = {}
@@ -44,7 +44,7 @@ class Purse:
         `let_go` is what the run has reserved of the day's budgets and not spent: its own to spend,
         and nobody else's until that is written.
         """
-        most = PROFILES[source].most_cost_micros
+        most = SOURCES[source].max_cost_micros
         if not most:
             return None
         limits = (
@@ -70,7 +70,7 @@ class Purse:
 
     def reserve(self, source: SourceName) -> Permit:
         """Take a call's most out of the day's budgets."""
-        most = PROFILES[source].most_cost_micros
+        most = SOURCES[source].max_cost_micros
         for key in (source.value, ALL):
             self._committed[key] = self._committed.get(key, 0) + most
         return Permit(source, most)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
+from services.enrichment.sources.findings import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Policy:
     """What a tenant allows; a budget of 0 is none."""
 
     is_stopped: bool = False
-    contact_lookups: tuple[str, ...] = PROFILES[SourceName.CONTACTOUT].lookups
+    contact_lookups: tuple[str, ...] = tuple(SOURCES[SourceName.CONTACTOUT].lookups)
     ask_paid_again: bool = False
     run_budget_micros: int = 0
     day_budget_micros: int = 0
@@ -39,7 +40,11 @@ class Policy:
 
     def fresh_for(self, source: SourceName) -> timedelta:
         """Return how long the source's answers stand."""
-        return self.source(source).fresh_for or PROFILES[source].fresh_for
+        return self.source(source).fresh_for or SOURCES[source].fresh_for
+
+    def ways_to_ask(self, source: SourceName, subject: Subject) -> tuple[str, ...]:
+        """Return the ways in which a source can be asked about a person, in the tenant's order."""
+        return SOURCES[source].ways_to_ask(subject, lookup_order(source, self.contact_lookups))
 
     @property
     def has_day_budget(self) -> bool:
@@ -47,3 +52,8 @@ class Policy:
         return bool(self.day_budget_micros) or any(
             each.day_budget_micros for each in self.sources.values()
         )
+
+
+def lookup_order(source: SourceName, contact_lookups: Sequence[str]) -> Sequence[str]:
+    """Return in which order a tenant wants a source's lookups: it has a say in ContactOut's."""
+    return contact_lookups if source is SourceName.CONTACTOUT else ()

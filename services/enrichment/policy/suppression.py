@@ -10,10 +10,11 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.enrichment.sources.findings import Contact, Finding, Subject
+from services.enrichment.sources.findings import Finding, Subject
 
 _LEGAL = re.compile(
     r"\b(inc|incorporated|corp|corporation|co|company|ltd|limited|llc|plc|gmbh|ag|sa|bv)\b"
@@ -42,16 +43,22 @@ class Hasher:
         )
 
     def of_finding(self, tenant_id: UUID, finding: Finding) -> list[Key]:
-        """Return the keys of whom a source brought; a web page or a filing names nobody by key."""
-        if not isinstance(finding, Contact):
-            return []
-        emails = [*finding.work_emails, *finding.personal_emails]
-        return self.keys(
-            tenant_id, emails, [finding.linkedin_url], finding.full_name, finding.company
-        )
+        """Return the keys of whom a source brought."""
+        return [
+            key
+            for each in finding.people()
+            for key in self.keys(
+                tenant_id, each.emails, [each.linkedin_url], each.name, each.company
+            )
+        ]
 
     def keys(
-        self, tenant_id: UUID, emails: list[str], profiles: list[str], name: str, company: str
+        self,
+        tenant_id: UUID,
+        emails: Sequence[str],
+        profiles: Sequence[str],
+        name: str,
+        company: str,
     ) -> list[Key]:
         """Return a key for each value that is given; name and company count together only."""
         values = [("email", email.strip().lower()) for email in emails]

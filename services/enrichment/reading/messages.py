@@ -14,10 +14,9 @@ from prospect.enrichment.v1 import prospect_pb2 as pb
 from chassis.clock import to_timestamp
 from services.enrichment.run.messages import run_status, steps_in_order
 from services.enrichment.run.state import Step
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 
 _log = structlog.get_logger()
-FINDINGS = ("contact_data", "web_data", "insider_data", "ai_summary")
 _PROGRESS_VALUES = (
     "total", "pending", "in_progress", "complete", "failed", "cancelled", "cost_micros",
 )  # fmt: skip
@@ -68,7 +67,7 @@ def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> p
 
 def add_findings(message: pb.Prospect, row: asyncpg.Record) -> None:
     """Add what was found, if it can be read; its JSON has the messages' own field names."""
-    for field in FINDINGS:
+    for field in (each.column for each in SOURCES.values()):
         if row[field] is not None:
             try:
                 json_format.ParseDict(json.loads(row[field]), getattr(message, field))

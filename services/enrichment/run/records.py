@@ -13,8 +13,8 @@ import structlog
 
 from services.enrichment.run.plan import Known, KnownAnswer
 from services.enrichment.run.state import Step, StepStatus
-from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Finding, Subject, from_json
+from services.enrichment.sources.catalogue import SOURCES, SourceName, from_json
+from services.enrichment.sources.findings import Finding, Subject
 
 
 def known_of(row: asyncpg.Record) -> Known:
@@ -23,15 +23,6 @@ def known_of(row: asyncpg.Record) -> Known:
 
 
 _log = structlog.get_logger()
-
-
-COLUMNS = {
-    SourceName.CONTACTOUT: "contact_data",
-    SourceName.EXA: "web_data",
-    SourceName.SEC: "insider_data",
-    SourceName.CLAUDE: "ai_summary",
-}
-"""Where a prospect keeps what each source found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +35,7 @@ class Remembered:
 
 def finding_of(row: asyncpg.Record, source: SourceName) -> Finding | None:
     """Return what a prospect's row has of a source; None where that cannot be read any more."""
-    text = row[COLUMNS[source]]
+    text = row[SOURCES[source].column]
     try:
         return from_json(source, json.loads(text)) if text else None
     except ValueError:  # its text is what was found of a person: not for the log

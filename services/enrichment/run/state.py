@@ -1,7 +1,7 @@
 """The run as a state machine: pure, without I/O, clock or randomness.
 
-A run has a step a source. The first three research side by side; when all three have ended, or at
-`join_at`, Claude summarises what they found; when all four have ended, or at the deadline, the run
+A run has a step a source. All but Claude research side by side; when all of these have ended, or at
+`join_at`, Claude summarises what they found; when that has ended too, or at the deadline, the run
 ends with what is there. A step that is still open then stays open until `late_until`: what it
 brings amends the prospect, and the summary is made anew.
 
@@ -28,7 +28,6 @@ from services.enrichment.sources.call import Answer, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Finding
 
-RESEARCH = (SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC)
 CLAUDE = SourceName.CLAUDE
 
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from services.enrichment.run.state import (
     CLAUDE,
-    RESEARCH,
     RUN_ENDED,
     WAITING,
     Again,
@@ -28,7 +27,7 @@ from services.enrichment.run.state import (
     Turn,
 )
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import RESEARCH, SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 
 MOST_FAILURES: Mapping[ErrorClass, int] = {
@@ -172,7 +171,7 @@ class _Taker:
             step,
             uncertain_attempts=step.uncertain_attempts + 1,
             error_class="uncertain" if transient else error.error_class.value,
-            cost_micros=step.cost_micros + PROFILES[step.source].most_cost_micros,
+            cost_micros=step.cost_micros + SOURCES[step.source].max_cost_micros,
         )
         again = not _paid(step.source) or (
             self._rules.ask_paid_again and lost.uncertain_attempts == 1
@@ -391,4 +390,4 @@ def _settled(step: Step, outcome: Answer | SourceError) -> Settled:
 
 
 def _paid(source: SourceName) -> bool:
-    return PROFILES[source].paid
+    return SOURCES[source].is_paid

@@ -1,20 +1,34 @@
-"""What the engine must know of each source before it is asked: one row a source.
+"""The catalogue of the sources: one row a source holds what the rest of the code asks about it.
 
-Prices are list prices in millionths of a US dollar (ContactOut: one e-mail and one phone credit;
+Costs are list prices in millionths of a US dollar (ContactOut: one e-mail and one phone credit;
 Exa: one search with contents; Claude: the longest prompt and answer that the limits allow). They
 bound what one call may cost; what it did cost comes with its answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from services.enrichment.sources.findings import (
+    Contact,
+    Finding,
+    InsiderTrades,
+    Subject,
+    Summary,
+    WebFindings,
+)
 
 
 class SourceName(StrEnum):
-    """The four sources, by the name that proto, SQL, settings and docs use."""
+    """The sources, by the names that contracts, SQL, settings and docs use, in their one order."""
 
     CONTACTOUT = "contactout"
     EXA = "exa"
@@ -22,41 +36,101 @@ class SourceName(StrEnum):
     CLAUDE = "claude"
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How a source is to be treated.
+# ContactOut takes the addresses of people only, not of companies.
+LINKEDIN_PERSON = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#]+)", re.IGNORECASE)
+CanAsk = Callable[[Subject], bool]
+NO_PREFERENCE: Sequence[str] = ()
 
-    `most_cost_micros` is reserved before a call leaves, 0 for a free source; `fresh_for` is how
-    long an answer, "not found" included, stands before it is bought again; `lookups` are the ways
-    to ask, tried in this order until one finds the person.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What the engine knows of a source before it is asked.
+
+    `max_cost_micros` is reserved before a call leaves, 0 for a free source; `fresh_for` is how long
+    an answer, "not found" included, stands before it is bought again; `column` is where a prospect
+    keeps the finding, in its table and in the contract's `Prospect`. `lookups` are the ways to ask,
+    best first, each with whether a person can be asked about in that way; none means that there is
+    one way only. `is_research` says that it brings evidence, and False that it summarises it.
+    `credential` and `urls` are the settings that hold its key and its addresses, where these are
+    not named after the source.
     """
 
-    most_cost_micros: int
+    finding: type[Finding]
+    column: str
+    max_cost_micros: int
     fresh_for: timedelta
-    lookups: tuple[str, ...] = ("",)
+    lookups: Mapping[str, CanAsk] = field(default_factory=dict)
+    is_research: bool = True
+    credential: str = ""
+    urls: tuple[str, ...] = ()
 
     @property
-    def paid(self) -> bool:
+    def is_paid(self) -> bool:
         """Whether a lost reply may have been paid for."""
-        return self.most_cost_micros > 0
+        return self.max_cost_micros > 0
+
+    def ways_to_ask(
+        self, subject: Subject, order: Sequence[str] = NO_PREFERENCE
+    ) -> tuple[str, ...]:
+        """Return the ways in which a person can be asked about, in `order` or best first."""
+        possible = [way for way in order or self.lookups if way in self.lookups]
+        return tuple(way for way in possible if self.lookups[way](subject))
 
 
-PROFILES: Mapping[SourceName, Profile] = {
-    SourceName.CONTACTOUT: Profile(
-        most_cost_micros=400_000,
+SOURCES: Mapping[SourceName, Source] = {
+    SourceName.CONTACTOUT: Source(
+        finding=Contact,
+        column="contact_data",
+        max_cost_micros=400_000,
         fresh_for=timedelta(days=30),
-        lookups=("linkedin_url", "email", "name_and_company"),
+        lookups={
+            "linkedin_url": lambda who: bool(LINKEDIN_PERSON.search(who.linkedin_url)),
+            "email": lambda who: "@" in who.email,
+            "name_and_company": lambda who: bool(who.name and who.company),
+        },
     ),
-    SourceName.EXA: Profile(
-        most_cost_micros=20_000,
+    SourceName.EXA: Source(
+        finding=WebFindings,
+        column="web_data",
+        max_cost_micros=20_000,
         fresh_for=timedelta(days=7),
     ),
-    SourceName.SEC: Profile(
-        most_cost_micros=0,
+    SourceName.SEC: Source(
+        finding=InsiderTrades,
+        column="insider_data",
+        max_cost_micros=0,
         fresh_for=timedelta(days=1),
+        credential="sec_user_agent",
+        urls=("sec_data_url", "sec_archives_url"),
     ),
-    SourceName.CLAUDE: Profile(
-        most_cost_micros=150_000,
+    SourceName.CLAUDE: Source(
+        finding=Summary,
+        column="ai_summary",
+        max_cost_micros=150_000,
         fresh_for=timedelta(days=365),
+        is_research=False,
+        credential="anthropic_api_key",
+        urls=("anthropic_url",),
     ),
 }
+RESEARCH = tuple(name for name in SourceName if SOURCES[name].is_research)
+
+
+def credential_of(name: SourceName) -> str:
+    """Return the setting with what a source knows us by: a key, for the SEC our User-Agent."""
+    return SOURCES[name].credential or f"{name.value}_api_key"
+
+
+def urls_of(name: SourceName) -> tuple[str, ...]:
+    """Return the settings with a source's addresses."""
+    return SOURCES[name].urls or (f"{name.value}_url",)
+
+
+@functools.cache
+def _adapter(name: SourceName) -> TypeAdapter[Finding]:
+    return TypeAdapter(SOURCES[name].finding)
+
+
+def from_json(name: SourceName, value: Any) -> Finding:
+    """Turn what `to_json` made back into the source's finding."""
+    return _adapter(name).validate_python(value)

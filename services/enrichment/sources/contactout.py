@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import httpx
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import LINKEDIN_PERSON, SOURCES, SourceName
 from services.enrichment.sources.findings import Contact, Provenance, Subject
 from services.enrichment.sources.http import Reply, Vendor, send, text, texts
 from services.enrichment.sources.person_names import match_person
@@ -32,21 +32,8 @@ VENDOR = Vendor(
     },
 )
 CREDIT_MICROS = 100_000
-# ContactOut takes the addresses of people only, not of companies.
-_PROFILE = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#]+)", re.IGNORECASE)
 # What a key without the plan gets instead of an answer, as clients in the field know it.
 _SAMPLE = re.compile(r"example-person|@example\.(?:com|org|net)\b", re.IGNORECASE)
-
-
-def lookups(subject: Subject) -> tuple[str, ...]:
-    """Return the ways in which ContactOut can be asked about the subject, best first."""
-    possible = {
-        "linkedin_url": bool(_PROFILE.search(subject.linkedin_url)),
-        "email": "@" in subject.email,
-        "name_and_company": bool(subject.name and subject.company),
-    }
-    ways = PROFILES[SourceName.CONTACTOUT].lookups
-    return tuple(way for way in ways if possible.get(way))
 
 
 class ContactOut:
@@ -127,7 +114,7 @@ class ContactOut:
 
 
 def _body(subject: Subject, lookup: str) -> dict[str, Any]:
-    if lookup not in lookups(subject):
+    if lookup not in SOURCES[SourceName.CONTACTOUT].ways_to_ask(subject):
         message = f"ContactOut cannot look this person up by {lookup or 'nothing'}"
         raise SourceError(ErrorClass.REFUSED_REQUEST, message)
     ways: dict[str, dict[str, Any]] = {
@@ -159,7 +146,7 @@ def _is_same(contact: Contact, subject: Subject) -> bool:
 
 
 def _slug(url: str) -> str:
-    found = _PROFILE.search(url)
+    found = LINKEDIN_PERSON.search(url)
     return unquote(found[1]).casefold() if found else ""
 
 

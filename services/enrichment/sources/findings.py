@@ -3,20 +3,29 @@
 The field names equal those of the messages in `prospect/enrichment/v1/prospect.proto`, so that
 `to_json` and protobuf's `ParseDict` are the only two steps from a source to the wire.
 Decimals travel as strings: a share price is never a float.
+
+A finding says whom it names (`people`, for the suppression list), and what a summary may cite of it
+(`statements`). No e-mail address or phone number is among the statements: a model need not see one
+to say that it is known. What others wrote (a page, a headline) is left out where it is caught
+giving orders to a model.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-from pydantic import TypeAdapter
+from services.enrichment.sources.prompt_injection import gives_orders
 
-from services.enrichment.sources.catalogue import SourceName
+MAX_TRADE_STATEMENTS = 12
+MAX_PLAIN_TRADES = 3
+EXCERPT = 300
+NON_DERIVATIVE = "non_derivative"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +42,36 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where each field of a finding comes from, so that a reader can check it."""
+class Person:
+    """What identifies a person whom a finding is about."""
 
-    source: SourceName
+    emails: tuple[str, ...]
+    linkedin_url: str
+    name: str
+    company: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a summary may cite of a finding, and where it can be checked.
+
+    `plain` is what the plain summary says of it: our own words, never a text from outside; empty
+    where it says nothing of it.
+    """
+
+    text: str
+    url: str
+    plain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where each field of a finding comes from, so that a reader can check it.
+
+    `source` is a SourceName; one that only a newer version knows can be read all the same.
+    """
+
+    source: str
     url: str
     request_id: str
     fetched_at: datetime
@@ -54,6 +89,27 @@ class Contact:
     personal_emails: tuple[str, ...]
     phones: tuple[str, ...]
     provenance: Provenance
+
+    def people(self) -> tuple[Person, ...]:
+        """Return whom it names."""
+        emails = (*self.work_emails, *self.personal_emails)
+        return (Person(emails, self.linkedin_url, self.full_name, self.company),)
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield the person's position, and by what means the person can be reached."""
+        url = self.linkedin_url or self.provenance.url
+        position = self.headline or self.company
+        if position and not gives_orders(f"{self.full_name}\n{position}"):
+            yield Statement(f"{self.full_name}: {position}", url)
+        means = (
+            ("a work e-mail", self.work_emails),
+            ("a personal e-mail", self.personal_emails),
+            ("a phone number", self.phones),
+        )
+        known = [name for name, values in means if values]
+        if known and not gives_orders(self.full_name):
+            text = f"Known to reach {self.full_name}: {', '.join(known)}"
+            yield Statement(text, url, plain=f"{text}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +129,24 @@ class WebFindings:
 
     pages: tuple[WebPage, ...]
     provenance: Provenance
+
+    def people(self) -> tuple[Person, ...]:
+        """Return nobody: a page is no proof of whom it names."""
+        return ()
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield each page's title and excerpt; of the newest the plain summary says the day."""
+        pages = [page for page in self.pages if not _gives_orders(page)]
+        dated = [page for page in pages if page.published_on]
+        newest = max(dated, key=lambda page: page.published_on or date.min, default=None)
+        for page in pages:
+            plain = ""
+            if page is newest:
+                plain = f"The newest page that was found on the web is of {page.published_on}."
+            elif not newest and page is pages[0]:
+                plain = "A page was found on the web."
+            when = f" ({page.published_on})" if page.published_on else ""
+            yield Statement(f"{page.title}{when}: {page.excerpt[:EXCERPT]}", page.url, plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +206,27 @@ class InsiderTrades:
     superseded: tuple[InsiderTrade, ...] = ()
     owner_matches: tuple[OwnerMatch, ...] = ()
 
+    def people(self) -> tuple[Person, ...]:
+        """Return nobody: a filing names no address, and its owner was matched by name."""
+        return ()
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield what was bought and sold on the market in all, then the newest trades."""
+        made = [*self._totals(), *self._newest()]
+        for number, (text, url) in enumerate(made):
+            yield Statement(text, url, plain=f"{text}." if number < MAX_PLAIN_TRADES else "")
+
+    def _totals(self) -> Iterator[tuple[str, str]]:
+        for code, verb in (("P", "bought"), ("S", "sold")):
+            market = [t for t in self.trades if t.is_market_trade and t.transaction_code == code]
+            market = [trade for trade in market if trade.table == NON_DERIVATIVE]
+            if market:
+                yield _total(self.issuer_name, market, verb), market[0].filing_url
+
+    def _newest(self) -> Iterator[tuple[str, str]]:
+        for trade in self.trades[:MAX_TRADE_STATEMENTS]:
+            yield _trade(trade, self.issuer_name), trade.filing_url
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -169,16 +264,16 @@ class Summary:
     provenance: Provenance
     kind: str = MODEL
 
+    def people(self) -> tuple[Person, ...]:
+        """Return nobody: it names whom its facts name."""
+        return ()
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield nothing: a summary is no evidence for another."""
+        yield from ()
+
 
 Finding = Contact | WebFindings | InsiderTrades | Summary
-
-
-_ADAPTERS: dict[SourceName, TypeAdapter[Any]] = {
-    SourceName.CONTACTOUT: TypeAdapter(Contact),
-    SourceName.EXA: TypeAdapter(WebFindings),
-    SourceName.SEC: TypeAdapter(InsiderTrades),
-    SourceName.CLAUDE: TypeAdapter(Summary),
-}
 
 
 def to_json(value: Any) -> Any:
@@ -201,7 +296,33 @@ def to_json(value: Any) -> Any:
     return {name: to_json(item) for name, item in fields if item is not None}
 
 
-def from_json(source: SourceName, value: Any) -> Finding:
-    """Turn what `to_json` made back into the source's finding."""
-    finding: Finding = _ADAPTERS[source].validate_python(value)
-    return finding
+def _gives_orders(page: WebPage) -> bool:
+    return gives_orders(f"{page.title}\n{page.author}\n{page.excerpt}")
+
+
+def _total(issuer: str, market: list[InsiderTrade], verb: str) -> str:
+    """Add up the shares; a row that gives them only in a footnote is absent, not zero."""
+    given = [trade.shares for trade in market if trade.shares is not None]
+    shares = f"{'' if len(given) == len(market) else 'at least '}{sum(given, Decimal(0)):f} shares"
+    days = sorted(trade.transaction_date for trade in market if trade.transaction_date)
+    when = _when(days[0], days[-1]) if days else ""
+    return (
+        f"{market[0].owner_name} {verb} {shares} of {issuer} on the market"
+        f"{when}, in {len(market)} reported transactions"
+    )
+
+
+def _when(first: date, last: date) -> str:
+    return f" on {first}" if first == last else f" between {first} and {last}"
+
+
+def _trade(trade: InsiderTrade, issuer: str) -> str:
+    direction = {"A": "acquired", "D": "disposed of"}.get(trade.acquired_disposed, "reported")
+    shares = f"{trade.shares:f} shares" if trade.shares is not None else "shares (see footnote)"
+    price = f" at ${trade.price_per_share:f} each" if trade.price_per_share is not None else ""
+    plan = ", under a Rule 10b5-1 plan" if trade.under_10b5_1_plan else ""
+    return (
+        f"{trade.transaction_date or 'Undated'}: {trade.owner_name} ({trade.owner_role}) "
+        f"{direction} {shares} of {trade.security_title}{price}, {trade.transaction_kind} "
+        f"of {issuer}{plan}"
+    )

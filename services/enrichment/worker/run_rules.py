@@ -13,7 +13,7 @@ from services.enrichment.policy.budget import Permit
 from services.enrichment.policy.suppression import Hasher
 from services.enrichment.run.state import CLAUDE, Denial, Findings, Step, StepStatus
 from services.enrichment.sources.call import Answer
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 from services.enrichment.worker.store import ClaimedRun
 
@@ -84,7 +84,7 @@ class RunRules:
         if source in before.out:
             reason = "an earlier run's call is still out: what it brings is taken over"
             return Denial(StepStatus.PARKED, reason, self._now + BEFORE_LOOK)
-        if source in before.lost and PROFILES[source].paid and not self.ask_paid_again:
+        if source in before.lost and SOURCES[source].is_paid and not self.ask_paid_again:
             reason = "an earlier run's reply was lost; not asked again, so as not to pay twice"
             return Denial(StepStatus.FAILED, reason)
         return None

@@ -16,6 +16,7 @@ import asyncpg
 from chassis import telemetry
 from chassis.database import Connection
 from services.enrichment.policy.allowance import AllowanceRow
+from services.enrichment.policy.policy import lookup_order
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.run.plan import NewRun
 from services.enrichment.run.records import (
@@ -35,8 +36,7 @@ from services.enrichment.run.state import (
     Steps,
     StepStatus,
 )
-from services.enrichment.sources.catalogue import PROFILES, SourceName
-from services.enrichment.sources.contactout import lookups
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding, Subject
 from services.enrichment.sql import SQL
 
@@ -244,7 +244,7 @@ def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> 
         remembered=remembered(row),
         # What is out is lost with the worker that asked, and may have cost its most.
         reserved={
-            source: (PROFILES[source].most_cost_micros, now.date())
+            source: (SOURCES[source].max_cost_micros, now.date())
             for source, step in steps.items()
             if step.status is StepStatus.IN_PROGRESS
         },
@@ -260,15 +260,17 @@ def _state(
     deadline_at: datetime,
     times: Times,
 ) -> RunState:
-    ways = lookups(subject)
-    order = order or PROFILES[SourceName.CONTACTOUT].lookups
     return RunState(
         status=status,
         steps=steps,
         join_at=deadline_at - times.deadline / 4,
         deadline_at=deadline_at,
         late_until=deadline_at + times.late,
-        lookups={SourceName.CONTACTOUT: tuple(way for way in order if way in ways)},
+        lookups={
+            source: row.ways_to_ask(subject, lookup_order(source, order))
+            for source, row in SOURCES.items()
+            if row.lookups
+        },
     )
 
 

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 
 from devstack.sandbox.faults import KINDS, Kind
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
-from services.enrichment.sources.catalogue import PROFILES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName, from_json
 from services.enrichment.sources.claude.client import Claude
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.edgar.client import SecEdgar
@@ -33,7 +33,6 @@ from services.enrichment.sources.findings import (
     Summary,
     WebFindings,
     WebPage,
-    from_json,
     to_json,
 )
 from services.enrichment.sources.http import certificates
@@ -220,7 +219,7 @@ async def test_the_answer_says_what_it_cost(bench: Bench, case: Case) -> None:
         assert 0 < cost < 10_000
     else:
         assert cost == case.cost
-    assert cost <= PROFILES[case.name].most_cost_micros
+    assert cost <= SOURCES[case.name].max_cost_micros
 
 
 @every_source

@@ -16,13 +16,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
-from services.enrichment.sources.contactout import ContactOut, lookups
+from services.enrichment.sources.catalogue import SOURCES, SourceName
+from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.findings import Contact, Subject
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 from tests.harness import SandboxDesk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+WAYS = SOURCES[SourceName.CONTACTOUT].ways_to_ask
 JANE = Subject(
     "Jane Doe",
     "Acme Corp",
@@ -33,7 +35,7 @@ PROFILE = {"full_name": "Jane Doe", "email": ["jane@acme.example"]}
 
 
 def test_the_ways_are_in_the_profiles_order() -> None:
-    assert lookups(JANE) == ("linkedin_url", "email", "name_and_company")
+    assert WAYS(JANE) == ("linkedin_url", "email", "name_and_company")
 
 
 @pytest.mark.parametrize(
@@ -41,14 +43,14 @@ def test_the_ways_are_in_the_profiles_order() -> None:
     [
         ({"linkedin_url": ""}, ("email", "name_and_company")),
         ({"linkedin_url": "https://www.linkedin.com/company/acme"}, ("email", "name_and_company")),
-        ({"linkedin_url": "https://linkedin.com/pub/jane-doe"}, lookups(JANE)),
+        ({"linkedin_url": "https://linkedin.com/pub/jane-doe"}, WAYS(JANE)),
         ({"email": ""}, ("linkedin_url", "name_and_company")),
         ({"company": ""}, ("linkedin_url", "email")),
         ({"company": "", "email": "", "linkedin_url": ""}, ()),
     ],
 )
 def test_a_way_needs_what_it_asks_with(changes: dict[str, Any], ways: tuple[str, ...]) -> None:
-    assert lookups(replace(JANE, **changes)) == ways
+    assert WAYS(replace(JANE, **changes)) == ways
 
 
 async def test_a_way_that_is_not_possible_is_not_asked(sandbox_desk: SandboxDesk) -> None:
@@ -60,7 +62,7 @@ async def test_a_way_that_is_not_possible_is_not_asked(sandbox_desk: SandboxDesk
     assert await sandbox_desk.calls("contactout") == 0
 
 
-@pytest.mark.parametrize("lookup", lookups(JANE))
+@pytest.mark.parametrize("lookup", WAYS(JANE))
 async def test_each_way_finds_the_person(sandbox_desk: SandboxDesk, lookup: str) -> None:
     source = ContactOut(sandbox_desk.client, sandbox_desk.url, "key", clock=lambda: NOW)
     answer = await source.ask(SourceCall(JANE, {}, lookup))
@@ -213,7 +215,7 @@ async def test_an_address_that_is_none_is_not_taken_for_nobody(ask: Ask) -> None
     assert caught.value.error_class is ErrorClass.REFUSED_REQUEST
 
 
-@pytest.mark.parametrize("lookup", lookups(JANE))
+@pytest.mark.parametrize("lookup", WAYS(JANE))
 async def test_nothing_of_the_person_is_in_the_address(lookup: str) -> None:
     asked: list[tuple[str, dict[str, Any]]] = []
 

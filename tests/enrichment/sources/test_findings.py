@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from prospect.enrichment.v1 import prospect_pb2
 
 from services.enrichment.sources import findings
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import SourceName, from_json
 from services.enrichment.sources.findings import (
     Contact,
     Finding,
@@ -23,7 +23,6 @@ from services.enrichment.sources.findings import (
     Summary,
     WebFindings,
     WebPage,
-    from_json,
     to_json,
 )
 
