@@ -228,6 +228,10 @@ cross join lateral (
 order by l.happened_at, l.key
 limit activity.as_tenant($1, $10)
 
+-- name: action_numbers
+-- The number in the contract of each action type that the database takes.
+select name, number from activity.action_types
+
 -- name: few_contain
 -- Whether at most $5 entries of a range of time have these metadata ($4); stops counting there.
 select count(*) <= $5 as few

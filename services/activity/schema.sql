@@ -135,6 +135,13 @@ $$;
 
 ALTER FUNCTION activity.to_iso(moment timestamp with time zone) OWNER TO activity_owner;
 
+CREATE TABLE activity.action_types (
+    name text NOT NULL,
+    number integer NOT NULL
+);
+
+ALTER TABLE activity.action_types OWNER TO activity_owner;
+
 CREATE TABLE activity.activity_log (
     tenant_id uuid NOT NULL,
     activity_id uuid NOT NULL,
@@ -318,6 +325,12 @@ ALTER TABLE ONLY activity.trees FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.trees OWNER TO activity_owner;
 
+ALTER TABLE ONLY activity.action_types
+    ADD CONSTRAINT action_types_number UNIQUE (number);
+
+ALTER TABLE ONLY activity.action_types
+    ADD CONSTRAINT action_types_pk PRIMARY KEY (name);
+
 ALTER TABLE activity.activity_log
     ADD CONSTRAINT activity_log_metadata_size CHECK ((octet_length((metadata)::text) <= 16384)) NOT VALID;
 
@@ -449,6 +462,8 @@ GRANT ALL ON FUNCTION activity.partitions() TO activity_app;
 
 REVOKE ALL ON FUNCTION activity.tenants_past(day date, today date) FROM PUBLIC;
 GRANT ALL ON FUNCTION activity.tenants_past(day date, today date) TO activity_app;
+
+GRANT SELECT ON TABLE activity.action_types TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.activity_log TO activity_app;
 

@@ -18,8 +18,9 @@ from services import topology
 from services.activity import events, sql
 from services.activity.api import rpcs
 from services.activity.audit.rpc import AuditRpc
+from services.activity.entries.actions import ActionNumbers
 from services.activity.entries.batch import Window
-from services.activity.entries.encoding import write_entries
+from services.activity.entries.encoding import EntryWriter
 from services.activity.months.partitions import Partitions
 from services.activity.proof.checkpoint import KeyFileError, private_key, public_keys
 from services.activity.proof.rpc import ProofRpc
@@ -48,12 +49,13 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     retention = timedelta(days=settings.retention_days)
     partitions = Partitions(pool, utc_now)
     await partitions.make_ahead()
+    actions = ActionNumbers()
     pages = await open_pool(
         settings.postgres_dsn.get_secret_value(),
         schema="activity",
         size=settings.postgres_reading_pool_size,
         plans=sql.IN_ORDER,
-        init=write_entries,
+        init=EntryWriter(actions).prepare,
     )
     broken_off = asyncio.Event()
 
@@ -65,10 +67,11 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         service=pb.DESCRIPTOR.services_by_name["ActivityService"],
         rpcs=rpcs(
             recording=RecordingRpc(pool, relay, recorder, window),
-            reading=ReadingRpc(pages),
-            count=CountRpc(pool),
+            reading=ReadingRpc(pages, actions),
+            count=CountRpc(pool, actions),
             tail=TailRpc(
                 pages,
+                actions,
                 foundation.nats,
                 foundation.stopping,
                 settings.tail_backlog_bytes,
@@ -78,7 +81,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
             proof=ProofRpc(pool, utc_now, retention, (signing_key.public_key(), *former_keys)),
             erase=EraseRpc(pool, relay, utc_now, broken_off),
             retention=RetentionRpc(pool, utc_now, retention),
-            audit=AuditRpc(pool, utc_now, retention),
+            audit=AuditRpc(pool, actions, utc_now, retention),
         ),
         handlers=events.handlers(pool, relay, partitions, window),
         loops=(

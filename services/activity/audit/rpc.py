@@ -10,12 +10,12 @@ import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import Clock
-from chassis.database import Pool, tenant_snapshot, tenant_transaction
+from chassis.database import Connection, Pool, tenant_snapshot, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from services.activity import sql
 from services.activity.audit import store
-from services.activity.entries.batch import ACTION_NUMBERS
+from services.activity.entries.actions import ActionNumbers
 from services.activity.retention import store as retention_store
 
 PIECE = 1_000
@@ -25,8 +25,11 @@ PIECE = 1_000
 class AuditRpc:
     """Audits across tenants."""
 
-    def __init__(self, pool: Pool, clock: Clock, retention: timedelta) -> None:
+    def __init__(
+        self, pool: Pool, actions: ActionNumbers, clock: Clock, retention: timedelta
+    ) -> None:
         self._pool = pool
+        self._actions = actions
         self._clock = clock
         self._retention = retention
 
@@ -60,7 +63,7 @@ class AuditRpc:
             rows = await store.count_day(
                 connection, tenant_id, _day(request.date), request.by_quarter_hour
             )
-        return pb.CountDayResponse(counts=[_action_count(row) for row in rows])
+            return pb.CountDayResponse(counts=await self._counts_of(connection, rows))
 
     async def StreamDayCounts(
         self, request: pb.StreamDayCountsRequest, context: Context
@@ -70,7 +73,23 @@ class AuditRpc:
         async with tenant_snapshot(self._pool, tenant_id) as connection:
             cursor = await connection.cursor(sql.SQL.count_day, tenant_id, day, True)
             while rows := await cursor.fetch(PIECE):
-                yield pb.StreamDayCountsResponse(counts=[_action_count(row) for row in rows])
+                yield pb.StreamDayCountsResponse(counts=await self._counts_of(connection, rows))
+
+    async def _counts_of(
+        self, connection: Connection, rows: list[asyncpg.Record]
+    ) -> list[pb.ActionCount]:
+        await self._actions.learn(connection, (row["action_type"] for row in rows))
+        return [
+            pb.ActionCount(
+                user_id=str(row["user_id"]),
+                action_type=self._actions.of(row["action_type"]),
+                new_list=row["new_list"],
+                activity_count=row["activity_count"],
+                digest=row["digest"],
+                quarter_hour=row["quarter_hour"],
+            )
+            for row in rows
+        ]
 
 
 def _day(text: str) -> date:
@@ -89,15 +108,4 @@ def _digest(row: asyncpg.Record, unpublished: tuple[int, int] | None) -> pb.DayD
         unpublished_events=row["unpublished_events"] if unpublished else 0,
         first_unpublished=first,
         last_unpublished=last,
-    )
-
-
-def _action_count(row: asyncpg.Record) -> pb.ActionCount:
-    return pb.ActionCount(
-        user_id=str(row["user_id"]),
-        action_type=ACTION_NUMBERS[row["action_type"]],
-        new_list=row["new_list"],
-        activity_count=row["activity_count"],
-        digest=row["digest"],
-        quarter_hour=row["quarter_hour"],
     )

@@ -18,15 +18,10 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import new_id
 from chassis.errors import FieldViolation, InvalidArgument
+from services.activity.entries.actions import ACTION_NAMES
 
 AHEAD = timedelta(hours=24)
 _MICROSECOND = timedelta(microseconds=1)
-ACTIONS: dict[int, str] = {
-    number: name.removeprefix("ACTION_TYPE_").lower()
-    for name, number in pb.ActionType.items()
-    if number
-}
-ACTION_NUMBERS = {name: pb.ActionType.ValueType(number) for number, name in ACTIONS.items()}
 ID_TAKEN = FieldViolation(
     "activity_id", "activity.id_taken", "was recorded before with other content"
 )
@@ -200,7 +195,7 @@ def _columns(valid: Sequence[pb.NewActivity], created_at: list[int]) -> Columns:
             for each, moment in zip(valid, created_at, strict=True)
         ],
         user_ids=[each.user_id.lower() for each in valid],
-        action_types=[ACTIONS[each.action_type] for each in valid],
+        action_types=[ACTION_NAMES[each.action_type] for each in valid],
         target_ids=[each.target_id for each in valid],
         metadata=[each.metadata_json or "{}" for each in valid],
         created_at=created_at,

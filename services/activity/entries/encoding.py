@@ -18,7 +18,7 @@ import asyncpg
 from google.protobuf.timestamp_pb2 import Timestamp
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from services.activity.entries.batch import ACTION_NUMBERS
+from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
 
 RESPONSE_BYTES = 900_000  # far below the 4 MB that gRPC takes where nobody says otherwise
 _ACTIONS = {name: chr(number) for name, number in ACTION_NUMBERS.items()}
@@ -41,29 +41,35 @@ _SHIFT = _BITS + 20
 _RECIPROCAL = -(-(1 << _SHIFT) // 1_000_000)
 
 
-async def write_entries(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Have a connection give entries as written; such rows are entry, created_at, recorded_at."""
-    await connection.set_type_codec(
-        "entry", schema="activity", encoder=tuple, decoder=entry, format="tuple"
-    )
+class EntryWriter:
+    """Has connections give entries as written; their rows are entry, created_at, recorded_at."""
 
+    def __init__(self, actions: ActionNumbers) -> None:
+        self._actions = actions
 
-def entry(values: tuple[str, ...]) -> str:
-    """Return an entry as written, but for its times, which are to follow."""
-    activity_id, user_id, action, target, metadata, address, agent = values
-    lengths = _LENGTHS
-    if not (target.isascii() and metadata.isascii() and agent.isascii()):
-        target, metadata, agent = map(_bytewise, (target, metadata, agent))
-    try:
-        # Of each field its number and kind ("*" is 5, "J" is 9), its length ("$" is 36), its bytes.
-        content = (
-            f"{_BEGIN}{activity_id}\x12${user_id}\x18{_ACTIONS[action]}"
-            f'"{lengths[len(target)]}{target}*{lengths[len(metadata)]}{metadata}'
-            f"B{lengths[len(address)]}{address}J{lengths[len(agent)]}{agent}"
+    async def prepare(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Prepare a connection that was opened; reading may raise UnknownActionError then."""
+        await connection.set_type_codec(
+            "entry", schema="activity", encoder=tuple, decoder=self.write, format="tuple"
         )
-        return f"\n{lengths[len(content) + _TIMES]}{content}"
-    except IndexError:
-        return _long(values)
+
+    def write(self, values: tuple[str, ...]) -> str:
+        """Return an entry as written, but for its times, which are to follow."""
+        activity_id, user_id, action, target, metadata, address, agent = values
+        lengths = _LENGTHS
+        if not (target.isascii() and metadata.isascii() and agent.isascii()):
+            target, metadata, agent = map(_bytewise, (target, metadata, agent))
+        try:
+            # Of each field its number and kind ("*" is 5, "J" is 9), its length ("$" is 36), its
+            # bytes.
+            content = (
+                f"{_BEGIN}{activity_id}\x12${user_id}\x18{_ACTIONS[action]}"
+                f'"{lengths[len(target)]}{target}*{lengths[len(metadata)]}{metadata}'
+                f"B{lengths[len(address)]}{address}J{lengths[len(agent)]}{agent}"
+            )
+            return f"\n{lengths[len(content) + _TIMES]}{content}"
+        except LookupError:
+            return _as_message(values, self._actions)
 
 
 def id_of(entry: str) -> str:
@@ -97,13 +103,13 @@ def _bytewise(text: str) -> str:
     return text.encode().decode("latin-1")
 
 
-def _long(values: tuple[str, ...]) -> str:
-    """Do what `entry` does with one whose lengths stand in no table."""
+def _as_message(values: tuple[str, ...], actions: ActionNumbers) -> str:
+    """Write an entry whose lengths or whose action type stand in no table."""
     activity_id, user_id, action, target, metadata, address, agent = values
     message = pb.Activity(
         activity_id=activity_id,
         user_id=user_id,
-        action_type=ACTION_NUMBERS[action],
+        action_type=actions.of(action),
         target_id=target,
         metadata_json=metadata,
         ip_address=address,

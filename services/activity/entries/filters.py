@@ -13,7 +13,8 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_datetime
 from chassis.errors import InvalidArgument
-from services.activity.entries.batch import ACTIONS, parse_json
+from services.activity.entries.actions import ACTION_NAMES
+from services.activity.entries.batch import parse_json
 
 # The whole of time, in microseconds since 1970.
 FIRST = -62_135_510_400_000_000
@@ -70,7 +71,7 @@ def parse_filter(wanted: pb.ActivityFilter) -> Filter:
         start=max(start, FIRST),
         end=min(end, LAST),
         user_ids=sorted({each.lower() for each in wanted.user_ids}) or None,
-        action_types=sorted({ACTIONS[each] for each in wanted.action_types}) or None,
+        action_types=sorted({ACTION_NAMES[each] for each in wanted.action_types}) or None,
         target_ids=sorted(set(wanted.target_ids)) or None,
         metadata=_json_object(wanted.metadata_json) if wanted.metadata_json else None,
     )

@@ -15,7 +15,7 @@ from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.activity import sql
-from services.activity.entries.batch import ACTION_NUMBERS
+from services.activity.entries.actions import ActionNumbers
 from services.activity.entries.filters import Filter, parse_filter, refusing_bad_metadata
 from services.activity.reading import store
 from services.activity.reading.store import Group, Grouping
@@ -26,8 +26,9 @@ DEFAULT_GROUPS = 1_000
 class CountRpc:
     """Counts the log of the tenant in the token."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, actions: ActionNumbers) -> None:
         self._pool = pool
+        self._actions = actions
 
     async def CountActivities(
         self, request: pb.CountActivitiesRequest, context: Context
@@ -51,13 +52,26 @@ class CountRpc:
                     size + 1,
                 )
         page = rows[:size]
-        counts = [_count_of(row, grouping) for row in page]
+        if grouping.action:
+            await self._actions.learn(self._pool, (row["action_type"] for row in page))
+        counts = [self._count_of(row, grouping) for row in page]
         if not request.group_by and not counts:
             counts = [pb.ActivityCount(activity_count=0)]  # of nothing there is a count as well
         return pb.CountActivitiesResponse(
             counts=counts,
             next_page_token=tokens.issue(_position(page[-1])) if len(rows) > size else "",
         )
+
+    def _count_of(self, row: asyncpg.Record, grouping: Grouping) -> pb.ActivityCount:
+        count = pb.ActivityCount(activity_count=row["activity_count"])
+        if grouping.period:
+            # Also sets the field for the period that begins with 1970.
+            count.period_start.FromSeconds(row["period"])
+        if grouping.user:
+            count.user_id = row["user_id"]
+        if grouping.action:
+            count.action_type = self._actions.of(row["action_type"])
+        return count
 
 
 def _grouping(request: pb.CountActivitiesRequest) -> Grouping:
@@ -88,15 +102,3 @@ def _position(row: asyncpg.Record) -> bytes:
 def _group(position: bytes) -> Group:
     period, user_id, action_type = json.loads(position)
     return Group(int(period), UUID(user_id), str(action_type))
-
-
-def _count_of(row: asyncpg.Record, grouping: Grouping) -> pb.ActivityCount:
-    count = pb.ActivityCount(activity_count=row["activity_count"])
-    if grouping.period:
-        # Also sets the field for the period that begins with 1970.
-        count.period_start.FromSeconds(row["period"])
-    if grouping.user:
-        count.user_id = row["user_id"]
-    if grouping.action:
-        count.action_type = ACTION_NUMBERS[row["action_type"]]
-    return count

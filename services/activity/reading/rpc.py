@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,7 @@ from chassis.interceptor import Context, preserialized
 from chassis.tokens import Tokens
 from chassis.validation import parse_time
 from services.activity import sql
+from services.activity.entries.actions import ActionNumbers
 from services.activity.entries.batch import time_of_id
 from services.activity.entries.encoding import id_of, micros_of, written
 from services.activity.entries.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
@@ -28,10 +30,11 @@ _POSITION = struct.Struct(">q16s")
 
 
 class ReadingRpc:
-    """Reads the log of the tenant in the token."""
+    """Reads the log of the tenant in the token; `pool` is that for pages."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, actions: ActionNumbers) -> None:
         self._pool = pool
+        self._actions = actions
 
     async def GetActivity(
         self, request: pb.GetActivityRequest, context: Context
@@ -39,7 +42,8 @@ class ReadingRpc:
         """Read one entry."""
         tenant_id = current_caller().tenant_id
         for start, end in _ranges(request):
-            rows = await store.get(self._pool, tenant_id, request.activity_id, start, end)
+            read = partial(store.get, self._pool, tenant_id, request.activity_id, start, end)
+            rows = await self._actions.learning(self._pool, read)
             if rows:
                 return pb.GetActivityResponse.FromString(written(rows)[0])
         text = f"there is no activity {request.activity_id}"
@@ -57,7 +61,8 @@ class ReadingRpc:
             tokens.read("page_token", request.page_token, _cursor) if request.page_token else None
         )
         size = request.page_size or DEFAULT_PAGE
-        rows = await self._read(tenant_id, Page(wanted, after, size + 1, newest_first))
+        page = Page(wanted, after, size + 1, newest_first)
+        rows = await self._actions.learning(self._pool, partial(self._read, tenant_id, page))
         content, fits = written(rows[:size])
         if fits < len(rows):
             token = tokens.issue(_position(rows[fits - 1]))

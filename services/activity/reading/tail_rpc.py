@@ -17,7 +17,7 @@ from chassis.database import Pool
 from chassis.errors import InvalidArgument, ResourceExhausted
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
-from services.activity.entries.batch import ACTIONS
+from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
 from services.activity.entries.encoding import written
 from services.activity.entries.filters import Filter, parse_filter
 from services.activity.reading import store
@@ -32,6 +32,7 @@ class TailRpc:
     """Follows the log of the tenant in the token; `pool` is that for pages."""
 
     pool: Pool
+    actions: ActionNumbers
     nats: Client
     stopping: asyncio.Event
     backlog_bytes: int
@@ -124,7 +125,10 @@ class _Tail:
 
     async def _read(self, keys: list[tuple[str, int]]) -> list[pb.TailActivitiesResponse]:
         """Read the entries of these keys that match, as responses that are not too large."""
-        rows = await store.list_keys(self.rpc.pool, self.tenant_id, self.wanted, keys)
+        pool = self.rpc.pool
+        rows = await self.rpc.actions.learning(
+            pool, lambda: store.list_keys(pool, self.tenant_id, self.wanted, keys)
+        )
         pieces = []
         while rows:
             content, fits = written(rows)
@@ -145,13 +149,13 @@ def _keys(told: Told, wanted: Filter) -> Iterator[tuple[str, int]]:
     """Return the keys of an event's entries, leaving out those that its columns rule out."""
     event = told.event
     users = set(wanted.user_ids or ())
-    actions = set(wanted.action_types or ())
+    actions = {ACTION_NUMBERS[name] for name in wanted.action_types or ()}
     for activity_id, user_id, action, moment in zip(
         event.activity_ids, event.user_ids, event.action_types, event.created_at_micros, strict=True
     ):
         if (
             wanted.start <= moment < wanted.end
             and (not users or user_id in users)
-            and (not actions or ACTIONS[action] in actions)
+            and (not actions or action in actions)
         ):
             yield activity_id, moment

@@ -13,7 +13,8 @@ from chassis.clock import new_id
 from chassis.database import Connection, Pool
 from chassis.errors import FieldViolation
 from chassis.messaging import OutgoingEvent
-from services.activity.entries.batch import ACTION_NUMBERS, Columns
+from services.activity.entries.actions import ACTION_NUMBERS
+from services.activity.entries.batch import Columns
 from services.activity.sql import SOURCE, SQL
 
 # What Postgres refuses of an entry's own content: its fault, and found by find_unstorable.

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from services.activity.entries import encoding
-from services.activity.entries.batch import ACTION_NUMBERS
-from services.activity.entries.encoding import entry, id_of, micros_of, written
+from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
+from services.activity.entries.encoding import EntryWriter, id_of, micros_of, written
 
 SECOND = 1_000_000
 # Microseconds since 2000, as Postgres counts: the first and the last second of its calendar's years
@@ -25,6 +25,7 @@ YEAR_1, YEAR_9999, IN_1970 = (
     -946_684_800 * SECOND,
 )
 USUAL, UNUSUAL = 820_000_000 * SECOND + 123_456, 1 << 54
+WRITER = EntryWriter(ActionNumbers())
 Row = tuple[str, str, str, str, str, bytes, bytes, str, str]
 
 
@@ -73,7 +74,7 @@ def as_written(rows: Iterable[Row]) -> bytes:
 
 def records(rows: list[Row]) -> list[asyncpg.Record]:
     """Pass tuples for rows as the pool decodes them: only Postgres makes real ones."""
-    decoded: Any = [(entry((*row[:5], *row[7:])), *row[5:7]) for row in rows]
+    decoded: Any = [(WRITER.write((*row[:5], *row[7:])), *row[5:7]) for row in rows]
     return decoded  # type: ignore[no-any-return]
 
 
@@ -120,7 +121,7 @@ def test_every_time_of_a_page_is_exact(moments: list[int]) -> None:
 
 
 def test_a_usual_page_is_written_without_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for each in ("_long", "_with_unusual_times"):
+    for each in ("_as_message", "_with_unusual_times"):
         monkeypatch.delattr(encoding, each)
     rows = [
         a_row(target=f"ä{n}", metadata="x" * (n % 600), recorded=USUAL + n) for n in range(1_000)

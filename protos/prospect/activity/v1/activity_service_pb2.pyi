@@ -52,7 +52,9 @@ class _ActionTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ActionType
     """ACTION_TYPE_LOOKALIKE_SEARCH is a search for prospects like a given one."""
 
 class ActionType(_ActionType, metaclass=_ActionTypeEnumTypeWrapper):
-    """ActionType is what a user did."""
+    """ActionType is what a user did. A later release may add one: a caller that does not know its number
+    shows the entry all the same. An entry is unspecified where its replica could not learn the number.
+    """
 
 ACTION_TYPE_UNSPECIFIED: ActionType.ValueType  # 0
 """ACTION_TYPE_UNSPECIFIED is refused."""
