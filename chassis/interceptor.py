@@ -1,13 +1,17 @@
 """The interceptor: what every call of every RPC needs, so that a handler is only its business.
 
-For each call: trace, token, scope, validation, deadline, error to status, and one log line, which
-has tenant, method, status, duration and trace id, and nothing that a user typed.
+For each call: trace, token, scope, decoding, validation, deadline, error to status, and one log
+line, which has tenant, method, status, duration and trace id, and nothing that a user typed.
+
+A request comes as bytes and is decoded after its caller has been admitted: whoever has no token
+costs no more than the bytes. A call that fails leaves no reference to its request behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import grpc
 import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 from grpc_status import rpc_status
@@ -29,6 +33,7 @@ from chassis.validation import violations_of
 
 _log = structlog.get_logger()
 T = TypeVar("T", bound=Message)
+Decode = Callable[[Any], Any]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -84,21 +89,21 @@ class Interceptor:
         wrap = self._streaming if method.server_streaming else self._single
         kind = f"{_kind(method.client_streaming)}_{_kind(method.server_streaming)}"
         return getattr(grpc, f"{kind}_rpc_method_handler")(
-            wrap(path, rpc),
-            GetMessageClass(method.input_type).FromString,
+            wrap(path, rpc, _decoder(GetMessageClass(method.input_type), rpc)),
+            None,
             _unless_serialized(GetMessageClass(method.output_type).SerializeToString),
         )
 
-    def _single(self, path: str, rpc: Rpc) -> Any:
-        check = _as_is if rpc.validates_itself else _checked
-
+    def _single(self, path: str, rpc: Rpc, decode: Decode) -> Any:
         async def call(request: Any, context: Context) -> Any:
             log = _CallLog(path)
             task = None if rpc.no_deadline else self._deadlines.begin()
             try:
                 await self._admit(rpc.scope, context, log)
-                return await rpc.serve(check(request), context)
+                request = decode(request)
+                return await rpc.serve(request, context)
             except BaseException as error:
+                del request
                 late = task is not None and self._deadlines.over(task)
                 await _fail(TimeoutError() if late else error, context, log)
             finally:
@@ -108,18 +113,18 @@ class Interceptor:
 
         return call
 
-    def _streaming(self, path: str, rpc: Rpc) -> Any:
-        check = _as_is if rpc.validates_itself else _checked
-
+    def _streaming(self, path: str, rpc: Rpc, decode: Decode) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             log = _CallLog(path)
             try:
                 await self._admit(rpc.scope, context, log)
                 # Closed with the call: a handler releases what it holds when its caller goes.
-                async with aclosing(rpc.serve(check(request), context)) as responses:
+                request = decode(request)
+                async with aclosing(rpc.serve(request, context)) as responses:
                     async for response in responses:
                         yield response
             except BaseException as error:
+                del request
                 await _fail(error, context, log)
             finally:
                 log.write()
@@ -161,31 +166,51 @@ class _CallLog:
 
 
 async def _fail(error: BaseException, context: Context, log: _CallLog) -> NoReturn:
-    """Answer a call that failed: the table of what an exception means to the caller."""
+    """Answer a call that failed: the table of what an exception means to the caller.
+
+    gRPC keeps the exception that ends a call with the call's state, which the frames of its
+    traceback refer to: a cycle that would keep the request in memory until the collector runs.
+    """
+    status = _status_of(error, context, log)
+    _release_frames(error)
+    if status is None:
+        raise error
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError("abort_with_status always raises")
+
+
+def _status_of(error: BaseException, context: Context, log: _CallLog) -> status_pb2.Status | None:
+    """Return what the caller is told, None where gRPC itself has ended the call."""
     match error:
         case asyncio.CancelledError() | GeneratorExit():
             # gRPC itself ends a call at the deadline that its caller set.
             late = context.time_remaining() == 0
             log.status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
-            raise error
+            return None
         case Refusal():
             log.status = error.code.name
-            await _abort(context, error.status())
+            return error.status()
         case TimeoutError():
             log.status = "DEADLINE_EXCEEDED"
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the call took too long")
+            code = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+            return status_pb2.Status(code=code, message="the call took too long")
         case _ if isinstance(error, TRANSIENT):
             log.status = "UNAVAILABLE"
             _log.warning("transient error", error=repr(error))
-            await _abort(
-                context,
-                Unavailable("try again in a moment", reason="TEMPORARILY_UNAVAILABLE").status(),
-            )
+            passing = Unavailable("try again in a moment", reason="TEMPORARILY_UNAVAILABLE")
+            return passing.status()
         case Exception():
             log.status = "INTERNAL"
             _log.error("bug", method=log.method, exc_info=error)
-            await _abort(context, internal_status())
-    raise error
+            return internal_status()
+    return None  # SystemExit and its like end the process
+
+
+def _release_frames(error: BaseException | None) -> None:
+    """Drop the local variables of the frames that an exception has ended."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def preserialized(kind: type[T], content: bytes) -> T:
@@ -201,24 +226,22 @@ def _kind(streaming: bool) -> str:
     return "stream" if streaming else "unary"
 
 
-def _as_is(request: Any) -> Any:
-    return request
+def _decoder(kind: type[Message], rpc: Rpc) -> Decode:
+    """Return what makes the bytes of a request, or of a stream of them, the RPC's argument."""
 
+    def decode(body: bytes) -> Message:
+        try:
+            request = kind.FromString(body)
+        except DecodeError:
+            text = f"the request is not a {kind.DESCRIPTOR.full_name}"
+            raise InvalidArgument(text, reason="MALFORMED") from None
+        violations = () if rpc.validates_itself else violations_of(request)
+        if violations:
+            raise InvalidArgument.of(violations)
+        return request
 
-def _checked(request: Any) -> Any:
-    if not isinstance(request, Message):
-        return _checked_stream(request)
-    violations = violations_of(request)
-    if violations:
-        raise InvalidArgument.of(violations)
-    return request
+    async def decode_each(bodies: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        async for body in bodies:
+            yield decode(body)
 
-
-async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
-    async for request in requests:
-        yield _checked(request)
-
-
-async def _abort(context: Context, status: status_pb2.Status) -> NoReturn:
-    await context.abort_with_status(rpc_status.to_status(status))
-    raise AssertionError("abort_with_status always raises")
+    return lambda request: decode(request) if isinstance(request, bytes) else decode_each(request)

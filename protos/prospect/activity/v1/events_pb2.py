@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from prospect.activity.v1 import activity_service_pb2 as prospect_dot_activity_dot_v1_dot_activity__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!prospect/activity/v1/events.proto\x12\x14prospect.activity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+prospect/activity/v1/activity_service.proto\"\xb9\x04\n\x12\x41\x63tivitiesRecorded\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\x0c\x61\x63tivity_ids\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x08\x01\x10\x90N\"\x05r\x03\xb0\x01\x01\x12\x1f\n\x08user_ids\x18\x03 \x03(\tB\r\xbaH\n\x92\x01\x07\"\x05r\x03\xb0\x01\x01\x12G\n\x0c\x61\x63tion_types\x18\x04 \x03(\x0e\x32 .prospect.activity.v1.ActionTypeB\x0f\xbaH\x0c\x92\x01\t\"\x07\x82\x01\x04\x10\x01 \x00\x12\x31\n\x11\x63reated_at_micros\x18\x05 \x03(\x03\x42\x16\xbaH\x13\x92\x01\x10\"\x0e\"\x0c\x10\x80\xc0\x92\x86\xc9\xfc\x90\xc2\x03(\x00\x12\x1f\n\tnew_lists\x18\x06 \x03(\x05\x42\x0c\xbaH\t\x92\x01\x06\"\x04\x1a\x02(\x00:\x9d\x02\xbaH\x99\x02\x1a\x96\x02\n\x1b\x61\x63tivities_recorded.columns\x12Oactivity_ids, user_ids, action_types and created_at_micros must be equally long\x1a\xa5\x01this.activity_ids.size() == this.user_ids.size() && this.activity_ids.size() == this.action_types.size() && this.activity_ids.size() == this.created_at_micros.size()\"\x99\x01\n\nUserErased\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nreceipt_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\terased_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!prospect/activity/v1/events.proto\x12\x14prospect.activity.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a+prospect/activity/v1/activity_service.proto\"\xc5\x04\n\x12\x41\x63tivitiesRecorded\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12(\n\x0c\x61\x63tivity_ids\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x08\x01\x10\x90N\"\x05r\x03\xb0\x01\x01\x12\"\n\x08user_ids\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x90N\"\x05r\x03\xb0\x01\x01\x12J\n\x0c\x61\x63tion_types\x18\x04 \x03(\x0e\x32 .prospect.activity.v1.ActionTypeB\x12\xbaH\x0f\x92\x01\x0c\x10\x90N\"\x07\x82\x01\x04\x10\x01 \x00\x12\x34\n\x11\x63reated_at_micros\x18\x05 \x03(\x03\x42\x19\xbaH\x16\x92\x01\x13\x10\x90N\"\x0e\"\x0c\x10\x80\xc0\x92\x86\xc9\xfc\x90\xc2\x03(\x00\x12\"\n\tnew_lists\x18\x06 \x03(\x05\x42\x0f\xbaH\x0c\x92\x01\t\x10\x90N\"\x04\x1a\x02(\x00:\x9d\x02\xbaH\x99\x02\x1a\x96\x02\n\x1b\x61\x63tivities_recorded.columns\x12Oactivity_ids, user_ids, action_types and created_at_micros must be equally long\x1a\xa5\x01this.activity_ids.size() == this.user_ids.size() && this.activity_ids.size() == this.action_types.size() && this.activity_ids.size() == this.created_at_micros.size()\"\x99\x01\n\nUserErased\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\nreceipt_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x35\n\terased_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACTIVITIESRECORDED'].fields_by_name['activity_ids']._loaded_options = None
   _globals['_ACTIVITIESRECORDED'].fields_by_name['activity_ids']._serialized_options = b'\272H\017\222\001\014\010\001\020\220N\"\005r\003\260\001\001'
   _globals['_ACTIVITIESRECORDED'].fields_by_name['user_ids']._loaded_options = None
-  _globals['_ACTIVITIESRECORDED'].fields_by_name['user_ids']._serialized_options = b'\272H\n\222\001\007\"\005r\003\260\001\001'
+  _globals['_ACTIVITIESRECORDED'].fields_by_name['user_ids']._serialized_options = b'\272H\r\222\001\n\020\220N\"\005r\003\260\001\001'
   _globals['_ACTIVITIESRECORDED'].fields_by_name['action_types']._loaded_options = None
-  _globals['_ACTIVITIESRECORDED'].fields_by_name['action_types']._serialized_options = b'\272H\014\222\001\t\"\007\202\001\004\020\001 \000'
+  _globals['_ACTIVITIESRECORDED'].fields_by_name['action_types']._serialized_options = b'\272H\017\222\001\014\020\220N\"\007\202\001\004\020\001 \000'
   _globals['_ACTIVITIESRECORDED'].fields_by_name['created_at_micros']._loaded_options = None
-  _globals['_ACTIVITIESRECORDED'].fields_by_name['created_at_micros']._serialized_options = b'\272H\023\222\001\020\"\016\"\014\020\200\300\222\206\311\374\220\302\003(\000'
+  _globals['_ACTIVITIESRECORDED'].fields_by_name['created_at_micros']._serialized_options = b'\272H\026\222\001\023\020\220N\"\016\"\014\020\200\300\222\206\311\374\220\302\003(\000'
   _globals['_ACTIVITIESRECORDED'].fields_by_name['new_lists']._loaded_options = None
-  _globals['_ACTIVITIESRECORDED'].fields_by_name['new_lists']._serialized_options = b'\272H\t\222\001\006\"\004\032\002(\000'
+  _globals['_ACTIVITIESRECORDED'].fields_by_name['new_lists']._serialized_options = b'\272H\014\222\001\t\020\220N\"\004\032\002(\000'
   _globals['_ACTIVITIESRECORDED']._loaded_options = None
   _globals['_ACTIVITIESRECORDED']._serialized_options = b'\272H\231\002\032\226\002\n\033activities_recorded.columns\022Oactivity_ids, user_ids, action_types and created_at_micros must be equally long\032\245\001this.activity_ids.size() == this.user_ids.size() && this.activity_ids.size() == this.action_types.size() && this.activity_ids.size() == this.created_at_micros.size()'
   _globals['_USERERASED'].fields_by_name['tenant_id']._loaded_options = None
@@ -57,7 +57,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERERASED'].fields_by_name['erased_at']._loaded_options = None
   _globals['_USERERASED'].fields_by_name['erased_at']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ACTIVITIESRECORDED']._serialized_start=167
-  _globals['_ACTIVITIESRECORDED']._serialized_end=736
-  _globals['_USERERASED']._serialized_start=739
-  _globals['_USERERASED']._serialized_end=892
+  _globals['_ACTIVITIESRECORDED']._serialized_end=748
+  _globals['_USERERASED']._serialized_start=751
+  _globals['_USERERASED']._serialized_end=904
 # @@protoc_insertion_point(module_scope)

@@ -179,7 +179,7 @@ class UpdatePolicyRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """update_mask names the fields to change; `sources` changes the rows that are given."""
+        """update_mask names the fields to change, 64 at most; `sources` changes the rows that are given."""
 
     def __init__(
         self,

@@ -1,0 +1,65 @@
+"""A list that is too long is refused by its length, before any of its items is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from buf.validate import validate_pb2
+from prospect.activity.v1 import activity_service_pb2 as activity_pb
+from prospect.enrichment.v1 import enrichment_service_pb2 as enrichment_pb
+
+from chassis.validation import violations_of
+from devstack.stack import SERVICES
+
+# Its paths are counted by a rule of the field that holds it.
+COUNTED_ELSEWHERE = {"google.protobuf.FieldMask.paths"}
+
+
+def received(service: str) -> Iterator[Any]:
+    """Yield the descriptors of what a service may be sent: the requests and all events."""
+    contract = import_module(f"prospect.{service}.v1.{service}_service_pb2").DESCRIPTOR
+    for rpcs in contract.services_by_name.values():
+        yield from (method.input_type for method in rpcs.methods)
+    events = import_module(f"prospect.{service}.v1.events_pb2").DESCRIPTOR
+    yield from events.message_types_by_name.values()
+
+
+def unlimited_lists(kind: Any, seen: set[str]) -> Iterator[str]:
+    """Yield the repeated fields of a message, and of the messages in it, that have no limit."""
+    for field in kind.fields:
+        rules = field.GetOptions().Extensions[validate_pb2.field].repeated
+        if field.is_repeated and not rules.max_items:
+            yield field.full_name
+        if field.message_type and field.message_type.full_name not in seen:
+            seen.add(field.message_type.full_name)
+            yield from unlimited_lists(field.message_type, seen)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_list_that_anyone_may_send_has_a_limit(service: str) -> None:
+    found = {name for kind in received(service) for name in unlimited_lists(kind, set())}
+    assert found <= COUNTED_ELSEWHERE
+
+
+def test_a_list_that_is_too_long_is_one_violation_whatever_its_items_are() -> None:
+    request = activity_pb.RecordActivitiesRequest.FromString(b"\x0a\x00" * 10_001)
+    (violation,) = violations_of(request)
+    assert (violation.field, violation.rule) == ("activities", "repeated.max_items")
+
+
+def test_a_list_within_an_item_that_is_too_long_is_named_by_its_place() -> None:
+    good = enrichment_pb.RequestEnrichmentRequest(name="Ada", company="Engines")
+    long = enrichment_pb.RequestEnrichmentRequest(sources=["exa"] * 100)
+    chunk = enrichment_pb.BatchRequestEnrichmentsRequest(requests=[good, long])
+    (violation,) = violations_of(chunk)
+    assert (violation.field, violation.rule) == ("requests[1].sources", "repeated.max_items")
+
+
+def test_a_list_of_just_the_limit_is_looked_at_item_by_item() -> None:
+    request = activity_pb.RecordActivitiesRequest.FromString(b"\x0a\x00" * 3)
+    assert {each.field for each in violations_of(request)} == {
+        f"activities[{place}].{name}" for place in range(3) for name in ("user_id", "action_type")
+    }
