@@ -204,7 +204,7 @@ class NewActivity(_message.Message):
     USER_AGENT_FIELD_NUMBER: _builtins.int
     activity_id: _builtins.str
     """activity_id is a UUID (version 7 advised) and the idempotency key; absent means that the server makes one.
-    The key holds together with created_at: send both again to retry. With a version 7 id created_at may be
+    Together with created_at it is the key: send both again to retry. With a version 7 id created_at may be
     absent: it is then the time in the id.
     """
     user_id: _builtins.str
@@ -215,7 +215,7 @@ class NewActivity(_message.Message):
     """target_id names what was acted on, such as a prospect or a list; at most 200 characters, no zero character; absent means nothing in particular."""
     metadata_json: _builtins.str
     """metadata_json is a JSON object as text, at most 8,192 bytes; absent means {}. Numbers are kept digit by digit,
-    1e3 as 1000: what is more than 16,384 bytes so is refused (json.size).
+    1e3 as 1000; an object of more than 16,384 bytes in that form is refused (json.size).
     """
     ip_address: _builtins.str
     """ip_address is where the request came from, IPv4 or IPv6; absent means unknown."""
@@ -841,7 +841,7 @@ Global___TailActivitiesRequest: _TypeAlias = TailActivitiesRequest  # noqa: Y015
 
 @_typing.final
 class TailActivitiesResponse(_message.Message):
-    """TailActivitiesResponse is what one event brought, or (without activities) word that nothing did for a while.
+    """TailActivitiesResponse is what one event brought; without activities it says that the tail is still there.
     A large event comes in pieces of at most 1,000 entries; until the last, resume_token repeats the event.
     """
 
@@ -985,7 +985,7 @@ class Checkpoint(_message.Message):
     """public_key is the Ed25519 key that checks this note's signature, PEM; after a change of key it may be the former one. Trust a key that you got once and kept, not this one."""
     @_builtins.property
     def sealed_at(self) -> _timestamp_pb2.Timestamp:
-        """sealed_at is when it was signed; it is told and not itself signed."""
+        """sealed_at is when it was signed; it is not part of what is signed."""
 
     def __init__(
         self,
@@ -1162,7 +1162,7 @@ Global___VerifyLogRequest: _TypeAlias = VerifyLogRequest  # noqa: Y015
 
 @_typing.final
 class VerifyLogResponse(_message.Message):
-    """VerifyLogResponse is one thing that the verification has to say."""
+    """VerifyLogResponse is progress, a finding, or the summary at the end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1171,7 +1171,7 @@ class VerifyLogResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def progress(self) -> Global___VerifyProgress:
-        """progress tells how far it is."""
+        """progress says how far the verification is."""
 
     @_builtins.property
     def finding(self) -> Global___LogFinding:
@@ -1200,7 +1200,7 @@ Global___VerifyLogResponse: _TypeAlias = VerifyLogResponse  # noqa: Y015
 
 @_typing.final
 class VerifyProgress(_message.Message):
-    """VerifyProgress tells how far a verification is."""
+    """VerifyProgress says how far a verification is."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1289,7 +1289,7 @@ class VerifySummary(_message.Message):
     expired_count: _builtins.int
     """expired_count is how many are known by their hash alone, since they are older than the log is kept."""
     unsealed_count: _builtins.int
-    """unsealed_count is how many entries are not sealed yet: so new."""
+    """unsealed_count is how many entries are too new to be sealed."""
     finding_count: _builtins.int
     """finding_count is how many findings there were; at most 1,000 of them were sent."""
     def __init__(
@@ -1360,7 +1360,7 @@ Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
 
 @_typing.final
 class ErasureReceipt(_message.Message):
-    """ErasureReceipt says what was erased, and no more of whom than the id."""
+    """ErasureReceipt says what was erased; of the user it has the id only."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

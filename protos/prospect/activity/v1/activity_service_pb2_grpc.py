@@ -162,7 +162,7 @@ class ActivityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetActivity(self, request, context):
-        """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id.
+        """GetActivity reads one entry; NOT_FOUND (ACTIVITY_NOT_FOUND) where the tenant has none of this id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,7 +196,7 @@ class ActivityServiceServicer(object):
         """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
         shows the log as it was when the call began. The export is logged as csv_exported before its first
         byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
-        for a minute gets ABORTED and begins again.
+        for a minute gets ABORTED (CLIENT_STOOD_STILL) and must begin again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,10 +230,10 @@ class ActivityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EraseUser(self, request, context):
-        """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
-        kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
-        was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
+        """EraseUser makes a user's entries anonymous: user, target, metadata, address and user agent are removed;
+        id, time and action stay, so that totals and proofs hold. It answers after all is erased, with a receipt,
+        and publishes tenant.erased.<tenant>. Calling it again erases what was recorded since. An erasure that was
+        begun is completed even if its caller goes away; called again meanwhile it gives the same receipt.
         It needs the scope activity:admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -52,7 +52,7 @@ class ActivityServiceStub:
     After a break the client sends again, with the same request_ids, what was not acknowledged.
     """
     GetActivity: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetActivityRequest, _activity_service_pb2.GetActivityResponse]
-    """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id."""
+    """GetActivity reads one entry; NOT_FOUND (ACTIVITY_NOT_FOUND) where the tenant has none of this id."""
     ListActivities: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.ListActivitiesRequest, _activity_service_pb2.ListActivitiesResponse]
     """ListActivities reads the log in the order of created_at. An empty page means that nothing more
     matches. A page costs the same wherever it stands.
@@ -68,7 +68,7 @@ class ActivityServiceStub:
     """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
     shows the log as it was when the call began. The export is logged as csv_exported before its first
     byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
-    for a minute gets ABORTED and begins again.
+    for a minute gets ABORTED (CLIENT_STOOD_STILL) and must begin again.
     """
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]
     """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
@@ -86,10 +86,10 @@ class ActivityServiceStub:
     the end a summary.
     """
     EraseUser: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]
-    """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
-    kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
-    was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
+    """EraseUser makes a user's entries anonymous: user, target, metadata, address and user agent are removed;
+    id, time and action stay, so that totals and proofs hold. It answers after all is erased, with a receipt,
+    and publishes tenant.erased.<tenant>. Calling it again erases what was recorded since. An erasure that was
+    begun is completed even if its caller goes away; called again meanwhile it gives the same receipt.
     It needs the scope activity:admin.
     """
     GetRetention: _grpc.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]
@@ -140,7 +140,7 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     After a break the client sends again, with the same request_ids, what was not acknowledged.
     """
     GetActivity: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetActivityRequest, _activity_service_pb2.GetActivityResponse]  # type: ignore[assignment]
-    """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id."""
+    """GetActivity reads one entry; NOT_FOUND (ACTIVITY_NOT_FOUND) where the tenant has none of this id."""
     ListActivities: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.ListActivitiesRequest, _activity_service_pb2.ListActivitiesResponse]  # type: ignore[assignment]
     """ListActivities reads the log in the order of created_at. An empty page means that nothing more
     matches. A page costs the same wherever it stands.
@@ -156,7 +156,7 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
     shows the log as it was when the call began. The export is logged as csv_exported before its first
     byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
-    for a minute gets ABORTED and begins again.
+    for a minute gets ABORTED (CLIENT_STOOD_STILL) and must begin again.
     """
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetCheckpointRequest, _activity_service_pb2.GetCheckpointResponse]  # type: ignore[assignment]
     """GetCheckpoint gives the newest signed statement of the size and the root hash of the tenant's log.
@@ -174,10 +174,10 @@ class ActivityServiceAsyncStub(ActivityServiceStub):
     the end a summary.
     """
     EraseUser: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.EraseUserRequest, _activity_service_pb2.EraseUserResponse]  # type: ignore[assignment]
-    """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
-    kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-    receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
-    was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
+    """EraseUser makes a user's entries anonymous: user, target, metadata, address and user agent are removed;
+    id, time and action stay, so that totals and proofs hold. It answers after all is erased, with a receipt,
+    and publishes tenant.erased.<tenant>. Calling it again erases what was recorded since. An erasure that was
+    begun is completed even if its caller goes away; called again meanwhile it gives the same receipt.
     It needs the scope activity:admin.
     """
     GetRetention: _aio.UnaryUnaryMultiCallable[_activity_service_pb2.GetRetentionRequest, _activity_service_pb2.GetRetentionResponse]  # type: ignore[assignment]
@@ -249,7 +249,7 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _activity_service_pb2.GetActivityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_activity_service_pb2.GetActivityResponse, _abc.Awaitable[_activity_service_pb2.GetActivityResponse]]:
-        """GetActivity reads one entry; NOT_FOUND where the tenant has none of this id."""
+        """GetActivity reads one entry; NOT_FOUND (ACTIVITY_NOT_FOUND) where the tenant has none of this id."""
 
     @_abc_1.abstractmethod
     def ListActivities(
@@ -289,7 +289,7 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
         """ExportActivities streams what a filter matches as a file, oldest first, at constant memory. It
         shows the log as it was when the call began. The export is logged as csv_exported before its first
         byte leaves. The trailing metadata has exported-rows and exported-bytes. A client that takes nothing
-        for a minute gets ABORTED and begins again.
+        for a minute gets ABORTED (CLIENT_STOOD_STILL) and must begin again.
         """
 
     @_abc_1.abstractmethod
@@ -331,10 +331,10 @@ class ActivityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _activity_service_pb2.EraseUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_activity_service_pb2.EraseUserResponse, _abc.Awaitable[_activity_service_pb2.EraseUserResponse]]:
-        """EraseUser makes a user's entries anonymous: who, where and on what are gone; that something of this
-        kind happened then stays, so that totals and proofs hold. It answers after all is erased, with a
-        receipt, and publishes tenant.erased.<tenant>. Calling it again erases what came since. An erasure that
-        was begun is completed even where its caller goes away; called again meanwhile it gives the same receipt.
+        """EraseUser makes a user's entries anonymous: user, target, metadata, address and user agent are removed;
+        id, time and action stay, so that totals and proofs hold. It answers after all is erased, with a receipt,
+        and publishes tenant.erased.<tenant>. Calling it again erases what was recorded since. An erasure that was
+        begun is completed even if its caller goes away; called again meanwhile it gives the same receipt.
         It needs the scope activity:admin.
         """
 

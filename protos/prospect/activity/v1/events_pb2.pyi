@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class ActivitiesRecorded(_message.Message):
     """ActivitiesRecorded is published on activity.recorded.<tenant> for each batch that the log took in.
     It carries what counting needs and no metadata: content stays in the log, where it can be erased.
-    Its columns have a value an entry, in one order: the first of each belong together, and so on.
+    Its lists are columns: the n-th values of all lists are those of one entry.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -79,7 +79,9 @@ Global___ActivitiesRecorded: _TypeAlias = ActivitiesRecorded  # noqa: Y015
 
 @_typing.final
 class UserErased(_message.Message):
-    """UserErased is published on tenant.erased.<tenant> when a user was erased from the log: others erase what they hold."""
+    """UserErased is published on tenant.erased.<tenant> when a user was erased from the log: every service that
+    holds something of the user erases it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -95,7 +97,7 @@ class UserErased(_message.Message):
     """receipt_id is the UUID of the receipt."""
     @_builtins.property
     def erased_at(self) -> _timestamp_pb2.Timestamp:
-        """erased_at is the UTC day on which the erasure began, at midnight: no moment that a receipt could be found by."""
+        """erased_at is the UTC day on which the erasure began, at midnight; the exact moment would lead to the receipt."""
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class RequestEnrichmentRequest(_message.Message):
     company: _builtins.str
     """company is the company's name, 1 to 200 characters, not blank."""
     title: _builtins.str
-    """title is the person's job title; at most 200 characters."""
+    """title is the person's job title, at most 200 characters; absent means unknown."""
     email: _builtins.str
     """email is a known e-mail; absent means none."""
     linkedin_url: _builtins.str
@@ -61,9 +61,9 @@ class RequestEnrichmentRequest(_message.Message):
     (request_id.taken), once its run was erased FAILED_PRECONDITION (REQUEST_GONE).
     """
     force: _builtins.bool
-    """force asks the sources again even where their answers are fresh."""
+    """force true asks the sources again even where their answers are fresh; absent means false."""
     priority: _prospect_pb2.Priority.ValueType
-    """priority is its place among the tenant's own requests."""
+    """priority orders it among the tenant's own requests; absent means normal, in a batch low."""
     budget_micros: _builtins.int
     """budget_micros is the most that the run may spend, in millionths of a US dollar; 0 means the
     policy's own.
@@ -288,14 +288,14 @@ class BatchRequestEnrichmentsRequest(_message.Message):
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """batch_id is the batch's UUID, made by the caller; the same in every chunk. A batch sent again under
-    the same id is accepted once. One that its caller has closed takes no more: what was not in it is
-    refused by the rule batch.closed.
+    the same id is accepted once. Once its caller has closed it, further requests are refused by the rule
+    batch.closed.
     """
     first_index: _builtins.int
     """first_index is the place of the chunk's first request in the batch, from 0."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestEnrichmentRequest]:
-        """requests are the chunk's, at most 500. Their request_id may be absent: an index is known by its place."""
+        """requests are the chunk's, at most 500. Their request_id may be absent: a request is known by batch_id and place."""
 
     def __init__(
         self,
@@ -553,16 +553,16 @@ class ListProspectsRequest(_message.Message):
     page_token: _builtins.str
     """page_token is the page before's next_page_token; absent means the first page."""
     source: _builtins.str
-    """source narrows source_statuses to one source: contactout, exa, sec or claude."""
+    """source keeps prospects by one source's status: contactout, exa, sec or claude; absent means any."""
     source_status: _prospect_pb2.SourceStatus.ValueType
-    """source_status is the status that `source` must have; absent means any."""
+    """source_status is the status that this source must have; absent means any."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_prospect_pb2.EnrichmentStatus.ValueType]:
-        """statuses are those wanted; empty means any."""
+        """statuses keeps prospects with one of these statuses; empty means any."""
 
     @_builtins.property
     def stale_before(self) -> _timestamp_pb2.Timestamp:
-        """stale_before wants prospects last enriched before then, or never; absent means all."""
+        """stale_before keeps prospects that were last enriched before then, or never; absent means all."""
 
     def __init__(
         self,

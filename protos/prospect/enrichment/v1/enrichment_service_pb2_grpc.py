@@ -216,7 +216,7 @@ class EnrichmentServiceServicer(object):
 
     def RetrySource(self, request, context):
         """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-        way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+        way, otherwise in a new run that keeps the other sources' answers. FAILED_PRECONDITION where the
         step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
         budgets say holds for this call as well.
         """
@@ -234,7 +234,7 @@ class EnrichmentServiceServicer(object):
 
     def ReplayRuns(self, request, context):
         """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
-        new run that takes the others' answers over. With dry_run it says what it would do and spend.
+        new run that keeps the other sources' answers. With dry_run it says what it would do and spend.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,7 +73,7 @@ class EnrichmentServiceStub:
     """ListRuns lists runs, newest first."""
     RetrySource: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RetrySourceRequest, _runs_pb2.RetrySourceResponse]
     """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-    way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+    way, otherwise in a new run that keeps the other sources' answers. FAILED_PRECONDITION where the
     step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
     budgets say holds for this call as well.
     """
@@ -83,7 +83,7 @@ class EnrichmentServiceStub:
     """
     ReplayRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ReplayRunsRequest, _runs_pb2.ReplayRunsResponse]
     """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
-    new run that takes the others' answers over. With dry_run it says what it would do and spend.
+    new run that keeps the other sources' answers. With dry_run it says what it would do and spend.
     """
     EstimateEnrichment: _grpc.UnaryUnaryMultiCallable[_operations_pb2.EstimateEnrichmentRequest, _operations_pb2.EstimateEnrichmentResponse]
     """EstimateEnrichment says, before anything is spent, what a request would call, take over or be denied,
@@ -146,7 +146,7 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     """ListRuns lists runs, newest first."""
     RetrySource: _aio.UnaryUnaryMultiCallable[_runs_pb2.RetrySourceRequest, _runs_pb2.RetrySourceResponse]  # type: ignore[assignment]
     """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-    way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+    way, otherwise in a new run that keeps the other sources' answers. FAILED_PRECONDITION where the
     step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
     budgets say holds for this call as well.
     """
@@ -156,7 +156,7 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     """
     ReplayRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.ReplayRunsRequest, _runs_pb2.ReplayRunsResponse]  # type: ignore[assignment]
     """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
-    new run that takes the others' answers over. With dry_run it says what it would do and spend.
+    new run that keeps the other sources' answers. With dry_run it says what it would do and spend.
     """
     EstimateEnrichment: _aio.UnaryUnaryMultiCallable[_operations_pb2.EstimateEnrichmentRequest, _operations_pb2.EstimateEnrichmentResponse]  # type: ignore[assignment]
     """EstimateEnrichment says, before anything is spent, what a request would call, take over or be denied,
@@ -276,7 +276,7 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.RetrySourceResponse, _abc.Awaitable[_runs_pb2.RetrySourceResponse]]:
         """RetrySource asks one source again for a prospect: at once where its step is waiting in a run under
-        way, otherwise in a new run that takes the other sources' answers over. FAILED_PRECONDITION where the
+        way, otherwise in a new run that keeps the other sources' answers. FAILED_PRECONDITION where the
         step has ended in a run that is still under way: retry when that has ended. What breakers, pauses and
         budgets say holds for this call as well.
         """
@@ -298,7 +298,7 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.ReplayRunsResponse, _abc.Awaitable[_runs_pb2.ReplayRunsResponse]]:
         """ReplayRuns runs again what failed, by filter: each ended run's failed sources are asked anew, in a
-        new run that takes the others' answers over. With dry_run it says what it would do and spend.
+        new run that keeps the other sources' answers. With dry_run it says what it would do and spend.
         """
 
     @_abc_1.abstractmethod

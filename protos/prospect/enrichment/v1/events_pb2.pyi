@@ -57,15 +57,15 @@ class EnrichmentRequested(_message.Message):
     company: _builtins.str
     """company is the company's name, 1 to 200 characters, not blank."""
     title: _builtins.str
-    """title is the person's job title; at most 200 characters."""
+    """title is the person's job title, at most 200 characters; absent means unknown."""
     is_public_company: _builtins.bool
     """is_public_company says whether the company files with the SEC; false skips the SEC."""
     company_cik: _builtins.str
     """company_cik is the company's SEC number, 1 to 10 digits; absent means unknown, and skips the SEC."""
     force: _builtins.bool
-    """force asks the sources again even where their answers are fresh."""
+    """force true asks the sources again even where their answers are fresh; absent means false."""
     priority: _prospect_pb2.Priority.ValueType
-    """priority is its place among the tenant's own requests."""
+    """priority orders it among the tenant's own requests; absent means normal, in a batch low."""
     budget_micros: _builtins.int
     """budget_micros is the most that the run may spend, in millionths of a US dollar; 0 means the
     policy's own.
@@ -102,8 +102,8 @@ Global___EnrichmentRequested: _TypeAlias = EnrichmentRequested  # noqa: Y015
 
 @_typing.final
 class EnrichmentProgressed(_message.Message):
-    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that steps of a run have changed;
-    of the last ones the run's end tells.
+    """EnrichmentProgressed on prospect.enrich.progressed.<tenant> tells that steps of a run have changed. The
+    changes that end the run are told by EnrichmentCompleted or EnrichmentFailed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -317,7 +317,7 @@ class SourceChanged(_message.Message):
     """reason says why."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
-        """until is when it is asked again; absent means not before somebody says so, or at once."""
+        """until is when it may be asked again; absent means now, or (paused) when somebody resumes it."""
 
     @_builtins.property
     def changed_at(self) -> _timestamp_pb2.Timestamp:

@@ -354,10 +354,10 @@ class PauseSourceRequest(_message.Message):
     resume: _builtins.bool
     """resume lets the source be asked again, and closes its breaker."""
     reason: _builtins.str
-    """reason is shown to all who wait; at most 200 characters."""
+    """reason is shown in the steps that wait; at most 200 characters."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
-        """until is when it goes on by itself; absent means when somebody resumes it."""
+        """until is when the pause ends by itself; absent means that somebody must resume the source."""
 
     def __init__(
         self,

@@ -39,18 +39,22 @@ class Policy(_message.Message):
     is_stopped: _builtins.bool
     """is_stopped is the kill switch: no call leaves for this tenant; its runs wait, to their deadline."""
     ask_paid_again: _builtins.bool
-    """ask_paid_again asks a paid source once more when a crash lost its reply, at the risk of paying twice."""
+    """ask_paid_again true asks a paid source once more when a crash lost its reply, at the risk of paying twice."""
     run_budget_micros: _builtins.int
     """run_budget_micros is the most that a run may spend, in millionths of a US dollar; 0 means no limit."""
     day_budget_micros: _builtins.int
     """day_budget_micros is the most that the tenant may spend in a day (UTC); 0 means no limit."""
     most_runs_at_once: _builtins.int
-    """most_runs_at_once is how many of the tenant's runs are worked on at once, 1 to 1,000."""
+    """most_runs_at_once is how many of the tenant's runs are worked on at once, 1 to 1,000; 0 in an update means
+    the default.
+    """
     weight: _builtins.int
-    """weight is the tenant's share when tenants compete: twice the weight, twice the turns; 1 to 100."""
+    """weight is the tenant's share when tenants compete: twice the weight, twice the turns; 1 to 100. 0 in an
+    update means 1.
+    """
     debounce_seconds: _builtins.int
-    """debounce_seconds holds a new run back for that long, and again for each repeated request, at most
-    four times; the newest request counts. 0 begins at once.
+    """debounce_seconds is how long a new run waits before it begins, and again for each further request for
+    its prospect, at most four times; the newest request counts. 0 means that it begins at once.
     """
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourcePolicy]:
@@ -101,7 +105,7 @@ class SourcePolicy(_message.Message):
     source: _builtins.str
     """source is contactout, exa, sec or claude."""
     is_enabled: _builtins.bool
-    """is_enabled lets it be asked."""
+    """is_enabled says whether it may be asked."""
     fresh_for_seconds: _builtins.int
     """fresh_for_seconds is how long its answers, "not found" included, stand before they are bought again;
     0 means the source's default.

@@ -419,7 +419,7 @@ class Provenance(_message.Message):
     url: _builtins.str
     """url is the address that was asked."""
     request_id: _builtins.str
-    """request_id is the source's own name for the request; empty means that it gives none."""
+    """request_id is the source's own id of the request; empty means that it gives none."""
     @_builtins.property
     def fetched_at(self) -> _timestamp_pb2.Timestamp:
         """fetched_at is when the answer came."""

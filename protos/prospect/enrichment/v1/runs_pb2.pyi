@@ -30,7 +30,7 @@ class _AttemptStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attempt
     ATTEMPT_STATUS_UNSPECIFIED: _AttemptStatus.ValueType  # 0
     """ATTEMPT_STATUS_UNSPECIFIED is never sent."""
     ATTEMPT_STATUS_STARTED: _AttemptStatus.ValueType  # 1
-    """ATTEMPT_STATUS_STARTED is out."""
+    """ATTEMPT_STATUS_STARTED is a call that has left and is not back."""
     ATTEMPT_STATUS_COMPLETE: _AttemptStatus.ValueType  # 2
     """ATTEMPT_STATUS_COMPLETE brought an answer."""
     ATTEMPT_STATUS_NOT_FOUND: _AttemptStatus.ValueType  # 3
@@ -46,7 +46,7 @@ class AttemptStatus(_AttemptStatus, metaclass=_AttemptStatusEnumTypeWrapper):
 ATTEMPT_STATUS_UNSPECIFIED: AttemptStatus.ValueType  # 0
 """ATTEMPT_STATUS_UNSPECIFIED is never sent."""
 ATTEMPT_STATUS_STARTED: AttemptStatus.ValueType  # 1
-"""ATTEMPT_STATUS_STARTED is out."""
+"""ATTEMPT_STATUS_STARTED is a call that has left and is not back."""
 ATTEMPT_STATUS_COMPLETE: AttemptStatus.ValueType  # 2
 """ATTEMPT_STATUS_COMPLETE brought an answer."""
 ATTEMPT_STATUS_NOT_FOUND: AttemptStatus.ValueType  # 3
@@ -91,7 +91,7 @@ class Attempt(_message.Message):
     reason: _builtins.str
     """reason says what went wrong; it holds no personal data."""
     source_request_id: _builtins.str
-    """source_request_id is the source's own name for the call; empty means that it gives none."""
+    """source_request_id is the source's own id of the call; empty means that it gives none."""
     cost_micros: _builtins.int
     """cost_micros is what it cost, in millionths of a US dollar; while its cost is not known, what was
     reserved for it.
@@ -99,9 +99,11 @@ class Attempt(_message.Message):
     queue_wait_ms: _builtins.int
     """queue_wait_ms is how long the step waited for a worker before it, in milliseconds."""
     breaker_wait_ms: _builtins.int
-    """breaker_wait_ms is how long it waited because the source was left alone (breaker, Retry-After, pause)."""
+    """breaker_wait_ms is how long it waited because the source was left alone (breaker, Retry-After, pause), in
+    milliseconds.
+    """
     limiter_wait_ms: _builtins.int
-    """limiter_wait_ms is how long it waited for room at the source's rate."""
+    """limiter_wait_ms is how long it waited for room at the source's rate, in milliseconds."""
     trace_id: _builtins.str
     """trace_id is the W3C trace that it belongs to; empty means none."""
     worker: _builtins.str
@@ -211,12 +213,12 @@ class RunFilter(_message.Message):
     batch_id: _builtins.str
     """batch_id is the batch's UUID; absent means any."""
     missing: _builtins.str
-    """missing wants runs in which this source brought nothing; absent means any."""
+    """missing keeps runs in which this source brought nothing; absent means any."""
     error_class: _builtins.str
-    """error_class wants runs with a step whose last error was of this class; absent means any."""
+    """error_class keeps runs with a step whose last error was of this class; absent means any."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_prospect_pb2.EnrichmentStatus.ValueType]:
-        """statuses are those wanted; empty means any."""
+        """statuses keeps runs with one of these statuses; empty means any."""
 
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:

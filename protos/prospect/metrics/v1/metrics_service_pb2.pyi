@@ -66,7 +66,7 @@ class _UsageDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageD
     """USAGE_DIMENSION_ACTION gives each counter a row of its own, the total not included."""
 
 class UsageDimension(_UsageDimension, metaclass=_UsageDimensionEnumTypeWrapper):
-    """UsageDimension is what usage is told apart by, beside the period."""
+    """UsageDimension is what usage is grouped by, beside the period."""
 
 USAGE_DIMENSION_UNSPECIFIED: UsageDimension.ValueType  # 0
 """USAGE_DIMENSION_UNSPECIFIED is refused."""
@@ -83,7 +83,7 @@ class _Counter:
 class _CounterEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Counter.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     COUNTER_UNSPECIFIED: _Counter.ValueType  # 0
-    """COUNTER_UNSPECIFIED stands for total_activities where that is said, and is refused elsewhere."""
+    """COUNTER_UNSPECIFIED means total_activities where the field says so, and is refused elsewhere."""
     COUNTER_TOTAL_LOGINS: _Counter.ValueType  # 1
     """COUNTER_TOTAL_LOGINS counts login."""
     COUNTER_SEARCHES_EXECUTED: _Counter.ValueType  # 2
@@ -115,7 +115,7 @@ class Counter(_Counter, metaclass=_CounterEnumTypeWrapper):
     """Counter names one of the counters."""
 
 COUNTER_UNSPECIFIED: Counter.ValueType  # 0
-"""COUNTER_UNSPECIFIED stands for total_activities where that is said, and is refused elsewhere."""
+"""COUNTER_UNSPECIFIED means total_activities where the field says so, and is refused elsewhere."""
 COUNTER_TOTAL_LOGINS: Counter.ValueType  # 1
 """COUNTER_TOTAL_LOGINS counts login."""
 COUNTER_SEARCHES_EXECUTED: Counter.ValueType  # 2
@@ -151,7 +151,7 @@ class _QuotaPeriod:
 class _QuotaPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuotaPeriod.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     QUOTA_PERIOD_UNSPECIFIED: _QuotaPeriod.ValueType  # 0
-    """QUOTA_PERIOD_UNSPECIFIED is refused, but where it stands for both."""
+    """QUOTA_PERIOD_UNSPECIFIED is refused."""
     QUOTA_PERIOD_DAY: _QuotaPeriod.ValueType  # 1
     """QUOTA_PERIOD_DAY is a day of the tenant's time zone."""
     QUOTA_PERIOD_MONTH: _QuotaPeriod.ValueType  # 2
@@ -161,7 +161,7 @@ class QuotaPeriod(_QuotaPeriod, metaclass=_QuotaPeriodEnumTypeWrapper):
     """QuotaPeriod is how long a quota counts before it begins again at zero."""
 
 QUOTA_PERIOD_UNSPECIFIED: QuotaPeriod.ValueType  # 0
-"""QUOTA_PERIOD_UNSPECIFIED is refused, but where it stands for both."""
+"""QUOTA_PERIOD_UNSPECIFIED is refused."""
 QUOTA_PERIOD_DAY: QuotaPeriod.ValueType  # 1
 """QUOTA_PERIOD_DAY is a day of the tenant's time zone."""
 QUOTA_PERIOD_MONTH: QuotaPeriod.ValueType  # 2
@@ -857,7 +857,7 @@ class CheckQuotaRequest(_message.Message):
     COUNTER_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     counter: Global___Counter.ValueType
-    """counter is what it counts as."""
+    """counter is the counter that the work will count into."""
     amount: _builtins.int
     """amount is how many are about to be done; 0 means 1."""
     def __init__(
@@ -923,9 +923,9 @@ class Quota(_message.Message):
     period: Global___QuotaPeriod.ValueType
     """period is how long it counts."""
     soft_limit: _builtins.int
-    """soft_limit is where someone is told, and no work is refused; 0 means none."""
+    """soft_limit is where metrics.quota.reached.<tenant> is published, and no work is refused; 0 means none."""
     hard_limit: _builtins.int
-    """hard_limit is what CheckQuota does not let pass; 0 means none. One of the limits must be set."""
+    """hard_limit is the most that CheckQuota allows; 0 means none. One of the limits must be set."""
     used: _builtins.int
     """used is what is counted in the period now; ignored in requests."""
     period_start: _builtins.str
@@ -950,7 +950,7 @@ Global___Quota: _TypeAlias = Quota  # noqa: Y015
 
 @_typing.final
 class SetQuotaRequest(_message.Message):
-    """SetQuotaRequest has the quota to be."""
+    """SetQuotaRequest has the quota to make."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1227,7 +1227,7 @@ Global___VerifyUsageRequest: _TypeAlias = VerifyUsageRequest  # noqa: Y015
 
 @_typing.final
 class VerifyUsageResponse(_message.Message):
-    """VerifyUsageResponse tells of one day, or of a part of what differs on it."""
+    """VerifyUsageResponse is the result for one day, or a part of what differs on it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

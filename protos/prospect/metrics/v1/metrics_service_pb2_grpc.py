@@ -158,9 +158,10 @@ class MetricsServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetQuota(self, request, context):
-        """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-        counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
-        told of in the period and no such limit was set above what is used since.
+        """SetQuota makes or replaces the quota of a counter and period. What was counted in the period so far
+        counts. If a limit is reached already, metrics.quota.reached.<tenant> is published at once; but not where
+        it was for a limit of the same kind (soft or hard) in this period, unless the limit has been set above
+        what is used since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,9 +60,10 @@ class MetricsServiceStub:
     counts. A counter without a quota is always allowed.
     """
     SetQuota: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.SetQuotaRequest, _metrics_service_pb2.SetQuotaResponse]
-    """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-    counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
-    told of in the period and no such limit was set above what is used since.
+    """SetQuota makes or replaces the quota of a counter and period. What was counted in the period so far
+    counts. If a limit is reached already, metrics.quota.reached.<tenant> is published at once; but not where
+    it was for a limit of the same kind (soft or hard) in this period, unless the limit has been set above
+    what is used since.
     """
     ListQuotas: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.ListQuotasRequest, _metrics_service_pb2.ListQuotasResponse]
     """ListQuotas gives all quotas with what they stand at now, in the order of counter and period."""
@@ -118,9 +119,10 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     counts. A counter without a quota is always allowed.
     """
     SetQuota: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.SetQuotaRequest, _metrics_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
-    """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-    counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
-    told of in the period and no such limit was set above what is used since.
+    """SetQuota makes or replaces the quota of a counter and period. What was counted in the period so far
+    counts. If a limit is reached already, metrics.quota.reached.<tenant> is published at once; but not where
+    it was for a limit of the same kind (soft or hard) in this period, unless the limit has been set above
+    what is used since.
     """
     ListQuotas: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.ListQuotasRequest, _metrics_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
     """ListQuotas gives all quotas with what they stand at now, in the order of counter and period."""
@@ -215,9 +217,10 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metrics_service_pb2.SetQuotaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metrics_service_pb2.SetQuotaResponse, _abc.Awaitable[_metrics_service_pb2.SetQuotaResponse]]:
-        """SetQuota makes or replaces the quota of a counter and period. What was counted in the period before
-        counts; a limit that is already reached is told of at once, unless one of its kind, soft or hard, was
-        told of in the period and no such limit was set above what is used since.
+        """SetQuota makes or replaces the quota of a counter and period. What was counted in the period so far
+        counts. If a limit is reached already, metrics.quota.reached.<tenant> is published at once; but not where
+        it was for a limit of the same kind (soft or hard) in this period, unless the limit has been set above
+        what is used since.
         """
 
     @_abc_1.abstractmethod
