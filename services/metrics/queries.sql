@@ -513,7 +513,9 @@ limit $7
 -- name: totals
 -- The days of all users together between two, with the tenant's zone (see the second migration); needs no
 -- tenant to be set.
-select * from metrics.daily_totals($1, $2, $3)
+select time_zone, date, total_logins, searches_executed, profiles_viewed, profiles_enriched,
+csv_exports, lists_created, list_additions, list_removals, statuses_updated, notes_added,
+personas_created, lookalike_searches, total_activities from metrics.daily_totals($1, $2, $3)
 
 -- name: totals_of_users_by_days
 -- The sums of some users' periods, from one day to another each.

@@ -353,7 +353,7 @@ limit $7
 -- name: totals
 -- The days of all users together between two, with the tenant's zone (see the second migration); needs no
 -- tenant to be set.
-select * from metrics.daily_totals($1, $2, $3)
+select time_zone, date, {{counter}} from metrics.daily_totals($1, $2, $3)
 
 -- name: totals_of_users_by_days
 -- The sums of some users' periods, from one day to another each.

@@ -30,7 +30,7 @@ from tests.benchmarks.report import Benchmark, Result, ratio_of
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 
-ACTIONS = list(range(1, 12))
+ACTIONS = [number for number in pb.ActionType.values() if number]
 COLUMNS = (
     "tenant_id", "activity_id", "user_id", "action_type", "target_id", "metadata", "created_at",
     "ip_address", "user_agent",

@@ -31,6 +31,7 @@ from devstack.stack import Stack, running
 from services import topology
 from tests.chaos.killing import RECONNECT_SOON, Victims, fetch, until_answered
 from tests.chaos.recount import LOCAL_DAYS, UTC_DAYS, differing
+from tests.metrics.feed import ACTIONS
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 TOTAL = 200_000
@@ -58,7 +59,7 @@ def some_activities(dice: random.Random, number: int) -> list[pb.NewActivity]:
         pb.NewActivity(
             activity_id=str(new_id(now)),
             user_id=dice.choice(USERS),
-            action_type=dice.randrange(1, 12),  # type: ignore[arg-type]
+            action_type=dice.choice(ACTIONS),
             metadata_json=dice.choice(NEW_LIST),
             created_at=to_timestamp(now - dice.choice((0, 1)) * dice.random() * timedelta(DAYS)),
         )

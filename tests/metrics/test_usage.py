@@ -23,6 +23,7 @@ from chassis.messaging import OutgoingEvent
 from services import topology
 from tests.harness import Database, Identity, violations
 from tests.metrics.conftest import Pair
+from tests.metrics.feed import ACTIONS
 
 USERS = [str(uuid.uuid4()) for _ in range(3)]
 # Yesterday's noon: a finished day, whatever the hour the tests run at.
@@ -37,7 +38,7 @@ def some_activities(count: int, seed: int = 7) -> list[activity_pb.NewActivity]:
         activity_pb.NewActivity(
             activity_id=str(new_id()),
             user_id=dice.choice(USERS),
-            action_type=dice.choice(range(1, 12)),  # type: ignore[arg-type]
+            action_type=dice.choice(ACTIONS),
             metadata_json=dice.choice(("", '{"new_list": true}', '{"new_list": "yes"}')),
             created_at=to_timestamp(NOON + timedelta(seconds=dice.randrange(-3600, 3600))),
         )

@@ -15,8 +15,9 @@ from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
 from services.metrics.usage.parse import span_of
 
-# A line has at most 307 bytes: a day, a UUID and 13 numbers of 64 bits.
-CHUNK_LINES = 256 * 1024 // 307 - 1
+# At most: a day, a UUID, and for each counter a comma and a number of 64 bits.
+MAX_LINE_BYTES = len("9000-01-01,") + 36 + len(COUNTERS) * 20 + len("\r\n")
+CHUNK_LINES = 256 * 1024 // MAX_LINE_BYTES - 1
 HEADER = ",".join(["date", "user_id", *COUNTERS.values()]) + "\r\n"
 
 

@@ -34,7 +34,8 @@ CUTS: dict[int, Callable[[date, date, ZoneInfo], list[Period]]] = {
     pb.USAGE_GRAIN_WEEK: periods.weeks,
     pb.USAGE_GRAIN_MONTH: periods.months,
 }
-ACTIONS = [number for number in COUNTERS if number != pb.COUNTER_TOTAL_ACTIVITIES]
+BY_ACTION = sorted(COUNTERS.keys() - {pb.COUNTER_TOTAL_ACTIVITIES})
+"""In the order of their numbers, which a page token goes by."""
 
 
 class GetRpc:
@@ -142,7 +143,7 @@ def _page(
     usage: list[tuple[list[Any], pb.PeriodUsage]] = []
     for number, row in rows:
         user = str(row["user_id"]) if by_user else ""
-        for counter in ACTIONS if by_action else [0]:
+        for counter in BY_ACTION if by_action else [0]:
             place = [number, user, counter]
             if after is None or place > after:
                 usage.append((place, _period(cut[number], user, counter, row)))
