@@ -218,8 +218,8 @@ update enrichment.batches set closed_at = coalesce(closed_at, $3) where tenant_i
 
 -- name: read_sources
 -- The state of every source.
-select source, state, epoch, reason, failures, open_until, openings, parked_until, parked_reason, paused,
-  paused_until, paused_reason
+select source, state, epoch, reason, failures, greatest(quota - 1, 0) + succeeded as successes, open_until,
+  openings, parked_until, parked_reason, paused, paused_until, paused_reason
 from enrichment.sources
 
 -- name: lock_claims
@@ -589,14 +589,14 @@ where source = $1 and epoch = $2 and state = 'half_open' and admitted < quota
 returning epoch
 
 -- name: pass_probe
--- A probe succeeded. When all of its wave have, the next wave begins, twice as large; returns how large the
--- present one is.
+-- A probe succeeded. When all of its wave have, the next wave begins, twice as large: before one of 4 lie 1 + 2.
+-- Returns how many probes have succeeded since the breaker was opened.
 update enrichment.sources set
   quota = case when succeeded + 1 < quota then quota else quota * 2 end,
   admitted = case when succeeded + 1 < quota then admitted else 0 end,
   succeeded = case when succeeded + 1 < quota then succeeded + 1 else 0 end
 where source = $1 and epoch = $2 and state = 'half_open'
-returning quota
+returning quota - 1 + succeeded
 
 -- name: give_back
 -- A probe says nothing of the source: its place is free for another.

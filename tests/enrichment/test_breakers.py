@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from prospect.enrichment.v1 import events_pb2
 
 from chassis.clock import utc_now
-from services.enrichment.availability.breaker import LARGEST_WAVE, Breakers
+from services.enrichment.availability.breaker import MAX_WAVE, Breakers
 from services.enrichment.run.state import Denial, StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import SourceName
@@ -57,7 +57,7 @@ async def due(*engines: Engine) -> None:
 async def wave(*replicas: Breakers) -> int:
     """Let more calls come than there are places; return how many were admitted."""
     admitted = 0
-    for _ in range(LARGEST_WAVE * 2):
+    for _ in range(MAX_WAVE * 2):
         for each in replicas:
             await each.refresh()
             admitted += isinstance(await each.admit(EXA), int)

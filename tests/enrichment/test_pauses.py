@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncpg
 import pytest
 
 from chassis.database import Connection
 from services.enrichment.availability import store
+from services.enrichment.availability.store import SourceState
 from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import Engine
 
@@ -36,7 +36,7 @@ async def test_a_reading_that_is_late_does_not_hide_a_change(
     await one.breakers.pause(EXA, paused=True, until=None, reason="the bill")
     resumed, read_sources = asyncio.Event(), store.read_sources
 
-    async def read_late(connection: Connection) -> list[asyncpg.Record]:
+    async def read_late(connection: Connection) -> list[SourceState]:
         rows = await read_sources(connection)
         has_read.set()
         await resumed.wait()

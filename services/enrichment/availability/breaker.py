@@ -1,26 +1,24 @@
 """Whether a source may be asked: its breaker, its Retry-After and its pause, one for all replicas.
 
 The truth is a row a source in Postgres, written only when it changes and fenced by `epoch`; every
-replica holds a copy, renewed each second and at once when a change is told of. The row counts the
-failures in a row, of all replicas, and pybreaker decides by it; what that lacks under asyncio
-(1.4.1) is closed here: the call is awaited outside of it and only a verdict reported, so that an
-answer is a success, a fault of the source a failure, and anything else (cancelled, throttled, our
-own bad request) neither; a call that began before the last change says nothing any more. When an
-opened breaker is due, one probe for the fleet goes through; when all of a wave have succeeded, the
-next may be twice as many: two, four, eight, then it is closed. A wave waits for callers as long as
-it takes. A probe that says nothing gives its place to another; after one whose process died, one
-probe begins anew.
+replica has a copy, read each second and at once when an event tells of a change. The row counts
+the failures in a row, of all replicas, and pybreaker decides by it (docs/decisions/0011). The call
+is awaited outside of pybreaker and only a verdict reported, so that an answer is a success, a fault
+of the source a failure, and anything else (cancelled, throttled, our own bad request) neither; a
+call that began before the last change no longer counts. When an open breaker is due, one probe for
+all replicas goes through; when all of a wave have succeeded, the next may be twice as many: two,
+four, eight, then it is closed. A wave waits for calls as long as it takes. A probe that says
+nothing gives its place to another; after one whose process died, one probe begins anew.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
 import pybreaker
 import structlog
 
@@ -29,6 +27,7 @@ from chassis.clock import Clock
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.outbox import Relay
 from services.enrichment.availability import announcements, store
+from services.enrichment.availability.store import SourceState
 from services.enrichment.gauges import SOURCE_STATE
 from services.enrichment.run.state import Denial, StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
@@ -40,8 +39,10 @@ FAULTS = frozenset(
 DEPLOYMENT = UUID(int=0)
 """The tenant of events that belong to none."""
 STATES = ("closed", "open", "half_open", "parked", "paused")
-LARGEST_WAVE = 8
-LONGEST_RESET = timedelta(minutes=10)
+MAX_WAVE = 8
+SUCCESSES = 2 * MAX_WAVE - 1
+"""How many probes close an opened breaker: waves of 1, 2, 4 and 8."""
+MAX_RESET = timedelta(minutes=10)
 PROBE_SECONDS = 60.0
 """How long after a wave's last place was taken a probe that is not back is taken for lost."""
 LOOK_AGAIN = timedelta(seconds=1)
@@ -50,37 +51,48 @@ PAUSE_LOOK = timedelta(seconds=5)
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """A source's row."""
+class RowStorage(pybreaker.CircuitBreakerStorage):
+    """A source's breaker as pybreaker reads and changes it.
 
-    source: SourceName
-    state: str = "closed"
-    epoch: int = 0
-    reason: str = ""
-    failures: int = 0
-    open_until: datetime | None = None
-    openings: int = 0
-    parked_until: datetime | None = None
-    parked_reason: str = ""
-    paused: bool = False
-    paused_until: datetime | None = None
-    paused_reason: str = ""
+    It reads this replica's copy of the row, in which failures and successes are counted before
+    pybreaker is asked. What it decides is `decided` until that is written.
+    """
 
-    @classmethod
-    def of(cls, row: asyncpg.Record) -> SourceState:
-        """Return a row as a value."""
-        values = {name: row[name] for name in cls.__slots__ if name != "source"}
-        return cls(SourceName(row["source"]), **values)
+    def __init__(self, source: SourceName) -> None:
+        super().__init__(source.value)
+        self.row = SourceState(source)
+        self.decided = ""
 
-    def shown(self, now: datetime) -> tuple[str, datetime | None, str]:
-        """Return what holds: closed, open, half_open, parked or paused, until when, and why."""
-        if self.paused and not (self.paused_until and self.paused_until <= now):
-            return "paused", self.paused_until, self.paused_reason
-        if self.parked_until and self.parked_until > now:
-            return "parked", self.parked_until, self.parked_reason
-        until = self.open_until if self.state == "open" else None
-        return self.state, until, self.reason
+    def take_in(self, row: SourceState) -> None:
+        """Go on from what the row says."""
+        self.row, self.decided = row, ""
+
+    @property
+    def state(self) -> str:
+        """The row's state, or the one that is about to be written."""
+        return self.decided or self.row.state.replace("half_open", pybreaker.STATE_HALF_OPEN)
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.decided = state
+
+    @property
+    def counter(self) -> int:
+        """How many failures all replicas have seen in a row."""
+        return self.row.failures
+
+    @property
+    def success_counter(self) -> int:
+        """How many probes of all replicas have succeeded since the breaker was opened."""
+        return self.row.successes
+
+    @property
+    def opened_at(self) -> None:
+        """Nothing: when an open breaker is due, the row says by the database's clock."""
+
+    @opened_at.setter
+    def opened_at(self, moment: datetime) -> None:
+        pass
 
 
 class Breakers:
@@ -91,13 +103,21 @@ class Breakers:
     ) -> None:
         self._pool = pool
         self._relay = relay
-        self._fail_max = fail_max
         self._reset = timedelta(seconds=reset_seconds)
         self._clock = clock
         self._read_at = clock() - COPY_AGE
         self._readings = 0
         self._newest = 0
-        self._states = {source: SourceState(source) for source in SourceName}
+        self._storages = {source: RowStorage(source) for source in SourceName}
+        self._breakers = {
+            source: pybreaker.CircuitBreaker(
+                fail_max=fail_max,
+                success_threshold=SUCCESSES,
+                state_storage=storage,
+                throw_new_error_on_trip=False,
+            )
+            for source, storage in self._storages.items()
+        }
 
     async def _read(self, connection: Connection) -> None:
         """Renew this replica's copy, unless a reading that began later already has."""
@@ -108,16 +128,15 @@ class Breakers:
             self._newest = number
             self._take_in(rows)
 
-    def _take_in(self, rows: Iterable[asyncpg.Record]) -> None:
+    def _take_in(self, rows: Iterable[SourceState]) -> None:
         self._read_at = self._clock()
         for row in rows:
-            source, state = SourceName(row["source"]), SourceState.of(row)
-            if state.epoch != self._states[source].epoch:
-                _log.warning("breaker", source=source.value, state=state.state)
-            self._states[source] = state
+            if row.epoch != self.state(row.source).epoch:
+                _log.warning("breaker", source=row.source.value, state=row.state)
+            self._storages[row.source].take_in(row)
+            shown, *_ = row.shown(self._read_at)
             for name in STATES:
-                shown = state.shown(self._read_at)[0]
-                SOURCE_STATE.labels(source.value, name).set(shown == name)
+                SOURCE_STATE.labels(row.source.value, name).set(shown == name)
 
     async def renew(self, connection: Connection) -> None:
         """Read the rows where the copy is a second old."""
@@ -131,12 +150,12 @@ class Breakers:
 
     def state(self, source: SourceName) -> SourceState:
         """Return a source's state as this replica knows it."""
-        return self._states[source]
+        return self._storages[source].row
 
     def denial(self, source: SourceName) -> Denial | None:
         """Say why and until when the source is left alone; None where it may be asked."""
         now = self._clock()
-        shown, until, reason = self._states[source].shown(now)
+        shown, until, reason = self.state(source).shown(now)
         if shown == "paused":
             return Denial(
                 StepStatus.PARKED, f"the source is paused: {reason}", until or now + PAUSE_LOOK
@@ -149,18 +168,18 @@ class Breakers:
 
     def failures(self, source: SourceName) -> int:
         """Return how many failures in a row all replicas have seen, as this one knows."""
-        return self._states[source].failures
+        return self.state(source).failures
 
     def is_closed(self, source: SourceName) -> bool:
         """Whether a call needs no admission."""
-        return self._states[source].state == "closed"
+        return self.state(source).state == "closed"
 
     async def admit(self, source: SourceName) -> int | Denial:
         """Admit a call, as a probe where the source is being tried; return the epoch it counts in.
 
         What becomes of the call is to be reported, else its place is held for PROBE_SECONDS.
         """
-        state = self._states[source]
+        state = self.state(source)
         if state.state == "closed":
             return state.epoch
         place = (source, state.epoch, timedelta(seconds=PROBE_SECONDS))
@@ -171,8 +190,8 @@ class Breakers:
             await self._read(connection)
         if epoch is not None:
             return epoch
-        if self._states[source].state == "closed":
-            return self._states[source].epoch
+        if self.state(source).state == "closed":
+            return self.state(source).epoch
         reason = "the source has been failing and is being tried"
         return self.denial(source) or Denial(
             StepStatus.CIRCUIT_OPEN, reason, self._clock() + LOOK_AGAIN
@@ -188,60 +207,68 @@ class Breakers:
         error = outcome if isinstance(outcome, SourceError) else None
         if error and error.error_class is ErrorClass.THROTTLED and error.retry_after:
             await self._park(source, error)
-        state, verdict = self._states[source], _verdict(outcome)
-        if state.epoch != epoch or state.state == "open":
+        row, verdict = self.state(source), _verdict(outcome)
+        if row.epoch != epoch or row.state == "open":
             return
-        if state.state == "half_open":
-            await self._judge_probe(state, verdict)
-        elif isinstance(verdict, SourceError):
-            await self._count(state, verdict)
-        elif verdict and state.failures:
-            await self._forget_failures(state)
+        if verdict is None:
+            await self._give_back(row)
+        elif await self._count(row, verdict):
+            await self._judge(row, verdict)
 
-    async def _count(self, state: SourceState, error: SourceError) -> None:
-        async with self._pool.acquire() as connection:
-            failures = await store.add_failure(connection, state.source, state.epoch)
-        if failures is None:  # another replica has changed the breaker
-            return
-        self._learn_failures(state, failures)
-        if self._trips(failures, error):
-            await self._open(state, error)
-
-    async def _forget_failures(self, state: SourceState) -> None:
-        # Only where this replica knows of failures: a good answer costs no write. It knows of its
-        # own at once and of the others' within a second; until then a success here may leave them
-        # standing, so that the breaker rather opens early than late.
-        async with self._pool.acquire() as connection:
-            await store.forget_failures(connection, state.source, state.epoch)
-        self._learn_failures(state, 0)
-
-    def _learn_failures(self, state: SourceState, failures: int) -> None:
-        known = self._states[state.source]
-        if known.epoch == state.epoch:
-            self._states[state.source] = replace(known, failures=failures)
-
-    def _trips(self, failures: int, error: SourceError) -> bool:
-        judge = pybreaker.CircuitBreaker(self._fail_max, state_storage=_Counted(failures))
-        with contextlib.suppress(SourceError, pybreaker.CircuitBreakerError):
-            judge.call(_fail, error)
-        return bool(judge.current_state == pybreaker.STATE_OPEN)
-
-    async def _judge_probe(self, state: SourceState, verdict: Answer | SourceError | None) -> None:
-        if isinstance(verdict, SourceError):
-            await self._open(state, verdict)
+    async def _give_back(self, row: SourceState) -> None:
+        """Give the place of a probe that says nothing to another."""
+        if row.state != "half_open":
             return
         async with self._pool.acquire() as connection:
-            if verdict is None:
-                await store.give_back(connection, state.source, state.epoch)
-                return
-            quota = await store.pass_probe(connection, state.source, state.epoch)
-        if quota and quota > LARGEST_WAVE:
-            await self._change(state, "closed", "", None, 0)
+            await store.give_back(connection, row.source, row.epoch)
 
-    async def _open(self, state: SourceState, error: SourceError) -> None:
-        reset = min(self._reset * 2 ** min(state.openings, 10), max(LONGEST_RESET, self._reset))
-        reason = f"the source has been failing: {error}"
-        await self._change(state, "open", reason, self._clock() + reset, state.openings + 1)
+    async def _count(self, row: SourceState, verdict: Answer | SourceError) -> bool:
+        """Count a verdict in the row; return whether there is something to judge now.
+
+        A good answer costs no write, unless this replica knows of failures. It knows of its own at
+        once and of the others' within a second; until then a success here may leave them standing,
+        so that the breaker rather opens early than late.
+        """
+        is_failure, is_probe = isinstance(verdict, SourceError), row.state == "half_open"
+        if is_failure and is_probe:  # one is enough
+            return True
+        if not (is_failure or is_probe or row.failures):
+            return False
+        storage, failures, successes = self._storages[row.source], row.failures, row.successes
+        counted: int | None = 0
+        async with self._pool.acquire() as connection:
+            if is_probe:
+                counted = await store.pass_probe(connection, row.source, row.epoch)
+                successes = counted or 0
+            elif is_failure:
+                counted = await store.add_failure(connection, row.source, row.epoch)
+                failures = counted or 0
+            else:
+                await store.forget_failures(connection, row.source, row.epoch)
+                failures = 0
+        if counted is None or storage.row.epoch != row.epoch:  # the breaker has changed since
+            return False
+        storage.row = replace(storage.row, failures=failures, successes=successes)
+        return True
+
+    async def _judge(self, row: SourceState, verdict: Answer | SourceError) -> None:
+        """Let pybreaker decide by what is counted, and write down what it decides."""
+        storage = self._storages[row.source]
+        if storage.decided:  # another call's verdict is being written
+            return
+        with contextlib.suppress(SourceError):
+            self._breakers[row.source].call(_end_as, verdict)
+        try:
+            if storage.decided == pybreaker.STATE_CLOSED:
+                await self._change(row, "closed", "", None, 0)
+            elif storage.decided == pybreaker.STATE_OPEN:
+                await self._open(row, f"the source has been failing: {verdict}")
+        finally:
+            storage.decided = ""
+
+    async def _open(self, row: SourceState, reason: str) -> None:
+        reset = min(self._reset * 2 ** min(row.openings, 10), max(MAX_RESET, self._reset))
+        await self._change(row, "open", reason, self._clock() + reset, row.openings + 1)
 
     async def _change(
         self, state: SourceState, to: str, reason: str, until: datetime | None, openings: int
@@ -288,18 +315,6 @@ class Breakers:
         await outbox.enqueue(connection, DEPLOYMENT, [event])
 
 
-class _Counted(pybreaker.CircuitMemoryStorage):
-    """Has pybreaker see the failures that the row has counted, the last one with them."""
-
-    def __init__(self, failures: int) -> None:
-        super().__init__(pybreaker.STATE_CLOSED)
-        self._failures = failures
-
-    @property
-    def counter(self) -> int:
-        return self._failures
-
-
 def _verdict(outcome: Answer | SourceError | None) -> Answer | SourceError | None:
     """Return an outcome that says something of the source's health, else None."""
     if isinstance(outcome, SourceError):
@@ -307,5 +322,7 @@ def _verdict(outcome: Answer | SourceError | None) -> Answer | SourceError | Non
     return outcome
 
 
-def _fail(error: SourceError) -> None:
-    raise error
+def _end_as(verdict: Answer | SourceError) -> None:
+    """End as the call has ended that the verdict is of."""
+    if isinstance(verdict, SourceError):
+        raise verdict

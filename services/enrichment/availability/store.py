@@ -6,18 +6,50 @@ first changes it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-import asyncpg
 
 from chassis.database import Connection, Pool
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
 
 
-async def read_sources(connection: Connection) -> list[asyncpg.Record]:
-    """Return the state of every source."""
-    return await connection.fetch(SQL.read_sources)
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A source's row; `successes` are those of probes since the breaker was opened."""
+
+    source: SourceName
+    state: str = "closed"
+    epoch: int = 0
+    reason: str = ""
+    failures: int = 0
+    successes: int = 0
+    open_until: datetime | None = None
+    openings: int = 0
+    parked_until: datetime | None = None
+    parked_reason: str = ""
+    paused: bool = False
+    paused_until: datetime | None = None
+    paused_reason: str = ""
+
+    def shown(self, now: datetime) -> tuple[str, datetime | None, str]:
+        """Return what holds: closed, open, half_open, parked or paused, until when, and why."""
+        if self.paused and not (self.paused_until and self.paused_until <= now):
+            return "paused", self.paused_until, self.paused_reason
+        if self.parked_until and self.parked_until > now:
+            return "parked", self.parked_until, self.parked_reason
+        until = self.open_until if self.state == "open" else None
+        return self.state, until, self.reason
+
+
+async def read_sources(connection: Connection) -> list[SourceState]:
+    """Return the state of every source; a newer version's sources are not this one's to ask."""
+    rows = await connection.fetch(SQL.read_sources)
+    return [
+        SourceState(**{**row, "source": SourceName(row["source"])})
+        for row in rows
+        if row["source"] in set(SourceName)
+    ]
 
 
 async def add_failure(connection: Connection, source: SourceName, epoch: int) -> int | None:
@@ -64,9 +96,9 @@ async def admit_probe(
 
 
 async def pass_probe(connection: Connection, source: SourceName, epoch: int) -> int | None:
-    """Count a probe that succeeded; return how large the present wave is."""
-    quota: int | None = await connection.fetchval(SQL.pass_probe, source.value, epoch)
-    return quota
+    """Count a probe that succeeded; return how many have, None where the breaker has changed."""
+    successes: int | None = await connection.fetchval(SQL.pass_probe, source.value, epoch)
+    return successes
 
 
 async def give_back(connection: Connection, source: SourceName, epoch: int) -> None:
