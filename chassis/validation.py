@@ -84,10 +84,3 @@ def _path(field: object) -> str:
         place = f"[{subscript.value}]" if subscript is not None else ""
         parts.append(f"{element.field_name}{place}")
     return ".".join(parts)
-
-
-def storable(field: str, text: str) -> str:
-    """Return a text of a request, or refuse one that Postgres cannot hold."""
-    if "\0" in text:
-        raise InvalidArgument.field(field, "string.no_nul", "must not contain a zero character")
-    return text

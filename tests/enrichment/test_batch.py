@@ -94,7 +94,7 @@ async def test_what_is_at_fault_is_refused_by_index_field_and_rule_and_the_rest_
     (accepted,), progress = await send(enrichment, ours, chunk(str(uuid.uuid4()), 7, people))
     assert [(each.index, each.field, each.rule) for each in accepted.refused] == [
         (8, "name", "string.min_len"),
-        (9, "name", "string.no_nul"),
+        (9, "name", "string.pattern"),
         (10, "company", "string.not_blank"),
         (11, "sources", "repeated.unique"),
     ]

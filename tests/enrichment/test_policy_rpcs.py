@@ -324,7 +324,7 @@ async def test_an_operator_needs_no_tenant_and_a_tenants_user_not_the_scope_to_s
     ("values", "fault"),
     [
         ({"source": "bing"}, ("source", "string.in")),
-        ({"source": "exa", "reason": "a\0"}, ("reason", "string.no_nul")),
+        ({"source": "exa", "reason": "a\0"}, ("reason", "string.pattern")),
         ({"source": "exa", "until": Timestamp(seconds=1)}, ("until", "pause.future")),
         ({"source": "exa", "until": Timestamp(seconds=2**60)}, ("until", "timestamp")),
     ],

@@ -14,7 +14,7 @@ from chassis.clock import Clock, to_timestamp
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
-from chassis.validation import parse_time, storable
+from chassis.validation import parse_time
 from services.enrichment.availability.breaker import Breakers
 from services.enrichment.policy import store
 from services.enrichment.policy.policy import Policy
@@ -57,8 +57,9 @@ class AvailabilityRpc:
             until = parse_time("until", request.until)
             if until <= self._clock():
                 raise InvalidArgument.field("until", "pause.future", "must lie in the future")
-        reason = storable("reason", request.reason)
-        await self._breakers.pause(source, paused=not request.resume, until=until, reason=reason)
+        await self._breakers.pause(
+            source, paused=not request.resume, until=until, reason=request.reason
+        )
         message = self._health(source)
         tenant_id = current_caller().tenant
         if tenant_id:  # an operator's token need not have one

@@ -11,7 +11,6 @@ from prospect.enrichment.v1 import events_pb2
 from chassis.auth import Caller
 from chassis.clock import new_id
 from chassis.errors import InvalidArgument
-from chassis.validation import storable
 from services.enrichment.run import records
 from services.enrichment.run.plan import Priority, Request
 from services.enrichment.run.state import CLAUDE
@@ -44,12 +43,10 @@ def request_of(
 
 
 def subject_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Subject:
-    """Return whom a request is about, refusing what names nobody and what Postgres cannot hold."""
+    """Return whom a request is about, refusing what names nobody."""
     for field, text in (("name", message.name), ("company", message.company)):
         if not text.strip():
             raise InvalidArgument.field(field, "string.not_blank", "must not be blank")
-    for field in ("name", "company", "title", "email", "linkedin_url"):
-        storable(field, getattr(message, field))
     return Subject(
         name=message.name,
         company=message.company,

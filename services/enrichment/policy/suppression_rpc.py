@@ -12,7 +12,6 @@ from chassis.clock import Clock
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
 from chassis.interceptor import Context
-from chassis.validation import storable
 from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.sql import SQL
@@ -28,7 +27,7 @@ class SuppressionRpc:
 
     async def Suppress(self, request: pb.SuppressRequest, context: Context) -> pb.SuppressResponse:
         """Put people on the list."""
-        tenant_id, reason = current_caller().tenant_id, storable("reason", request.reason)
+        tenant_id, reason = current_caller().tenant_id, request.reason
         keys = _keys_of(self._hasher, tenant_id, request.people)
         async with tenant_transaction(self._pool, tenant_id) as connection:
             added = await suppress(connection, tenant_id, keys, reason, self._clock())

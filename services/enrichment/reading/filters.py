@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
 
-from chassis.validation import parse_time, storable
+from chassis.validation import parse_time
 from services.enrichment.reading.store import ProspectFilter, RunFilter
 
 
@@ -20,7 +20,7 @@ def run_filter(wanted: runs_pb2.RunFilter) -> RunFilter:
         prospect_id=UUID(wanted.prospect_id) if wanted.prospect_id else None,
         statuses=_statuses(wanted.statuses),
         missing=wanted.missing or None,
-        error_class=storable("filter.error_class", wanted.error_class) or None,
+        error_class=wanted.error_class or None,
         created_from=_time(
             "filter.created_from", wanted.created_from, wanted.HasField("created_from")
         ),

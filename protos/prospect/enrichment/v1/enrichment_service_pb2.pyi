@@ -42,11 +42,11 @@ class RequestEnrichmentRequest(_message.Message):
     prospect_id: _builtins.str
     """prospect_id is the prospect's UUID; absent means a new prospect."""
     name: _builtins.str
-    """name is the person's name, 1 to 200 characters, not blank."""
+    """name is the person's name, 1 to 200 characters, not blank, no zero character."""
     company: _builtins.str
-    """company is the company's name, 1 to 200 characters, not blank."""
+    """company is the company's name, 1 to 200 characters, not blank, no zero character."""
     title: _builtins.str
-    """title is the person's job title, at most 200 characters; absent means unknown."""
+    """title is the person's job title, at most 200 characters, no zero character; absent means unknown."""
     email: _builtins.str
     """email is a known e-mail; absent means none."""
     linkedin_url: _builtins.str

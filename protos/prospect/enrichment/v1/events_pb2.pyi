@@ -53,11 +53,11 @@ class EnrichmentRequested(_message.Message):
     linkedin_url: _builtins.str
     """linkedin_url is the person's LinkedIn profile, /in/ or /pub/; absent means unknown."""
     name: _builtins.str
-    """name is the person's name, 1 to 200 characters, not blank."""
+    """name is the person's name, 1 to 200 characters, not blank, no zero character."""
     company: _builtins.str
-    """company is the company's name, 1 to 200 characters, not blank."""
+    """company is the company's name, 1 to 200 characters, not blank, no zero character."""
     title: _builtins.str
-    """title is the person's job title, at most 200 characters; absent means unknown."""
+    """title is the person's job title, at most 200 characters, no zero character; absent means unknown."""
     is_public_company: _builtins.bool
     """is_public_company says whether the company files with the SEC; false skips the SEC."""
     company_cik: _builtins.str

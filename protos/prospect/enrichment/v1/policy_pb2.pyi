@@ -266,7 +266,7 @@ class SuppressRequest(_message.Message):
     PEOPLE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """reason is kept beside the hashes, such as opt-out; at most 200 characters, no personal data."""
+    """reason is kept beside the hashes, such as opt-out; at most 200 characters, no zero character, no personal data."""
     @_builtins.property
     def people(self) -> _containers.RepeatedCompositeFieldContainer[Global___SuppressedPerson]:
         """people are those to suppress, at most 1,000; each has an e-mail, a LinkedIn URL, or name and company."""
