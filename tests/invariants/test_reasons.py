@@ -9,13 +9,15 @@ from importlib import import_module
 from pathlib import Path
 
 from chassis import errors
-from chassis.errors import Refusal
+from chassis.errors import FieldViolation, InvalidArgument, Refusal
 from chassis.messaging import OutgoingEvent
 from devstack.stack import ROOT, SERVICES
 
 PAGE = (ROOT / "docs/errors.md").read_text()
 IMPOSSIBLE = {"POLICY_NOT_FOUND", "RECEIPT_NOT_FOUND"}
 """Of rows that the same transaction has written: no caller meets them."""
+STANDARD_RULES = {"string.ip", "repeated.max_items"}
+"""Rules of protovalidate that we apply by hand."""
 UPPER_SNAKE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 
@@ -33,6 +35,7 @@ class Literals(ast.NodeVisitor):
         self._module = import_module(name)
         self._where = name
         self.reasons: list[tuple[str, str]] = []
+        self.rules: set[str] = set()
         self.sources: set[object] = set()
         self.visit(ast.parse(path.read_text()))
 
@@ -43,6 +46,9 @@ class Literals(ast.NodeVisitor):
             self._add(f"{self._value(node.args[1])}_not_found".upper(), node)
         elif called == OutgoingEvent.of:
             self.sources.add(self._value(node.args[2]))
+        elif called in (FieldViolation, InvalidArgument.field):
+            rule = self._value(node.args[1])
+            self.rules |= {rule} if isinstance(rule, str) else set()
         elif _is_refusal(called) or _is_own_constructor(node.func):
             for each in node.keywords:
                 if each.arg == "reason" and not isinstance(each.value, ast.JoinedStr):
@@ -101,6 +107,15 @@ def test_a_reason_is_listed_once() -> None:
 
 def test_a_reason_is_upper_snake() -> None:
     assert [reason for reason in REASONS if not UPPER_SNAKE.fullmatch(reason)] == []
+
+
+def test_every_rule_of_ours_is_listed() -> None:
+    ours = {rule for path in modules() for rule in Literals(path).rules}
+    contracts = (ROOT / "protos/prospect").rglob("*.proto")
+    ours |= {name for path in contracts for name in re.findall(r'id: "(.+?)"', path.read_text())}
+    rows = re.findall(r"^\| (`[a-z0-9_.`, ]+`) \|", PAGE, re.M)
+    on_page = {rule for row in rows for rule in re.findall(r"`([^`]+)`", row)}
+    assert ours - STANDARD_RULES - on_page == set()
 
 
 def test_the_source_of_an_event_is_its_service() -> None:
