@@ -16,7 +16,7 @@ replica of that version takes it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -30,8 +30,9 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from chassis import telemetry
+from chassis.dead_letters import bury, headers_of
 from chassis.errors import InvalidArgument, Refusal
-from chassis.messaging import DEAD_LETTER_PREFIX, JSON, Consumer, event_id_of
+from chassis.messaging import Consumer, event_id_of
 from chassis.transient import TRANSIENT
 from chassis.validation import violations_of
 
@@ -121,8 +122,7 @@ async def _fetch(
 
 
 async def _settle(client: Client, handler: Handler[Any], message: Msg) -> None:
-    headers = message.headers or {}
-    telemetry.start_trace(headers.get("traceparent"))
+    telemetry.start_trace(headers_of(message).get("traceparent"))
     try:
         await _handle(client, handler, message)
     except nats.errors.Error as error:
@@ -135,7 +135,7 @@ async def _handle(client: Client, handler: Handler[Any], message: Msg) -> None:
     try:
         await handler.handle(_parse(handler, message))
     except Refusal as refusal:
-        await _bury(client, handler, message, refusal.message)
+        await bury(client, message, handler.consumer.name, refusal.message)
     except (*TRANSIENT, UnknownValueError) as error:
         # Not the event's fault, so no number of deliveries makes it a dead letter.
         _log.warning("event waits", consumer=handler.consumer.name, error=repr(error))
@@ -143,7 +143,9 @@ async def _handle(client: Client, handler: Handler[Any], message: Msg) -> None:
     except Exception as error:
         _log.exception("event failed", consumer=handler.consumer.name, delivered=delivered)
         if delivered >= handler.consumer.max_deliver:
-            await _bury(client, handler, message, f"failed {delivered} times: {error!r}")
+            # The error's text may quote what a user typed; the log above has it.
+            reason = f"failed {delivered} times: {type(error).__name__}"
+            await bury(client, message, handler.consumer.name, reason)
         else:
             await message.nak(delay=_backoff(delivered, BUG_SECONDS))
     else:
@@ -156,20 +158,32 @@ def _backoff(delivered: int, longest: float) -> float:
 
 
 def _parse(handler: Handler[Any], message: Msg) -> IncomingEvent[Any]:
-    headers = message.headers or {}
+    headers = headers_of(message)
     parsed = handler.message()
+    is_json = _is_json(headers, message.data)
     try:
-        if headers.get("content-type", "").startswith(JSON):
-            json_format.Parse(message.data, parsed)
+        if is_json:
+            json_format.Parse(message.data, parsed, ignore_unknown_fields=True)
         else:
             parsed.ParseFromString(message.data)
-    except (DecodeError, json_format.ParseError, UnicodeDecodeError) as error:
-        name = handler.message.DESCRIPTOR.full_name
-        raise InvalidArgument(f"the body is not a {name}: {error}", reason="MALFORMED") from None
+    except (DecodeError, json_format.ParseError, UnicodeDecodeError, RecursionError):
+        # The error quotes the body, which may name a person.
+        form = "JSON form" if is_json else "binary form (of JSON the header content-type tells)"
+        text = f"the body is not a {handler.message.DESCRIPTOR.full_name} in {form}"
+        raise InvalidArgument(text, reason="MALFORMED") from None
     _demand_valid(handler, message.subject, parsed)
     metadata = message.metadata
     event_id = event_id_of(headers, metadata.stream, metadata.sequence.stream)
     return IncomingEvent(event_id, message.subject, parsed)
+
+
+def _is_json(headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a body is JSON: its header says so, or it begins as no binary message of ours does.
+
+    The byte `{` would be a group of field 15, which no contract has.
+    """
+    content_type = headers.get("content-type") or headers.get("ce-datacontenttype", "")
+    return "json" in content_type.lower() or (not content_type and body.lstrip()[:1] == b"{")
 
 
 def _demand_valid(handler: Handler[Any], subject: str, parsed: Any) -> None:
@@ -181,22 +195,3 @@ def _demand_valid(handler: Handler[Any], subject: str, parsed: Any) -> None:
         raise InvalidArgument.of(violations)
     if handler.tenant_in_subject and not subject.endswith(f".{parsed.tenant_id}"):
         raise InvalidArgument.field("tenant_id", "subject", "must end the subject")
-
-
-async def _bury(client: Client, handler: Handler[Any], message: Msg, reason: str) -> None:
-    """Publish the message as a dead letter, whole and with its reason; then end its delivery."""
-    headers = dict(message.headers or {})
-    # A dead letter is a message of its own: with the event's id the broker would drop it.
-    original = headers.pop("Nats-Msg-Id", "")
-    metadata = message.metadata
-    headers |= {
-        "Prospect-Dead-Reason": " ".join(reason.split())[:1000],
-        "Prospect-Dead-Consumer": handler.consumer.name,
-        "Prospect-Original-Subject": message.subject,
-        "Prospect-Original-Id": original,
-        "Nats-Msg-Id": f"{handler.consumer.name}/{metadata.stream}/{metadata.sequence.stream}",
-    }
-    subject = f"{DEAD_LETTER_PREFIX}.{message.subject}"
-    await client.jetstream().publish(subject, message.data, headers=headers, timeout=5)
-    await message.term()
-    _log.warning("dead letter", consumer=handler.consumer.name, subject=subject, reason=reason)

@@ -27,7 +27,6 @@ from chassis.clock import new_id, utc_now
 
 DEAD_LETTER_PREFIX = "dead"
 PROTOBUF = "application/protobuf"
-JSON = "application/json"
 _log = structlog.get_logger()
 
 
@@ -166,12 +165,12 @@ async def publish_all(jetstream: JetStreamContext, events: Sequence[OutgoingEven
 
 
 def event_id_of(headers: Mapping[str, str], stream: str, sequence: int) -> uuid.UUID:
-    """Return the id an event is known by.
+    """Return the id an event is known by; `headers` by their names in lower case.
 
     A back end that publishes without CloudEvents headers gets one from the message's place in the
     stream, which every redelivery shares.
     """
-    given = headers.get("ce-id") or headers.get("Nats-Msg-Id")
+    given = headers.get("ce-id") or headers.get("nats-msg-id")
     if given:
         try:
             return uuid.UUID(given)

@@ -1,0 +1,108 @@
+"""Dead letters: an event that cannot be handled is kept, with its reason, for an operator.
+
+The broker takes any dead letter that is made here. Of the event's headers it carries those of
+CloudEvents, the content type and the trace alone: another one, such as a condition for the
+publishing of the event, would make the broker refuse it. A body for which there is no room beside
+the headers is replaced by its size and hash; the event's place in its stream is named as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import nats.errors
+import prometheus_client
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import BadRequestError
+
+from chassis.messaging import DEAD_LETTER_PREFIX
+
+REFUSED_FOR_GOOD = (nats.errors.MaxPayloadError, nats.errors.BadSubjectError, BadRequestError)
+
+DEAD_LETTERS = prometheus_client.Counter(
+    "prospect_dead_letters", "events that became dead letters", ("consumer",)
+)
+DROPPED = prometheus_client.Counter(
+    "prospect_dropped_events",
+    "events that the broker refused even as dead letters",
+    ("consumer",),
+)
+KEPT_HEADERS = frozenset({
+    "ce-id", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-specversion",
+    "ce-datacontenttype", "ce-dataschema", "content-type", "traceparent",
+})  # fmt: skip
+MAX_VALUE = 500
+"""No header's value is longer, in characters."""
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that the broker takes."""
+
+    subject: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def headers_of(message: Msg) -> dict[str, str]:
+    """Return an event's headers by their names in lower case: HTTP's rule, which senders follow."""
+    return {name.lower(): value for name, value in (message.headers or {}).items()}
+
+
+def dead_letter(message: Msg, consumer: str, reason: str, max_payload: int) -> DeadLetter:
+    """Return the dead letter of an event; `max_payload` bounds its headers and body together."""
+    given, place = headers_of(message), message.metadata
+    kept = {name: value for name, value in given.items() if name in KEPT_HEADERS}
+    headers = kept | {
+        "Prospect-Dead-Reason": reason,
+        "Prospect-Dead-Consumer": consumer,
+        "Prospect-Original-Subject": message.subject,
+        "Prospect-Original-Id": given.get("nats-msg-id", ""),
+        "Prospect-Original-Place": f"{place.stream}/{place.sequence.stream}",
+        # Not the event's own id, for which the broker would drop the dead letter as a repeat.
+        "Nats-Msg-Id": f"{consumer}/{place.stream}/{place.sequence.stream}",
+    }
+    headers = {name: _on_one_line(value) for name, value in headers.items()}
+    body = message.data
+    if len(body) + _size(headers) > max_payload:
+        headers["Prospect-Body-Size"] = str(len(body))
+        headers["Prospect-Body-Sha256"] = hashlib.sha256(body).hexdigest()
+        body = b""
+    return DeadLetter(f"{DEAD_LETTER_PREFIX}.{message.subject}", body, headers)
+
+
+async def bury(client: Client, message: Msg, consumer: str, reason: str) -> None:
+    """Publish an event's dead letter, then end the event.
+
+    Where the broker refuses the dead letter for good, the event is ended all the same, and counted:
+    else it would be delivered for ever. Raises nats.errors.Error where the broker does not answer.
+    """
+    letter = dead_letter(message, consumer, reason, client.max_payload)
+    jetstream = client.jetstream()
+    try:
+        await jetstream.publish(
+            letter.subject, letter.body, headers=dict(letter.headers), timeout=5
+        )
+    except REFUSED_FOR_GOOD as error:
+        DROPPED.labels(consumer).inc()
+        _log.error("event dropped", consumer=consumer, subject=letter.subject, error=repr(error))
+    else:
+        DEAD_LETTERS.labels(consumer).inc()
+        _log.warning("dead letter", consumer=consumer, subject=letter.subject, reason=reason)
+    await message.term()
+
+
+def _on_one_line(value: str) -> str:
+    printable = "".join(each if each.isprintable() else " " for each in value)
+    return " ".join(printable.split())[:MAX_VALUE]
+
+
+def _size(headers: Mapping[str, str]) -> int:
+    """Return what the headers take on the wire, and as much again as is added above."""
+    lines = (len(name) + len(value.encode()) + 4 for name, value in headers.items())
+    return sum(lines) + 512

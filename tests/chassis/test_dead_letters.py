@@ -1,0 +1,174 @@
+"""A dead letter is one that the broker takes, whatever the event was like."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from google.protobuf import json_format
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import BadRequestError
+from prospect.enrichment.v1 import events_pb2
+
+from chassis import dead_letters, messaging
+from chassis.consumer import Handler, IncomingEvent, consume
+from services import topology
+
+CONSUMER = topology.ENRICH_REQUESTED
+TYPED = "typed-by-a-user@secret.example"
+
+
+def a_request(**fields: str) -> events_pb2.EnrichmentRequested:
+    ids = {name: str(uuid.uuid4()) for name in ("prospect_id", "tenant_id", "user_id")}
+    values = ids | {"name": "Ada Lovelace", "company": "Analytical Engines"} | fields
+    return events_pb2.EnrichmentRequested(**values)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def handled(nats: Client) -> AsyncIterator[asyncio.Queue[events_pb2.EnrichmentRequested]]:
+    """Handle events; yield those that were handled."""
+    await messaging.ensure(nats, topology.STREAMS, (CONSUMER,))
+    queue, stopping = asyncio.Queue[events_pb2.EnrichmentRequested](), asyncio.Event()
+
+    async def handle(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
+        await queue.put(event.message)
+
+    handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, handle, from_outside=True)
+    consuming = asyncio.create_task(consume(nats, handler, stopping))
+    yield queue
+    stopping.set()
+    await consuming
+
+
+@pytest.fixture
+async def dead(nats: Client) -> asyncio.Queue[Msg]:
+    letters: asyncio.Queue[Msg] = asyncio.Queue()
+    await nats.subscribe("dead.>", cb=letters.put)
+    return letters
+
+
+async def publish(nats: Client, body: bytes, headers: dict[str, str] | None = None) -> None:
+    await nats.jetstream().publish(CONSUMER.subject, body, headers=headers)
+
+
+async def letter_of(dead: asyncio.Queue[Msg]) -> tuple[dict[str, str], bytes]:
+    letter = await asyncio.wait_for(dead.get(), 10)
+    return dict(letter.headers or {}), letter.data
+
+
+async def nothing_left(nats: Client) -> None:
+    """Return once the queue holds no event."""
+    async with asyncio.timeout(10):
+        while (await nats.jetstream().stream_info(CONSUMER.stream)).state.messages:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("room", [0, 100, 400, 5_000])
+async def test_an_event_of_the_largest_size_becomes_a_dead_letter_without_its_body(
+    nats: Client, dead: asyncio.Queue[Msg], room: int
+) -> None:
+    body = b"\x0f" * (nats.max_payload - room)
+    await publish(nats, body)
+    headers, kept = await letter_of(dead)
+    if room < 5_000:
+        assert kept == b""
+        assert headers["Prospect-Body-Size"] == str(len(body))
+        assert headers["Prospect-Body-Sha256"] == hashlib.sha256(body).hexdigest()
+    else:
+        assert kept == body
+    assert headers["Prospect-Original-Place"] == "ENRICH_REQUESTS/1"
+    await nothing_left(nats)
+    assert nats.is_connected
+
+
+@pytest.mark.usefixtures("handled")
+async def test_a_dead_letter_carries_the_headers_of_cloudevents_and_no_others(
+    nats: Client, dead: asyncio.Queue[Msg]
+) -> None:
+    sent = {
+        "Ce-Id": "one",
+        "X-Name": TYPED,
+        "ce-x-more": "?",
+        "Nats-Expected-Stream": CONSUMER.stream,
+    }
+    await publish(nats, b"\xff", sent)
+    headers, _ = await letter_of(dead)
+    assert headers["ce-id"] == "one"
+    ours = {name for name in headers if not name.startswith("Prospect-")}
+    assert ours == {"ce-id", "Nats-Msg-Id"}
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": {"x": TYPED}},
+        {"email": f"{TYPED} x"},
+        {"sources": [TYPED]},
+        {"tenant_id": TYPED},
+    ],
+)
+async def test_nothing_that_a_user_typed_stands_in_the_headers_of_a_dead_letter(
+    nats: Client, dead: asyncio.Queue[Msg], body: dict[str, object]
+) -> None:
+    message = json_format.MessageToDict(a_request(), preserving_proto_field_name=True) | body
+    await publish(nats, json.dumps(message).encode(), {"Content-Type": "application/json"})
+    headers, _ = await letter_of(dead)
+    assert TYPED not in str(headers)
+
+
+async def test_an_event_that_the_broker_refuses_as_a_dead_letter_is_ended_and_counted(
+    nats: Client,
+    handled: asyncio.Queue[events_pb2.EnrichmentRequested],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = dead_letters.DeadLetter("dead.letter", b"", {"Nats-Expected-Stream": "ANOTHER"})
+
+    def for_another_stream(*values: object) -> dead_letters.DeadLetter:
+        return refused
+
+    monkeypatch.setattr(dead_letters, "dead_letter", for_another_stream)
+    before = dead_letters.DROPPED.labels(CONSUMER.name)._value.get()
+    await publish(nats, b"\xff")
+    await nothing_left(nats)
+    assert dead_letters.DROPPED.labels(CONSUMER.name)._value.get() == before + 1
+    with pytest.raises(BadRequestError):
+        await nats.jetstream().publish(
+            "dead.letter", b"", headers={"Nats-Expected-Stream": "ANOTHER"}
+        )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "application/json"},
+        {"Content-Type": "application/json; charset=utf-8"},
+        {"CONTENT-TYPE": "APPLICATION/JSON"},
+        {"ce-datacontenttype": "application/json"},
+        {"Content-Type": "application/cloudevents+json"},
+        None,
+    ],
+)
+async def test_json_is_known_by_its_header_in_any_case_and_without_one(
+    nats: Client,
+    handled: asyncio.Queue[events_pb2.EnrichmentRequested],
+    headers: dict[str, str] | None,
+) -> None:
+    message = a_request()
+    await publish(nats, json_format.MessageToJson(message).encode(), headers)
+    assert await asyncio.wait_for(handled.get(), 10) == message
+
+
+async def test_json_with_a_field_that_this_version_does_not_know_is_taken(
+    nats: Client, handled: asyncio.Queue[events_pb2.EnrichmentRequested]
+) -> None:
+    message = a_request()
+    body = json_format.MessageToDict(message) | {"newField": 1}
+    await publish(nats, json.dumps(body).encode(), {"content-type": "application/json"})
+    assert await asyncio.wait_for(handled.get(), 10) == message
