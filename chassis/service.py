@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import grpc
 import nats.errors
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
@@ -30,7 +31,6 @@ from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
-from chassis.server import create_server
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.transient import TRANSIENT
 
@@ -142,7 +142,7 @@ async def _foundation(
 async def _serve(
     settings: ServiceSettings, foundation: Foundation, parts: Parts, stopping: asyncio.Event
 ) -> None:
-    server = create_server(settings)
+    server = _create_server(settings)
     interceptor = Interceptor(auth.verifier(settings), settings.deadline_seconds)
     interceptor.register(server, parts.service, parts.rpcs)
     status = health.aio.HealthServicer()
@@ -200,3 +200,34 @@ async def _answers(pool: Pool) -> bool:
     except (*TRANSIENT, asyncpg.PostgresError):
         return False
     return True
+
+
+def _create_server(settings: ServiceSettings) -> grpc.aio.Server:
+    """Build the gRPC server, which listens where the settings say and is not yet started.
+
+    Raises SettingsError where it cannot listen there.
+    """
+    size = settings.max_message_mb * 1024 * 1024
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", size),
+            ("grpc.max_send_message_length", size),
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ],
+    )
+    try:
+        _listen(server, settings)
+    except RuntimeError:  # gRPC tells why in its own log line only
+        text = f"{settings.listen} is in use, or is no host:port of this machine"
+        raise SettingsError(f"PROSPECT_LISTEN: {text}") from None
+    return server
+
+
+def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> None:
+    if settings.tls_certificate_file and settings.tls_key_file:
+        pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
+        server.add_secure_port(settings.listen, grpc.ssl_server_credentials([pair]))
+    else:
+        server.add_insecure_port(settings.listen)
