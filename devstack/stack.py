@@ -152,13 +152,13 @@ def start_service(
     folder: Path, name: str, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start one service as `prospect serve` does in production; its log is in the state folder."""
-    return _start(folder, name, [sys.executable, "-m", "services", "serve", name], environment)
+    return _start(folder, name, _module("services", "serve", name), environment)
 
 
 def start_sandbox(folder: Path, port: int, latency_ms: int) -> subprocess.Popen[bytes]:
     """Start the sources' sandbox."""
-    command = [sys.executable, "-m", "devstack.sandbox", "--port", str(port)]
-    return _start(folder, "sandbox", [*command, "--latency", str(latency_ms)], {})
+    command = _module("devstack.sandbox", "--port", str(port), "--latency", str(latency_ms))
+    return _start(folder, "sandbox", command, {})
 
 
 def wait_serving(name: str, address: str, process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -181,6 +181,11 @@ def wait_serving(name: str, address: str, process: subprocess.Popen[bytes], fold
                 tail = "\n".join(log.read_text().splitlines()[-5:])
                 raise StackError(f"{name} did not start; the end of {log.name}:\n{tail}")
             time.sleep(0.05)
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of ours, whatever the user's folder holds (-P)."""
+    return [sys.executable, "-P", "-m", name, *arguments]
 
 
 def _start(

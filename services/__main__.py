@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from chassis.errors import OperatorError
@@ -14,6 +15,7 @@ from services.cli.activity import app as activity_app
 from services.cli.enrich import app as enrich_app
 from services.cli.enrich import sec
 from services.cli.operate import config, events, migrate, serve
+from services.cli.stack.absent import TAKES_ANYTHING, absent
 from services.cli.usage import app as usage_app
 
 
@@ -24,8 +26,8 @@ class _Prospect(TyperGroup):
         try:
             return super().invoke(ctx)
         except OperatorError as error:
-            text = f"[red]prospect:[/] {error}"
-            Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+            text = Text.assemble(("prospect:", "red"), f" {error}")
+            Console(stderr=True).print(text, soft_wrap=True)
             raise typer.Exit(2) from None
 
 
@@ -37,11 +39,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Activity log, prospect enrichment and usage metrics for B2B prospecting products.",
 )
-if find_spec("devstack"):  # the image has none
+if find_spec("devstack"):
     from services.cli.stack import demo, dev
 
     app.command("demo")(demo.demo)
     app.command("dev")(dev.dev)
+else:  # as in the image
+    app.command("demo", context_settings=TAKES_ANYTHING)(absent)
+    app.command("dev", context_settings=TAKES_ANYTHING)(absent)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("config")(config.config)

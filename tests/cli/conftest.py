@@ -11,8 +11,8 @@ from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from services.cli.operate.services import ServiceName
-from tests.cli.enriching import Enrich
-from tests.cli.using import Usage
+from tests.cli.enrich.command import Enrich
+from tests.cli.usage.command import Usage
 from tests.enrichment.test_service import sandbox_settings
 from tests.harness import Identity, SandboxDesk, Services
 from tests.metrics.conftest import Pair

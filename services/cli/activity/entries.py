@@ -10,7 +10,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from rich.table import Table
 
 from chassis.clock import to_datetime
-from services.cli.terminal.tables import shown
+from services.cli.terminal.screen import shown
 
 
 def action_name(action: pb.ActionType.ValueType) -> str:

@@ -12,8 +12,8 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 
 from services.cli.activity.options import Actions, From, Metadata, Targets, To, Users, make_filter
-from services.cli.terminal import tables
 from services.cli.terminal.client import REFUSED_EXIT, Client
+from services.cli.terminal.screen import transfer
 from services.cli.terminal.shared_options import ACTIVITY, calls
 from services.cli.terminal.whole_file import replacing
 
@@ -79,7 +79,7 @@ def _receive(
     counted = stub.CountActivities(pb.CountActivitiesRequest(filter=request.filter))
     rows = size = 0
     responses = stub.ExportActivities(request)
-    with tables.transfer(counted=True) as progress:
+    with transfer(counted=True) as progress:
         bar = progress.add_task("exporting", total=counted.counts[0].activity_count)
         for response in responses:
             file.write(response.chunk)

@@ -20,7 +20,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 
 from services.cli.activity.options import ACTIONS
-from services.cli.terminal import tables
+from services.cli.terminal.screen import transfer
 
 CHUNK_ENTRIES = 500
 CHUNK_BYTES = 1_000_000
@@ -121,7 +121,7 @@ def record_file(stub: ActivityServiceStub, path: Path) -> Result:
         file = open(path, "rb")  # noqa: SIM115 -- closed below
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}") from None
-    with file, tables.transfer(counted=False) as progress:
+    with file, transfer(counted=False) as progress:
         bar = progress.add_task("recording", total=path.stat().st_size)
         upload = _Upload(file, path.suffix == ".csv")
         for answer in stub.StreamActivities(upload.requests()):

@@ -27,8 +27,8 @@ from services.cli.enrich.upload import MAX_ROWS
 from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import dollars
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.screen import shown
 from services.cli.terminal.shared_options import ENRICHMENT, calls
-from services.cli.terminal.tables import shown
 
 
 @calls(ENRICHMENT)

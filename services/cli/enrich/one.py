@@ -24,7 +24,7 @@ from services.cli.enrich.options import (
     Public,
     make_request,
 )
-from services.cli.terminal import tables
+from services.cli.enrich.prospect_panel import prospect_panel
 from services.cli.terminal.client import Client
 from services.cli.terminal.dollars import parse_dollars
 from services.cli.terminal.message_json import fields_of, print_json
@@ -83,7 +83,7 @@ def one(
     if client.as_json:
         print_json(_said(answer.joined, run, prospect))
     else:
-        Console().print(tables.prospect(prospect))
+        Console().print(prospect_panel(prospect))
     raise typer.Exit(exit_code(run))
 
 

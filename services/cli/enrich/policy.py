@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -27,13 +26,7 @@ app = typer.Typer(
 _DOLLARS = "DOLLARS"
 
 
-class Lookup(StrEnum):
-    """A way to ask for contact data."""
-
-    LINKEDIN_URL = "linkedin_url"
-    EMAIL = "email"
-    NAME_AND_COMPANY = "name_and_company"
-
+LOOKUPS = SOURCES[SourceName.CONTACTOUT].lookups
 
 Sources = Annotated[list[SourceName] | None, typer.Option(help="May be repeated.")]
 Stopped = Annotated[
@@ -57,8 +50,11 @@ FreshFor = Annotated[
     ),
 ]
 Lookups = Annotated[
-    list[Lookup] | None,
-    typer.Option(help="How to ask for contact data, in this order; repeatable."),
+    list[str] | None,
+    typer.Option(
+        metavar="LOOKUP",
+        help=f"How to ask for contact data, in this order: {', '.join(LOOKUPS)}; repeatable.",
+    ),
 ]
 PaidAgain = Annotated[
     bool | None,
@@ -121,7 +117,7 @@ def set_(
         "is_stopped": stopped,
         "day_budget_micros": _micros("--day-budget", day_budget),
         "run_budget_micros": _micros("--run-budget", run_budget),
-        "contact_lookups": lookup or None,
+        "contact_lookups": _lookups(lookup),
         "ask_paid_again": ask_paid_again,
         "most_runs_at_once": runs_at_once,
         "weight": weight,
@@ -190,6 +186,13 @@ def _changed(row: pb.SourcePolicy, changes: Changes) -> pb.SourcePolicy:
     for name, value in changes[row.source].items():
         setattr(row, name, value)
     return row
+
+
+def _lookups(names: list[str] | None) -> list[str] | None:
+    for name in names or ():
+        if name not in LOOKUPS:
+            raise typer.BadParameter(f"--lookup {name}: must be one of {', '.join(LOOKUPS)}")
+    return names or None
 
 
 def _micros(option: str, text: str | None) -> int | None:

@@ -13,15 +13,38 @@ from rich.text import Text
 from chassis.clock import to_datetime, utc_now
 from services.cli.terminal.dollars import dollars
 from services.cli.terminal.message_json import enum_name
-from services.cli.terminal.tables import STYLES, cost_micros, shown
+from services.cli.terminal.screen import shown
 
 STATUS, SOURCE_STATUS = prospect_pb2.EnrichmentStatus, prospect_pb2.SourceStatus
 ATTEMPT_STATUS, SOURCE_STATE = runs_pb2.AttemptStatus, operations_pb2.SourceState
+STYLES = {
+    "complete": "green",
+    "in_progress": "cyan",
+    "pending": "dim",
+    "skipped": "dim",
+    "not_found": "yellow",
+    "circuit_open": "magenta",
+    "failed": "red",
+    "cancelled": "red",
+    "suppressed": "yellow",
+    "budget_denied": "yellow",
+    "uncertain": "yellow",
+    "parked": "magenta",
+    "paused": "magenta",
+    "open": "red",
+    "half_open": "magenta",
+    "closed": "green",
+}
 
 
 def run_live(run: prospect_pb2.Run | None) -> Group:
     """A run with its steps as they stand."""
     return Group() if run is None else Group(_headline(run), steps(run.steps))
+
+
+def cost_micros(run: prospect_pb2.Run | None) -> int:
+    """Return what a run has spent, as its steps say."""
+    return sum(step.cost_micros for step in run.steps) if run else 0
 
 
 def run_status(run: prospect_pb2.Run) -> str:

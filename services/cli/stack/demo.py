@@ -44,7 +44,7 @@ def demo(
             console.print(addresses(stack))
         console.print(
             f"Done in {time.monotonic() - started:.0f} s; all of it is stopped again.\n"
-            "Keep it running:  make dev   (fixed ports, a token, and how to call it)"
+            "Keep it running:  prospect dev   (fixed ports, a token, and how to call it)"
         )
     except (KeyboardInterrupt, _Stop):
         console.print("stopped")

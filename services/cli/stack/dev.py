@@ -53,7 +53,8 @@ def dev(
 
 def addresses(stack: Stack) -> Table:
     """Return where everything runs, as a table."""
-    table = Table("part", "address", title="Where everything runs", title_justify="left")
+    table = Table("part", title="Where everything runs", title_justify="left")
+    table.add_column("address", overflow="fold")  # a part of an address is no use
     for name, address in stack.addresses.items():
         table.add_row(f"{name} (gRPC)", address)
     table.add_row("NATS", stack.nats_url)

@@ -29,9 +29,10 @@ from chassis.messaging import OutgoingEvent
 from devstack.stack import Stack
 from services import topology
 from services.cli.enrich.follow import apply
-from services.cli.terminal import tables
+from services.cli.enrich.prospect_panel import prospect_panel
+from services.cli.enrich.tables import cost_micros
+from services.cli.stack import tables
 from services.cli.terminal.dollars import dollars
-from services.cli.usage import tables as usage_tables
 
 ACTIVITIES = 5_000
 BATCH = 1_000
@@ -101,12 +102,12 @@ async def tell(stack: Stack, console: Console, tenant_id: uuid.UUID) -> None:
         for each in wanted[:2]:
             request = enrichment_pb.GetProspectRequest(prospect_id=str(each.prospect_id))
             response = await stub.GetProspect(request, metadata=token)
-            console.print(tables.prospect(response.prospect))
+            console.print(prospect_panel(response.prospect))
         console.rule("4  The day's usage, from metrics")
         complete = [run for run in runs if run.status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE]
         rows = await _usage(metrics_api.MetricsServiceStub(metrics), token, len(complete))
         names = {str(user_id): name for name, user_id in USERS.items()}
-        console.print(usage_tables.usage(rows, names), usage_tables.usage_chart(rows, names))
+        console.print(tables.usage_by_user(rows, names), tables.usage_chart(rows, names))
 
 
 async def _record_day(
@@ -254,7 +255,7 @@ async def _ask_again(
     run, seconds = runs[wanted.prospect_id], asyncio.get_running_loop().time() - started
     console.print(
         f"Asked for again: {wanted.name} is there in {seconds:.2f} s for "
-        f"{dollars(tables.cost_micros(run))}, since every answer still stands.\n"
+        f"{dollars(cost_micros(run))}, since every answer still stands.\n"
     )
     return run
 

@@ -13,9 +13,9 @@ from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.terminal import tables
 from services.cli.terminal.client import NOT_FOUND_EXIT, REFUSED_EXIT, Client
 from services.cli.terminal.message_json import enum_name, print_json
+from services.cli.terminal.screen import shown, transfer
 from services.cli.terminal.shared_options import AUDIT_TOKEN_FILE, METRICS, calls
 from services.cli.usage.options import DAY_HELP, TODAY, From, To, parse_days, utc_days
 
@@ -124,13 +124,13 @@ def findings_table(findings: Sequence[pb.UsageFinding]) -> Table:
     table.add_column("reason")
     for each in findings:
         table.add_row(
-            tables.shown(each.date),
-            tables.shown(each.tenant_id),
-            tables.shown(each.user_id),
+            shown(each.date),
+            shown(each.tenant_id),
+            shown(each.user_id),
             enum_name(pb.UsageFindingKind.DESCRIPTOR, each.kind),
             f"{each.log_count:,}",
             f"{each.rollup_count:,}",
-            tables.shown(each.reason),
+            shown(each.reason),
         )
     return table
 
@@ -169,7 +169,7 @@ def _days(
 ) -> Iterator[pb.VerifyUsageResponse]:
     """Pass the days on, and show how far it is on the terminal."""
     first, last = (date.fromisoformat(each) for each in (request.start_date, request.end_date))
-    with tables.transfer(counted=True) as progress:
+    with transfer(counted=True) as progress:
         bar = progress.add_task("verifying", total=(last - first).days + 1)
         for day in stub.VerifyUsage(request):
             progress.update(bar, advance=not day.more, description=f"verified {day.date}")

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from chassis.clock import to_datetime
 from services.cli.terminal.message_json import enum_name
-from services.cli.terminal.tables import shown
+from services.cli.terminal.screen import shown
 from services.cli.usage.options import TOTAL
 from services.cli.usage.tables import (
     WIDE,

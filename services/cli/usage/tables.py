@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 from rich.console import Group
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from chassis.clock import to_datetime
 from services.cli.terminal.message_json import enum_name
-from services.cli.terminal.tables import shown
+from services.cli.terminal.screen import shown
 from services.cli.usage.options import COUNTERS, TOTAL
 from services.metrics.counters import HEADINGS
 
@@ -21,10 +21,6 @@ CELL_BAR = 10
 MIN_INDENT = 8
 WIDE = 200
 SPARKS = "▁▂▃▄▅▆▇█"
-_OF_A_DAY = (
-    "total_logins", "searches_executed", "profiles_viewed", "profiles_enriched", "csv_exports",
-    "lists_created", "total_activities",
-)  # fmt: skip
 Counted = pb.Counters | pb.DailyUsage
 Bar = tuple[str, int, str]
 """A label, a value, and what else is said of it."""
@@ -85,30 +81,6 @@ def change(now: int, before: int) -> Text:
         return Text("new", style=style)
     arrow = "▲" if now > before else "▼"
     return Text(f"{arrow} {abs(now - before) / before:,.1%}", style=style)
-
-
-def usage(rows: Iterable[pb.DailyUsage], names: Mapping[str, str]) -> Table:
-    """The day by user."""
-    table = counted_table(["date", "user"], _OF_A_DAY)
-    for row in rows:
-        user = names.get(row.user_id, row.user_id)
-        table.add_row(row.date, user, *values(row, _OF_A_DAY))
-    return table
-
-
-def usage_chart(rows: Iterable[pb.DailyUsage], names: Mapping[str, str]) -> Text:
-    """A bar a user, as long as what they did; enriched profiles stand behind it."""
-    return bars(
-        "activities by user",
-        [
-            (
-                names.get(row.user_id, row.user_id),
-                row.total_activities,
-                f", {row.profiles_enriched} enriched",
-            )
-            for row in rows
-        ],
-    )
 
 
 def counted_table(keys: Sequence[str], counters: Iterable[str]) -> Table:

@@ -10,8 +10,8 @@ from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
 from services.cli.terminal.client import Client
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.screen import shown
 from services.cli.terminal.shared_options import METRICS, calls
-from services.cli.terminal.tables import shown
 
 
 @calls(METRICS)

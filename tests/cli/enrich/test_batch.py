@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from devstack.stack import ROOT
-from services.cli.terminal.dollars import dollars, parse_dollars
-from tests.cli.enriching import Enrich
+from tests.cli.enrich.command import Enrich
 from tests.harness import Database
 
 MIXED = """\
@@ -146,18 +145,3 @@ async def test_ctrl_c_leaves_the_batch_going_and_says_how_to_follow_it(
     assert f"the batch goes on: prospect enrich watch --batch {batch_id}" in errors.decode()
     runs = await enrich.json("runs", "--batch", batch_id, "--all")
     assert len(runs) == 1_100
-
-
-@pytest.mark.parametrize(
-    ("text", "micros"), [("0.50", 500_000), ("$1", 1_000_000), ("0.000001", 1), ("1e3", 10**9)]
-)
-def test_dollars_are_read_exactly(text: str, micros: int) -> None:
-    assert parse_dollars("--budget", text) == micros
-
-
-@pytest.mark.parametrize(
-    ("micros", "text"),
-    [(0, "$0.00"), (300_000, "$0.30"), (6_004, "$0.006004"), (1_234_567_890_000, "$1,234,567.89")],
-)
-def test_dollars_are_shown_whole(micros: int, text: str) -> None:
-    assert dollars(micros) == text

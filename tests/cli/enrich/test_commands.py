@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.cli.enriching import Enrich
+from tests.cli.enrich.command import Enrich
 from tests.harness import Database, SandboxDesk
 
 NOBODY = "01938f2e-7a3b-7c00-8000-0123456789ab"

@@ -18,8 +18,8 @@ from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from chassis.clock import new_id, to_timestamp, utc_now
 from devstack.stack import ROOT
 from services.cli.operate.services import ServiceName
-from tests.cli.test_usage_command import THEN, counted
-from tests.cli.using import Usage
+from tests.cli.usage.command import Usage
+from tests.cli.usage.test_commands import THEN, counted
 from tests.harness import Identity, Services
 from tests.metrics.test_usage import DAY, USERS
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from services.__main__ import app
 from services.cli.usage.options import COUNTERS
-from tests.cli.using import Usage
+from tests.cli.usage.command import Usage
 from tests.harness import Identity
 from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage_of
 

@@ -8,8 +8,8 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from typer.testing import Result
 
 from services.cli.usage.audit import Outcome, conclusion, spans
-from tests.cli.test_usage_command import THEN, counted
-from tests.cli.using import Usage
+from tests.cli.usage.command import Usage
+from tests.cli.usage.test_commands import THEN, counted
 from tests.harness import Database, Identity
 from tests.metrics.test_usage import DAY, USERS
 

@@ -1,21 +1,16 @@
-"""The prospect command as its user meets it: a process of its own, its output and its exit code."""
+"""What operators run, each a process of its own: its output and its exit code."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import uuid
-from pathlib import Path
 
-import pytest
 from nats.aio.client import Client
 from prospect.enrichment.v1 import events_pb2
 
 from devstack import servers
-from devstack.stack import ROOT
 from services import topology
+from tests.cli.process import prospect
 from tests.harness import Database
 
 REQUEST = {
@@ -25,34 +20,6 @@ REQUEST = {
     "name": "Katherine Adams",
     "company": "Apple Inc.",
 }
-
-
-def prospect(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "services", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "protos"), "COLUMNS": "160"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def test_the_demo_tells_its_story_and_ends_well(tmp_path: Path) -> None:
-    done = prospect("demo", "--state", str(tmp_path / "state"), "--latency", "50")
-    assert (done.returncode, done.stderr) == (0, "")
-    for told in (
-        "Answered by the sandbox, not by the vendor: contactout, exa, sec, claude",
-        "5,000 activities of 4 users recorded",
-        "Katherine Adams",
-        "Asked for again: Katherine Adams is there in",
-        "insider trades in Apple Inc.",
-        "activities by user",
-        "Where everything runs",
-    ):
-        assert told in done.stdout
 
 
 async def test_an_event_published_by_the_command_is_on_the_stream(
@@ -114,9 +81,3 @@ def test_migrate_prints_the_roles_an_administrator_must_make() -> None:
     done = prospect("migrate", "metrics", "--print-roles")
     assert "metrics_owner" in done.stdout
     assert "nobypassrls" in done.stdout
-
-
-@pytest.mark.parametrize("command", ["demo", "dev", "serve", "migrate", "config", "events publish"])
-def test_every_command_has_help_with_an_example(command: str) -> None:
-    done = prospect(*command.split(), "--help")
-    assert "Example" in done.stdout
