@@ -76,8 +76,8 @@ def free_port(preferred: int = 0) -> int:
 def guard(number: signal.Signals = signal.SIGTERM) -> tuple[str, ...]:
     """Return the prefix of a command that the kernel signals when its parent dies.
 
-    A program and not a `preexec_fn`, which would have Python fork where it can vfork: a fork of a
-    process that runs gRPC may abort in gRPC's own handlers. Empty where there is no `setpriv`.
+    A program and not a `preexec_fn`, with which Python would fork where it else uses vfork: a fork
+    of a process that runs gRPC may abort in gRPC's own handlers. Empty where there is no `setpriv`.
     """
     return ("setpriv", "--pdeathsig", number.name[3:]) if shutil.which("setpriv") else ()
 
@@ -93,12 +93,9 @@ def postgres(folder: Path, *, durable: bool = True) -> Iterator[Postgres]:
     binaries = user.reachable(_postgres_root()) / "bin"
     data = home / "data"
     sockets = Path(tempfile.mkdtemp(prefix="prospect-"))
-    user.give(sockets)
+    user.chown(sockets)
     _clear_leftover(data / "postmaster.pid")
-    if not (data / "PG_VERSION").exists():
-        shutil.rmtree(data, ignore_errors=True)
-        init = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
-        user.run([*init, "-E", "UTF8", "--no-locale", "--no-sync"])
+    _init_data(user, binaries, data)
     safety = [] if durable else ["-c", "fsync=off", "-c", "synchronous_commit=off"]
     command = [
         str(binaries / "postgres"), "-D", str(data), "-k", str(sockets),
@@ -113,6 +110,15 @@ def postgres(folder: Path, *, durable: bool = True) -> Iterator[Postgres]:
     finally:
         stop(process, signal.SIGINT)
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _init_data(user: _Unprivileged, binaries: Path, data: Path) -> None:
+    """Make the cluster's data, unless an earlier start made them to the end."""
+    if (data / "PG_VERSION").exists():
+        return
+    shutil.rmtree(data, ignore_errors=True)
+    init = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust"]
+    user.run([*init, "-E", "UTF8", "--no-locale", "--no-sync"])
 
 
 @contextmanager
@@ -175,7 +181,7 @@ class _Unprivileged:
         if self.account:
             folder = Path(tempfile.gettempdir()) / f"prospect{str(folder).replace(os.sep, '-')}"
         folder.mkdir(parents=True, exist_ok=True)
-        self.give(folder)
+        self.chown(folder)
         return folder
 
     def reachable(self, root: Path) -> Path:
@@ -191,7 +197,7 @@ class _Unprivileged:
             return copy
         return root
 
-    def give(self, folder: Path) -> None:
+    def chown(self, folder: Path) -> None:
         if self.account:
             account = pwd.getpwnam(self.account)
             os.chown(folder, account.pw_uid, account.pw_gid)
@@ -241,7 +247,7 @@ def _clear_leftover(pid_file: Path) -> None:
 
 
 def _is_server(pid: int) -> bool:
-    """Tell whether `pid` is a server of ours and not a stranger who got the number again."""
+    """Return whether `pid` is one of our servers, not a process that got its number since."""
     import psutil  # noqa: PLC0415 -- as the servers, installed for development only
 
     try:

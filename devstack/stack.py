@@ -1,7 +1,7 @@
-"""The devstack: real PostgreSQL and NATS from wheels, migrations, the three services, the sandbox.
+"""The development stack: PostgreSQL, NATS, the sandbox and the three services, all at once.
 
-Everything lives in a state folder and in child processes that die with this one. A source whose key
-stands in the environment is asked for real; the others are answered by the sandbox.
+All state is in one folder, and all processes are children that die with this one. A source whose
+credential is in the environment is called for real; the sandbox answers for the others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ALL_SCOPES = (
     " enrichment:read enrichment:write enrichment:admin enrichment:operate metrics:read"
     " metrics:admin"
 )
-# What the metrics service needs of the log, and the command of both.
+# The metrics service reads the log with these, and the audit commands call both services.
 AUDIT_SCOPES = "activity:audit metrics:audit"
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -112,11 +112,11 @@ def running(
     latency_ms: int = 0,
     extra: Mapping[str, str] = {},
 ) -> Iterator[Stack]:
-    """Start everything, yield it ready, and stop it in order; `extra` goes to every service."""
+    """Start everything, yield it once it serves, then stop it; `extra` are settings for all."""
     folder.mkdir(parents=True, exist_ok=True)
     ports = {name: servers.free_port(port if fixed_ports else 0) for name, port in PORTS.items()}
     with ExitStack() as on_exit:
-        on_exit.enter_context(_only_one(folder))
+        on_exit.enter_context(_locked(folder))
         postgres = on_exit.enter_context(servers.postgres(folder / "postgres"))
         nats = on_exit.enter_context(servers.nats_server(folder / "nats", port=ports["nats"]))
         migrate_all(postgres.dsn())
@@ -206,7 +206,7 @@ def _start(
 
 
 def _stop_all(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    """Ask all at once, so that the slowest one's grace is the whole wait."""
+    """Signal all before waiting for any, so that they stop at the same time."""
     for process in processes.values():
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -233,20 +233,25 @@ def _environment(
         "PROSPECT_AUTH_PUBLIC_KEY": public.decode(),
         "PROSPECT_REFLECTION": "true",
     }
-    if name == "enrichment":
-        return common | _source_settings(sandbox_url)
-    if name == "metrics":
-        token_file = folder / "activity-audit-token"
-        token = mint(key, None, uuid.UUID(int=0), AUDIT_SCOPES, timedelta(days=365))
-        token_file.write_text(token)
-        token_file.chmod(0o600)
-        return common | {
-            "PROSPECT_ACTIVITY_ADDRESS": addresses["activity"],
-            "PROSPECT_ACTIVITY_TOKEN_FILE": str(token_file),
-        }
+    match name:
+        case "enrichment":
+            return common | _source_settings(sandbox_url)
+        case "metrics":
+            return common | _log_access(folder, key, addresses["activity"])
     key_file = folder / "log-signing-key.pem"
     _signing_key(key_file)
     return common | {"PROSPECT_LOG_SIGNING_KEY_FILE": str(key_file)}
+
+
+def _log_access(folder: Path, key: Ed25519PrivateKey, activity: str) -> dict[str, str]:
+    """Return the settings with which metrics reads the log, and write the token they name."""
+    token_file = folder / "activity-audit-token"
+    token_file.touch(mode=0o600)
+    token_file.write_text(mint(key, None, uuid.UUID(int=0), AUDIT_SCOPES, timedelta(days=365)))
+    return {
+        "PROSPECT_ACTIVITY_ADDRESS": activity,
+        "PROSPECT_ACTIVITY_TOKEN_FILE": str(token_file),
+    }
 
 
 def _source_settings(sandbox_url: str) -> dict[str, str]:
@@ -289,8 +294,8 @@ def _signing_key(path: Path) -> Ed25519PrivateKey:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Refuse a second stack in the same folder; the kernel drops a dead one's lock."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder, which may have one stack; the kernel releases a dead process's lock."""
     with open(folder / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,7 @@ def checkpoint(
         typer.Option(help="Write the service's public key here, to be compared with its owner's."),
     ] = None,
 ) -> None:
-    """Print the newest checkpoint; keep it where who can write to the database cannot.
+    """Print the newest signed checkpoint, to be kept where nobody who can change the log can write.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Entries of the log on screen and as JSON, the same names in both and in an export."""
+"""Entries of the log as tables, lines and JSON, with the names that an export uses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from services.cli.terminal.screen import shown
 
 
 def action_name(action: pb.ActionType.ValueType) -> str:
-    """Return an action type as the log has it, such as `login`."""
+    """Return the name of an action type, such as `login`."""
     return pb.ActionType.Name(action).removeprefix("ACTION_TYPE_").lower()
 
 
 def fields_of(entry: pb.Activity) -> dict[str, Any]:
-    """Return an entry as a line of an export has it; metadata as they are, to the last digit."""
+    """Return an entry's fields as an export names them; metadata are passed through unparsed."""
     return {
         "activity_id": entry.activity_id,
         "user_id": entry.user_id,
@@ -39,7 +39,7 @@ def json_line(entry: pb.Activity) -> str:
 
 
 def line_of(entry: pb.Activity) -> str:
-    """Return an entry as one line to be read."""
+    """Return an entry as one line of text."""
     when = f"{to_datetime(entry.created_at):%Y-%m-%d %H:%M:%S}"
     action, target = action_name(entry.action_type), entry.target_id or "-"
     return shown(f"{when}  {action:<16}  {entry.user_id}  {target}  {entry.metadata_json}").plain
@@ -49,7 +49,7 @@ def table_of(entries: Iterable[pb.Activity]) -> Table:
     """Return entries as a table."""
     table = Table("when (UTC)", "action")
     for name in ("user", "target", "metadata", "activity"):
-        table.add_column(name, overflow="fold")  # an id that is cut off is no use
+        table.add_column(name, overflow="fold")  # an id that is cut off is of no use
     for entry in entries:
         table.add_row(
             f"{to_datetime(entry.created_at):%Y-%m-%d %H:%M:%S}",

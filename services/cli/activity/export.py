@@ -1,4 +1,4 @@
-"""`prospect activity export`: entries into a file that is there whole or not at all."""
+"""`prospect activity export`: entries into a file, which is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def export(
 def _receive(
     stub: ActivityServiceStub, request: pb.ExportActivitiesRequest, file: BinaryIO
 ) -> tuple[int, int]:
-    """Write what comes; return rows and bytes once both are as the service counted them."""
+    """Write the export; return its rows and bytes, which must be what the service counted."""
     counted = stub.CountActivities(pb.CountActivitiesRequest(filter=request.filter))
     rows = size = 0
     responses = stub.ExportActivities(request)
@@ -87,6 +87,8 @@ def _receive(
             progress.update(bar, completed=rows)
     sent = {name: str(value) for name, value in responses.trailing_metadata() or ()}
     if (sent.get("exported-rows"), sent.get("exported-bytes")) != (str(rows), str(size)):
-        typer.secho("prospect: not all that was sent arrived; export again", fg="red", err=True)
+        typer.secho(
+            "prospect: a part of the export did not arrive; export again", fg="red", err=True
+        )
         raise typer.Exit(REFUSED_EXIT)
     return rows, size

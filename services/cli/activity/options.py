@@ -1,4 +1,4 @@
-"""The options that choose entries, and the filter they make."""
+"""Options that select entries, and the filter that they make."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def make_filter(
     targets: list[str] | None,
     metadata: str | None,
 ) -> pb.ActivityFilter:
-    """Return the filter that the options ask for; what it may hold, the service knows."""
+    """Return the filter that the options describe; the service validates the values."""
     return pb.ActivityFilter(
         user_ids=users,
         action_types=[parse_action(each) for each in actions or ()],
@@ -50,7 +50,7 @@ def make_filter(
 
 
 def parse_action(name: str) -> pb.ActionType.ValueType:
-    """Return the action type of a name."""
+    """Parse the name of an action type."""
     if name not in ACTIONS:
         raise typer.BadParameter(f"--action {name}: must be one of {', '.join(ACTIONS)}")
     return ACTIONS[name]

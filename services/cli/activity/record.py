@@ -67,7 +67,7 @@ def record(
 
 def _report_file(result: upload.Result, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(result.said()))
+        typer.echo(json.dumps(result.as_dict()))
     else:
         typer.echo(
             f"{result.recorded:,} recorded, {result.duplicates:,} there already,"

@@ -1,4 +1,4 @@
-"""`prospect activity erase|retention|partitions|maintain`: what is kept, and what goes."""
+"""`prospect activity erase|retention|partitions|maintain`: how long entries are kept."""
 
 from __future__ import annotations
 
@@ -113,12 +113,14 @@ def maintain(
         int,
         typer.Option(envvar="PROSPECT_RETENTION_DAYS", min=31, help="How long the log is kept."),
     ] = 395,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be dropped.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Drop the months of the log that are older than it is kept; no reader or writer waits.
+    """Drop the months of the log that are past its retention; readers and writers do not wait.
 
-    Only the owner of the log can, so it is not the service's work: run it nightly.
+    Only the role activity_owner may drop a month, so the service does not: run this nightly.
 
     Example: prospect activity maintain --dry-run
     """

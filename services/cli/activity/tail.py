@@ -27,7 +27,7 @@ def tail(
     target: Targets = None,
     metadata: Metadata = None,
     resume: Annotated[
-        str, typer.Option(help="The token that a tail ended with: go on from there.")
+        str, typer.Option(help="The token that an earlier tail ended with: go on from there.")
     ] = "",
 ) -> None:
     """Follow the log: entries as they are recorded, until Ctrl-C.
@@ -60,7 +60,7 @@ def tail(
 def _follow(
     stub: ActivityServiceStub, wanted: pb.ActivityFilter, token: str
 ) -> Iterator[pb.TailActivitiesResponse]:
-    """Yield what a tail says, over breaks of the connection."""
+    """Yield the messages of a tail; after a break go on from the last token."""
 
     def tail_from(token: str) -> Iterator[pb.TailActivitiesResponse]:
         request = pb.TailActivitiesRequest(filter=wanted, resume_token=token)

@@ -1,4 +1,4 @@
-"""A file of entries on its way into the log: parsed line by line, sent chunk by chunk."""
+"""Recording a file of entries: it is parsed line by line and sent in chunks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from services.cli.terminal.screen import transfer
 
 CHUNK_ENTRIES = 500
 CHUNK_BYTES = 1_000_000
-# In an export a ' stands before these, so that no spreadsheet runs a cell.
+# An export writes ' before these, so that no spreadsheet takes a cell for a formula.
 _GUARDED = tuple(f"'{first}" for first in "-=+@\t\r\n'")
 _NAMESPACE = uuid.UUID("0192f0c1-0000-7000-8000-00000000f11e")
 TEXTS = ("activity_id", "user_id", "target_id", "ip_address", "user_agent")
@@ -32,16 +32,16 @@ Entry = tuple[int, pb.NewActivity]
 
 
 class _Number(str):
-    """A number as it is written: not every one that Postgres keeps fits into Python's."""
+    """A number kept as text: Python's types would round some that PostgreSQL keeps."""
 
     __slots__ = ()
 
 
-class Faulty(Exception):
-    """A line is no entry: the field at fault, the rule, and the rule in words."""
+class InvalidLine(Exception):
+    """A line is not an entry; the arguments are the field, the rule, and the rule in words."""
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """The rest of a file cannot be read; the text says why."""
 
 
@@ -57,7 +57,7 @@ class Refused:
 
 @dataclass(slots=True)
 class Result:
-    """What became of a file."""
+    """How many lines of a file were recorded, and which were not."""
 
     recorded: int = 0
     duplicates: int = 0
@@ -65,8 +65,8 @@ class Result:
     broken: str = ""
     """Why the file was not read to its end."""
 
-    def said(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as JSON shows it."""
         return {
             "recorded": self.recorded,
             "duplicates": self.duplicates,
@@ -77,7 +77,7 @@ class Result:
 
 @dataclass(slots=True)
 class _Upload:
-    """A file being sent: which lines each chunk has, how far it is read, and what is at fault."""
+    """A file being sent: the lines of each chunk, how far it is read, and what is refused."""
 
     file: BinaryIO
     is_csv: bool
@@ -87,27 +87,27 @@ class _Upload:
     broken: str = ""
 
     def requests(self) -> Iterator[pb.StreamActivitiesRequest]:
-        """Yield the chunks."""
+        """Yield the file as requests of one chunk each."""
         for number, (lines, request) in enumerate(_chunks(self._entries())):
             content = sha256(request.SerializeToString(deterministic=True)).hexdigest()
-            # From place and content: sending the file again repeats its requests.
+            # Made from place and content: sending the file again repeats its requests.
             request.request_id = str(uuid.uuid5(_NAMESPACE, f"{number} {content}"))
             self.lines[request.request_id] = lines
             self.read[request.request_id] = self.file.tell()
             yield request
 
     def _entries(self) -> Iterator[Entry]:
-        """Yield the lines that are entries, as far as the file can be read."""
-        # What is not UTF-8 is the fault of its line.
+        """Yield the entries with their line numbers; keep invalid lines as refused."""
+        # Bytes that are not UTF-8 make their own line invalid, and no other.
         text = io.TextIOWrapper(self.file, "utf-8-sig", errors="surrogateescape", newline="")
         try:
             for number, line in _csv_lines(text) if self.is_csv else enumerate(text, 1):
                 if not isinstance(line, str) or line.strip():
                     try:
                         yield number, new_activity(_fields(line))
-                    except Faulty as fault:
+                    except InvalidLine as fault:
                         self.refused.append(Refused(number, *fault.args))
-        except Unreadable as fault:
+        except UnreadableFile as fault:
             self.broken = str(fault)
         finally:
             with contextlib.suppress(ValueError):  # closed already, where the call failed
@@ -115,7 +115,7 @@ class _Upload:
 
 
 def record_file(stub: ActivityServiceStub, path: Path) -> Result:
-    """Record every line of a file that is an entry; the others are refused, each by itself."""
+    """Record each line of a file that is a valid entry; report the others as refused."""
     result = Result()
     try:
         file = open(path, "rb")  # noqa: SIM115 -- closed below
@@ -143,7 +143,7 @@ def _add(result: Result, answer: pb.StreamActivitiesResponse, lines: list[int]) 
 
 
 def _chunks(entries: Iterator[Entry]) -> Iterator[tuple[list[int], pb.StreamActivitiesRequest]]:
-    """Put entries together, few enough and small enough for one message."""
+    """Group entries into requests that stay within the limits of a chunk."""
     numbers, request, size = list[int](), pb.StreamActivitiesRequest(), 0
     for number, entry in entries:
         size += entry.ByteSize()
@@ -157,15 +157,15 @@ def _chunks(entries: Iterator[Entry]) -> Iterator[tuple[list[int], pb.StreamActi
 
 
 def _fields(line: str | dict[str, str]) -> dict[str, Any]:
-    """Return the fields of a line of JSON; those of CSV are there already."""
+    """Parse a line of JSON; a line of CSV is parsed already."""
     if isinstance(line, dict):
         return line
     try:
         parsed = json.loads(line, parse_int=_Number, parse_float=_Number, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise Faulty("", "json", f"is not JSON: {error}") from None
+        raise InvalidLine("", "json", f"is not JSON: {error}") from None
     if not isinstance(parsed, dict):
-        raise Faulty("", "json.object", "is not a JSON object")
+        raise InvalidLine("", "json.object", "is not a JSON object")
     return parsed
 
 
@@ -176,13 +176,13 @@ def _refuse(constant: str) -> None:
 def _csv_lines(text: io.TextIOBase) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(text, strict=True)
     if not {"user_id", "action_type"} <= set(reader.fieldnames or ()):
-        raise Unreadable("the first line must name the columns, user_id and action_type too")
+        raise UnreadableFile("the first line must name the columns, user_id and action_type too")
     try:
         for row in reader:
             cells = {name: cell or "" for name, cell in row.items() if name}
             yield reader.line_num, {name: _unguarded(cell) for name, cell in cells.items()}
     except csv.Error as error:
-        raise Unreadable(f"after line {reader.line_num} it is not CSV: {error}") from None
+        raise UnreadableFile(f"after line {reader.line_num} it is not CSV: {error}") from None
 
 
 def _unguarded(cell: str) -> str:
@@ -190,10 +190,12 @@ def _unguarded(cell: str) -> str:
 
 
 def new_activity(fields: dict[str, Any]) -> pb.NewActivity:
-    """Return a line as an entry, or raise Faulty; what it may hold, the service knows and says."""
+    """Return a line as an entry, or raise InvalidLine; the service validates the values."""
     action = str(fields.get("action_type", ""))
     if action not in ACTIONS:
-        raise Faulty("action_type", "enum.defined_only", f"must be one of {', '.join(ACTIONS)}")
+        raise InvalidLine(
+            "action_type", "enum.defined_only", f"must be one of {', '.join(ACTIONS)}"
+        )
     texts = {name: str(fields.get(name) or "") for name in TEXTS}
     created_at = _time(str(fields.get("created_at") or ""))
     try:
@@ -203,8 +205,8 @@ def new_activity(fields: dict[str, Any]) -> pb.NewActivity:
             created_at=created_at,
             **texts,
         )
-    except (TypeError, ValueError):  # bytes that are none, or half of a pair in JSON's escapes
-        raise Faulty("", "string.utf8", "has a text that is not UTF-8") from None
+    except (TypeError, ValueError):  # invalid UTF-8, or half of a surrogate pair in JSON's escapes
+        raise InvalidLine("", "string.utf8", "has a text that is not UTF-8") from None
 
 
 def _json_text(metadata: object) -> str:
@@ -225,5 +227,5 @@ def _time(text: str) -> Timestamp | None:
     try:
         moment.FromJsonString(text)
     except ValueError:
-        raise Faulty("created_at", "timestamp", "must be RFC 3339") from None
+        raise InvalidLine("created_at", "timestamp", "must be RFC 3339") from None
     return moment

@@ -1,4 +1,4 @@
-"""`prospect activity verify`: is the log as it was sealed, asked of the service or of a file."""
+"""`prospect activity verify`: whether the log is as it was sealed, by the service or a file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
     def add(self, kind: str, activity_id: str, created_at: str, detail: str) -> None:
-        """Keep a finding, the first thousand in full."""
+        """Count a finding; the first thousand are kept in full."""
         self.finding_count += 1
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(
@@ -44,7 +44,7 @@ class Outcome:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it."""
+        """Return the outcome as JSON shows it."""
         counts = {"intact": self.finding_count == 0, "finding_count": self.finding_count}
         return counts | self.summary | {"findings": self.findings}
 
@@ -57,7 +57,7 @@ def verify(
     ] = None,
     kept: Annotated[
         Path | None,
-        typer.Option("--checkpoint", help="A checkpoint's note that you kept."),
+        typer.Option("--checkpoint", help="The note of a checkpoint that you kept."),
     ] = None,
     public_key: Annotated[
         Path | None, typer.Option(help="The PEM public key of the log that you trust.")
@@ -132,7 +132,7 @@ def _compare_with_kept(
     note: str | None,
     key: Ed25519PublicKey | None,
 ) -> None:
-    """Find out whether what was kept is the beginning of what the service signs for now."""
+    """Check that the kept checkpoint is a beginning of the log that the service now signs."""
     answer = stub.GetCheckpoint(pb.GetCheckpointRequest())
     trusted = key or checkpoint.public_key(answer.checkpoint.public_key.encode())
     try:
@@ -155,7 +155,7 @@ def _compare_with_kept(
 def _shown(
     responses: Iterator[pb.VerifyLogResponse], *, quiet: bool
 ) -> Iterator[pb.VerifyLogResponse]:
-    """Pass the responses on, and show how far it is on the terminal."""
+    """Yield the responses, and show the progress on the terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=quiet, transient=True) as bar:

@@ -1,4 +1,4 @@
-"""`prospect enrich batch`: a CSV of prospects in, progress and refused rows out."""
+"""`prospect enrich batch`: send a CSV of prospects, follow the runs, list refused rows."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ def batch(
     client: Client,
     file: Annotated[str, typer.Argument(metavar="FILE.csv", help="A CSV, or - for stdin.")],
     batch_id: Annotated[
-        str, typer.Option(help="The UUID of a batch that was broken off: send it to its end.")
+        str, typer.Option(help="UUID of a batch whose sending broke off: send the rest of it.")
     ] = "",
     refused: Annotated[
         Path | None,
-        typer.Option(help="Write refused rows here, as a CSV that can be mended and sent."),
+        typer.Option(
+            help="Write refused rows here, as a CSV that can be corrected and sent again."
+        ),
     ] = None,
     budget: Annotated[
         str, typer.Option(metavar="DOLLARS", help="The most that each run may spend.")
     ] = "",
     priority: Annotated[
-        PriorityName | None, typer.Option(help="Its place among your own requests; low if absent.")
+        PriorityName | None,
+        typer.Option(help="Its priority among your own requests; low by default."),
     ] = None,
     force: Force = False,
     no_wait: NoWait = False,
@@ -45,7 +48,7 @@ def batch(
     """Research up to 10,000 prospects: send a CSV, follow its runs.
 
     Columns: name and company; if wanted title, email, linkedin_url, company_cik, is_public_company,
-    prospect_id. Good rows are accepted where others are refused. Ctrl-C leaves the batch going.
+    prospect_id. Valid rows are accepted where others are refused. Ctrl-C does not stop the batch.
 
     Exit code 0 where every row was accepted and every run is complete, 1 where a run failed or was
     cancelled, 2 where rows were refused.
@@ -77,7 +80,7 @@ def _send(
     total: int | None,
     as_json: bool,
 ) -> None:
-    """Send the file to its end; say how to go on where it does not get there."""
+    """Send the file to its end; where that fails, say how to send the rest."""
     try:
         with bar(quiet=as_json) as progress:
             task = progress.add_task("accepting", total=total, counts="")
@@ -86,11 +89,11 @@ def _send(
                 done, counts = upload.accepted + refusals.count, f"{refusals.count:,} refused"
                 progress.update(task, completed=done, counts=counts)
     except KeyboardInterrupt:
-        _say_how_to_go_on(upload)
+        _say_how_to_send_the_rest(upload)
         raise typer.Exit(INTERRUPTED_EXIT) from None
     except (typer.BadParameter, grpc.RpcError):
         if upload.accepted:
-            _say_how_to_go_on(upload)
+            _say_how_to_send_the_rest(upload)
         raise
     if as_json:
         print_json({"accepted": upload.accepted, "joined": upload.joined})
@@ -99,7 +102,7 @@ def _send(
         typer.echo(f"{upload.accepted:,} accepted{joined}, {refusals.count:,} refused")
 
 
-def _say_how_to_go_on(upload: Upload) -> None:
+def _say_how_to_send_the_rest(upload: Upload) -> None:
     typer.echo(
         f"{upload.accepted:,} rows were accepted and go on; to send the rest: the same command with"
         f" --batch-id {upload.batch_id}",
@@ -108,7 +111,7 @@ def _say_how_to_go_on(upload: Upload) -> None:
 
 
 def _count(file: str) -> int | None:
-    """Read a file once before anything is sent, so that a broken one sends nothing."""
+    """Count the rows before anything is sent, so that an unreadable file sends nothing."""
     if file == csv_rows.STDIN:
         return None
     rows = sum(1 for _ in csv_rows.read_rows(file, csv_rows.PROSPECTS))

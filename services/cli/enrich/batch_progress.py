@@ -1,4 +1,4 @@
-"""How far a batch is, as a bar on the terminal and as one line at its end."""
+"""The progress of a batch: a bar on the terminal, and one line at its end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.cli.terminal.dollars import dollars
 
 
 def bar(*, quiet: bool) -> Progress:
-    """Return a bar with what a batch's runs have come to; nothing where nobody looks."""
+    """Return a bar with the counts of a batch's runs; it shows only on a terminal."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -31,7 +31,7 @@ def bar(*, quiet: bool) -> Progress:
 def shown_batch(
     messages: Iterator[pb.WatchBatchResponse], *, quiet: bool
 ) -> Iterator[pb.WatchBatchResponse]:
-    """Pass the messages on, and show how far the batch is."""
+    """Yield the messages, and show the batch's progress."""
     with bar(quiet=quiet) as progress:
         task = progress.add_task("runs", total=None, counts="")
         for message in messages:
@@ -41,7 +41,7 @@ def shown_batch(
 
 
 def print_summary(said: pb.BatchProgress) -> None:
-    """Say what a batch has come to."""
+    """Print how a batch's runs have ended."""
     typer.echo(f"batch {said.batch_id}: {_ended(said):,} of {said.total:,} ended; {_counts(said)}")
 
 

@@ -15,13 +15,13 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 STDIN = "-"
 REASONS = ("line", "field", "rule", "message")
-"""What a file of refused rows has besides; read over, so that it can be mended and sent again."""
+"""Columns that a file of refused rows has besides: ignored, so that it can be sent again."""
 YES, NO = frozenset({"true", "yes", "1"}), frozenset({"false", "no", "0"})
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What a file's columns may be."""
+    """The columns that a file must and may have."""
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
@@ -79,7 +79,7 @@ def read_rows(path: str, columns: Columns) -> Iterator[Row]:
 
 
 def request_of(row: Row) -> pb.RequestEnrichmentRequest | Refused:
-    """Return a row as a request; what else it may hold, the service knows."""
+    """Return a row as a request; the service validates all else."""
     cells = row.cells
     public = cells.get("is_public_company", "").lower()
     if public and public not in YES | NO:

@@ -46,7 +46,7 @@ def estimate(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Say what would be called, is fresh, is parked or denied, and what it would cost at the most.
+    """Show what a request would call, reuse or skip, and what it could cost at most.
 
     Examples:
 
@@ -89,7 +89,7 @@ def _table(answer: pb.EstimateEnrichmentResponse) -> Table:
     table = Table("source")
     for heading in ("calls", "fresh", "skipped", "suppressed", "budget denied", "at most"):
         table.add_column(heading, justify="right")
-    table.add_column("left alone")
+    table.add_column("parked")
     for each in answer.sources:
         counts = (each.calls, each.fresh, each.skipped, each.suppressed, each.budget_denied)
         until = f"until {tables.moment(each.parked_until)}" if each.HasField("parked_until") else ""

@@ -1,4 +1,4 @@
-"""Following a run or a batch to its end, over breaks of the connection."""
+"""Following a run or a batch to its end, also when the connection breaks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.cli.terminal.client import NOT_FOUND_EXIT
 from services.cli.terminal.resume import resuming
 
 INTERRUPTED_EXIT = 130
-News = tuple[pb.WatchEnrichmentResponse, prospect_pb2.Run]
+Update = tuple[pb.WatchEnrichmentResponse, prospect_pb2.Run]
 
 
 def follow_run(
@@ -24,7 +24,7 @@ def follow_run(
     token: str = "",
     *,
     until_settled: bool = False,
-) -> Iterator[News]:
+) -> Iterator[Update]:
     """Yield each message about a prospect's newest run, and the run as it then stands."""
     run: prospect_pb2.Run | None = None
 
@@ -69,7 +69,7 @@ def newest_run(stub: EnrichmentServiceStub, prospect_id: str) -> prospect_pb2.Ru
 
 
 def apply(run: prospect_pb2.Run, change: pb.RunChange) -> None:
-    """Bring a run up to a change."""
+    """Apply a change to a run."""
     run.status = change.status
     changed = {step.source: step for step in change.steps}
     for step in run.steps:
@@ -78,15 +78,15 @@ def apply(run: prospect_pb2.Run, change: pb.RunChange) -> None:
     run.missing[:] = change.missing
 
 
-def show_live(news: Iterator[News], *, quiet: bool) -> prospect_pb2.Run | None:
-    """Show a run as it changes; return it as it ended, None where there is nothing new."""
+def show_live(updates: Iterator[Update], *, quiet: bool) -> prospect_pb2.Run | None:
+    """Show a run as it changes; return it as it ended, or None where there is no update."""
     console = Console(quiet=quiet)
-    first = next(news, None)  # a refusal comes before there is anything to show
+    first = next(updates, None)  # a refusal comes before there is anything to show
     if first is None:
         return None
     run = first[1]
     with Live(console=console, refresh_per_second=8, get_renderable=lambda: tables.run_live(run)):
-        for _, newer in news:
+        for _, newer in updates:
             run = newer
     console.print()
     return run

@@ -1,4 +1,4 @@
-"""`prospect enrich one`: one prospect, asked for, followed and shown."""
+"""`prospect enrich one`: request one enrichment, follow it, show the prospect."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def one(
         str, typer.Option(metavar="DOLLARS", help="The most that the run may spend, such as 0.50.")
     ] = "",
     priority: Annotated[
-        PriorityName | None, typer.Option(help="Its place among your own requests.")
+        PriorityName | None, typer.Option(help="Its priority among your own requests.")
     ] = None,
     force: Force = False,
     no_wait: NoWait = False,

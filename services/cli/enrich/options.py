@@ -1,4 +1,4 @@
-"""The options that `prospect enrich` has in several commands, and what they make."""
+"""Options that several `prospect enrich` commands have, and the messages that they make."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE_STATUSES = enum_names(prospect_pb2.SourceStatus.DESCRIPTOR)
 
 
 class PriorityName(StrEnum):
-    """A request's place among the tenant's own."""
+    """A request's priority among the tenant's own."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -35,16 +35,18 @@ PRIORITIES = {
 Company = Annotated[str, typer.Option(help="The company's name.")]
 Email = Annotated[str, typer.Option(help="A known e-mail.")]
 LinkedIn = Annotated[str, typer.Option("--linkedin", help=LINKEDIN_HELP)]
-Cik = Annotated[str, typer.Option(help="The company's SEC number; makes it public.")]
+Cik = Annotated[str, typer.Option(help="The company's SEC number (CIK); implies --public.")]
 Public = Annotated[
     bool | None,
     typer.Option("--public/--private", help="Whether the company files with the SEC."),
 ]
-ProspectId = Annotated[str, typer.Option(help="UUID of a prospect that is there already.")]
-Force = Annotated[bool, typer.Option("--force", help="Ask again where answers are still fresh.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not follow it.")]
+ProspectId = Annotated[str, typer.Option(help="UUID of a prospect that exists.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Ask sources again whose answers are still fresh.")
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not follow the runs.")]
 Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
-All = Annotated[bool, typer.Option("--all", help="All there are, page by page.")]
+All = Annotated[bool, typer.Option("--all", help="No limit: all of them.")]
 
 Statuses = Annotated[
     list[str] | None,
@@ -53,7 +55,8 @@ Statuses = Annotated[
 OfProspect = Annotated[str, typer.Option("--prospect", help="UUID of a prospect.")]
 OfBatch = Annotated[str, typer.Option("--batch", help="UUID of a batch.")]
 Missing = Annotated[
-    SourceName | None, typer.Option("--missing", help="Runs in which this source brought nothing.")
+    SourceName | None,
+    typer.Option("--missing", help="Only runs in which this source found nothing."),
 ]
 ErrorClass = Annotated[
     str, typer.Option("--error-class", help="The class of a step's last error, such as throttled.")
@@ -71,7 +74,7 @@ def make_request(
     public: bool | None,
     prospect_id: str,
 ) -> pb.RequestEnrichmentRequest:
-    """Return whom the options name; what they may hold, the service knows."""
+    """Return a request for the person of the options; the service validates the values."""
     return pb.RequestEnrichmentRequest(
         prospect_id=prospect_id,
         name=name,
@@ -84,7 +87,7 @@ def make_request(
 
 
 def as_estimated(request: pb.RequestEnrichmentRequest) -> operations_pb2.EstimatedProspect:
-    """Return whom a request names, to be estimated."""
+    """Return the person of a request, to be estimated."""
     fields = operations_pb2.EstimatedProspect.DESCRIPTOR.fields_by_name
     return operations_pb2.EstimatedProspect(**{each: getattr(request, each) for each in fields})
 
@@ -98,7 +101,7 @@ def make_filter(
     start: str | None,
     end: str | None,
 ) -> runs_pb2.RunFilter:
-    """Return the filter of runs that the options ask for."""
+    """Return the filter of runs that the options describe."""
     return runs_pb2.RunFilter(
         statuses=parse_statuses(statuses),
         prospect_id=prospect,
@@ -111,13 +114,13 @@ def make_filter(
 
 
 def parse_statuses(names: list[str] | None) -> list[prospect_pb2.EnrichmentStatus.ValueType]:
-    """Return the statuses of names."""
+    """Parse the names of statuses."""
     numbers = [parse_choice("--status", name, STATUSES) for name in names or ()]
     return [prospect_pb2.EnrichmentStatus.ValueType(number) for number in numbers]
 
 
 def parse_choice(option: str, name: str, choices: dict[str, int]) -> int:
-    """Return a choice's number."""
+    """Return the number of one of several names."""
     if name not in choices:
         raise typer.BadParameter(f"{option} {name}: must be one of {', '.join(choices)}")
     return choices[name]

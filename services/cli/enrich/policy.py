@@ -1,4 +1,4 @@
-"""`prospect enrich policy`: what your tenant allows, shown and set."""
+"""`prospect enrich policy`: show and set what your tenant allows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FreshFor = Annotated[
     list[str] | None,
     typer.Option(
         metavar="SOURCE=SPAN",
-        help=f"How long a source's answers stand: {SPAN_HELP}, 0s for its default; repeatable.",
+        help=f"How long a source's answers are fresh: {SPAN_HELP}, 0s for its default; repeatable.",
     ),
 ]
 Lookups = Annotated[
@@ -68,7 +68,8 @@ RunsAtOnce = Annotated[
 ]
 Weight = Annotated[int | None, typer.Option(help="Your share among tenants, 1 to 100.")]
 Debounce = Annotated[
-    str | None, typer.Option(metavar="SPAN", help="Hold new runs back for so long; 0s is off.")
+    str | None,
+    typer.Option(metavar="SPAN", help="How long a new run waits for further requests; 0s is off."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Rows that were refused: told at once, and written to a file that can be mended and sent again."""
+"""Refused rows: printed at once, and written to a file that can be corrected and sent again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SHOWN = 20
 
 
 class RefusedRows:
-    """Takes refused rows as they come; the file is there only when there are any."""
+    """Prints and writes refused rows as they come; without any, no file is made."""
 
     def __init__(self, path: Path | None, *, as_json: bool) -> None:
         self.count = 0
@@ -29,7 +29,7 @@ class RefusedRows:
         return self
 
     def add(self, refused: Refused) -> None:
-        """Tell of a row, and write it."""
+        """Print a row and why it was refused, and write it to the file."""
         self.count += 1
         if self._as_json:
             print_json({"refused": refused.reasons})

@@ -1,4 +1,4 @@
-"""`prospect enrich run|runs|prospects`: what was done, and what is there."""
+"""`prospect enrich run|runs|prospects`: one run's timeline, and lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`prospect sec`: what was filed with the SEC, read without asking anybody."""
+"""`prospect sec`: documents filed with the SEC, read offline."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parse(
 
 
 def as_json(document: OwnershipDocument) -> dict[str, Any]:
-    """Return all that a document says, and of each transaction what its code stands for."""
+    """Return a document's content, with the meaning of each transaction's code."""
     said: dict[str, Any] = _json(document)
     for table in ("non_derivative_transactions", "derivative_transactions"):
         rows: tuple[Transaction, ...] = getattr(document, table)
@@ -88,7 +88,7 @@ def _json(value: Any) -> Any:
 
 
 def _content(file: str) -> bytes:
-    """Read no more than a document may have: one byte past the limit refuses it."""
+    """Read a file up to one byte past the limit, which is enough to refuse it."""
     try:
         if file == "-":
             return sys.stdin.buffer.read(MAX_BYTES + 1)

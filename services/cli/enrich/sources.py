@@ -1,4 +1,4 @@
-"""`prospect enrich sources|pause|resume`: the health of the sources, and leaving one alone."""
+"""`prospect enrich sources|pause|resume`: the health of the sources, and pausing one."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def pause(
     client: Client,
     source: Source,
     until: Annotated[
-        str | None, typer.Option(help=f"When it goes on by itself: {UNTIL_HELP}.")
+        str | None, typer.Option(help=f"When it resumes by itself: {UNTIL_HELP}.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Shown to all who wait.")] = "",
+    reason: Annotated[str, typer.Option(help="Shown where steps wait for the source.")] = "",
 ) -> None:
-    """Keep every replica from asking a source; steps wait meanwhile. Needs enrichment:operate.
+    """Stop all calls to a source; its steps are parked meanwhile. Needs enrichment:operate.
 
     Example: prospect enrich pause exa --until 2h --reason "wrong answers, ticket 4711"
     """

@@ -1,4 +1,4 @@
-"""`prospect enrich retry|cancel|replay`: runs are steered."""
+"""`prospect enrich retry|cancel|replay`: ask a source again, end a run, run failures again."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cancel(
     client: Client,
     run_id: Annotated[str, typer.Argument(help="The run's UUID.")],
 ) -> None:
-    """End a run: no further call leaves; what is out is waited for, since it is paid for.
+    """End a run: no further call is made; calls under way are waited for, since they are paid.
 
     Example: prospect enrich cancel 01938f2e-7a3b-7c00-8000-0123456789ab
     """
@@ -64,7 +64,9 @@ def cancel(
     if client.as_json:
         print_json(run)
     else:
-        waits = "" if run.HasField("ended_at") else "; it ends when the calls that are out are back"
+        waits = (
+            "" if run.HasField("ended_at") else "; it ends when the calls under way have returned"
+        )
         typer.echo(f"run {run.run_id} is {run_status(run)}{waits}")
 
 
@@ -78,11 +80,9 @@ def replay(
     error_class: ErrorClass = "",
     start: From = None,
     end: To = None,
-    most: Annotated[
-        int, typer.Option(min=1, max=10_000, help="How many are run again at most.")
-    ] = 1_000,
+    most: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs at most.")] = 1_000,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do it, instead of saying what it was.")
+        bool, typer.Option("--yes", help="Do it; without, only say what would be done.")
     ] = False,
     no_wait: NoWait = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`prospect enrich suppress|unsuppress|erase`: whom nobody asks about, and what is removed."""
+"""`prospect enrich suppress|unsuppress|erase`: the suppression list, and erasing a prospect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK_PEOPLE = 1_000
 _PERSON = re.compile(r"people\[(\d+)\]\.?")
 Person = policy_pb2.SuppressedPerson
 People = list[tuple[int, Person]]
-"""People, each with its line."""
+"""People, each with its line in the file."""
 
 File = Annotated[
     str | None,
@@ -129,7 +129,7 @@ def erase(
 def _chunks(
     file: str | None, email: str, linkedin: str, name: str, company: str
 ) -> Iterator[People]:
-    """Yield the people of the file, or the one of the options."""
+    """Yield the people of the file in chunks, or the one of the options."""
     one = Person(email=email, linkedin_url=linkedin, name=name, company=company)
     is_named = any((email, linkedin, name, company))
     if is_named == bool(file):
@@ -149,7 +149,7 @@ def _chunks(
 
 
 def _refuse(error: grpc.RpcError, people: People, file: str | None) -> NoReturn:
-    """Name the lines of a file that are at fault; what came before them stands."""
+    """Print which lines of a file were refused; earlier chunks have been taken."""
     if not (file and isinstance(error, grpc.Call) and violations(error)):
         raise error
     for each in violations(error):
@@ -158,5 +158,8 @@ def _refuse(error: grpc.RpcError, people: People, file: str | None) -> NoReturn:
         field = each.field[match.end() :] if match else each.field
         where = f"line {line}: {field}".removesuffix(": ")
         typer.echo(f"{where}: {each.description} ({each.reason})", err=True)
-    typer.echo("lines before the 1,000 that these stand in are done; send it again", err=True)
+    typer.echo(
+        "the 1,000 lines around them were not taken, those before were; correct them and repeat",
+        err=True,
+    )
     raise typer.Exit(REFUSED_EXIT)

@@ -1,4 +1,4 @@
-"""Runs, steps, calls and sources on screen; no call is made here."""
+"""Tables of runs, steps, calls and sources."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STYLES = {
 
 
 def run_live(run: prospect_pb2.Run | None) -> Group:
-    """A run with its steps as they stand."""
+    """Return a run with its steps."""
     return Group() if run is None else Group(_headline(run), steps(run.steps))
 
 
@@ -65,7 +65,7 @@ def _headline(run: prospect_pb2.Run) -> Text:
 
 
 def steps(rows: Iterable[prospect_pb2.Step]) -> Table:
-    """What each source has come to."""
+    """Return the steps of a run, one source a row."""
     table = Table("source", "status")
     for heading in ("attempts", "time", "cost"):
         table.add_column(heading, justify="right")
@@ -99,7 +99,7 @@ def _elapsed(step: prospect_pb2.Step) -> str:
 
 
 def _reason(step: prospect_pb2.Step) -> str:
-    parts = ["taken over, still fresh" if step.is_reused else "", step.reason]
+    parts = ["reused, still fresh" if step.is_reused else "", step.reason]
     if step.HasField("next_attempt_at"):
         parts.append(f"again at {to_datetime(step.next_attempt_at):%H:%M:%S}")
     if step.lookup and not step.ended_at.seconds:
@@ -108,7 +108,7 @@ def _reason(step: prospect_pb2.Step) -> str:
 
 
 def attempts(rows: Iterable[runs_pb2.Attempt]) -> Table:
-    """The timeline: every stub, and what it waited for (in milliseconds)."""
+    """Return the timeline: every call, with its waits and its duration in milliseconds."""
     table = Table("source", "#", "started", title="calls (times in ms)", title_justify="left")
     for heading in ("queue", "breaker", "limiter", "took"):
         table.add_column(heading, justify="right")
@@ -140,7 +140,7 @@ def _took(attempt: runs_pb2.Attempt) -> str:
 
 
 def runs(rows: Iterable[prospect_pb2.Run]) -> Table:
-    """Runs, one a row."""
+    """Return runs, one a row."""
     table = Table("created (UTC)", "run", "status")
     for heading in ("took", "cost"):
         table.add_column(heading, justify="right")
@@ -168,7 +168,7 @@ def _run_took(run: prospect_pb2.Run) -> str:
 
 
 def prospects(rows: Iterable[prospect_pb2.Prospect]) -> Table:
-    """Prospects, one a row, with what each source has come to."""
+    """Return prospects, one a row, with the status of each source."""
     table = Table("prospect", "name", "company", "status", "enriched (UTC)", "sources")
     for each in rows:
         table.add_row(
@@ -191,7 +191,7 @@ def _step_list(rows: Sequence[prospect_pb2.Step]) -> Text:
 
 
 def sources(rows: Iterable[operations_pb2.Source]) -> Table:
-    """Each source's health, and the tenant's spending today."""
+    """Return each source's health, and the tenant's spending today."""
     table = Table("source", "state", "until", "reason")
     headings = (
         "failures", "rate/s", "calls", "failed", "uncertain", "median", "spent today", "budget",
@@ -226,5 +226,5 @@ def span(seconds: int) -> str:
 
 
 def moment(value: Timestamp) -> str:
-    """Return a moment to the second."""
+    """Return a time to the second."""
     return f"{to_datetime(value):%Y-%m-%d %H:%M:%S}"

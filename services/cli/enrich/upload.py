@@ -1,4 +1,4 @@
-"""A file of prospects on its way in: row by row into chunks, chunk by chunk into the batch."""
+"""Sending a file of prospects as a batch: rows are read one by one and sent in chunks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for every request of a batch."""
+    """What all requests of a batch have in common."""
 
     priority: prospect_pb2.Priority.ValueType
     budget_micros: int
@@ -31,7 +31,7 @@ class Terms:
 
 class Upload:
     """A batch being sent. A row's place in the file is its place in the batch: sent again under the
-    same id, each row finds the run that it has got.
+    same id, each row finds the run that it already has.
     """
 
     def __init__(self, path: str, terms: Terms, batch_id: str = "") -> None:
@@ -71,19 +71,19 @@ class Upload:
             yield Refused(row, each.field, each.rule, each.message)
 
     def _chunks(self) -> Iterator[pb.BatchRequestEnrichmentsRequest]:
-        """Yield chunks; gRPC takes them in its own thread, so a fault is kept for later.
+        """Yield chunks; gRPC iterates in its own thread, so an error is kept for `send` to raise.
 
-        A fault breaks the call off, and does not end it: the batch stays open.
+        An error cancels the call and does not end it well, so that the batch stays open.
         """
         try:
             yield from self._parsed()
-        except typer.BadParameter as fault:
-            self._broken = fault
+        except typer.BadParameter as error:
+            self._broken = error
             self._has_begun.wait()
             self._answers.cancel()
 
     def _parsed(self) -> Iterator[pb.BatchRequestEnrichmentsRequest]:
-        """Yield the rows in chunks of neighbours; one that is no request leaves its place empty."""
+        """Yield consecutive rows as chunks; an invalid row leaves its place in the batch empty."""
         chunk: list[tuple[Row, pb.RequestEnrichmentRequest]] = []
         is_begun = False
         for row in csv_rows.read_rows(self._path, csv_rows.PROSPECTS):

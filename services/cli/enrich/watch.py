@@ -11,7 +11,7 @@ from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentService
 from services.cli.enrich.batch_progress import batch_exit_code, print_summary, shown_batch
 from services.cli.enrich.follow import (
     INTERRUPTED_EXIT,
-    News,
+    Update,
     exit_code,
     follow_batch,
     follow_run,
@@ -29,16 +29,19 @@ def watch(
     prospect_id: Annotated[str, typer.Argument(help="UUID of a prospect.")] = "",
     batch: Annotated[str, typer.Option(help="UUID of a batch, instead of a prospect.")] = "",
     resume: Annotated[
-        str, typer.Option(help="The token of a watch before: tell only what is new since.")
+        str, typer.Option(help="The token of an earlier watch: show only what has changed since.")
     ] = "",
     until_settled: Annotated[
         bool,
-        typer.Option("--until-settled", help="Also wait for sources later than the run's end."),
+        typer.Option(
+            "--until-settled",
+            help="Go on after the run's end while a late source may still add to it.",
+        ),
     ] = False,
 ) -> None:
-    """Follow a prospect's newest run, or a batch, to its end; breaks are gone over.
+    """Follow a prospect's newest run, or a batch, to its end; a broken connection is resumed.
 
-    Exit code 0 where all that was followed is complete, 1 where something failed or was cancelled.
+    Exit code 0 where every run is complete, 1 where one failed or was cancelled.
 
     Examples:
 
@@ -67,8 +70,8 @@ def watch_batch(stub: EnrichmentServiceStub, batch_id: str, token: str, as_json:
                 print_json(message)
     except KeyboardInterrupt:
         again = f"prospect enrich watch --batch {batch_id}"
-        _say_how_to_go_on("the batch", again, last)
-    if progress is None:  # all was told before
+        _say_how_to_resume("the batch", again, last)
+    if progress is None:  # everything was shown before the token
         return 0
     if not as_json:
         print_summary(progress)
@@ -84,7 +87,7 @@ def _watch_run(
 ) -> int:
     last = token
 
-    def told() -> Iterator[News]:
+    def told() -> Iterator[Update]:
         nonlocal last
         for message, run in follow_run(stub, prospect_id, token, until_settled=until_settled):
             last = message.resume_token
@@ -95,11 +98,11 @@ def _watch_run(
     try:
         run = show_live(told(), quiet=as_json) or newest_run(stub, prospect_id)
     except KeyboardInterrupt:
-        _say_how_to_go_on("the run", f"prospect enrich watch {prospect_id}", last)
+        _say_how_to_resume("the run", f"prospect enrich watch {prospect_id}", last)
     return exit_code(run)
 
 
-def _say_how_to_go_on(what: str, command: str, token: str) -> NoReturn:
+def _say_how_to_resume(what: str, command: str, token: str) -> NoReturn:
     resume = f" --resume {token}" if token else ""
     typer.echo(f"\n{what} goes on: {command}{resume}", err=True)
     raise typer.Exit(INTERRUPTED_EXIT)

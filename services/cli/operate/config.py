@@ -1,4 +1,4 @@
-"""`prospect config`: every setting, its meaning, and what it is now."""
+"""`prospect config`: every setting, its meaning, default and current value."""
 
 from __future__ import annotations
 

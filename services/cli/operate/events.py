@@ -1,4 +1,4 @@
-"""`prospect events`: publish to NATS as an outside back end would."""
+"""`prospect events`: publish an event to NATS, as a back end does."""
 
 from __future__ import annotations
 

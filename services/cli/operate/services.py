@@ -1,4 +1,4 @@
-"""The three services as data: what the commands choose from."""
+"""The three services by name: wiring, settings and folder, imported only when needed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ServiceName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a service's wiring module offers."""
+    """What a service's `wiring` module defines."""
 
     topology: Topology
     build: Callable[[Foundation, Any], Awaitable[Parts]]
 
 
 def wiring_of(name: ServiceName) -> Wiring:
-    """Import a service's wiring, and only that one: a process holds one service's code."""
+    """Import the wiring of one service; a serving process holds no other's code."""
     module = import_module(f"services.{name.value}.wiring")
     return Wiring(module.TOPOLOGY, module.build)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 import uuid
 from pathlib import Path
@@ -14,11 +13,7 @@ from rich.console import Console
 
 from devstack.stack import running
 from services.cli.stack import story
-from services.cli.stack.dev import addresses, sources
-
-
-class _Stop(BaseException):
-    """SIGTERM arrived."""
+from services.cli.stack.dev import Stop, addresses, raise_stop_on_sigterm, sources
 
 
 def demo(
@@ -31,7 +26,7 @@ def demo(
 
     Example: prospect demo
     """
-    signal.signal(signal.SIGTERM, _raise_stop)
+    raise_stop_on_sigterm()
     console = Console()
     started = time.monotonic()
     try:
@@ -46,10 +41,6 @@ def demo(
             f"Done in {time.monotonic() - started:.0f} s; all of it is stopped again.\n"
             "Keep it running:  prospect dev   (fixed ports, a token, and how to call it)"
         )
-    except (KeyboardInterrupt, _Stop):
+    except (KeyboardInterrupt, Stop):
         console.print("stopped")
         raise typer.Exit(130) from None
-
-
-def _raise_stop(number: int, frame: object) -> None:
-    raise _Stop

@@ -19,7 +19,7 @@ TENANT = uuid.UUID("0192f0c1-0000-7000-8000-000000000001")
 USER = uuid.UUID("0192f0c1-0000-7000-8000-0000000000aa")
 
 
-class _Stop(BaseException):
+class Stop(BaseException):
     """SIGTERM arrived."""
 
 
@@ -36,7 +36,7 @@ def dev(
 
     Example: prospect dev
     """
-    signal.signal(signal.SIGTERM, _raise_stop)
+    raise_stop_on_sigterm()
     console = Console()
     try:
         with running(state.resolve(), fixed_ports=True, latency_ms=latency) as stack:
@@ -47,7 +47,7 @@ def dev(
                           soft_wrap=True, highlight=False)  # fmt: skip
             console.print(_how_to_call(stack), highlight=False, soft_wrap=True)
             _watch(stack)
-    except (KeyboardInterrupt, _Stop):
+    except (KeyboardInterrupt, Stop):
         console.print("stopped")
 
 
@@ -98,5 +98,10 @@ def _watch(stack: Stack) -> None:
         time.sleep(0.5)
 
 
-def _raise_stop(number: int, frame: object) -> None:
-    raise _Stop
+def raise_stop_on_sigterm() -> None:
+    """Have SIGTERM raise Stop where the process waits, so that the stack is stopped in order."""
+
+    def raise_stop(number: int, frame: object) -> None:
+        raise Stop
+
+    signal.signal(signal.SIGTERM, raise_stop)

@@ -1,4 +1,4 @@
-"""What the demo tells: a day of activity, some enrichments, and the usage that comes of them.
+"""The demo's steps: a day of activity, some enrichments, and the usage that they make.
 
 It calls the services as a back end would: over gRPC with a bearer token, and once over NATS.
 """
@@ -36,9 +36,9 @@ from services.cli.terminal.dollars import dollars
 
 ACTIVITIES = 5_000
 BATCH = 1_000
-PATIENCE_SECONDS = 30.0
+WAIT_SECONDS = 30.0
 Metadata = tuple[tuple[str, str], ...]
-# How a seller's day is made up: action and weight.
+# How often each action occurs in a seller's day, as weights.
 DAY: dict[str, int] = {
     "LOGIN": 4,
     "SEARCH_EXECUTED": 22,
@@ -226,7 +226,7 @@ async def _follow(
 ) -> None:
     """Follow one run; what was asked over NATS may take a moment to be there."""
     request = enrichment_pb.WatchEnrichmentRequest(prospect_id=str(prospect_id))
-    until = utc_now() + timedelta(seconds=PATIENCE_SECONDS)
+    until = utc_now() + timedelta(seconds=WAIT_SECONDS)
     while True:
         try:
             async for update in stub.WatchEnrichment(request, metadata=token):
@@ -266,7 +266,7 @@ async def _usage(
     """Read today's usage once the events of what was done above have been counted."""
     today = utc_now().date().isoformat()
     request = metrics_pb.GetUsageRequest(start_date=today, end_date=today)
-    until = utc_now() + timedelta(seconds=PATIENCE_SECONDS)
+    until = utc_now() + timedelta(seconds=WAIT_SECONDS)
     while True:
         rows = list((await stub.GetUsage(request, metadata=token)).rows)
         counted = sum(row.total_activities for row in rows)

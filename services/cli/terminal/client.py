@@ -1,4 +1,4 @@
-"""Calling a service from the command: where it is, who calls, and its errors as one clear line."""
+"""Calls from a command to its service: channel, token, and a refusal as one clear line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Client:
     def calling(
         self, stub: Callable[[grpc.Channel], Stub], *, not_found: int = NOT_FOUND_EXIT
     ) -> Iterator[Stub]:
-        """Connect a stub; a refused call ends the command with one line and its exit code."""
+        """Connect a stub; a refused call prints one line and ends the command with an exit code."""
         bearer = _Bearer(_token(self.token_file))
         try:
             with _channel(self.address, self.ca_file) as channel:
@@ -86,7 +86,7 @@ def _channel(address: str, ca_file: Path | None) -> grpc.Channel:
 
 
 def _sentence(error: grpc.Call, address: str) -> str:
-    """Say what was refused: each field with its rule, and how to go on where that is known."""
+    """Return a refusal as one line: each field with its rule, and what the service says of it."""
     code, text = error.code().name.lower().replace("_", " "), error.details() or ""
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         text = f"{text} ({address})"

@@ -1,4 +1,4 @@
-"""Money on the command line: dollars for people, exact; micros of a dollar on the wire."""
+"""Money: dollars for people, shown exactly; millionths of a dollar (micros) in messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_MICROS = 2**63 - 1
 
 
 def parse_dollars(option: str, text: str) -> int:
-    """Return an amount in micros, such as 500000 for 0.50."""
+    """Parse dollars into micros: 0.50 is 500000."""
     try:
         micros = Decimal(text.removeprefix("$")) * MICROS
         if 0 <= micros <= MAX_MICROS and micros == micros.to_integral_value():
@@ -24,6 +24,6 @@ def parse_dollars(option: str, text: str) -> int:
 
 
 def dollars(micros: int) -> str:
-    """Return an amount as it is shown, all of it: $0.30, $0.007."""
+    """Return an amount in dollars, to its last digit: $0.30, $0.007."""
     whole, _, fraction = f"{Decimal(micros).scaleb(-6):,.6f}".partition(".")
     return f"${whole}.{fraction.rstrip('0'):0<2}"

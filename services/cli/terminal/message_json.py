@@ -1,4 +1,4 @@
-"""A message of the contract as JSON: numbers as numbers, enums by their short names."""
+"""Messages of the contract as JSON: numbers as numbers, enums by their short names."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def enum_name(kind: EnumDescriptor, number: int) -> str:
 
 
 def enum_names(kind: EnumDescriptor) -> dict[str, int]:
-    """Return what may be written for an enum, with the numbers."""
+    """Return an enum's numbers by the names that people write."""
     return {enum_name(kind, each.number): each.number for each in kind.values if each.number}
 
 
 def when(moment: Timestamp) -> str:
-    """Return a moment as JSON has it."""
+    """Return a time in the form that all JSON output has."""
     return f"{to_datetime(moment):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 

@@ -1,4 +1,4 @@
-"""Reading a stream over breaks of the connection."""
+"""Reading a stream that goes on from its last token after the connection broke."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 import typer
 
 MAX_BREAKS = 30
-REST_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 _BREAKS = frozenset({grpc.StatusCode.UNAVAILABLE})
 
 
@@ -20,8 +20,8 @@ class _Resumable(Protocol):
 
 
 def say_break() -> None:
-    """Tell who looks that the connection broke, and what happens now."""
-    typer.echo(f"the connection broke; trying again each {REST_SECONDS:.0f} s", err=True)
+    """Print that the connection broke and that it is tried again."""
+    typer.echo(f"the connection broke; trying again each {RETRY_SECONDS:.0f} s", err=True)
 
 
 Message = TypeVar("Message", bound=_Resumable)
@@ -32,7 +32,7 @@ def resuming(
     token: str = "",
     on_break: Callable[[], None] = lambda: None,
 ) -> Iterator[Message]:
-    """Pass on what a stream says; after a break say so once, and go on from its last token."""
+    """Yield a stream's messages; after a break call `on_break` once, go on from the last token."""
     left = MAX_BREAKS
     has_spoken = False
     while True:
@@ -48,4 +48,4 @@ def resuming(
         if left == MAX_BREAKS:
             on_break()
         left -= 1
-        time.sleep(REST_SECONDS)
+        time.sleep(RETRY_SECONDS)

@@ -15,14 +15,14 @@ from rich.text import Text
 
 
 def shown(text: str) -> Text:
-    """Return text as it is shown: what others wrote must not steer a reader's terminal."""
+    """Return text that is safe to print: control characters must not steer a reader's terminal."""
     return Text(
         "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
     )
 
 
 def transfer(*, counted: bool) -> Progress:
-    """How far a transfer is, in what is counted or in percent; nothing where nobody looks."""
+    """Return a progress bar, with a count or in percent; it shows only on a terminal."""
     console = Console(stderr=True)
     done = MofNCompleteColumn() if counted else TaskProgressColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), done, TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""Moments and spans on the command line."""
+"""Times and spans of time as people write them on the command line."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SPAN_HELP = "30s, 90m, 12h or 7d"
 
 
 def parse_time(option: str, text: str) -> Timestamp | None:
-    """Return a moment: a date, a time (UTC unless it says otherwise), or so long ago."""
+    """Parse a date, a time (UTC where it names no zone), or a span before now."""
     return _parse(option, text, -1, TIME_HELP)
 
 
 def parse_until(option: str, text: str) -> Timestamp | None:
-    """Return a moment: a date, a time (UTC unless it says otherwise), or so long from now."""
+    """Parse a date, a time (UTC where it names no zone), or a span from now."""
     return _parse(option, text, 1, UNTIL_HELP)
 
 
 def parse_span(option: str, text: str) -> timedelta:
-    """Return a span of time."""
+    """Parse a span of time, such as 90m."""
     span = _span(text)
     if span is None:
         raise typer.BadParameter(f"{option} {text}: must be {SPAN_HELP}")

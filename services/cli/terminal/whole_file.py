@@ -1,4 +1,4 @@
-"""A file that is there whole or not at all."""
+"""Writing a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import typer
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes the place of `path` when the block ends well, and else leaves none."""
+    """Write to a file beside `path` that replaces it when the block succeeds, else is deleted."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        # Only its owner may read what was taken out of a service.
+        # An export may hold personal data: only its owner may read it.
         with open(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             yield file
             file.flush()

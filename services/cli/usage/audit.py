@@ -1,4 +1,4 @@
-"""`prospect usage verify|rebuild`: the roll-up proven equal to the log, or counted anew from it."""
+"""`prospect usage verify|rebuild`: compare the roll-up with the log, or count it anew."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Thorough = Annotated[
 
 @dataclass(slots=True)
 class Outcome:
-    """What a verification has come to."""
+    """What a verification found, over all days."""
 
     day_count: int = 0
     activity_count: int = 0
@@ -115,10 +115,10 @@ def rebuild(
 
 
 def findings_table(findings: Sequence[pb.UsageFinding]) -> Table:
-    """What differs, one row a finding."""
+    """Return the differences, one a row."""
     table = Table()
     for heading in ("day", "tenant", "user", "finding"):
-        table.add_column(heading, overflow="fold")  # an id that is cut short repairs nothing
+        table.add_column(heading, overflow="fold")  # an id that is cut off is of no use
     for heading in ("log", "roll-up"):
         table.add_column(heading, justify="right")
     table.add_column("reason")
@@ -136,7 +136,7 @@ def findings_table(findings: Sequence[pb.UsageFinding]) -> Table:
 
 
 def spans(days: Sequence[date]) -> str:
-    """Name days in order, those that follow each other by the first and the last."""
+    """Return days as text, consecutive ones by their first and last."""
     found: list[tuple[date, date]] = []
     for day in days:
         if found and day - found[-1][1] == timedelta(days=1):
@@ -147,7 +147,7 @@ def spans(days: Sequence[date]) -> str:
 
 
 def conclusion(outcome: Outcome) -> list[str]:
-    """Say what a verification has come to, in sentences."""
+    """Return the outcome of a verification in sentences."""
     said = []
     hidden = outcome.finding_count - len(outcome.findings)
     if hidden:
@@ -167,7 +167,7 @@ def conclusion(outcome: Outcome) -> list[str]:
 def _days(
     stub: MetricsServiceStub, request: pb.VerifyUsageRequest
 ) -> Iterator[pb.VerifyUsageResponse]:
-    """Pass the days on, and show how far it is on the terminal."""
+    """Yield the days, and show the progress on the terminal."""
     first, last = (date.fromisoformat(each) for each in (request.start_date, request.end_date))
     with transfer(counted=True) as progress:
         bar = progress.add_task("verifying", total=(last - first).days + 1)

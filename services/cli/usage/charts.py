@@ -34,7 +34,7 @@ BORDER = 3
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How usage is cut and told apart, and the zone whose days it has."""
+    """How usage is grouped: by which period, by user, by action, and in which time zone."""
 
     grain: pb.UsageGrain.ValueType
     by_user: bool
@@ -42,7 +42,7 @@ class Shape:
     zone: ZoneInfo
 
     def period(self, row: pb.PeriodUsage) -> str:
-        """Return a period as its reader's clock and calendar have it."""
+        """Return a period in the tenant's time zone."""
         if self.grain == pb.USAGE_GRAIN_HOUR:
             # With its offset, as there are two of one hour where the clock goes back.
             return to_datetime(row.start_time).astimezone(self.zone).isoformat(" ", "minutes")
@@ -58,7 +58,7 @@ class Shape:
 
 
 def table(rows: Sequence[pb.PeriodUsage], shape: Shape, room: int = WIDE) -> Table:
-    """A row a period; where it is told apart further, those of zero are left out."""
+    """Return a row a period; grouped by user or action, rows of zero are left out."""
     told = [row for row in rows if row.count or not (shape.by_user or shape.by_action)]
     made = _by_action(told, shape) if shape.by_action else _by_counter(told, shape, room)
     if len(told) < len(rows):
@@ -69,13 +69,13 @@ def table(rows: Sequence[pb.PeriodUsage], shape: Shape, room: int = WIDE) -> Tab
 def chart(
     rows: Sequence[pb.PeriodUsage], shape: Shape, counter: str = "", room: int = WIDE
 ) -> Text:
-    """A bar a user and action, where these are told apart, else a bar a period."""
+    """Return a bar a user and action where usage is grouped by them, else a bar a period."""
     by_action = shape.by_action and not counter
     by_period = not (shape.by_user or by_action)
     labels: dict[tuple[int, str, int], str] = {}
     sums: Counter[tuple[int, str, int]] = Counter()
     for row in rows:
-        # Periods are told apart by where they begin: two hours may have one name.
+        # The key is the start of a period: when a clock goes back, two hours have one name.
         start = row.start_time.seconds if by_period else 0
         key = start, row.user_id, row.counter if by_action else 0
         parts = (row.user_id, counter_name(key[2]))
@@ -91,7 +91,7 @@ def chart(
 def _by_action(rows: Sequence[pb.PeriodUsage], shape: Shape) -> Table:
     made = Table()
     for name in [*_headings(shape), "action"]:
-        made.add_column(name, overflow="fold")  # an id that is cut short is of no use
+        made.add_column(name, overflow="fold")  # an id that is cut off is of no use
     made.add_column("count", justify="right", no_wrap=True)
     for row in rows:
         made.add_row(*_keys(row, shape), counter_name(row.counter), f"{row.count:,}")
@@ -99,7 +99,7 @@ def _by_action(rows: Sequence[pb.PeriodUsage], shape: Shape) -> Table:
 
 
 def _by_counter(rows: Sequence[pb.PeriodUsage], shape: Shape, room: int) -> Table:
-    """A column a counter; those that count least give way where there is no room for all."""
+    """Return a column a counter; where there is no room, the smallest counters are left out."""
     keys = [len(str(each)) + BORDER for row in rows[:1] for each in _keys(row, shape)]
     every = used_counters(row.counters for row in rows)
     counters = _fitting(rows, every, room - sum(keys) - 1)
@@ -142,7 +142,7 @@ def _value(row: pb.PeriodUsage, counter: str) -> int:
 
 
 def _greatest(title: str, rows: list[Bar], room: int) -> Text:
-    """The longest bars first; of many users the end is left out."""
+    """Return the longest bars first, and no more than MAX_BARS."""
     greatest = sorted((row for row in rows if row[1]), key=lambda row: -row[1])
     text = bars(title, greatest[:MAX_BARS], room)
     if len(greatest) > MAX_BARS:

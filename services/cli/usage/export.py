@@ -1,4 +1,4 @@
-"""`prospect usage export`: usage by day and user into a CSV that is there whole or not at all."""
+"""`prospect usage export`: usage by day and user as a CSV, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _chunks(stub: MetricsServiceStub, days: Days) -> Iterator[bytes]:
 
 
 def _write(chunks: Iterator[bytes], file: BinaryIO) -> tuple[int, int]:
-    """Write what comes; return its rows, the header not counted, and its bytes."""
+    """Write the export; return its rows without the header, and its bytes."""
     lines = size = 0
     for chunk in chunks:
         file.write(chunk)

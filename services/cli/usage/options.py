@@ -1,4 +1,4 @@
-"""The options that `prospect usage` has in several commands, and what they make."""
+"""Options that several `prospect usage` commands have, and the days that they name."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ TOTAL = "total_activities"
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Days as the options name them; those that are so long ago are not fixed yet."""
+    """A range of days as the options name it; a day may be relative to today."""
 
     first: date | timedelta | None
     last: date | timedelta
 
     def need_today(self) -> bool:
-        """Return whether it takes the present day to fix them."""
+        """Return whether a day is relative to today."""
         return isinstance(self.first, timedelta) or isinstance(self.last, timedelta)
 
     def fixed(self, today: date) -> tuple[str, str]:
-        """Return the first and the last day, as requests have them."""
+        """Return the first and the last day as dates, once today is known."""
         last = _fix(self.last, today)
         if self.first is None:
             first = _fix((DEFAULT_DAYS - 1) * DAY, last)
@@ -62,29 +62,29 @@ class Days:
 
 
 def parse_days(start: str | None, end: str) -> Days:
-    """Return the days that the options name."""
+    """Parse the days of --from and --to."""
     return Days(_parse("--from", start) if start else None, _parse("--to", end))
 
 
 def tenant_days(stub: MetricsServiceStub, days: Days) -> tuple[str, str]:
-    """Return days of the tenant's zone: what is today there, the service knows."""
+    """Return the dates in the tenant's time zone, which the service knows."""
     return days.fixed(_today(stub) if days.need_today() else date.min)
 
 
 def utc_days(days: Days) -> tuple[str, str]:
-    """Return UTC days, as audits take them."""
+    """Return the dates in UTC, in which the roll-up is verified."""
     return days.fixed(utc_now().date())
 
 
 def parse_counter(name: str) -> pb.Counter.ValueType:
-    """Return the counter of a name."""
+    """Parse the name of a counter."""
     if name not in COUNTERS:
         raise typer.BadParameter(f"counter {name}: must be one of {', '.join(COUNTERS)}")
     return pb.Counter.ValueType(COUNTERS[name])
 
 
 def zone_named(name: str) -> ZoneInfo:
-    """Return a zone, or say how to do without where this machine does not know it."""
+    """Return a time zone, or say what to install where this machine does not know it."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
@@ -114,4 +114,4 @@ def _fix(day: date | timedelta, today: date) -> date:
     try:
         return today - day if isinstance(day, timedelta) else day
     except OverflowError:
-        raise typer.BadParameter(f"so long before {today} there is no day") from None
+        raise typer.BadParameter(f"there is no day so long before {today}") from None

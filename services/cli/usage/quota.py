@@ -39,9 +39,9 @@ PERIODS = {PeriodName.DAY: pb.QUOTA_PERIOD_DAY, PeriodName.MONTH: pb.QUOTA_PERIO
 Counter = Annotated[str, typer.Argument(help=f"One of {', '.join(COUNTERS)}.")]
 Period = Annotated[PeriodName, typer.Option(help="A day or a month of the tenant's time zone.")]
 Soft = Annotated[
-    int, typer.Option(min=0, help="Where someone is told, and no work is refused; 0 is none.")
+    int, typer.Option(min=0, help="Passing it is announced and refuses nothing; 0 is none.")
 ]
-Hard = Annotated[int, typer.Option(min=0, help="What a check does not let pass; 0 is none.")]
+Hard = Annotated[int, typer.Option(min=0, help="A check refuses what would pass it; 0 is none.")]
 
 
 @app.command("list")
@@ -73,7 +73,7 @@ def set_(
 ) -> None:
     """Make or replace the quota of a counter and period. Needs metrics:admin.
 
-    What was counted in the period before counts.
+    What was counted earlier in the period counts towards it.
 
     Examples:
 
@@ -100,9 +100,9 @@ def check(
     counter: Counter,
     amount: Annotated[int, typer.Option(min=1, help="How many are about to be done.")] = 1,
 ) -> None:
-    """Say whether work may be done; exit code 0 where it may, 1 where a hard limit is in its way.
+    """Say whether work may be done: exit code 0 for yes, 1 where a hard limit would be passed.
 
-    It counts nothing: what is recorded counts. A counter without a quota is always allowed.
+    A check counts nothing; recording does. A counter without a quota is always allowed.
 
     Example: prospect usage quota check profiles_enriched --amount 50
     """
@@ -148,7 +148,7 @@ def verdict(answer: pb.CheckQuotaResponse) -> str:
 
 
 def table(quotas: Iterable[pb.Quota]) -> Table:
-    """Quotas, each with a bar of what is used of its hard limit, or of its soft one without."""
+    """Return quotas with a bar of how much is used of the hard limit, else of the soft one."""
     table = Table("counter", "by")
     for heading in ("used", "soft", "hard", "%"):
         table.add_column(heading, justify="right", no_wrap=True)

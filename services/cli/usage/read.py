@@ -1,4 +1,4 @@
-"""`prospect usage show|top|summary`: what was done, by whom, and how that changes."""
+"""`prospect usage show|top|summary`: usage by period, by user, and against the time before."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GrainName(StrEnum):
 
 
 class DimensionName(StrEnum):
-    """What usage is told apart by."""
+    """Something to group usage by."""
 
     USER = "user"
     ACTION = "action"
@@ -57,9 +57,7 @@ DIMENSIONS = {
 }
 
 Grain = Annotated[GrainName, typer.Option(help="How long a period is; at most 31 days of hours.")]
-By = Annotated[
-    list[DimensionName] | None, typer.Option(help="What to tell apart; may be repeated.")
-]
+By = Annotated[list[DimensionName] | None, typer.Option(help="What to group by; may be repeated.")]
 Users = Annotated[
     list[str] | None, typer.Option("--user", help="Only this user's UUID; may be repeated.")
 ]

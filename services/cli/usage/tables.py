@@ -1,4 +1,4 @@
-"""Usage on screen: tables, bars and sparklines; no call is made here."""
+"""Usage as tables, bars and sparklines."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WIDE = 200
 SPARKS = "▁▂▃▄▅▆▇█"
 Counted = pb.Counters | pb.DailyUsage
 Bar = tuple[str, int, str]
-"""A label, a value, and what else is said of it."""
+"""A label, a value, and a note."""
 
 
 def counter_name(number: int) -> str:
-    """Return a counter as people write it."""
+    """Return the name of a counter."""
     return enum_name(pb.Counter.DESCRIPTOR, number)
 
 
@@ -42,18 +42,18 @@ def heading(name: str) -> str:
 
 
 def used_counters(rows: Iterable[Counted]) -> list[str]:
-    """Return the counters that count something, and the total: who has 13 columns reads none."""
+    """Return the counters that are not all zero, and the total: nobody reads 13 columns."""
     listed = list(rows)
     return [name for name in COUNTERS if name == TOTAL or any(getattr(r, name) for r in listed)]
 
 
 def bar(value: int, most: int, width: int = BAR_WIDTH) -> str:
-    """Return a bar as long as a value's share; the least that is something is seen."""
+    """Return a bar as long as a value's share; any value above zero is visible."""
     return "█" * max(1, round(min(value, most) / most * width)) if value and most else ""
 
 
 def bars(title: str, rows: Sequence[Bar], room: int = WIDE) -> Text:
-    """A bar a row, the greatest as long as the chart is wide."""
+    """Return a bar a row; the greatest value fills the chart."""
     most = max((value for _, value, _ in rows), default=0)
     widest = max([MIN_INDENT, *(len(label) for label, _, _ in rows)])
     ends = max((len(f" {value:,}{note}") for _, value, note in rows), default=0)
@@ -67,7 +67,7 @@ def bars(title: str, rows: Sequence[Bar], room: int = WIDE) -> Text:
 
 
 def sparkline(values: Sequence[int]) -> str:
-    """Return a line of blocks, from nothing to the greatest value."""
+    """Return values as a line of blocks, scaled to the greatest."""
     most = max(values, default=0) or 1
     return "".join(SPARKS[round(value / most * (len(SPARKS) - 1))] for value in values)
 
@@ -84,7 +84,7 @@ def change(now: int, before: int) -> Text:
 
 
 def counted_table(keys: Sequence[str], counters: Iterable[str]) -> Table:
-    """Return a table of what is counted, without rows."""
+    """Return a table for counters, still without rows."""
     table = Table(title_justify="left")
     for key in keys:
         table.add_column(key, no_wrap=True)
@@ -94,12 +94,12 @@ def counted_table(keys: Sequence[str], counters: Iterable[str]) -> Table:
 
 
 def values(row: Counted, counters: Iterable[str]) -> list[str]:
-    """Return what a row counts, as its cells."""
+    """Return the values of a row's counters as text."""
     return [f"{getattr(row, name):,}" for name in counters]
 
 
 def top(users: Sequence[pb.TopUser], counter: str) -> Table:
-    """The users in their places."""
+    """Return the users by rank."""
     table = Table()
     table.add_column("", justify="right")
     table.add_column("user", no_wrap=True)
@@ -113,7 +113,7 @@ def top(users: Sequence[pb.TopUser], counter: str) -> Table:
 
 
 def summary(said: pb.GetTenantSummaryResponse) -> Group:
-    """Totals beside those of the range before, and how many users were active."""
+    """Return totals beside those of the range before, and how many users were active."""
     now, before = said.current, said.previous
     title = shown(f"{_range(now)}, before: {_range(before)}; days of {said.time_zone}")
     table = Table("")
@@ -145,7 +145,7 @@ def _active(said: pb.UsageSummary) -> Table:
 
 
 def today(said: pb.WatchUsageResponse) -> Group:
-    """The tenant's day so far."""
+    """Return the tenant's day so far, as bars."""
     counters = [name for name in used_counters([said.totals]) if name != TOTAL]
     rows = [(words(name), getattr(said.totals, name), "") for name in counters]
     return Group(
@@ -155,7 +155,7 @@ def today(said: pb.WatchUsageResponse) -> Group:
 
 
 def today_line(said: pb.WatchUsageResponse) -> str:
-    """The tenant's day so far, on one line."""
+    """Return the tenant's day so far, on one line."""
     counters = [name for name in used_counters([said.totals]) if name != TOTAL]
     counts = [f"{getattr(said.totals, name):,} {words(name)}" for name in counters]
     read_at = f"{to_datetime(said.read_at):%H:%M:%S} UTC"

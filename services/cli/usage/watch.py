@@ -28,7 +28,7 @@ def watch(
 ) -> None:
     """Follow the totals of today: redrawn on a terminal, else a line each time they change.
 
-    Breaks of the connection are gone over.
+    A broken connection is resumed.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`prospect usage zone`: where the tenant's days begin."""
+"""`prospect usage zone`: the time zone in which the tenant's days begin."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def zone(
     client: Client,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[IANA_NAME]", help="The zone to be, such as Asia/Kathmandu."),
+        typer.Argument(metavar="[IANA_NAME]", help="The new time zone, such as Asia/Kathmandu."),
     ] = None,
 ) -> None:
     """Show the time zone in which your tenant's days begin, or set it. Setting needs metrics:admin.
 
-    All days and quotas are counted anew with it, in one transaction.
+    Setting it counts all days and quotas anew, in one transaction.
 
     Examples:
 

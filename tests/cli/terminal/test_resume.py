@@ -32,7 +32,7 @@ class BrokenError(grpc.RpcError):
 
 @pytest.fixture(autouse=True)
 def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "RETRY_SECONDS", 0.0)
 
 
 def test_after_a_break_it_goes_on_from_the_last_token_and_says_so_once() -> None:
