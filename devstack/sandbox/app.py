@@ -1,4 +1,4 @@
-"""The sandbox as one app: the four sources on one port, and a desk for tests."""
+"""The sandbox as one app: the four sources on one port, and a desk where tests order faults."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from devstack.sandbox import claude, contactout, edgar, exa, injections
-from devstack.sandbox.desk import Desk
-from devstack.sandbox.gate import Gate
+from devstack.sandbox.fault_desk import FaultDesk
+from devstack.sandbox.fault_middleware import FaultMiddleware
 
 
 def create_app(data: Path, latency: float = 0, sec_rate: int = edgar.REQUESTS_A_SECOND) -> ASGIApp:
     """Build the sandbox on the filings in `data`; each call takes `latency` seconds or more."""
-    desk = Desk()
+    desk = FaultDesk()
     texts = injections.load(data)
     routes = [
         *desk.routes(),
@@ -23,4 +23,4 @@ def create_app(data: Path, latency: float = 0, sec_rate: int = edgar.REQUESTS_A_
         *claude.routes(texts),
         *edgar.routes(data, rate=sec_rate),
     ]
-    return Gate(Starlette(routes=routes), desk, latency)
+    return FaultMiddleware(Starlette(routes=routes), desk, latency)

@@ -37,7 +37,7 @@ STRANGER = "Boris Nowhere leads Widgets Limited and likes to be called in the ev
 
 
 def routes(injections: Sequence[Injection]) -> list[Route]:
-    """Return the addresses that Anthropic answers at."""
+    """Return Anthropic's routes."""
     return [Route("/v1/messages", _Claude(injections).messages, methods=["POST"])]
 
 

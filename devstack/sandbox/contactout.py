@@ -32,7 +32,7 @@ SAMPLE = {
 
 
 def routes() -> list[Route]:
-    """Return the addresses that ContactOut answers at."""
+    """Return ContactOut's routes."""
     return [
         Route("/v1/people/linkedin", _by_profile, methods=["GET"]),
         Route("/v1/people/enrich", _enrich, methods=["POST"]),

@@ -88,7 +88,7 @@ class HeldFiling:
 
     @cached_property
     def document(self) -> OwnershipDocument:
-        """Return what the filing says."""
+        """Parse the filing."""
         return parse_ownership(self.content)
 
     @property
@@ -175,7 +175,7 @@ class _Edgar:
         return Response(_tampered(request, filing.xml), media_type="text/xml")
 
     async def rendered(self, request: Request) -> Response:
-        """Answer the form as a reader's page, which is what the xsl folder stands for."""
+        """Answer the filing rendered as HTML, which is what the xsl folder stands for."""
         if refusal := self._refuse(request):
             return refusal
         filing = self._find(request)
@@ -217,7 +217,7 @@ class _Edgar:
 def _trimmed(
     feed: Mapping[str, Any], held: set[str], pages: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Keep of a real feed the rows whose document is held, and the older pages that are."""
+    """Keep the rows of a real feed whose document the sandbox holds, and such older pages."""
     recent = _held(feed["filings"]["recent"], held)
     files = [file for file in feed["filings"]["files"] if file["name"] in pages]
     return {**feed, "filings": {"recent": recent, "files": files}}

@@ -26,7 +26,7 @@ COST = {"total": 0.008, "search": {"neural": 0.005}, "contents": {"text": 0.003}
 
 
 def routes(injections: Sequence[Injection]) -> list[Route]:
-    """Return the addresses that Exa answers at."""
+    """Return Exa's routes."""
     return [Route("/search", _Exa(injections).search, methods=["POST"])]
 
 

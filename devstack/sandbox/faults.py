@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a kind does, what its value means, and which sources know it."""
+    """What a kind does, what its value means, and which sources have it."""
 
     meaning: str
     value: str = ""
@@ -116,7 +116,7 @@ class Fault(BaseModel):
         return self
 
     def fits(self, source: str, subject: str, path: str) -> bool:
-        """Tell whether a call gets this fault."""
+        """Return whether a call gets this fault."""
         named = not self.subject or (
             subject == self.subject
             if source == SEC
@@ -126,7 +126,7 @@ class Fault(BaseModel):
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Return the table as JSON has it."""
+    """Return the table as JSON shows it."""
     return [
         {
             "kind": kind.value,

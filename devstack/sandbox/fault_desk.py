@@ -1,7 +1,7 @@
-"""The desk for tests: which faults are ordered, and who was asked how often.
+"""Where tests order faults and read how often each source was called.
 
 `POST /_sandbox/faults` orders one, `GET` lists kinds and orders, `DELETE` withdraws them;
-`GET /_sandbox/calls` tells the calls by source, and by the person or company asked about.
+`GET /_sandbox/calls` counts the calls by source, and by the person or company asked about.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from devstack.sandbox.faults import Fault, catalogue
 
 
 @dataclass
-class Desk:
-    """What was asked, and which faults are still to be given."""
+class FaultDesk:
+    """The calls that were made, and the faults that are still to be injected."""
 
     calls: Counter[str] = field(default_factory=Counter)
     by_subject: dict[str, Counter[str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def count(self, source: str, subject: str) -> None:
-        """Note a call."""
+        """Count a call."""
         self.calls[source] += 1
         self.by_subject.setdefault(source, Counter())[subject] += 1
 
     def take(self, source: str, subject: str, path: str) -> Fault | None:
-        """Return the fault that this call gets, if any: of several the one ordered first."""
+        """Return the fault for this call, if any: of several the one ordered first."""
         for fault in self.faults:
             if fault.fits(source, subject, path):
                 fault.times -= 1
@@ -41,7 +41,7 @@ class Desk:
         return None
 
     def routes(self) -> list[Route]:
-        """Return the addresses of the sandbox's own."""
+        """Return the sandbox's own routes."""
         return [
             Route("/_sandbox/calls", self._calls, methods=["GET", "DELETE"]),
             Route("/_sandbox/faults", self._faults, methods=["GET", "POST", "DELETE"]),

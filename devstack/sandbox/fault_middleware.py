@@ -1,4 +1,4 @@
-"""Every call to a source comes through here: it is counted, waits, and gets the fault ordered."""
+"""The middleware around all sources: it counts each call, delays it, and injects ordered faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from devstack.sandbox import claude, contactout, edgar, exa
-from devstack.sandbox.desk import Desk
+from devstack.sandbox.fault_desk import FaultDesk
 from devstack.sandbox.faults import CLAUDE, CONTACTOUT, EXA, SEC, Fault, Kind
 
 SOURCES = {
@@ -37,10 +37,10 @@ MEGABYTE = 1024 * 1024
 _NAME = re.compile(r'The person: \{"name": ("(?:[^"\\]|\\.)*")')
 
 
-class Gate:
-    """The outermost layer, so that it holds the connection itself."""
+class FaultMiddleware:
+    """Injects faults. It is the outermost layer, so that it can abort the connection itself."""
 
-    def __init__(self, app: ASGIApp, desk: Desk, latency: float) -> None:
+    def __init__(self, app: ASGIApp, desk: FaultDesk, latency: float) -> None:
         self._app = app
         self._desk = desk
         self._latency = latency
@@ -62,7 +62,7 @@ class Gate:
 
 
 class _Call:
-    """One call to a source, its body read."""
+    """A call to a source whose body has been read."""
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         self._app = app
@@ -71,7 +71,7 @@ class _Call:
         self._send = send
 
     async def answer(self, source: str, fault: Fault | None) -> None:
-        """Answer as the source does, or as the fault has it."""
+        """Answer as the source does, or with the fault."""
         if fault is None or fault.kind not in _TRANSPORT:
             await self._app(self._scope, self._receive, self._send)
         else:
@@ -81,7 +81,7 @@ class _Call:
         await response(self._scope, self._receive, self._send)
 
     async def _whole(self) -> tuple[Message, bytes]:
-        """Let the source answer, and keep what it says."""
+        """Let the source answer, and return the answer unsent."""
         start: dict[str, Any] = {}
         body = bytearray()
 
@@ -100,23 +100,23 @@ class _Call:
         await self._app(self._scope, self._receive, self._send)
 
     async def hang(self, source: str, fault: Fault) -> None:
-        """Do not answer while anybody waits."""
+        """Answer later than any caller waits."""
         await asyncio.sleep(HANG_SECONDS)
 
     async def cut(self, source: str, fault: Fault) -> None:
-        """Abort the connection: an ASGI server's own `send` is bound to what holds it."""
+        """Abort the connection; an ASGI server's own `send` is bound to the object that has it."""
         transport = getattr(getattr(self._send, "__self__", None), "transport", None)
         if transport is None:
-            raise RuntimeError("this server does not let a connection be cut")
+            raise RuntimeError("this ASGI server gives no access to its connection")
         transport.abort()
 
     async def lost(self, source: str, fault: Fault) -> None:
-        """Do the work, and let nobody know."""
+        """Do the work and abort the connection in place of the answer."""
         await self._whole()
         await self.cut(source, fault)
 
     async def truncate(self, source: str, fault: Fault) -> None:
-        """Promise the whole and send half of it."""
+        """Announce the whole body and send half of it."""
         start, body = await self._whole()
         await self._send(start)
         with contextlib.suppress(RuntimeError):
@@ -125,14 +125,14 @@ class _Call:
             )
 
     async def malformed(self, source: str, fault: Fault) -> None:
-        """Send half as if it were the whole."""
+        """Send half of the body as if it were the whole."""
         start, body = await self._whole()
         headers = [(k, v) for k, v in start["headers"] if k.lower() == b"content-type"]
         await self._send({**start, "headers": headers})
         await self._send({"type": "http.response.body", "body": body[: len(body) // 2]})
 
     async def html(self, source: str, fault: Fault) -> None:
-        """Send a page for people."""
+        """Send an HTML page."""
         await self._respond(HTMLResponse("<!DOCTYPE html><html><body>Hello</body></html>"))
 
     async def huge(self, source: str, fault: Fault) -> None:
@@ -148,7 +148,7 @@ class _Call:
         await self._respond(StreamingResponse(body(), media_type="application/json"))
 
     async def redirect(self, source: str, fault: Fault) -> None:
-        """Point elsewhere."""
+        """Send a redirect."""
         await self._respond(RedirectResponse(str(fault.value or "/_sandbox/calls"), 307))
 
     async def status(self, source: str, fault: Fault) -> None:
@@ -156,7 +156,7 @@ class _Call:
         await self._respond(ERRORS[source](int(fault.value or 500), {}))
 
     async def retry_after(self, source: str, fault: Fault) -> None:
-        """Send 429 and say how long to stay away."""
+        """Send 429 with Retry-After."""
         value = fault.value if isinstance(fault.value, str) else str(int(fault.value or 1))
         await self._respond(ERRORS[source](429, {"Retry-After": value}))
 
@@ -177,7 +177,7 @@ _TRANSPORT: Mapping[Kind, Callable[[_Call, str, Fault], Awaitable[None]]] = {
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body that was read once more, then whatever else comes."""
+    """Return a `receive` that gives the body that was read again, then what follows."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
@@ -187,7 +187,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _subject(source: str, path: str, query: str, body: bytes) -> str:
-    """Return whom a call is about; empty where it does not say so in the source's form."""
+    """Return the person or company that a call asks about; empty where it names none."""
     if source == SEC:
         digits = re.search(r"CIK(\d{10})|/data/(\d+)/", path)
         return str(int(digits.group(1) or digits.group(2))) if digits else ""
