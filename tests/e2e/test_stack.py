@@ -107,7 +107,7 @@ def test_a_second_stack_in_the_same_folder_is_refused_and_leaves_the_first_alone
     assert dev.stop(signal.SIGTERM) == 0
 
 
-def test_a_demo_that_is_broken_off_leaves_no_process_and_does_not_hinder_the_next(
+def test_an_interrupted_demo_leaves_no_process_and_the_next_one_works(
     tmp_path: Path,
 ) -> None:
     command = [sys.executable, "-m", "services", "demo", "--state", str(tmp_path / "state")]

@@ -130,7 +130,7 @@ async def test_a_refused_line_of_a_file_is_named_and_the_others_are_recorded(
     assert "line 3: user_id:" in errors
 
 
-async def test_lines_that_are_no_entries_leave_the_others_recorded(
+async def test_invalid_lines_do_not_keep_the_valid_ones_from_being_recorded(
     prospect: Command, tmp_path: Path
 ) -> None:
     path = tmp_path / "day.ndjson"
@@ -159,7 +159,7 @@ async def test_lines_that_are_no_entries_leave_the_others_recorded(
     ]
 
 
-async def test_what_stands_before_the_part_of_a_file_that_cannot_be_read_is_recorded(
+async def test_entries_before_the_unreadable_part_of_a_file_are_recorded(
     prospect: Command, tmp_path: Path
 ) -> None:
     path = tmp_path / "day.csv"
@@ -194,7 +194,7 @@ async def test_an_exported_csv_can_be_recorded_again_and_is_all_duplicates(
     assert (said["recorded"], said["duplicates"], said["refused"]) == (0, 1, [])
 
 
-async def test_an_export_that_fails_leaves_the_file_of_before(
+async def test_a_failed_export_leaves_the_existing_file_untouched(
     prospect: Command, tmp_path: Path
 ) -> None:
     path = tmp_path / "out.ndjson"
@@ -206,7 +206,9 @@ async def test_an_export_that_fails_leaves_the_file_of_before(
     assert path.read_text() == "before"
 
 
-async def test_tail_prints_entries_as_they_come_and_ends_well_on_ctrl_c(prospect: Command) -> None:
+async def test_tail_prints_entries_as_they_come_and_exits_with_0_on_ctrl_c(
+    prospect: Command,
+) -> None:
     tail = await prospect.start("tail", "--json")
     assert tail.stdout
     assert tail.stderr
@@ -220,7 +222,7 @@ async def test_tail_prints_entries_as_they_come_and_ends_well_on_ctrl_c(prospect
     assert errors.startswith(b"\nto go on from here: --resume ")
 
 
-async def test_a_tail_goes_on_after_a_break_and_says_how_when_it_is_refused(
+async def test_a_tail_resumes_after_a_break_and_prints_its_token_when_it_is_refused(
     services: Services, ours: Identity, tmp_path: Path, nats: Client
 ) -> None:
     token = tmp_path / "token"
@@ -247,7 +249,7 @@ async def test_a_tail_goes_on_after_a_break_and_says_how_when_it_is_refused(
     assert b"resume_token.expired" in errors
 
 
-async def test_what_is_not_there_is_exit_code_1(prospect: Command) -> None:
+async def test_not_found_is_exit_code_1(prospect: Command) -> None:
     code, _, errors = await prospect("get", str(uuid.uuid4()), "--at", "2026-11-24")
     assert code == 1
     assert errors.startswith("prospect: not found: there is no activity ")
@@ -263,7 +265,7 @@ async def test_what_is_not_there_is_exit_code_1(prospect: Command) -> None:
         ("export", "/nowhere/out.csv"),
     ],
 )
-async def test_a_mistaken_option_is_exit_code_2_and_says_what_it_must_be(
+async def test_an_invalid_option_is_exit_code_2_and_names_the_valid_values(
     prospect: Command, arguments: tuple[str, ...]
 ) -> None:
     code, output, errors = await prospect(*arguments)

@@ -134,7 +134,7 @@ async def test_an_altered_line_is_named_without_a_server(kept: Kept) -> None:
         ("--public-key", "--file needs --checkpoint and --public-key"),
     ],
 )
-async def test_a_file_is_verified_against_something_only(
+async def test_a_file_is_verified_only_against_a_checkpoint_and_a_key(
     kept: Kept, missing: str, says: str
 ) -> None:
     at = kept.trust.index(missing)
@@ -143,7 +143,7 @@ async def test_a_file_is_verified_against_something_only(
     assert (done.exit_code, says in done.stderr) == (2, True)
 
 
-async def test_what_cannot_be_read_is_told(kept: Kept) -> None:
+async def test_a_file_or_service_that_cannot_be_read_is_named(kept: Kept) -> None:
     (kept.folder / "key.pem").write_text("no key")
     for arguments, says in (
         (("--public-key", kept.folder / "key.pem"), "not an Ed25519 public key"),

@@ -121,7 +121,7 @@ async def test_a_stream_that_breaks_leaves_the_batch_open_for_the_rest(
     assert (await database.fetch("select count(*) as n from enrichment.runs"))[0]["n"] == 600
 
 
-async def test_ctrl_c_leaves_the_batch_going_and_says_how_to_follow_it(
+async def test_ctrl_c_does_not_stop_the_batch_and_says_how_to_follow_it(
     enrich: Enrich, prospects: Path
 ) -> None:
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""`prospect enrich` as its user meets it: one prospect, its run, and what is known of them."""
+"""`prospect enrich` as its user meets it: one prospect, its run, lists and policy."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_run_that_fails_is_exit_code_1_and_says_why(enrich: Enrich) -> N
     assert said["run"]["missing"] == ["contactout", "exa"]
 
 
-async def test_what_others_wrote_does_not_steer_the_terminal(enrich: Enrich) -> None:
+async def test_control_characters_in_data_do_not_reach_the_terminal(enrich: Enrich) -> None:
     done = await enrich("one", "Ada [/red]\x1b[31m", "--company", "[bold]")
     assert done.exit_code == 0
     assert "\x1b[31m" not in done.stdout
@@ -84,7 +84,7 @@ async def test_what_others_wrote_does_not_steer_the_terminal(enrich: Enrich) -> 
         (("suppress", "--name", "Ada"), "must have an e-mail, a LinkedIn URL, or name and"),
     ],
 )
-async def test_a_mistake_is_named_with_what_it_must_be(
+async def test_an_invalid_option_is_named_with_its_valid_values(
     enrich: Enrich, arguments: tuple[str, ...], says: str
 ) -> None:
     done = await enrich(*arguments)
@@ -93,7 +93,7 @@ async def test_a_mistake_is_named_with_what_it_must_be(
     assert says in " ".join(done.stderr.split())
 
 
-async def test_a_watch_goes_on_from_its_token(enrich: Enrich) -> None:
+async def test_a_watch_resumes_from_its_token(enrich: Enrich) -> None:
     said = await enrich.one()
     prospect_id = said["prospect"]["prospect_id"]
     (news,) = await enrich.json("watch", prospect_id)
@@ -213,7 +213,7 @@ async def test_a_policy_is_changed_field_by_field(enrich: Enrich) -> None:
     assert "$25.00" in (await enrich("policy", "show")).stdout
 
 
-async def test_people_are_suppressed_from_a_file_and_taken_off_again(enrich: Enrich) -> None:
+async def test_people_are_suppressed_from_a_file_and_unsuppressed(enrich: Enrich) -> None:
     people = "Email,name,company\nada@engines.example,,\n,Ben Brown,Quiet Holdings\n"
     assert await enrich.json("suppress", "-", "--reason", "opt-out", stdin=people) == [
         {"added": 2, "known": 0}
@@ -240,7 +240,7 @@ async def test_an_erased_prospect_is_gone_and_has_a_receipt(
     assert (await enrich("watch", prospect_id)).exit_code == 1
 
 
-async def test_what_is_not_there_is_exit_code_1(enrich: Enrich) -> None:
+async def test_not_found_is_exit_code_1(enrich: Enrich) -> None:
     for arguments in (("run", uuid.uuid4()), ("watch", uuid.uuid4()), ("cancel", uuid.uuid4())):
         done = await enrich(*arguments)
         assert (done.exit_code, done.stdout) == (1, "")

@@ -47,7 +47,7 @@ def filed_figures(path: Path) -> Counter[Decimal]:
 
 
 def figures_in(said: Any, name: str = "") -> Iterator[Decimal]:
-    """Yield every number of the output but the places of rows, which are ours."""
+    """Yield every number of the output but the row numbers, which we add."""
     if isinstance(said, dict):
         for key, value in said.items():
             yield from figures_in(value, key)
@@ -92,7 +92,7 @@ def test_a_document_is_read_from_stdin() -> None:
     assert json.loads(done.stdout_bytes)["issuer"]["name"] == "Apple Inc."
 
 
-def test_a_document_that_is_none_is_refused_in_one_line() -> None:
+def test_an_invalid_document_is_refused_in_one_line() -> None:
     done = prospect("sec", "parse", "-", stdin=b"<!DOCTYPE html><html></html>")
     assert (done.exit_code, done.stdout_bytes) == (1, b"")
     assert done.stderr_bytes.decode().splitlines() == [

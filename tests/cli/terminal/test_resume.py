@@ -1,4 +1,4 @@
-"""A stream is read over breaks of the connection, and not for ever."""
+"""A stream resumes after the connection broke, and gives up after a while."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_after_a_break_it_goes_on_from_the_last_token_and_says_so_once() -> None
     assert len(breaks) == 1
 
 
-def test_a_stream_that_never_spoke_or_was_refused_is_not_asked_again() -> None:
+def test_a_stream_that_never_answered_or_was_refused_is_not_tried_again() -> None:
     for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED):
 
         def watch(token: str, code: grpc.StatusCode = code) -> Iterator[Said]:

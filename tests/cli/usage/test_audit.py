@@ -80,12 +80,12 @@ async def test_a_rebuild_asks_first_and_takes_no_for_an_answer(
     assert (await rebuild(usage, ours, stdin="y\n")).exit_code == 0
 
 
-def test_days_that_follow_each_other_are_named_by_the_first_and_the_last() -> None:
+def test_consecutive_days_are_named_by_the_first_and_the_last() -> None:
     days = [date(2026, 2, 27), date(2026, 2, 28), date(2026, 3, 1), date(2026, 3, 4)]
     assert spans(days) == "2026-02-27 to 2026-03-01, 2026-03-04"
 
 
-def test_a_day_told_of_in_several_messages_is_one_day() -> None:
+def test_a_day_sent_in_several_messages_counts_as_one() -> None:
     outcome = Outcome()
     finding = pb.UsageFinding(kind=pb.USAGE_FINDING_KIND_EXCESS)
     outcome.take(pb.VerifyUsageResponse(date=DAY, findings=[finding] * 1_000, more=True))

@@ -113,7 +113,7 @@ async def test_a_quota_is_set_listed_checked_and_removed(usage: Usage, ours: Ide
     assert (free.exit_code, free.stdout) == (0, "allowed: there is no quota\n")
 
 
-async def test_a_mistake_is_named_with_what_it_must_be(usage: Usage) -> None:
+async def test_an_invalid_option_is_named_with_its_valid_values(usage: Usage) -> None:
     for arguments, says in (
         (("show", "--from", "tomorrow"), "--from tomorrow: must be 2026-11-24, today"),
         (("show", "--from", "2026-02-30"), "--from 2026-02-30: must be"),
@@ -139,7 +139,7 @@ async def test_a_mistake_is_named_with_what_it_must_be(usage: Usage) -> None:
 
 
 def audits(usage: Usage, arguments: tuple[str, ...]) -> tuple[object, ...]:
-    """Return the option with the auditor's token for what needs it and has something to say."""
+    """Return the option with the auditor's token for the commands that need it."""
     return ("--token-file", usage.audit) if arguments[0] == "verify" and arguments[1:] else ()
 
 

@@ -1,4 +1,4 @@
-"""Days as people name them, and what is refused as none."""
+"""Days as people name them; any other text is refused."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_days_are_named_by_date_or_by_how_long_ago_they_are(
     assert parse_days(start, end).fixed(MONDAY.date()) == (first, last)
 
 
-def test_the_present_day_is_asked_for_only_where_it_is_needed() -> None:
+def test_today_is_asked_of_the_service_only_where_a_day_depends_on_it() -> None:
     assert not parse_days("2026-11-01", "2026-11-30").need_today()
     assert parse_days("2026-11-01", "today").need_today()
 
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "20261123", "2026-11-31", "-1d", "99999999999d"])
-def test_what_is_no_day_is_refused(text: str) -> None:
+def test_a_text_that_names_no_day_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_days("2026-11-01", text).fixed(date(2026, 11, 23))
 

@@ -89,7 +89,9 @@ async def test_an_export_is_a_file_of_its_owner_with_a_row_a_day_and_user(
     assert (await usage("export", "-", *THEN)).stdout_bytes == path.read_bytes()
 
 
-async def test_an_export_that_fails_leaves_the_file_of_before(usage: Usage, tmp_path: Path) -> None:
+async def test_a_failed_export_leaves_the_existing_file_untouched(
+    usage: Usage, tmp_path: Path
+) -> None:
     path = tmp_path / "out.csv"
     path.write_text("before")
     done = await usage("export", path, "--from", "2020-01-01", "--to", "2026-01-01")
@@ -98,14 +100,14 @@ async def test_an_export_that_fails_leaves_the_file_of_before(usage: Usage, tmp_
     assert [each.name for each in tmp_path.iterdir() if "out" in each.name] == ["out.csv"]
 
 
-async def test_so_many_updates_are_watched_as_were_asked_for(usage: Usage) -> None:
+async def test_a_watch_ends_after_the_number_of_updates_asked_for(usage: Usage) -> None:
     (said,) = await usage.json("watch", "--count", 1)
     assert said["totals"]["total_activities"] == 0
     done = await usage("watch", "--count", 1)
     assert (done.exit_code, "0 activities of 0 users" in done.stdout) == (0, True)
 
 
-async def test_a_watch_tells_of_what_comes_and_ends_well_on_ctrl_c(
+async def test_a_watch_prints_each_change_and_exits_with_0_on_ctrl_c(
     usage: Usage, ours: Identity
 ) -> None:
     watch = await start(usage.environment, "watch", "--json")
@@ -117,7 +119,7 @@ async def test_a_watch_tells_of_what_comes_and_ends_well_on_ctrl_c(
     assert (watch.returncode, output, errors) == (0, b"", b"\n")
 
 
-async def test_a_watch_goes_on_after_a_break_of_the_connection(
+async def test_a_watch_resumes_after_the_connection_broke(
     services: Services, ours: Identity, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"

@@ -87,7 +87,7 @@ def test_a_chart_of_users_has_the_most_first_over_all_periods() -> None:
     assert [line.split()[-1] for line in chart[1:3]] == ["3", "2"]
 
 
-def test_a_chart_of_many_users_has_an_end() -> None:
+def test_a_chart_of_many_users_ends_with_a_count_of_the_rest() -> None:
     rows = [period(0, f"user {number}", total_logins=number + 1) for number in range(50)]
     assert "… and 10 more" in printed(charts.chart(rows, shape(by_user=True)))
 
@@ -109,7 +109,7 @@ def test_counters_of_zero_have_no_column() -> None:
     assert "searches" not in table
 
 
-def test_in_a_narrow_terminal_the_counters_that_count_least_give_way() -> None:
+def test_in_a_narrow_terminal_the_smallest_counters_are_left_out() -> None:
     counters = {name: place for place, name in enumerate(COUNTERS, 1)}
     row = pb.PeriodUsage(date="2026-11-23", counters=pb.Counters(**counters))
     table = printed(charts.table([row], shape(), room=60), 60)
@@ -146,7 +146,7 @@ def test_the_top_users_have_places_and_bars() -> None:
     assert [line.count("█") for line in lines[3:5]] == [10, 5]
 
 
-def test_the_day_so_far_is_one_line_where_nobody_looks() -> None:
+def test_the_day_so_far_is_one_line_away_from_a_terminal() -> None:
     said = pb.WatchUsageResponse(
         date="2026-11-23",
         totals=pb.Counters(searches_executed=1_200, total_activities=1_200),
@@ -172,7 +172,7 @@ def test_a_verdict_says_which_limit_is_in_the_way() -> None:
     assert quota.verdict(soft) == "allowed; a soft limit would be passed"
 
 
-def test_what_others_wrote_does_not_steer_the_terminal() -> None:
+def test_control_characters_in_data_do_not_reach_the_terminal() -> None:
     found = pb.UsageFinding(date="2026-11-23", reason="[bold]\x1b[31m", tenant_id=ANA)
     table = printed(findings_table([found]))
     assert "[bold]" in table
