@@ -39,6 +39,10 @@ $(DBOS): requirements-bench.txt
 	build/dbos/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
 
+.PHONY: mutants
+mutants: $(READY) ## Change the code and name each change no test notices: ONLY=folder LIMIT=n SEED=n
+	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench
 bench: $(READY) $(DBOS) ## Run the benchmarks, or with ONLY=activity those of one service
 	$(BIN)/python -m tests.benchmarks $(ONLY)
