@@ -17,8 +17,10 @@ from starlette.routing import Route
 
 from devstack.sandbox.faults import Kind, ordered
 from devstack.sandbox.injections import Injection
+from devstack.sandbox.vendor import Called, Setup, Vendor
 
 _FACTS = re.compile(r"<facts>\n(.*)\n</facts>", re.DOTALL)
+_NAME = re.compile(r'The person: \{"name": ("(?:[^"\\]|\\.)*")')
 _DIGIT = re.compile(r"\d(?!\d)")
 MAX_SENTENCES = 4
 TYPES = {
@@ -36,9 +38,9 @@ SPEND_LIMIT = {"error_code": "enforced_spend_limit_reached"}
 STRANGER = "Boris Nowhere leads Widgets Limited and likes to be called in the evening."
 
 
-def routes(injections: Sequence[Injection]) -> list[Route]:
+def routes(setup: Setup) -> list[Route]:
     """Return Anthropic's routes."""
-    return [Route("/v1/messages", _Claude(injections).messages, methods=["POST"])]
+    return [Route("/v1/messages", _Claude(setup.injections).messages, methods=["POST"])]
 
 
 def error(
@@ -53,6 +55,15 @@ def error(
         "request_id": request_id,
     }
     return JSONResponse(body, status, headers={**headers, "request-id": request_id})
+
+
+def subject_of(call: Called) -> str:
+    """Return whom a call is about."""
+    named = _NAME.search(str(call.json().get("messages", [{}])[-1].get("content", "")))
+    return str(json.loads(named.group(1))) if named else ""
+
+
+VENDOR = Vendor(("/v1/messages",), routes, error, subject_of)
 
 
 class _Claude:

@@ -6,12 +6,14 @@ import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from devstack.sandbox.faults import Kind, ordered
+from devstack.sandbox.vendor import Called, Setup, Vendor
 
 MESSAGES = {400: "Bad Request", 401: "Unauthorized", 403: "You have run out of credits",
             404: "Not Found", 429: "Too Many Requests"}  # fmt: skip
@@ -31,7 +33,7 @@ SAMPLE = {
 }
 
 
-def routes() -> list[Route]:
+def routes(_: Setup) -> list[Route]:
     """Return ContactOut's routes."""
     return [
         Route("/v1/people/linkedin", _by_profile, methods=["GET"]),
@@ -43,6 +45,17 @@ def error(status: int, headers: Mapping[str, str]) -> JSONResponse:
     """Return an error in ContactOut's form."""
     body = {"status_code": status, "message": MESSAGES.get(status, "Server Error")}
     return JSONResponse(body, status, headers=dict(headers))
+
+
+def subject_of(call: Called) -> str:
+    """Return whom a call is about."""
+    if not call.body:
+        return parse_qs(call.query).get("profile", [""])[0]
+    asked = call.json()
+    return str(asked.get("full_name") or asked.get("linkedin_url") or asked.get("email") or "")
+
+
+VENDOR = Vendor(("/v1/people",), routes, error, subject_of)
 
 
 async def _by_profile(request: Request) -> JSONResponse:

@@ -24,6 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from devstack.sandbox.faults import Kind, ordered
+from devstack.sandbox.vendor import Called, Vendor
 from services.enrichment.sources.edgar.ownership import (
     OwnershipDocument,
     parse_ownership,
@@ -246,6 +247,20 @@ def error(status: int, headers: Mapping[str, str]) -> HTMLResponse:
     page = _page(status, title, text)
     page.headers.update(headers)
     return page
+
+
+def subject_of(call: Called) -> str:
+    """Return the number of the company that a call is about."""
+    digits = re.search(r"CIK(\d{10})|/data/(\d+)/", call.path)
+    return str(int(digits.group(1) or digits.group(2))) if digits else ""
+
+
+VENDOR = Vendor(
+    ("/submissions", "/Archives"),
+    lambda setup: routes(setup.data, rate=setup.sec_rate),
+    error,
+    subject_of,
+)
 
 
 def _made(cik: int, filings: list[HeldFiling]) -> dict[str, Any]:

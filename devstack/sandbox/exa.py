@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from devstack.sandbox.faults import Kind, ordered
 from devstack.sandbox.injections import Injection
+from devstack.sandbox.vendor import Called, Setup, Vendor
 
 TOPICS = (
     ("speaks about priorities for the coming year", "2026-03-12"),
@@ -25,9 +26,9 @@ TAGS = {400: "INVALID_REQUEST_BODY", 401: "INVALID_API_KEY", 402: "NO_MORE_CREDI
 COST = {"total": 0.008, "search": {"neural": 0.005}, "contents": {"text": 0.003}}
 
 
-def routes(injections: Sequence[Injection]) -> list[Route]:
+def routes(setup: Setup) -> list[Route]:
     """Return Exa's routes."""
-    return [Route("/search", _Exa(injections).search, methods=["POST"])]
+    return [Route("/search", _Exa(setup.injections).search, methods=["POST"])]
 
 
 def error(status: int, headers: Mapping[str, str], tag: str = "") -> JSONResponse:
@@ -38,6 +39,14 @@ def error(status: int, headers: Mapping[str, str], tag: str = "") -> JSONRespons
         "tag": tag or TAGS.get(status, "SANDBOX_ERROR"),
     }
     return JSONResponse(body, status, headers=dict(headers))
+
+
+def subject_of(call: Called) -> str:
+    """Return whom a call is about."""
+    return str(call.json().get("query", ""))
+
+
+VENDOR = Vendor(("/search",), routes, error, subject_of)
 
 
 class _Exa:

@@ -4,61 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from devstack.sandbox import claude, contactout, edgar, exa
 from devstack.sandbox.fault_desk import FaultDesk
-from devstack.sandbox.faults import CLAUDE, CONTACTOUT, EXA, SEC, Fault, Kind
+from devstack.sandbox.faults import Fault, Kind
+from devstack.sandbox.vendor import Called, Vendor
+from services.enrichment.sources.catalogue import SourceName
 
-SOURCES = {
-    "/v1/people": CONTACTOUT,
-    "/search": EXA,
-    "/v1/messages": CLAUDE,
-    "/submissions": SEC,
-    "/Archives": SEC,
-}
-ErrorOf = Callable[[int, Mapping[str, str]], Response]
-ERRORS: Mapping[str, ErrorOf] = {
-    CONTACTOUT: contactout.error,
-    EXA: exa.error,
-    SEC: edgar.error,
-    CLAUDE: claude.error,
-}
 HANG_SECONDS = 3_600
 MEGABYTE = 1024 * 1024
-_NAME = re.compile(r'The person: \{"name": ("(?:[^"\\]|\\.)*")')
 
 
 class FaultMiddleware:
     """Injects faults. It is the outermost layer, so that it can abort the connection itself."""
 
-    def __init__(self, app: ASGIApp, desk: FaultDesk, latency: float) -> None:
+    def __init__(
+        self, app: ASGIApp, vendors: Mapping[SourceName, Vendor], desk: FaultDesk, latency: float
+    ) -> None:
         self._app = app
+        self._vendors = vendors
         self._desk = desk
         self._latency = latency
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         path = scope.get("path", "")
-        source = next((name for prefix, name in SOURCES.items() if path.startswith(prefix)), None)
+        source = next((n for n, v in self._vendors.items() if path.startswith(v.paths)), None)
         if scope["type"] != "http" or source is None:
             await self._app(scope, receive, send)
             return
         body = await Request(scope, receive).body()
-        subject = _subject(source, path, scope.get("query_string", b"").decode(), body)
+        vendor, query = self._vendors[source], scope.get("query_string", b"").decode()
+        subject = vendor.subject_of(Called(path, query, body))
         self._desk.count(source, subject)
         fault = self._desk.take(source, subject, path)
         await asyncio.sleep(self._latency)
         call = _Call(self._app, {**scope, "fault": fault}, _replay(body, receive), send)
-        await call.answer(source, fault)
+        await call.answer(vendor, fault)
 
 
 class _Call:
@@ -70,12 +57,12 @@ class _Call:
         self._receive = receive
         self._send = send
 
-    async def answer(self, source: str, fault: Fault | None) -> None:
+    async def answer(self, vendor: Vendor, fault: Fault | None) -> None:
         """Answer as the source does, or with the fault."""
         if fault is None or fault.kind not in _TRANSPORT:
             await self._app(self._scope, self._receive, self._send)
         else:
-            await _TRANSPORT[fault.kind](self, source, fault)
+            await _TRANSPORT[fault.kind](self, vendor, fault)
 
     async def _respond(self, response: Response) -> None:
         await response(self._scope, self._receive, self._send)
@@ -94,28 +81,28 @@ class _Call:
         await self._app(self._scope, self._receive, keep)
         return start, bytes(body)
 
-    async def latency(self, source: str, fault: Fault) -> None:
+    async def latency(self, vendor: Vendor, fault: Fault) -> None:
         """Answer late."""
         await asyncio.sleep(float(fault.value or 0))
         await self._app(self._scope, self._receive, self._send)
 
-    async def hang(self, source: str, fault: Fault) -> None:
+    async def hang(self, vendor: Vendor, fault: Fault) -> None:
         """Answer later than any caller waits."""
         await asyncio.sleep(HANG_SECONDS)
 
-    async def cut(self, source: str, fault: Fault) -> None:
+    async def cut(self, vendor: Vendor, fault: Fault) -> None:
         """Abort the connection; an ASGI server's own `send` is bound to the object that has it."""
         transport = getattr(getattr(self._send, "__self__", None), "transport", None)
         if transport is None:
             raise RuntimeError("this ASGI server gives no access to its connection")
         transport.abort()
 
-    async def lost(self, source: str, fault: Fault) -> None:
+    async def lost(self, vendor: Vendor, fault: Fault) -> None:
         """Do the work and abort the connection in place of the answer."""
         await self._whole()
-        await self.cut(source, fault)
+        await self.cut(vendor, fault)
 
-    async def truncate(self, source: str, fault: Fault) -> None:
+    async def truncate(self, vendor: Vendor, fault: Fault) -> None:
         """Announce the whole body and send half of it."""
         start, body = await self._whole()
         await self._send(start)
@@ -124,18 +111,18 @@ class _Call:
                 {"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True}
             )
 
-    async def malformed(self, source: str, fault: Fault) -> None:
+    async def malformed(self, vendor: Vendor, fault: Fault) -> None:
         """Send half of the body as if it were the whole."""
         start, body = await self._whole()
         headers = [(k, v) for k, v in start["headers"] if k.lower() == b"content-type"]
         await self._send({**start, "headers": headers})
         await self._send({"type": "http.response.body", "body": body[: len(body) // 2]})
 
-    async def html(self, source: str, fault: Fault) -> None:
+    async def html(self, vendor: Vendor, fault: Fault) -> None:
         """Send an HTML page."""
         await self._respond(HTMLResponse("<!DOCTYPE html><html><body>Hello</body></html>"))
 
-    async def huge(self, source: str, fault: Fault) -> None:
+    async def huge(self, vendor: Vendor, fault: Fault) -> None:
         """Send a JSON string that does not end."""
         megabytes = int(fault.value or 100)
 
@@ -147,21 +134,21 @@ class _Call:
 
         await self._respond(StreamingResponse(body(), media_type="application/json"))
 
-    async def redirect(self, source: str, fault: Fault) -> None:
+    async def redirect(self, vendor: Vendor, fault: Fault) -> None:
         """Send a redirect."""
         await self._respond(RedirectResponse(str(fault.value or "/_sandbox/calls"), 307))
 
-    async def status(self, source: str, fault: Fault) -> None:
+    async def status(self, vendor: Vendor, fault: Fault) -> None:
         """Send an error in the vendor's form."""
-        await self._respond(ERRORS[source](int(fault.value or 500), {}))
+        await self._respond(vendor.error(int(fault.value or 500), {}))
 
-    async def retry_after(self, source: str, fault: Fault) -> None:
+    async def retry_after(self, vendor: Vendor, fault: Fault) -> None:
         """Send 429 with Retry-After."""
         value = fault.value if isinstance(fault.value, str) else str(int(fault.value or 1))
-        await self._respond(ERRORS[source](429, {"Retry-After": value}))
+        await self._respond(vendor.error(429, {"Retry-After": value}))
 
 
-_TRANSPORT: Mapping[Kind, Callable[[_Call, str, Fault], Awaitable[None]]] = {
+_TRANSPORT: Mapping[Kind, Callable[[_Call, Vendor, Fault], Awaitable[None]]] = {
     Kind.LATENCY: _Call.latency,
     Kind.HANG: _Call.hang,
     Kind.CUT: _Call.cut,
@@ -184,22 +171,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
-
-
-def _subject(source: str, path: str, query: str, body: bytes) -> str:
-    """Return the person or company that a call asks about; empty where it names none."""
-    if source == SEC:
-        digits = re.search(r"CIK(\d{10})|/data/(\d+)/", path)
-        return str(int(digits.group(1) or digits.group(2))) if digits else ""
-    if not body:
-        return parse_qs(query).get("profile", [""])[0]
-    try:
-        asked = json.loads(body)
-    except ValueError:
-        return ""
-    if source == CONTACTOUT:
-        return str(asked.get("full_name") or asked.get("linkedin_url") or asked.get("email") or "")
-    if source == EXA:
-        return str(asked.get("query", ""))
-    named = _NAME.search(str(asked.get("messages", [{}])[-1].get("content", "")))
-    return str(json.loads(named.group(1))) if named else ""

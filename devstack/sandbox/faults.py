@@ -14,7 +14,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
-CONTACTOUT, EXA, SEC, CLAUDE = SOURCES = ("contactout", "exa", "sec", "claude")
+from services.enrichment.sources.catalogue import RESEARCH, SourceName
+
+CONTACTOUT, EXA, CLAUDE = SourceName.CONTACTOUT, SourceName.EXA, SourceName.CLAUDE
+SEC = SourceName.SEC
+SOURCES = tuple(SourceName)
 
 
 class Kind(StrEnum):
@@ -68,7 +72,7 @@ KINDS: Mapping[Kind, About] = {
     Kind.STATUS: About("an error comes in the vendor's form", "the status"),
     Kind.RETRY_AFTER: About("429 comes with Retry-After", "seconds, or an HTTP date"),
     Kind.ERROR_BODY: About("200 comes with an error inside"),
-    Kind.NOT_FOUND: About("nothing is known", sources=(CONTACTOUT, EXA, SEC)),
+    Kind.NOT_FOUND: About("nothing is known", sources=RESEARCH),
     Kind.STRANGER: About("the answer is about somebody else"),
     Kind.QUOTA: About(
         "the account is used up: ContactOut 403, Exa 402, Claude 429 with its spend limit",

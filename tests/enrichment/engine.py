@@ -27,19 +27,16 @@ from services.enrichment.run.plan import Accepted, Request
 from services.enrichment.sources.call import Answer, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import (
-    Contact,
     Finding,
-    InsiderTrades,
     Provenance,
     Subject,
-    Summary,
-    WebFindings,
 )
 from services.enrichment.worker.execution import Ask, Tools
 from services.enrichment.worker.loop import Worker
 from services.enrichment.worker.run_rules import Desk
 from services.enrichment.worker.store import Times
 from services.enrichment.worker.turn_writer import Writer
+from tests.enrichment.sources.cases import example
 
 ADA = Subject("Ada Lovelace", "Analytical Engines", is_public_company=True, company_cik=320193)
 _AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -53,17 +50,7 @@ def provenance(source: SourceName) -> Provenance:
 
 def finding(source: SourceName) -> Finding:
     """Return a plausible finding of a source."""
-    where = provenance(source)
-    match source:
-        case SourceName.CONTACTOUT:
-            emails = ("ada@engines.example",)
-            return Contact("Ada Lovelace", "", "Analytical Engines", "", emails, (), (), where)
-        case SourceName.EXA:
-            return WebFindings((), where)
-        case SourceName.SEC:
-            return InsiderTrades(320193, "Analytical Engines", 0, (), where)
-        case SourceName.CLAUDE:
-            return Summary((), (), "model", where)
+    return example(source, provenance(source))
 
 
 @dataclass

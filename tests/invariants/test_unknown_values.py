@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.enrichment.v1 import events_pb2 as enrichment_events
+from prospect.enrichment.v1 import source_name_pb2
 from prospect.metrics.v1 import events_pb2 as metrics_events
 
 from chassis import messaging
@@ -53,7 +54,9 @@ def closed_sets(message: Any) -> Iterator[str]:
     for field in message.fields:
         rules = field.GetOptions().Extensions[validate_pb2.field]
         names = (rules.string, rules.repeated.items.string)
-        if field.enum_type is not None or any(getattr(each, "in") for each in names):
+        if field.enum_type is not None or any(
+            getattr(each, "in") or each.Extensions[source_name_pb2.is_source] for each in names
+        ):
             yield field.full_name
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             yield from closed_sets(field.message_type)

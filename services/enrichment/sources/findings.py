@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from services.enrichment.sources.prompt_injection import gives_orders
 
@@ -75,6 +75,20 @@ class Provenance:
     url: str
     request_id: str
     fetched_at: datetime
+
+
+class Finding(Protocol):
+    """What a source brings back: a frozen dataclass with the fields of its message."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where it comes from."""
+
+    def people(self) -> tuple[Person, ...]:
+        """Return whom it names, for the suppression list; nobody where it proves no identity."""
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield what a summary may cite of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,9 +285,6 @@ class Summary:
     def statements(self) -> Iterator[Statement]:
         """Yield nothing: a summary is no evidence for another."""
         yield from ()
-
-
-Finding = Contact | WebFindings | InsiderTrades | Summary
 
 
 def to_json(value: Any) -> Any:

@@ -4,14 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from services.enrichment.sources.edgar.transport import Pace
+
+class Pace:
+    """Lets at most `limit` calls start in any `seconds`; the others wait their turn.
+
+    The window is a tenth longer than a second, since requests may arrive closer than they left.
+    """
+
+    def __init__(
+        self,
+        limit: int = 10,
+        seconds: float = 1.1,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._starts: deque[float] = deque(maxlen=limit)
+        self._seconds = seconds
+        self._now = now
+        self._sleep = sleep
+        self._turn = asyncio.Lock()
+
+    async def wait(self) -> None:
+        """Return when the next call may start."""
+        async with self._turn:
+            if len(self._starts) == self._starts.maxlen:
+                free_at = self._starts[0] + self._seconds
+                while (remaining := free_at - self._now()) > 0:
+                    await self._sleep(remaining)
+            self._starts.append(self._now())
+
 
 # One for all tests of a process: the sandbox counts their requests together, as the SEC would.
 PACE = Pace()

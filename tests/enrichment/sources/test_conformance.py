@@ -1,6 +1,6 @@
 """What every source does alike, against the sandbox over real HTTP: a new source passes this.
 
-A case says how a source is made, whom it knows, and where its vendor's meaning of a fault differs.
+cases.py says how each source is made, whom it knows, and where its vendor's meaning differs.
 """
 
 from __future__ import annotations
@@ -8,144 +8,27 @@ from __future__ import annotations
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
 from devstack.sandbox.faults import KINDS, Kind
-from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import SOURCES, SourceName, from_json
 from services.enrichment.sources.claude.client import Claude
-from services.enrichment.sources.contactout import ContactOut
-from services.enrichment.sources.edgar.client import SecEdgar
-from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.findings import (
-    Contact,
-    InsiderTrades,
-    Provenance,
-    Subject,
-    Summary,
-    WebFindings,
-    WebPage,
     to_json,
 )
 from services.enrichment.sources.http import certificates
-from tests.enrichment.sources.serving import PACE
+from tests.enrichment.sources.case import KEY, NOW, Case, Source
+from tests.enrichment.sources.cases import CASES
 from tests.harness import SandboxDesk
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-KEY = "secret-key-4711"
-ADAMS = Subject(
-    "Katherine Adams",
-    "Apple Inc.",
-    email="kate.private@mail.example",
-    linkedin_url="https://www.linkedin.com/in/katherine-adams",
-    is_public_company=True,
-    company_cik=320193,
-)
-PAGE = WebPage(
-    "Katherine Adams speaks at Apple Inc.",
-    "https://news.example/adams",
-    "Newsroom",
-    "She spoke for 45 minutes.",
-    published_on=NOW.date(),
-)
-PAGES = {
-    SourceName.EXA: WebFindings((PAGE,), Provenance(SourceName.EXA, "https://x.example", "r", NOW))
-}
-
-
-class Source(Protocol):
-    async def ask(self, call: SourceCall) -> Answer: ...
-
-
-@dataclass(frozen=True)
-class Case:
-    """One source: how to make it, whom it knows, what is special about it."""
-
-    name: SourceName
-    make: Callable[[str, httpx.AsyncClient, float], Source]
-    found: SourceCall
-    finding: type
-    cost: int
-    calls: int = 1
-    classes: Mapping[str, ErrorClass | None] = field(default_factory=dict)
-
-
-def contactout(url: str, client: httpx.AsyncClient, seconds: float) -> Source:
-    return ContactOut(client, url, KEY, clock=lambda: NOW, seconds=seconds)
-
-
-def exa(url: str, client: httpx.AsyncClient, seconds: float) -> Source:
-    return Exa(client, url, KEY, clock=lambda: NOW, seconds=seconds)
-
-
-def sec(url: str, client: httpx.AsyncClient, seconds: float) -> Source:
-    return SecEdgar(
-        client,
-        url,
-        url,
-        user_agent="Prospect tests (tests@prospect.example)",
-        clock=lambda: NOW,
-        pace=PACE.wait,
-        seconds=seconds,
-    )
-
-
-def claude(url: str, client: httpx.AsyncClient, seconds: float) -> Source:
-    return Claude(url, KEY, "claude-sonnet-5-5", clock=lambda: NOW, seconds=seconds)
-
-
-CASES = (
-    Case(
-        SourceName.CONTACTOUT,
-        contactout,
-        SourceCall(ADAMS, {}, "name_and_company"),
-        Contact,
-        cost=300_000,
-        classes={
-            "403": ErrorClass.QUOTA,
-            "quota": ErrorClass.QUOTA,
-            "stranger": ErrorClass.WRONG_PERSON,
-            "error_body": ErrorClass.TRANSIENT,  # it says 500 inside
-        },
-    ),
-    Case(
-        SourceName.EXA,
-        exa,
-        SourceCall(ADAMS, {}),
-        WebFindings,
-        cost=8_000,
-        classes={"quota": ErrorClass.QUOTA, "stranger": None},
-    ),
-    Case(
-        SourceName.SEC,
-        sec,
-        SourceCall(ADAMS, {}),
-        InsiderTrades,
-        cost=0,
-        calls=2,
-        classes={
-            "401": ErrorClass.REFUSED_REQUEST,  # it knows no keys
-            "403": ErrorClass.THROTTLED,
-            "stranger": None,
-        },
-    ),
-    Case(
-        SourceName.CLAUDE,
-        claude,
-        SourceCall(ADAMS, PAGES),
-        Summary,
-        cost=2_000,
-        classes={"quota": ErrorClass.QUOTA, "stranger": ErrorClass.INVALID_ANSWER},
-    ),
-)
 every_source = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.value)
 
 
@@ -203,7 +86,7 @@ def wanted(case: Case, fault: str, usual: ErrorClass) -> ErrorClass | None:
 @every_source
 async def test_the_person_is_found(bench: Bench, case: Case) -> None:
     answer = await bench.ask(case)
-    assert isinstance(answer.finding, case.finding)
+    assert isinstance(answer.finding, SOURCES[case.name].finding)
 
 
 @every_source

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from prospect.enrichment.v1 import prospect_pb2
 
 from services.enrichment.sources import findings
-from services.enrichment.sources.catalogue import SourceName, from_json
+from services.enrichment.sources.catalogue import SOURCES, SourceName, from_json
 from services.enrichment.sources.findings import (
     Contact,
     Finding,
@@ -27,10 +27,7 @@ from services.enrichment.sources.findings import (
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-MESSAGES = (
-    "Contact", "Fact", "InsiderTrade", "InsiderTrades", "Provenance", "Sentence", "Summary",
-    "WebFindings", "WebPage",
-)  # fmt: skip
+MESSAGES = [n for n in prospect_pb2.DESCRIPTOR.message_types_by_name if hasattr(findings, n)]
 
 
 def where(source: SourceName) -> Provenance:
@@ -52,12 +49,6 @@ FINDINGS: dict[SourceName, Finding] = {
     SourceName.SEC: InsiderTrades(7, "Acme", 1, (TRADE,), where(SourceName.SEC)),
     SourceName.CLAUDE: Summary((Sentence("A.", ("a-1",)),), (), "m", where(SourceName.CLAUDE)),
 }
-FIELDS = {
-    SourceName.CONTACTOUT: "contact_data",
-    SourceName.EXA: "web_data",
-    SourceName.SEC: "insider_data",
-    SourceName.CLAUDE: "ai_summary",
-}
 every_finding = pytest.mark.parametrize("source", FINDINGS, ids=lambda source: source.value)
 
 
@@ -69,7 +60,7 @@ def test_a_finding_comes_back_from_storage_as_it_was(source: SourceName) -> None
 
 @every_finding
 def test_a_finding_fits_its_message(source: SourceName) -> None:
-    message = getattr(prospect_pb2.Prospect(), FIELDS[source])
+    message = getattr(prospect_pb2.Prospect(), SOURCES[source].column)
     json_format.ParseDict(to_json(FINDINGS[source]), message)
 
 

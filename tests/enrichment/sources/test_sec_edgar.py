@@ -23,10 +23,9 @@ from devstack.stack import ROOT
 from services.enrichment.sources.call import ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.edgar.client import SecEdgar
 from services.enrichment.sources.edgar.ownership import xml_block
-from services.enrichment.sources.edgar.transport import Pace
 from services.enrichment.sources.findings import InsiderTrades, Subject, to_json
 from services.enrichment.sources.http import certificates
-from tests.enrichment.sources.serving import PACE, serve
+from tests.enrichment.sources.serving import PACE, Pace, serve
 from tests.harness import SandboxDesk
 
 DATA = ROOT / "devstack/sandbox/data"
@@ -45,7 +44,12 @@ async def make() -> AsyncIterator[Make]:
     async with httpx.AsyncClient(timeout=5, verify=certificates()) as client:
 
         def build(url: str, **changes: Any) -> SecEdgar:
-            settings = {"user_agent": CONTACT, "clock": lambda: NOW, "client": client, **changes}
+            usual: dict[str, Any] = {
+                "user_agent": CONTACT,
+                "clock": lambda: NOW,
+                "pace": Pace().wait,
+            }
+            settings = usual | {"client": client, **changes}
             return SecEdgar(data_url=url, archives_url=url, **settings)
 
         yield build

@@ -553,7 +553,7 @@ class ListProspectsRequest(_message.Message):
     page_token: _builtins.str
     """page_token is the page before's next_page_token; absent means the first page."""
     source: _builtins.str
-    """source keeps prospects by one source's status: contactout, exa, sec or claude; absent means any."""
+    """source keeps prospects by the status of the source of this name; absent means any."""
     source_status: _prospect_pb2.SourceStatus.ValueType
     """source_status is the status that this source must have; absent means any."""
     @_builtins.property

@@ -167,7 +167,7 @@ class EnrichmentCompleted(_message.Message):
     """user_id is the UUID of the user who asked."""
     @_builtins.property
     def complete(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """complete names the sources that answered, of contactout, exa, sec and claude."""
+        """complete names the sources that answered."""
 
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -310,7 +310,7 @@ class SourceChanged(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     state: _builtins.str
     """state is closed, open, half_open, parked or paused."""
     reason: _builtins.str

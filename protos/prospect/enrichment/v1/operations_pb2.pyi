@@ -182,7 +182,7 @@ class SourceEstimate(_message.Message):
     PARKED_REASON_FIELD_NUMBER: _builtins.int
     MOST_COST_MICROS_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     calls: _builtins.int
     """calls is how many would be asked about."""
     fresh: _builtins.int
@@ -248,7 +248,7 @@ class ListSourcesResponse(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Source]:
-        """sources are contactout, exa, sec and claude."""
+        """sources are all sources, in their one order."""
 
     def __init__(
         self,
@@ -284,7 +284,7 @@ class Source(_message.Message):
     IS_ENABLED_FIELD_NUMBER: _builtins.int
     MEDIAN_MS_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     state: Global___SourceState.ValueType
     """state is whether it may be asked."""
     reason: _builtins.str
@@ -350,7 +350,7 @@ class PauseSourceRequest(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     resume: _builtins.bool
     """resume lets the source be asked again, and closes its breaker."""
     reason: _builtins.str

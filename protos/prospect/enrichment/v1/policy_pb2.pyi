@@ -103,7 +103,7 @@ class SourcePolicy(_message.Message):
     FRESH_FOR_SECONDS_FIELD_NUMBER: _builtins.int
     DAY_BUDGET_MICROS_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     is_enabled: _builtins.bool
     """is_enabled says whether it may be asked."""
     fresh_for_seconds: _builtins.int

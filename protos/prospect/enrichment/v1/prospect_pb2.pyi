@@ -212,7 +212,7 @@ class Prospect(_message.Message):
 
     @_builtins.property
     def enrichment_source_status(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """enrichment_source_status has a row for each of contactout, exa, sec and claude."""
+        """enrichment_source_status has a row for each source."""
 
     def __init__(
         self,
@@ -351,7 +351,7 @@ class Step(_message.Message):
     IS_REUSED_FIELD_NUMBER: _builtins.int
     LOOKUP_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     status: Global___SourceStatus.ValueType
     """status is how far it has come."""
     reason: _builtins.str
@@ -415,7 +415,7 @@ class Provenance(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     FETCHED_AT_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     url: _builtins.str
     """url is the address that was asked."""
     request_id: _builtins.str

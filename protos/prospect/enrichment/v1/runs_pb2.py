@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from prospect.enrichment.v1 import prospect_pb2 as prospect_dot_enrichment_dot_v1_dot_prospect__pb2
+from prospect.enrichment.v1 import source_name_pb2 as prospect_dot_enrichment_dot_v1_dot_source__name__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!prospect/enrichment/v1/runs.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%prospect/enrichment/v1/prospect.proto\"\x8f\x03\n\x07\x41ttempt\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x35\n\x06status\x18\x03 \x01(\x0e\x32%.prospect.enrichment.v1.AttemptStatus\x12\x0e\n\x06lookup\x18\x04 \x01(\t\x12\x13\n\x0b\x65rror_class\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x19\n\x11source_request_id\x18\x07 \x01(\t\x12\x13\n\x0b\x63ost_micros\x18\x08 \x01(\x03\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rqueue_wait_ms\x18\x0b \x01(\x03\x12\x17\n\x0f\x62reaker_wait_ms\x18\x0c \x01(\x03\x12\x17\n\x0flimiter_wait_ms\x18\r \x01(\x03\x12\x10\n\x08trace_id\x18\x0e \x01(\t\x12\x0e\n\x06worker\x18\x0f \x01(\t\")\n\rGetRunRequest\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"m\n\x0eGetRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\x12\x31\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1f.prospect.enrichment.v1.Attempt\"\xe1\x02\n\tRunFilter\x12K\n\x08statuses\x18\x01 \x03(\x0e\x32(.prospect.enrichment.v1.EnrichmentStatusB\x0f\xbaH\x0c\x92\x01\t\x10\n\"\x05\x82\x01\x02\x10\x01\x12 \n\x0bprospect_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1d\n\x08\x62\x61tch_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x37\n\x07missing\x18\x04 \x01(\tB&\xbaH#r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\xd8\x01\x01\x12(\n\x0b\x65rror_class\x18\x05 \x01(\tB\x13\xbaH\x10r\x0e\x18\x32\x32\n^[^\\x00]*$\x12\x30\n\x0c\x63reated_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcreated_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x01\n\x0fListRunsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x31\n\x06\x66ilter\x18\x03 \x01(\x0b\x32!.prospect.enrichment.v1.RunFilter\"V\n\x10ListRunsResponse\x12)\n\x04runs\x18\x01 \x03(\x0b\x32\x1b.prospect.enrichment.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x12RetrySourceRequest\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x33\n\x06source\x18\x02 \x01(\tB#\xbaH r\x1eR\ncontactoutR\x03\x65xaR\x03secR\x06\x63laude\"?\n\x13RetrySourceResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\",\n\x10\x43\x61ncelRunRequest\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"=\n\x11\x43\x61ncelRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\"~\n\x11ReplayRunsRequest\x12\x39\n\x06\x66ilter\x18\x01 \x01(\x0b\x32!.prospect.enrichment.v1.RunFilterB\x06\xbaH\x03\xc8\x01\x01\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\x1d\n\tmost_runs\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\"c\n\x12ReplayRunsResponse\x12\x0f\n\x07matched\x18\x01 \x01(\x05\x12\x10\n\x08replayed\x18\x02 \x01(\x05\x12\x18\n\x10most_cost_micros\x18\x03 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x04 \x01(\t*\xbf\x01\n\rAttemptStatus\x12\x1e\n\x1a\x41TTEMPT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41TTEMPT_STATUS_STARTED\x10\x01\x12\x1b\n\x17\x41TTEMPT_STATUS_COMPLETE\x10\x02\x12\x1c\n\x18\x41TTEMPT_STATUS_NOT_FOUND\x10\x03\x12\x19\n\x15\x41TTEMPT_STATUS_FAILED\x10\x04\x12\x1c\n\x18\x41TTEMPT_STATUS_UNCERTAIN\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!prospect/enrichment/v1/runs.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%prospect/enrichment/v1/prospect.proto\x1a(prospect/enrichment/v1/source_name.proto\"\x8f\x03\n\x07\x41ttempt\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12\x35\n\x06status\x18\x03 \x01(\x0e\x32%.prospect.enrichment.v1.AttemptStatus\x12\x0e\n\x06lookup\x18\x04 \x01(\t\x12\x13\n\x0b\x65rror_class\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x19\n\x11source_request_id\x18\x07 \x01(\t\x12\x13\n\x0b\x63ost_micros\x18\x08 \x01(\x03\x12.\n\nstarted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rqueue_wait_ms\x18\x0b \x01(\x03\x12\x17\n\x0f\x62reaker_wait_ms\x18\x0c \x01(\x03\x12\x17\n\x0flimiter_wait_ms\x18\r \x01(\x03\x12\x10\n\x08trace_id\x18\x0e \x01(\t\x12\x0e\n\x06worker\x18\x0f \x01(\t\")\n\rGetRunRequest\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"m\n\x0eGetRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\x12\x31\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x1f.prospect.enrichment.v1.Attempt\"\xc9\x02\n\tRunFilter\x12K\n\x08statuses\x18\x01 \x03(\x0e\x32(.prospect.enrichment.v1.EnrichmentStatusB\x0f\xbaH\x0c\x92\x01\t\x10\n\"\x05\x82\x01\x02\x10\x01\x12 \n\x0bprospect_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1d\n\x08\x62\x61tch_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1f\n\x07missing\x18\x04 \x01(\tB\x0e\xbaH\x0br\x06\x88\x91\xae\xb1\x02\x01\xd8\x01\x01\x12(\n\x0b\x65rror_class\x18\x05 \x01(\tB\x13\xbaH\x10r\x0e\x18\x32\x32\n^[^\\x00]*$\x12\x30\n\x0c\x63reated_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcreated_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x01\n\x0fListRunsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x31\n\x06\x66ilter\x18\x03 \x01(\x0b\x32!.prospect.enrichment.v1.RunFilter\"V\n\x10ListRunsResponse\x12)\n\x04runs\x18\x01 \x03(\x0b\x32\x1b.prospect.enrichment.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"P\n\x12RetrySourceRequest\x12\x1d\n\x0bprospect_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1b\n\x06source\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x88\x91\xae\xb1\x02\x01\"?\n\x13RetrySourceResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\",\n\x10\x43\x61ncelRunRequest\x12\x18\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"=\n\x11\x43\x61ncelRunResponse\x12(\n\x03run\x18\x01 \x01(\x0b\x32\x1b.prospect.enrichment.v1.Run\"~\n\x11ReplayRunsRequest\x12\x39\n\x06\x66ilter\x18\x01 \x01(\x0b\x32!.prospect.enrichment.v1.RunFilterB\x06\xbaH\x03\xc8\x01\x01\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\x1d\n\tmost_runs\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\"c\n\x12ReplayRunsResponse\x12\x0f\n\x07matched\x18\x01 \x01(\x05\x12\x10\n\x08replayed\x18\x02 \x01(\x05\x12\x18\n\x10most_cost_micros\x18\x03 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x04 \x01(\t*\xbf\x01\n\rAttemptStatus\x12\x1e\n\x1a\x41TTEMPT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41TTEMPT_STATUS_STARTED\x10\x01\x12\x1b\n\x17\x41TTEMPT_STATUS_COMPLETE\x10\x02\x12\x1c\n\x18\x41TTEMPT_STATUS_NOT_FOUND\x10\x03\x12\x19\n\x15\x41TTEMPT_STATUS_FAILED\x10\x04\x12\x1c\n\x18\x41TTEMPT_STATUS_UNCERTAIN\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,7 +44,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNFILTER'].fields_by_name['batch_id']._loaded_options = None
   _globals['_RUNFILTER'].fields_by_name['batch_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_RUNFILTER'].fields_by_name['missing']._loaded_options = None
-  _globals['_RUNFILTER'].fields_by_name['missing']._serialized_options = b'\272H#r\036R\ncontactoutR\003exaR\003secR\006claude\330\001\001'
+  _globals['_RUNFILTER'].fields_by_name['missing']._serialized_options = b'\272H\013r\006\210\221\256\261\002\001\330\001\001'
   _globals['_RUNFILTER'].fields_by_name['error_class']._loaded_options = None
   _globals['_RUNFILTER'].fields_by_name['error_class']._serialized_options = b'\272H\020r\016\03022\n^[^\\x00]*$'
   _globals['_LISTRUNSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -53,37 +54,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYSOURCEREQUEST'].fields_by_name['prospect_id']._loaded_options = None
   _globals['_RETRYSOURCEREQUEST'].fields_by_name['prospect_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_RETRYSOURCEREQUEST'].fields_by_name['source']._loaded_options = None
-  _globals['_RETRYSOURCEREQUEST'].fields_by_name['source']._serialized_options = b'\272H r\036R\ncontactoutR\003exaR\003secR\006claude'
+  _globals['_RETRYSOURCEREQUEST'].fields_by_name['source']._serialized_options = b'\272H\010r\006\210\221\256\261\002\001'
   _globals['_CANCELRUNREQUEST'].fields_by_name['run_id']._loaded_options = None
   _globals['_CANCELRUNREQUEST'].fields_by_name['run_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_REPLAYRUNSREQUEST'].fields_by_name['filter']._loaded_options = None
   _globals['_REPLAYRUNSREQUEST'].fields_by_name['filter']._serialized_options = b'\272H\003\310\001\001'
   _globals['_REPLAYRUNSREQUEST'].fields_by_name['most_runs']._loaded_options = None
   _globals['_REPLAYRUNSREQUEST'].fields_by_name['most_runs']._serialized_options = b'\272H\007\032\005\030\220N(\000'
-  _globals['_ATTEMPTSTATUS']._serialized_start=1804
-  _globals['_ATTEMPTSTATUS']._serialized_end=1995
-  _globals['_ATTEMPT']._serialized_start=163
-  _globals['_ATTEMPT']._serialized_end=562
-  _globals['_GETRUNREQUEST']._serialized_start=564
-  _globals['_GETRUNREQUEST']._serialized_end=605
-  _globals['_GETRUNRESPONSE']._serialized_start=607
-  _globals['_GETRUNRESPONSE']._serialized_end=716
-  _globals['_RUNFILTER']._serialized_start=719
-  _globals['_RUNFILTER']._serialized_end=1072
-  _globals['_LISTRUNSREQUEST']._serialized_start=1075
-  _globals['_LISTRUNSREQUEST']._serialized_end=1204
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1206
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1292
-  _globals['_RETRYSOURCEREQUEST']._serialized_start=1294
-  _globals['_RETRYSOURCEREQUEST']._serialized_end=1398
-  _globals['_RETRYSOURCERESPONSE']._serialized_start=1400
-  _globals['_RETRYSOURCERESPONSE']._serialized_end=1463
-  _globals['_CANCELRUNREQUEST']._serialized_start=1465
-  _globals['_CANCELRUNREQUEST']._serialized_end=1509
-  _globals['_CANCELRUNRESPONSE']._serialized_start=1511
-  _globals['_CANCELRUNRESPONSE']._serialized_end=1572
-  _globals['_REPLAYRUNSREQUEST']._serialized_start=1574
-  _globals['_REPLAYRUNSREQUEST']._serialized_end=1700
-  _globals['_REPLAYRUNSRESPONSE']._serialized_start=1702
-  _globals['_REPLAYRUNSRESPONSE']._serialized_end=1801
+  _globals['_ATTEMPTSTATUS']._serialized_start=1798
+  _globals['_ATTEMPTSTATUS']._serialized_end=1989
+  _globals['_ATTEMPT']._serialized_start=205
+  _globals['_ATTEMPT']._serialized_end=604
+  _globals['_GETRUNREQUEST']._serialized_start=606
+  _globals['_GETRUNREQUEST']._serialized_end=647
+  _globals['_GETRUNRESPONSE']._serialized_start=649
+  _globals['_GETRUNRESPONSE']._serialized_end=758
+  _globals['_RUNFILTER']._serialized_start=761
+  _globals['_RUNFILTER']._serialized_end=1090
+  _globals['_LISTRUNSREQUEST']._serialized_start=1093
+  _globals['_LISTRUNSREQUEST']._serialized_end=1222
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1224
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1310
+  _globals['_RETRYSOURCEREQUEST']._serialized_start=1312
+  _globals['_RETRYSOURCEREQUEST']._serialized_end=1392
+  _globals['_RETRYSOURCERESPONSE']._serialized_start=1394
+  _globals['_RETRYSOURCERESPONSE']._serialized_end=1457
+  _globals['_CANCELRUNREQUEST']._serialized_start=1459
+  _globals['_CANCELRUNREQUEST']._serialized_end=1503
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1505
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1566
+  _globals['_REPLAYRUNSREQUEST']._serialized_start=1568
+  _globals['_REPLAYRUNSREQUEST']._serialized_end=1694
+  _globals['_REPLAYRUNSRESPONSE']._serialized_start=1696
+  _globals['_REPLAYRUNSRESPONSE']._serialized_end=1795
 # @@protoc_insertion_point(module_scope)

@@ -79,7 +79,7 @@ class Attempt(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     WORKER_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     attempt: _builtins.int
     """attempt counts the step's calls, from 1."""
     status: Global___AttemptStatus.ValueType
@@ -318,7 +318,7 @@ class RetrySourceRequest(_message.Message):
     prospect_id: _builtins.str
     """prospect_id is the prospect's UUID."""
     source: _builtins.str
-    """source is contactout, exa, sec or claude."""
+    """source is the name of a source."""
     def __init__(
         self,
         *,

@@ -26,7 +26,7 @@ from services.enrichment.sources.edgar.ownership import (
     parse_ownership,
 )
 from services.enrichment.sources.edgar.trades import ReadFiling, trades_of
-from services.enrichment.sources.edgar.transport import VENDOR, Pace, SecHttp
+from services.enrichment.sources.edgar.transport import VENDOR, SecHttp
 from services.enrichment.sources.findings import InsiderTrades, Provenance
 
 FORMS = frozenset({"4", "4/A", "5", "5/A"})
@@ -49,8 +49,7 @@ class _Filing:
 class SecEdgar:
     """The SEC as a source.
 
-    `pace` is awaited before each of its several requests; without one, this instance keeps to ten a
-    second by itself, which is right where no other asks.
+    `pace` is awaited before each of its several requests, and returns when the next may leave.
     """
 
     name = SourceName.SEC
@@ -64,14 +63,14 @@ class SecEdgar:
         user_agent: str,
         max_filings: int = 40,
         clock: Callable[[], datetime],
-        pace: Callable[[], Awaitable[None]] | None = None,
+        pace: Callable[[], Awaitable[None]],
         seconds: float = 30,
     ) -> None:
         self._http = SecHttp(
             client,
             user_agent=user_agent,
             clock=clock,
-            pace=pace or Pace().wait,
+            pace=pace,
             seconds=seconds,
         )
         self._data_url = data_url.rstrip("/")

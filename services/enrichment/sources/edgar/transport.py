@@ -7,9 +7,6 @@ so a 403 means "slow down", not "you may not".
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -30,36 +27,6 @@ VENDOR = Vendor(
     },
     delays={403: 600.0},
 )
-
-
-class Pace:
-    """Lets at most `limit` calls start in any `seconds`; the others wait their turn.
-
-    The window is a tenth longer than a second, since requests may arrive closer than they left.
-    """
-
-    def __init__(
-        self,
-        limit: int = 10,
-        seconds: float = 1.1,
-        *,
-        now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._starts: deque[float] = deque(maxlen=limit)
-        self._seconds = seconds
-        self._now = now
-        self._sleep = sleep
-        self._turn = asyncio.Lock()
-
-    async def wait(self) -> None:
-        """Return when the next call may start."""
-        async with self._turn:
-            if len(self._starts) == self._starts.maxlen:
-                free_at = self._starts[0] + self._seconds
-                while (remaining := free_at - self._now()) > 0:
-                    await self._sleep(remaining)
-            self._starts.append(self._now())
 
 
 class SecHttp:
