@@ -36,6 +36,7 @@ from services.enrichment.run.plan import (
 from services.enrichment.run.records import known_of
 from services.enrichment.run.state import Turn
 from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import known as known_sources
 from services.enrichment.sql import SQL
 from services.enrichment.worker import store
 from services.enrichment.worker.loop import Worker
@@ -209,7 +210,7 @@ async def _look_up(
     runs = await connection.fetch(SQL.find_open_runs, tenant_id, old)
     late: dict[UUID, set[SourceName]] = defaultdict(set)
     for run in runs:
-        late[run["prospect_id"]] |= {SourceName(source) for source in run["late"] or ()}
+        late[run["prospect_id"]] |= set(known_sources(run["late"] or ()))
     known = {
         row["prospect_id"]: replace(known_of(row), late=frozenset(late[row["prospect_id"]]))
         for row in rows

@@ -20,7 +20,7 @@ from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.parse import ask_again
 from services.enrichment.reading.filters import run_filter
 from services.enrichment.run.plan import Accepted, Priority, Request
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import known
 from services.enrichment.sql import SQL
 
 DEFAULT_RUNS = 1_000
@@ -53,10 +53,7 @@ class ReplayRpc:
             self._pool, caller.tenant_id, plans="force_custom_plan"
         ) as connection:
             rows = await connection.fetch(SQL.find_replays, *values)
-            requests = [
-                ask_again(caller, row, [SourceName(each) for each in row["sources"]])
-                for row in rows
-            ]
+            requests = [ask_again(caller, row, known(row["sources"])) for row in rows]
             pairs = list(zip(requests, rows, strict=True))
             found = await self._estimator.estimate(connection, caller.tenant_id, pairs)
         response = pb.ReplayRunsResponse(

@@ -72,9 +72,11 @@ class SteerRpc:
         self, connection: Connection, tenant_id: UUID, run_id: UUID, source: SourceName
     ) -> None:
         _, steps = found(await store.get_run(connection, tenant_id, run_id), "run", run_id)
-        if steps[source].ended:
+        step = steps.get(source)  # an older version's run has none of a new source
+        if step is None or step.ended:
+            is_so = f"is {step.status.value}" if step else "has no step"
             text = (
-                f"{source.value} is {steps[source].status.value} in run {run_id}, which is still "
+                f"{source.value} {is_so} in run {run_id}, which is still "
                 "under way; retry when the run has ended"
             )
             raise FailedPrecondition(text, reason=UNDER_WAY)

@@ -16,7 +16,7 @@ from chassis.database import Connection
 from services.enrichment.policy.allowance import AllowanceRow
 from services.enrichment.policy.policy import Policy, SourcePolicy
 from services.enrichment.policy.suppression import Key
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import KNOWN, SourceName
 from services.enrichment.sql import SQL
 
 
@@ -67,6 +67,7 @@ def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
             day_budget_micros=each["day_budget_micros"],
         )
         for name, each in orjson.loads(row["sources"]).items()
+        if name in KNOWN
     }
     plain = {n: row[n] for n in Policy.__slots__ if n not in ("contact_lookups", "sources")}
     plain |= {name: getattr(default, name) for name, value in plain.items() if value is None}

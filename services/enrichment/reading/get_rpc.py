@@ -29,8 +29,8 @@ class GetRpc:
             row = await store.get_prospect(connection, tenant_id, UUID(request.prospect_id))
             prospect = found(row, "prospect", request.prospect_id)
             run = await store.get_run(connection, tenant_id, prospect["run_id"])
-            _, steps = found(run, "run", prospect["run_id"])
-        message = messages.prospect_message(prospect, steps)
+            newest, steps = found(run, "run", prospect["run_id"])
+        message = messages.prospect_message(prospect, steps, newest["steps"])
         messages.add_findings(message, prospect)
         return pb.GetProspectResponse(prospect=message)
 

@@ -49,7 +49,9 @@ class ListRpc:
         ) as connection:
             rows = await store.list_prospects(connection, tenant_id, wanted, after, size + 1)
         return pb.ListProspectsResponse(
-            prospects=[messages.prospect_message(*row) for row in rows[:size]],
+            prospects=[
+                messages.prospect_message(row, steps, row["steps"]) for row, steps in rows[:size]
+            ],
             next_page_token=_next(tokens, rows, size, "prospect_id"),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 import structlog
@@ -12,7 +12,8 @@ from prospect.enrichment.v1 import enrichment_service_pb2, runs_pb2
 from prospect.enrichment.v1 import prospect_pb2 as pb
 
 from chassis.clock import to_timestamp
-from services.enrichment.run.messages import run_status, steps_in_order
+from services.enrichment.run.messages import newer_step_message, run_status, steps_in_order
+from services.enrichment.run.records import newer_steps
 from services.enrichment.run.state import Step
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 
@@ -32,7 +33,7 @@ def run_message(run: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Run
         run_id=str(run["run_id"]),
         prospect_id=str(run["prospect_id"]),
         status=run_status(run["status"]),
-        steps=steps_in_order(steps),
+        steps=_steps(steps, run["steps"]),
         missing=run["missing"],
         created_at=to_timestamp(run["created_at"]),
         ended_at=to_timestamp(run["ended_at"]),
@@ -47,8 +48,10 @@ def run_message(run: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Run
     )
 
 
-def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> pb.Prospect:
-    """Return a prospect as a message, without what was found."""
+def prospect_message(
+    row: asyncpg.Record, steps: Mapping[SourceName, Step], rows: Sequence[asyncpg.Record]
+) -> pb.Prospect:
+    """Return a prospect as a message, without what was found; `rows` are the steps' rows."""
     return pb.Prospect(
         prospect_id=str(row["prospect_id"]),
         name=row["name"],
@@ -60,9 +63,14 @@ def prospect_message(row: asyncpg.Record, steps: Mapping[SourceName, Step]) -> p
         company_cik=str(row["company_cik"] or ""),
         enrichment_status=run_status(row["enrichment_status"]),
         last_enriched_at=to_timestamp(row["last_enriched_at"]),
-        enrichment_source_status=steps_in_order(steps),
+        enrichment_source_status=_steps(steps, rows),
         run_id=str(row["run_id"] or ""),
     )
+
+
+def _steps(steps: Mapping[SourceName, Step], rows: Sequence[asyncpg.Record]) -> list[pb.Step]:
+    """Return a run's steps, with those that only a newer version knows."""
+    return [*steps_in_order(steps), *map(newer_step_message, newer_steps(rows))]
 
 
 def add_findings(message: pb.Prospect, row: asyncpg.Record) -> None:

@@ -13,7 +13,7 @@ from prospect.enrichment.v1 import prospect_pb2
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import found
 from services.enrichment.reading import messages
-from services.enrichment.run.records import step_of
+from services.enrichment.run.records import steps_of
 from services.enrichment.run.state import Step
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
@@ -131,4 +131,4 @@ async def list_prospects(
 
 def run_row(row: asyncpg.Record) -> RunRow:
     """Return a row with its steps as values."""
-    return row, {SourceName(each["source"]): step_of(each) for each in row["steps"]}
+    return row, steps_of(row["steps"])

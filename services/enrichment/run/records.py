@@ -1,8 +1,14 @@
-"""A run as it is stored: rows read into the machine's state."""
+"""A run as it is stored: rows read into the machine's state.
+
+While a newer version is being rolled out, rows have sources and statuses that this version does not
+know. Reading leaves them out, writing leaves them as they are, and a run that has one is left to a
+worker of the newer version.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -12,17 +18,13 @@ import asyncpg
 import structlog
 
 from services.enrichment.run.plan import Known, KnownAnswer
-from services.enrichment.run.state import Step, StepStatus
-from services.enrichment.sources.catalogue import SOURCES, SourceName, from_json
+from services.enrichment.run.state import RunStatus, Step, StepStatus
+from services.enrichment.sources.catalogue import KNOWN, SOURCES, SourceName, from_json
 from services.enrichment.sources.findings import Finding, Subject
 
-
-def known_of(row: asyncpg.Record) -> Known:
-    """Return a row of prospects as what is known."""
-    return Known(subject_of(row), answers_of(row))
-
-
 _log = structlog.get_logger()
+_STEP_STATUSES = frozenset(status.value for status in StepStatus)
+_RUN_STATUSES = frozenset(status.value for status in RunStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,17 @@ def answers_of(row: asyncpg.Record) -> dict[SourceName, KnownAnswer]:
     answers = {}
     try:
         for name, answer in json.loads(row["answered"]).items():
-            status, at = StepStatus(answer["status"]), datetime.fromisoformat(answer["at"])
-            answers[SourceName(name)] = KnownAnswer(status, at)
+            if name in KNOWN and answer["status"] in _STEP_STATUSES:
+                status, at = StepStatus(answer["status"]), datetime.fromisoformat(answer["at"])
+                answers[SourceName(name)] = KnownAnswer(status, at)
     except (ValueError, TypeError, KeyError, AttributeError):
         _log.error("a prospect's answers cannot be read")
     return answers
+
+
+def known_of(row: asyncpg.Record) -> Known:
+    """Return a row of prospects as what is known."""
+    return Known(subject_of(row), answers_of(row))
 
 
 def subject_of(row: asyncpg.Record) -> Subject:
@@ -69,6 +77,26 @@ def subject_of(row: asyncpg.Record) -> Subject:
 @cache
 def _step_fields() -> tuple[str, ...]:
     return tuple(name for name in Step.__slots__ if name not in ("source", "status"))
+
+
+def is_of_newer_version(run: asyncpg.Record) -> bool:
+    """Whether a run, with its steps, has a value that only a newer version knows."""
+    return run["status"] not in _RUN_STATUSES or bool(newer_steps(run["steps"]))
+
+
+def newer_steps(rows: Iterable[asyncpg.Record]) -> list[asyncpg.Record]:
+    """Return the rows of steps whose source or status only a newer version knows."""
+    return [
+        row for row in rows if row["source"] not in KNOWN or row["status"] not in _STEP_STATUSES
+    ]
+
+
+def steps_of(rows: Iterable[asyncpg.Record]) -> dict[SourceName, Step]:
+    """Return rows of steps as values, without those that only a newer version knows."""
+    steps = [
+        step_of(row) for row in rows if row["source"] in KNOWN and row["status"] in _STEP_STATUSES
+    ]
+    return {step.source: step for step in steps}
 
 
 def step_of(row: asyncpg.Record) -> Step:

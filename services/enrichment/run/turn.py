@@ -79,7 +79,7 @@ class _Taker:
                     self._lose(self._turn.steps[source], CRASHED)
                 case Held(source, denial):
                     self._deny(self._turn.steps[source], denial)
-                case Again(source):
+                case Again(source) if source in self._turn.steps:
                     self._hurry(self._turn.steps[source])
         self._break_off()
         self._go_on()
@@ -225,7 +225,7 @@ class _Taker:
 
     def _end_summary(self) -> None:
         claude = self._turn.steps[CLAUDE]
-        research_ended = all(self._turn.steps[source].ended for source in RESEARCH)
+        research_ended = all(step.ended for step in self._research())
         if claude.status in WAITING and research_ended and not self._found():
             self._end(claude, StepStatus.SKIPPED, "there is nothing to summarise")
 
@@ -234,8 +234,8 @@ class _Taker:
             return
         if self._turn.open and self._now < self._state.deadline_at:
             return
-        brought = {StepStatus.COMPLETE, StepStatus.SKIPPED}
-        missing = tuple(s for s in SourceName if self._turn.steps[s].status not in brought)
+        brought, steps = {StepStatus.COMPLETE, StepStatus.SKIPPED}, self._turn.steps
+        missing = tuple(s for s in SourceName if s in steps and steps[s].status not in brought)
         status = RunStatus.COMPLETE if self._found() else RunStatus.FAILED
         if self._state.cancel_requested:
             status = RunStatus.CANCELLED
@@ -244,7 +244,7 @@ class _Taker:
 
     def _make_anew(self) -> None:
         """Open the summary again when a source has answered since its call left."""
-        claude, research = self._turn.steps[CLAUDE], [self._turn.steps[s] for s in RESEARCH]
+        claude, research = self._turn.steps[CLAUDE], self._research()
         made_at = claude.ready_at
         if claude.status not in (StepStatus.COMPLETE, StepStatus.FAILED) or made_at is None:
             return
@@ -258,7 +258,7 @@ class _Taker:
         if self._state.cancel_requested:
             return
         steps = self._turn.steps
-        wanted = [steps[source] for source in RESEARCH]
+        wanted = self._research()
         busy = any(step.status is StepStatus.IN_PROGRESS for step in wanted)
         joined = self._ended or self._now >= self._state.join_at
         # Once the run has ended nobody waits: a late answer that is on its way comes first.
@@ -349,7 +349,11 @@ class _Taker:
         self._turn.look_again_at = min(coming) if coming and self._turn.open else None
 
     def _found(self) -> bool:
-        return any(_complete([self._turn.steps[source] for source in RESEARCH]))
+        return any(_complete(self._research()))
+
+    def _research(self) -> list[Step]:
+        """Return the steps that bring evidence; an older version's run has none of a new source."""
+        return [self._turn.steps[source] for source in RESEARCH if source in self._turn.steps]
 
     def _end(self, step: Step, status: StepStatus, reason: str = "") -> None:
         clear = "" if status in (StepStatus.COMPLETE, StepStatus.NOT_FOUND) else step.error_class

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -113,7 +113,13 @@ SOURCES: Mapping[SourceName, Source] = {
         urls=("anthropic_url",),
     ),
 }
+KNOWN = frozenset(name.value for name in SourceName)
 RESEARCH = tuple(name for name in SourceName if SOURCES[name].is_research)
+
+
+def known(names: Iterable[str]) -> list[SourceName]:
+    """Return the sources of these names, without those that only a newer version knows."""
+    return [SourceName(name) for name in names if name in KNOWN]
 
 
 def credential_of(name: SourceName) -> str:

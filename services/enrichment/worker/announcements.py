@@ -65,7 +65,9 @@ def run_ended(run: ClaimedRun, steps: Steps, finish: Finish, now: datetime) -> O
             run_id=run_id,
             prospect_id=prospect_id,
             user_id=user_id,
-            complete=[s.value for s in SourceName if steps[s].status is StepStatus.COMPLETE],
+            complete=[
+                s.value for s in SourceName if s in steps and steps[s].status is StepStatus.COMPLETE
+            ],
             missing=[source.value for source in finish.missing],
             completed_at=to_timestamp(now),
         )

@@ -59,6 +59,8 @@ def _before(rows: Sequence[asyncpg.Record], oldest: datetime) -> Before:
     out, lost = set(), set()
     answers: dict[SourceName, Answer] = {}
     for row in rows:
+        if records.newer_steps([row]):
+            continue
         source = SourceName(row["source"])
         match StepStatus(row["status"]):
             case StepStatus.IN_PROGRESS if row["open"] and row["deadline_at"] > oldest:

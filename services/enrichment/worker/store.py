@@ -23,8 +23,9 @@ from services.enrichment.run.records import (
     Remembered,
     _log,
     finding_of,
+    is_of_newer_version,
     remembered,
-    step_of,
+    steps_of,
     subject_of,
 )
 from services.enrichment.run.state import (
@@ -39,6 +40,9 @@ from services.enrichment.run.state import (
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding, Subject
 from services.enrichment.sql import SQL
+
+LEFT_ALONE = timedelta(seconds=2)
+"""For how long a run of a newer version is left alone before any worker may look at it again."""
 
 
 class LeaseLost(Exception):
@@ -204,12 +208,19 @@ async def renew(
 async def load_runs(
     connection: Connection, tenant_id: UUID, leases: Sequence[Lease], times: Times, now: datetime
 ) -> list[ClaimedRun]:
-    """Return claimed runs of one tenant; one that cannot be read stops none of the others."""
+    """Return claimed runs of one tenant; one that cannot be read stops none of the others.
+
+    A run that only a newer version can work on is handed back as it is.
+    """
     by_run = {lease.run_id: lease for lease in leases}
     token = leases[0].token
     rows = await connection.fetch(SQL.load_runs, tenant_id, list(by_run), token)
     runs = []
     for row in rows:
+        if is_of_newer_version(row):
+            _log.info("a run is left to a newer version", run=str(row["run_id"]))
+            await release(connection, by_run[row["run_id"]], now + LEFT_ALONE)
+            continue
         try:
             runs.append(_claimed(row, by_run[row["run_id"]], times, now))
         except Exception:
@@ -224,7 +235,7 @@ async def release(connection: Connection, lease: Lease, wake_at: datetime) -> No
 
 
 def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> ClaimedRun:
-    steps = {SourceName(each["source"]): step_of(each) for each in row["steps"]}
+    steps = steps_of(row["steps"])
     subject = subject_of(row)
     began_at = row["began_at"] or now
     deadline_at = min(row["deadline_at"], began_at + times.deadline)
