@@ -354,7 +354,7 @@ where r.tenant_id = $1 and r.run_id = any($2::uuid[])
 order by p.prospect_id
 for update of p
 
--- name: read_before
+-- name: read_previous_calls
 -- What became of the calls that runs ($2) wait for, and what their prospects have by now.
 select r.run_id, f.key as source, o.open, o.deadline_at, s.status, s.uncertain_attempts > 0 as is_uncertain,
   p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo

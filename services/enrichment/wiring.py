@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
@@ -39,11 +40,10 @@ from services.enrichment.settings import Settings
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.claude.client import memo_key
 from services.enrichment.sources.claude.template import templated
-from services.enrichment.worker.execution import Ask
-from services.enrichment.worker.execution import Tools as WorkTools
+from services.enrichment.worker.execution import Ask, Execution
 from services.enrichment.worker.hints import Hints
 from services.enrichment.worker.loop import Worker
-from services.enrichment.worker.run_rules import Desk
+from services.enrichment.worker.run_rules import RuleInputs
 from services.enrichment.worker.store import Times
 from services.enrichment.worker.turn_writer import Writer
 
@@ -56,10 +56,11 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     default = Policy(
         ask_paid_again=settings.ask_paid_again, most_runs_at_once=settings.tenant_runs_in_hand
     )
-    desk = _desk(foundation, settings)
-    breakers, hasher = desk.breakers, desk.hasher
-    clients = open_clients(settings, desk.limits)
-    worker = _worker(foundation, settings, desk, default, clients.asks)
+    inputs = _rule_inputs(foundation, settings)
+    breakers, hasher = inputs.breakers, inputs.hasher
+    clients = open_clients(settings, inputs.limits)
+    writer = Writer(pool, relay, inputs, _times(settings), default, utc_now)
+    worker = _worker(foundation, settings, inputs, writer, clients.asks)
     hints = Hints(foundation.nats)
 
     async def wake() -> None:
@@ -69,7 +70,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     await breakers.refresh()
     await hints.listen(worker.wake, worker.cancel_run, _refresher(breakers))
     await hints.listen_to_callers(worker.ask_again, worker.forget_user)
-    intake = Intake(pool, utc_now, default, hasher, worker, wake)
+    intake = Intake(pool, utc_now, default, hasher, worker, writer, wake)
     watchers = Watchers(foundation.stopping)
     await watchers.listen(foundation.nats)
     follower = BatchFollower(pool, utc_now, watchers)
@@ -97,8 +98,8 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     )
 
 
-def _desk(foundation: Foundation, settings: Settings) -> Desk:
-    return Desk(
+def _rule_inputs(foundation: Foundation, settings: Settings) -> RuleInputs:
+    return RuleInputs(
         breakers=Breakers(
             foundation.pool,
             foundation.relay,
@@ -113,31 +114,38 @@ def _desk(foundation: Foundation, settings: Settings) -> Desk:
     )
 
 
-def _worker(
-    foundation: Foundation,
-    settings: Settings,
-    desk: Desk,
-    default: Policy,
-    sources: Mapping[SourceName, Ask],
-) -> Worker:
-    times = Times(
+def _times(settings: Settings) -> Times:
+    return Times(
         lease=timedelta(seconds=settings.lease_seconds),
         deadline=timedelta(seconds=settings.run_deadline_seconds),
         late=timedelta(seconds=settings.late_seconds),
     )
-    tools = WorkTools(
+
+
+def _worker(
+    foundation: Foundation,
+    settings: Settings,
+    inputs: RuleInputs,
+    writer: Writer,
+    sources: Mapping[SourceName, Ask],
+) -> Worker:
+    execute = partial(
+        Execution,
         pool=foundation.pool,
         clock=utc_now,
-        desk=desk,
-        writer=Writer(foundation.pool, foundation.relay, desk, times, default, utc_now),
+        inputs=inputs,
+        writer=writer,
         sources=sources,
         call_seconds=settings.call_timeout_seconds,
     )
     return Worker(
-        tools,
-        times,
-        most_runs=settings.runs_in_hand,
-        cap=default.most_runs_at_once,
+        foundation.pool,
+        utc_now,
+        inputs.breakers,
+        execute,
+        _times(settings),
+        max_runs=settings.runs_in_hand,
+        cap=settings.tenant_runs_in_hand,
         drain_seconds=settings.drain_seconds,
     )
 

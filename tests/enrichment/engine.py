@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -31,9 +32,9 @@ from services.enrichment.sources.findings import (
     Provenance,
     Subject,
 )
-from services.enrichment.worker.execution import Ask, Tools
+from services.enrichment.worker.execution import Ask, Execution
 from services.enrichment.worker.loop import Worker
-from services.enrichment.worker.run_rules import Desk
+from services.enrichment.worker.run_rules import RuleInputs
 from services.enrichment.worker.store import Times
 from services.enrichment.worker.turn_writer import Writer
 from tests.enrichment.sources.cases import example
@@ -161,7 +162,7 @@ async def engine(
     relay = Relay(pool, client, "enrichment_relay")
     breakers = Breakers(pool, relay, fail_max=fail_max, reset_seconds=reset_seconds, clock=clock)
     limits = Limits(pool, {source: (rates or {}).get(source, 0.0) for source in SourceName})
-    desk = Desk(
+    inputs = RuleInputs(
         breakers,
         limits,
         Hasher(b"secret of the tests"),
@@ -169,16 +170,31 @@ async def engine(
         template=lambda findings: finding(SourceName.CLAUDE),
     )
     default = policy or Policy()
-    writer = Writer(pool, relay, desk, times, default, clock)
-    tools = Tools(pool, clock, desk, writer, sources.asks(), call_seconds)
+    writer = Writer(pool, relay, inputs, times, default, clock)
+    execute = partial(
+        Execution,
+        pool=pool,
+        clock=clock,
+        inputs=inputs,
+        writer=writer,
+        sources=sources.asks(),
+        call_seconds=call_seconds,
+    )
     worker = Worker(
-        tools, times, most_runs=most_runs, cap=default.most_runs_at_once, drain_seconds=2
+        pool,
+        clock,
+        breakers,
+        execute,
+        times,
+        max_runs=most_runs,
+        cap=default.most_runs_at_once,
+        drain_seconds=2,
     )
 
     async def wake() -> None:
         worker.wake()
 
-    intake = Intake(pool, clock, default, desk.hasher, worker, wake)
+    intake = Intake(pool, clock, default, inputs.hasher, worker, writer, wake)
     stopping, drained = asyncio.Event(), asyncio.Event()
     loops = [asyncio.create_task(relay.run(drained))]
     if working:
@@ -190,7 +206,7 @@ async def engine(
             worker,
             breakers,
             limits,
-            desk.hasher,
+            inputs.hasher,
             relay,
             writer,
             lambda: bool(getattr(pool, "dead", False)),

@@ -19,8 +19,8 @@ from services.enrichment.run.state import (
     Denial,
     Findings,
     Happening,
-    Held,
     Lost,
+    Parked,
     Returned,
     RunState,
     RunStatus,
@@ -300,7 +300,7 @@ def test_a_refusal_ends_the_step_and_not_the_run() -> None:
 
 def test_a_source_left_alone_spends_no_attempt() -> None:
     until = NOW + timedelta(seconds=20)
-    held = Held(EXA, Denial(StepStatus.CIRCUIT_OPEN, "failing", until))
+    held = Parked(EXA, Denial(StepStatus.CIRCUIT_OPEN, "failing", until))
     step = turn(state(), held).steps[EXA]
     assert (step.status, step.attempts) == (StepStatus.CIRCUIT_OPEN, 0)
     assert step.next_attempt_at == until
@@ -309,7 +309,7 @@ def test_a_source_left_alone_spends_no_attempt() -> None:
 def test_the_wait_for_a_breaker_is_told_of_the_call_that_follows() -> None:
     until = NOW + timedelta(seconds=20)
     run = state()
-    run = after(run, turn(run, Held(EXA, Denial(StepStatus.CIRCUIT_OPEN, "failing", until))))
+    run = after(run, turn(run, Parked(EXA, Denial(StepStatus.CIRCUIT_OPEN, "failing", until))))
     later = turn(run, now=NOW + timedelta(seconds=21))
     (call,) = [each for each in later.begun if each.source is EXA]
     assert (call.breaker_wait, call.queue_wait) == (20.0, 1.0)
@@ -534,7 +534,7 @@ class AnyRun(RuleBasedStateMachine):
     def open_breaker(self, source: SourceName, seconds: int) -> None:
         until = self.now + timedelta(seconds=seconds)
         if self.run.steps[source].status is StepStatus.PENDING:
-            self.take(Held(source, Denial(StepStatus.CIRCUIT_OPEN, "failing", until)))
+            self.take(Parked(source, Denial(StepStatus.CIRCUIT_OPEN, "failing", until)))
 
     @rule(source=st.sampled_from(SourceName))
     def hurry(self, source: SourceName) -> None:

@@ -42,6 +42,7 @@ from services.enrichment.worker import store
 from services.enrichment.worker.loop import Worker
 from services.enrichment.worker.store import ClaimedRun
 from services.enrichment.worker.turn_rows import debounced_rows
+from services.enrichment.worker.turn_writer import Writer
 
 MAX_DEBOUNCES = 4
 MOST_TOGETHER = 200
@@ -72,6 +73,7 @@ class Intake:
         default: Policy,
         hasher: Hasher,
         worker: Worker,
+        writer: Writer,
         wake: Callable[[], Awaitable[None]],
     ) -> None:
         self._pool = pool
@@ -79,6 +81,7 @@ class Intake:
         self._default = default
         self._hasher = hasher
         self._worker = worker
+        self._writer = writer
         self._wake = wake
         self._groups: GroupCommit[Request, Accepted] = GroupCommit(self._commit, MOST_TOGETHER)
 
@@ -110,6 +113,8 @@ class Intake:
     ) -> Sequence[Accepted | Exception]:
         async with tenant_transaction(self._pool, tenant_id, plans=sql.GENERIC) as connection:
             taken = await self._accept_in(connection, group)
+        if taken.begun:
+            self._writer.tell()
         self._worker.drive(taken.begun)
         if taken.waits:
             await self._wake()
@@ -187,7 +192,8 @@ class Intake:
                 new_run(run_id, request, known, allowance.policy, now, wake_at, batch_id)
                 for run_id, request in plan.begun.values()
             ]
-            begun = await self._worker.begin(connection, tenant_id, runs, allowance)
+            leased = await self._worker.lease_new(connection, tenant_id, runs, allowance)
+            begun = await self._writer.write_new(connection, tenant_id, runs, leased, allowance)
         await remember(connection, new, plan.answers)
         if plan.debounced:
             debounced = list(plan.debounced.values())

@@ -136,7 +136,7 @@ class Denial:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousCalls:
     """What became of the calls that earlier runs of the prospect had out when this one was made.
 
     `out` are those that have not come back, `lost` those whose reply is not known, `answers` what
@@ -148,11 +148,11 @@ class Before:
     answers: Mapping[SourceName, Answer] = field(default_factory=dict)
 
 
-NOTHING_BEFORE = Before()
+NO_PREVIOUS_CALLS = PreviousCalls()
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Parked:
     """The source is left alone, so that the step waits without an attempt."""
 
     source: SourceName
@@ -166,7 +166,7 @@ class Again:
     source: SourceName
 
 
-Happening = Returned | Lost | Held | Again
+Happening = Returned | Lost | Parked | Again
 
 
 class Rules(Protocol):

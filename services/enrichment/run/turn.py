@@ -15,8 +15,8 @@ from services.enrichment.run.state import (
     Denial,
     Finish,
     Happening,
-    Held,
     Lost,
+    Parked,
     Returned,
     Rules,
     RunState,
@@ -77,7 +77,7 @@ class _Taker:
                     self._return(self._turn.steps[source], outcome)
                 case Lost(source):
                     self._lose(self._turn.steps[source], CRASHED)
-                case Held(source, denial):
+                case Parked(source, denial):
                     self._deny(self._turn.steps[source], denial)
                 case Again(source) if source in self._turn.steps:
                     self._hurry(self._turn.steps[source])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,8 +26,8 @@ from services.enrichment.run.state import (
     Begun,
     Denial,
     Happening,
-    Held,
     Lost,
+    Parked,
     Returned,
     StepStatus,
     Turn,
@@ -36,7 +36,7 @@ from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, Sou
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import ANONYMOUS
 from services.enrichment.worker import store
-from services.enrichment.worker.run_rules import Desk
+from services.enrichment.worker.run_rules import RuleInputs
 from services.enrichment.worker.store import ClaimedRun
 from services.enrichment.worker.turn_writer import Writer
 
@@ -49,25 +49,29 @@ KEEP_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every run of a worker needs."""
-
-    pool: Pool
-    clock: Clock
-    desk: Desk
-    writer: Writer
-    sources: Mapping[SourceName, Ask]
-    call_seconds: float
-
-
 class Execution:
     """Drives one claimed run until it ends, waits, or is handed back."""
 
-    def __init__(self, run: ClaimedRun, tools: Tools, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        run: ClaimedRun,
+        stopping: asyncio.Event,
+        *,
+        pool: Pool,
+        clock: Clock,
+        inputs: RuleInputs,
+        writer: Writer,
+        sources: Mapping[SourceName, Ask],
+        call_seconds: float,
+    ) -> None:
         self._run = run
-        self._tools = tools
         self._stopping = stopping
+        self._pool = pool
+        self._clock = clock
+        self._inputs = inputs
+        self._writer = writer
+        self._sources = sources
+        self._call_seconds = call_seconds
         self._news = asyncio.Event()
         self._happened: list[Happening] = []
         self._admitted: dict[SourceName, float] = {}
@@ -110,7 +114,7 @@ class Execution:
                 turn = await self._take_turn()
         except asyncio.CancelledError:
             # The grace period is over: the next worker need not wait for the lease to run out.
-            await self._hand_back(self._tools.clock())
+            await self._hand_back(self._clock())
             raise
         finally:
             await _cancel([*self._calls.values(), *self._admissions.values()])
@@ -121,12 +125,12 @@ class Execution:
         happened, self._happened = self._happened, []
         admitted, self._admitted = self._admitted, {}  # one that this turn does not use is dropped
         self._news.clear()
-        give_up_at = self._tools.clock() + PATIENCE
+        give_up_at = self._clock() + PATIENCE
         while True:
             try:
-                return await self._tools.writer.take_turn(self._run, happened, admitted)
+                return await self._writer.take_turn(self._run, happened, admitted)
             except TRANSIENT as error:
-                if self._stopping.is_set() or self._tools.clock() > give_up_at:
+                if self._stopping.is_set() or self._clock() > give_up_at:
                     raise
                 _log.warning("turn waits", run=str(self._run.lease.run_id), error=repr(error))
             await asyncio.sleep(AGAIN.total_seconds())
@@ -150,7 +154,7 @@ class Execution:
         return await self._wait(turn)
 
     async def _wait(self, turn: Turn) -> bool:
-        now = self._tools.clock()
+        now = self._clock()
         wake_at = turn.look_again_at or self._run.state.late_until
         seconds = (wake_at - now).total_seconds()
         busy = self._calls or self._admissions or self._admitted or self._happened
@@ -167,8 +171,8 @@ class Execution:
 
     def _start_call(self, begun: Begun) -> None:
         if begun.source is CLAUDE:
-            self._run.memo = self._tools.desk.memo_key(self._run.evidence({}))
-        epoch = self._tools.desk.breakers.state(begun.source).epoch
+            self._run.memo = self._inputs.memo_key(self._run.evidence({}))
+        epoch = self._inputs.breakers.state(begun.source).epoch
         self._epochs.setdefault(begun.source, epoch)  # where it needed no admission
         self._calls[begun.source] = asyncio.create_task(self._call(begun))
 
@@ -190,7 +194,7 @@ class Execution:
 
     async def _report(self, source: SourceName, outcome: Answer | SourceError | None) -> None:
         try:
-            await self._tools.desk.breakers.report(source, self._epochs.pop(source), outcome)
+            await self._inputs.breakers.report(source, self._epochs.pop(source), outcome)
         except TRANSIENT as error:
             _log.warning("breaker not told", source=source.value, error=repr(error))
         except Exception:
@@ -198,10 +202,10 @@ class Execution:
 
     async def _outcome(self, begun: Begun) -> Answer | SourceError:
         call = SourceCall(self._run.subject, self._run.evidence({}), begun.lookup)
-        run_seconds = (self._run.state.late_until - self._tools.clock()).total_seconds()
+        run_seconds = (self._run.state.late_until - self._clock()).total_seconds()
         try:
-            async with call_timeout.limited(self._tools.call_seconds, longest_wait=run_seconds):
-                return await self._tools.sources[begun.source](call)
+            async with call_timeout.limited(self._call_seconds, longest_wait=run_seconds):
+                return await self._sources[begun.source](call)
         except SourceError as error:
             return error
         except call_timeout.NoRoom:
@@ -219,30 +223,30 @@ class Execution:
 
     async def _admit(self, source: SourceName) -> None:
         """Wait for room at the source's rate, and for a place where it is being tried."""
-        desk = self._tools.desk
+        inputs = self._inputs
         try:
-            waited = 0.0 if desk.limits.is_free(source) else await desk.limits.wait(source)
-            admission = desk.breakers.denial(source) or await desk.breakers.admit(source)
+            waited = 0.0 if inputs.limits.is_free(source) else await inputs.limits.wait(source)
+            admission = inputs.breakers.denial(source) or await inputs.breakers.admit(source)
             if isinstance(admission, Denial):
-                self._happened.append(Held(source, admission))
+                self._happened.append(Parked(source, admission))
             else:
                 self._epochs[source], self._admitted[source] = admission, waited
         except TRANSIENT as error:
             _log.warning("no admission", source=source.value, error=repr(error))
-            self._happened.append(Held(source, self._again(error)))
+            self._happened.append(Parked(source, self._again(error)))
         except Exception as error:
             _log.exception("admission failed", source=source.value)
-            self._happened.append(Held(source, self._again(error)))
+            self._happened.append(Parked(source, self._again(error)))
         finally:
             del self._admissions[source]
             self._news.set()
 
     def _again(self, error: BaseException) -> Denial:
-        return Denial(StepStatus.PARKED, _no_room(error), self._tools.clock() + AGAIN)
+        return Denial(StepStatus.PARKED, _no_room(error), self._clock() + AGAIN)
 
     async def _hand_back(self, wake_at: datetime) -> None:
         lease = self._run.lease
-        async with tenant_transaction(self._tools.pool, lease.tenant_id) as connection:
+        async with tenant_transaction(self._pool, lease.tenant_id) as connection:
             await store.release(connection, lease, wake_at)
 
 

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import structlog
 
-from chassis.clock import new_id
-from chassis.database import Connection, role_transaction, tenant_transaction
+from chassis.clock import Clock, new_id
+from chassis.database import Connection, Pool, role_transaction, tenant_transaction
 from chassis.loops import sleep
 from chassis.transient import TRANSIENT
 from services.enrichment import sql
+from services.enrichment.availability.breaker import Breakers
 from services.enrichment.gauges import RUNS_IN_HAND
 from services.enrichment.policy.allowance import AllowanceRow
 from services.enrichment.policy.policy import Policy
@@ -27,11 +28,11 @@ from services.enrichment.run.plan import NewRun
 from services.enrichment.run.state import Turn
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker import store
-from services.enrichment.worker.execution import Execution, Tools
+from services.enrichment.worker.execution import Execution
 from services.enrichment.worker.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
-MOST_BEGUN_AT_ONCE = 8
+MAX_BEGUN_AT_ONCE = 8
 """More that come together are claimed: by then there is a line, which is the claim's to keep."""
 CLAIMER = "enrichment_claimer"
 _log = structlog.get_logger()
@@ -41,11 +42,23 @@ class Worker:
     """Drives runs side by side."""
 
     def __init__(
-        self, tools: Tools, times: Times, *, most_runs: int, cap: int, drain_seconds: float
+        self,
+        pool: Pool,
+        clock: Clock,
+        breakers: Breakers,
+        execute: Callable[[ClaimedRun, asyncio.Event], Execution],
+        times: Times,
+        *,
+        max_runs: int,
+        cap: int,
+        drain_seconds: float,
     ) -> None:
-        self._tools = tools
+        self._pool = pool
+        self._clock = clock
+        self._breakers = breakers
+        self._execute = execute
         self._times = times
-        self._most_runs = most_runs
+        self._max_runs = max_runs
         self._cap = cap
         self._drain_seconds = drain_seconds
         self._token = new_id()
@@ -55,7 +68,7 @@ class Worker:
         self._leases: dict[UUID, Lease] = {}
         self._stopping: asyncio.Event | None = None
         self._nobody_waits = False
-        self._renewed_at = tools.clock()
+        self._renewed_at = clock()
 
     def wake(self) -> None:
         """Look soon: a run was accepted, or has ended."""
@@ -97,40 +110,38 @@ class Worker:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def begin(
+    async def lease_new(
         self,
         connection: Connection,
         tenant_id: UUID,
         made: Sequence[NewRun],
         allowance: AllowanceRow,
-    ) -> list[tuple[ClaimedRun, Turn]]:
-        """Write new runs down, and begin them where this worker is free and nobody waits.
+    ) -> list[ClaimedRun]:
+        """Lease new runs to this worker where it is free and nobody waits; else return none.
 
-        `allowance` is the tenant's as this transaction has read it. What is returned is to be
-        driven once the transaction is committed.
+        `allowance` is the tenant's as this transaction has read it. The runs are to be written with
+        their leases in the same transaction, and driven once it is committed.
         """
-        runs = []
-        if self._may_begin(made, allowance.policy):
-            await self._tools.desk.breakers.renew(connection)
-            cap = allowance.policy.most_runs_at_once
-            if await store.has_room(connection, tenant_id, len(made), cap):
-                order, now = allowance.policy.contact_lookups, self._tools.clock()
-                runs = await store.take_new(
-                    connection, tenant_id, made, self._token, order, self._times, now
-                )
-        return await self._tools.writer.begin_runs(connection, tenant_id, made, runs, allowance)
+        if not self._may_begin(made, allowance.policy):
+            return []
+        await self._breakers.renew(connection)
+        cap = allowance.policy.most_runs_at_once
+        if not await store.has_room(connection, tenant_id, len(made), cap):
+            return []
+        order, now = allowance.policy.contact_lookups, self._clock()
+        return await store.take_new(
+            connection, tenant_id, made, self._token, order, self._times, now
+        )
 
     def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
         """Drive runs that have begun and are committed."""
-        if begun:
-            self._tools.writer.tell()
         for run, turn in begun:
             if turn.open:
                 self._start(run, turn)
 
     def _may_begin(self, made: Sequence[NewRun], policy: Policy) -> bool:
         working = self._stopping is not None and not self._stopping.is_set()
-        room = min(self._most_runs - len(self._running), MOST_BEGUN_AT_ONCE)
+        room = min(self._max_runs - len(self._running), MAX_BEGUN_AT_ONCE)
         # A day's budget is locked before prospects, which this transaction has locked already.
         at_once = not (policy.has_day_budget or policy.debounce_seconds)
         plain = all(new.batch_id is None and not (new.known and new.known.late) for new in made)
@@ -156,14 +167,14 @@ class Worker:
         return False
 
     async def _claim(self) -> bool:
-        room = self._most_runs - len(self._running)
+        room = self._max_runs - len(self._running)
         self._nobody_waits = False  # until this look says so again
         if room <= 0:
             return False
         # A lease that a crash of Postgres undoes fails at its first turn, which is durable.
-        async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
-            await self._tools.desk.breakers.renew(connection)
-            if self._leases and self._tools.clock() - self._renewed_at > self._times.lease / 2:
+        async with role_transaction(self._pool, CLAIMER, durable=False) as connection:
+            await self._breakers.renew(connection)
+            if self._leases and self._clock() - self._renewed_at > self._times.lease / 2:
                 # Else it would claim its own runs anew, and drop what their calls have brought.
                 await self._renew(connection, list(self._leases.values()))
             leases, others = await store.claim(
@@ -179,8 +190,8 @@ class Worker:
         return len(leases) == room
 
     async def _take_up(self, tenant_id: UUID, leases: Sequence[Lease]) -> None:
-        now = self._tools.clock()
-        async with tenant_transaction(self._tools.pool, tenant_id, plans=sql.GENERIC) as connection:
+        now = self._clock()
+        async with tenant_transaction(self._pool, tenant_id, plans=sql.GENERIC) as connection:
             runs = await store.load_runs(connection, tenant_id, leases, self._times, now)
         for run in runs:
             run_id = run.lease.run_id
@@ -195,7 +206,7 @@ class Worker:
         run_id = run.lease.run_id
         self._leases[run_id] = run.lease
         RUNS_IN_HAND.set(len(self._leases))
-        self._executions[run_id] = execution = Execution(run, self._tools, self._stopping)
+        self._executions[run_id] = execution = self._execute(run, self._stopping)
         self._running[run_id] = asyncio.create_task(self._drive(run, execution, first))
 
     async def _drive(self, run: ClaimedRun, execution: Execution, first: Turn | None) -> None:
@@ -224,7 +235,7 @@ class Worker:
             if not leases:
                 continue
             try:
-                async with role_transaction(self._tools.pool, CLAIMER, durable=False) as connection:
+                async with role_transaction(self._pool, CLAIMER, durable=False) as connection:
                     held = await self._renew(connection, leases)
             except TRANSIENT as error:
                 _log.warning("leases not renewed", error=repr(error))
@@ -236,7 +247,7 @@ class Worker:
 
     async def _renew(self, connection: Connection, leases: Sequence[Lease]) -> dict[UUID, bool]:
         held = await store.renew(connection, self._token, self._times, leases)
-        self._renewed_at = self._tools.clock()
+        self._renewed_at = self._clock()
         return held
 
     def _let_go(self, leases: Sequence[Lease], held: dict[UUID, bool]) -> None:

@@ -17,14 +17,14 @@ import asyncpg
 
 from chassis.database import Connection
 from services.enrichment.run import records
-from services.enrichment.run.state import RUN_ENDED, Before, StepStatus
+from services.enrichment.run.state import RUN_ENDED, PreviousCalls, StepStatus
 from services.enrichment.sources.call import Answer
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
 from services.enrichment.worker.store import ClaimedRun, Times
 
 
-async def look_at_others(
+async def refresh_previous_calls(
     connection: Connection,
     tenant_id: UUID,
     runs: Sequence[ClaimedRun],
@@ -40,18 +40,20 @@ async def look_at_others(
             run.outdated = row["outdated"]
             cancel = run.state.cancel_requested or row["cancel_requested"]
             run.state = replace(run.state, cancel_requested=cancel)
-    following = [run_id for run_id, run in by_id.items() if run.follows]
+    following = [run_id for run_id, run in by_id.items() if run.has_previous_calls]
     if following:
         rows = defaultdict(list)
-        for row in await connection.fetch(SQL.read_before, tenant_id, following):
+        for row in await connection.fetch(SQL.read_previous_calls, tenant_id, following):
             rows[row["run_id"]].append(row)
         for run_id in following:
-            by_id[run_id].before = _before(rows[run_id], now - times.late - times.deadline)
+            by_id[run_id].previous = _previous_calls(
+                rows[run_id], now - times.late - times.deadline
+            )
             if rows[run_id]:
                 by_id[run_id].remembered = records.remembered(rows[run_id][0])
 
 
-def _before(rows: Sequence[asyncpg.Record], oldest: datetime) -> Before:
+def _previous_calls(rows: Sequence[asyncpg.Record], oldest: datetime) -> PreviousCalls:
     """Return what became of calls; one that failed, or whose run is gone, is as if never made.
 
     So is one whose run had its deadline before `oldest`, and should have closed: it stops nobody.
@@ -71,4 +73,4 @@ def _before(rows: Sequence[asyncpg.Record], oldest: datetime) -> Before:
                 answers[source] = Answer(None)
             case StepStatus.COMPLETE if finding := records.finding_of(row, source):
                 answers[source] = Answer(finding)
-    return Before(frozenset(out), frozenset(lost), answers)
+    return PreviousCalls(frozenset(out), frozenset(lost), answers)

@@ -18,11 +18,11 @@ from services.enrichment.sources.findings import Finding
 from services.enrichment.worker.store import ClaimedRun
 
 STOPPED_LOOK = timedelta(seconds=5)
-BEFORE_LOOK = timedelta(seconds=1)
+PREVIOUS_CALL_LOOK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RuleInputs:
     """What the rules of every run need of this replica."""
 
     breakers: Breakers
@@ -39,13 +39,13 @@ class RunRules:
         self,
         run: ClaimedRun,
         allowance: TenantAllowance,
-        desk: Desk,
+        inputs: RuleInputs,
         admitted: MutableMapping[SourceName, float],
         now: datetime,
     ) -> None:
         self._run = run
         self._allowance = allowance
-        self._desk = desk
+        self._inputs = inputs
         self._admitted = admitted
         self._now = now
         self._committed = run.committed_micros
@@ -66,25 +66,25 @@ class RunRules:
             return Denial(StepStatus.SKIPPED, "the tenant's policy does not allow it")
         if self._run.state.lookups.get(source) == ():
             return Denial(StepStatus.SKIPPED, "the tenant's policy leaves no way to ask it")
-        if self._allowance.suppresses(lambda: self._run.keys(self._desk.hasher)):
+        if self._allowance.suppresses(lambda: self._run.keys(self._inputs.hasher)):
             reason = "the person is on the suppression list"
             return Denial(StepStatus.SUPPRESSED, reason)
-        held = self._before(source)
+        held = self._previous_call(source)
         if not held and source not in self._admitted:
-            held = self._desk.breakers.denial(source)
+            held = self._inputs.breakers.denial(source)
         if held:
             return held
         budget = self._run.budget_micros
         over = self._allowance.purse.denial(source, self._committed, budget, self._let_go)
         return Denial(StepStatus.BUDGET_DENIED, over) if over else None
 
-    def _before(self, source: SourceName) -> Denial | None:
+    def _previous_call(self, source: SourceName) -> Denial | None:
         """Say whether an earlier run's call stands in for this one: it is, or may be, paid for."""
-        before = self._run.before
-        if source in before.out:
+        previous = self._run.previous
+        if source in previous.out:
             reason = "an earlier run's call is still out: what it brings is taken over"
-            return Denial(StepStatus.PARKED, reason, self._now + BEFORE_LOOK)
-        if source in before.lost and SOURCES[source].is_paid and not self.ask_paid_again:
+            return Denial(StepStatus.PARKED, reason, self._now + PREVIOUS_CALL_LOOK)
+        if source in previous.lost and SOURCES[source].is_paid and not self.ask_paid_again:
             reason = "an earlier run's reply was lost; not asked again, so as not to pay twice"
             return Denial(StepStatus.FAILED, reason)
         return None
@@ -93,7 +93,7 @@ class RunRules:
         """Take the admission that was waited for; a source without limits needs none."""
         if source in self._admitted:
             return self._admitted.pop(source)
-        free = self._desk.limits.is_free(source) and self._desk.breakers.is_closed(source)
+        free = self._inputs.limits.is_free(source) and self._inputs.breakers.is_closed(source)
         return 0.0 if free else None
 
     def reserve(self, source: SourceName) -> Permit:
@@ -120,7 +120,7 @@ class RunRules:
         return None
 
     def _suppresses(self, finding: Finding) -> bool:
-        tenant_id, hasher = self._run.lease.tenant_id, self._desk.hasher
+        tenant_id, hasher = self._run.lease.tenant_id, self._inputs.hasher
         # The person may have been put on the list while the call was out.
         return self._allowance.suppresses(
             lambda: [*self._run.keys(hasher), *hasher.of_finding(tenant_id, finding)]
@@ -131,12 +131,12 @@ class RunRules:
         that the prospect has, where it rests on just this evidence.
         """
         if source is not CLAUDE:
-            return self._run.before.answers.get(source)
+            return self._run.previous.answers.get(source)
         known = self._run.remembered
-        if known and known.memo == self._desk.memo_key(self._run.evidence(brought)):
+        if known and known.memo == self._inputs.memo_key(self._run.evidence(brought)):
             return Answer(known.summary)
         return None
 
     def fallback(self, brought: Findings) -> Finding:
         """Return a plain summary of what was found."""
-        return self._desk.template(self._run.evidence(brought))
+        return self._inputs.template(self._run.evidence(brought))

@@ -29,9 +29,9 @@ from services.enrichment.run.records import (
     subject_of,
 )
 from services.enrichment.run.state import (
-    NOTHING_BEFORE,
-    Before,
+    NO_PREVIOUS_CALLS,
     Findings,
+    PreviousCalls,
     RunState,
     RunStatus,
     Steps,
@@ -72,8 +72,8 @@ class Lease:
 class ClaimedRun:
     """A run in a worker's hand; `memo` is the key of the evidence that Claude was given.
 
-    `follows` says that earlier runs had calls out when it was made, `outdated` that the prospect is
-    asked about in other words since; `allowance_row` is the tenant's as last read.
+    `has_previous_calls` says that earlier runs had calls out when it was made, `outdated` that the
+    prospect is asked about in other words since; `allowance_row` is the tenant's as last read.
     """
 
     lease: Lease
@@ -89,8 +89,8 @@ class ClaimedRun:
     remembered: Remembered | None = None
     memo: str = ""
     reserved: dict[SourceName, tuple[int, date]] = field(default_factory=dict)
-    follows: bool = False
-    before: Before = NOTHING_BEFORE
+    has_previous_calls: bool = False
+    previous: PreviousCalls = NO_PREVIOUS_CALLS
     outdated: bool = False
     allowance_row: AllowanceRow | None = None
     _keys: list[Key] | None = None
@@ -259,7 +259,7 @@ def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> 
             for source, step in steps.items()
             if step.status is StepStatus.IN_PROGRESS
         },
-        follows=row["follows"],
+        has_previous_calls=row["follows"],
     )
 
 

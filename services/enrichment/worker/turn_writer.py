@@ -28,12 +28,12 @@ from services.enrichment.run.turn import take_turn
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker import announcements, store
-from services.enrichment.worker.previous_calls import look_at_others
-from services.enrichment.worker.run_rules import Desk, RunRules
+from services.enrichment.worker.previous_calls import refresh_previous_calls
+from services.enrichment.worker.run_rules import RuleInputs, RunRules
 from services.enrichment.worker.store import ClaimedRun, LeaseLost, Times
 from services.enrichment.worker.turn_rows import NewRows, Rows
 
-MOST_TOGETHER = 64
+MAX_GROUP = 64
 
 
 @dataclass(slots=True)
@@ -76,15 +76,21 @@ class Writer:
     """Takes runs' turns, and returns when they are committed."""
 
     def __init__(
-        self, pool: Pool, relay: Relay, desk: Desk, times: Times, default: Policy, clock: Clock
+        self,
+        pool: Pool,
+        relay: Relay,
+        inputs: RuleInputs,
+        times: Times,
+        default: Policy,
+        clock: Clock,
     ) -> None:
         self._pool = pool
         self._relay = relay
-        self._desk = desk
+        self._inputs = inputs
         self._times = times
         self._default = default
         self._clock = clock
-        self._groups: GroupCommit[Move, Turn] = GroupCommit(self._commit, MOST_TOGETHER)
+        self._groups: GroupCommit[Move, Turn] = GroupCommit(self._commit, MAX_GROUP)
 
     async def take_turn(
         self,
@@ -127,7 +133,7 @@ class Writer:
         """Have the news of what is committed published."""
         self._relay.wake()
 
-    async def begin_runs(
+    async def write_new(
         self,
         connection: Connection,
         tenant_id: UUID,
@@ -167,14 +173,14 @@ class Writer:
         runs = [move.run for move in group]
         row = _known_allowance(runs)
         if row:
-            await look_at_others(connection, tenant_id, runs, self._times, now)
+            await refresh_previous_calls(connection, tenant_id, runs, self._times, now)
             allowance = row.allowance()
             taken = self._take_by(allowance, group, now)
             taken.held = await self._write(connection, tenant_id, taken.good, now, row.version)
             if taken.held or all(turn.is_empty for _, turn in taken.good):
                 return taken
         allowance = await self._lock_allowance(connection, tenant_id, group, now)
-        await look_at_others(connection, tenant_id, runs, self._times, now)
+        await refresh_previous_calls(connection, tenant_id, runs, self._times, now)
         taken = self._take_by(allowance, group, now)
         taken.held = await self._write(connection, tenant_id, taken.good, now)
         return taken
@@ -202,7 +208,7 @@ class Writer:
 
     def _keys(self, move: Move) -> list[Key]:
         """Return the keys of whom a run is about, and of whom its sources have just brought."""
-        hasher, tenant_id = self._desk.hasher, move.run.lease.tenant_id
+        hasher, tenant_id = self._inputs.hasher, move.run.lease.tenant_id
         keys = list(move.run.keys(hasher))
         for each in move.happened:
             if isinstance(each, Returned) and isinstance(each.outcome, Answer):
@@ -213,7 +219,7 @@ class Writer:
     def _take(self, move: Move, allowance: TenantAllowance, now: datetime) -> Turn | Exception:
         """Take one run's turn; what goes wrong in it is that run's alone."""
         # A copy: an admission is spent when the turn is committed.
-        rules = RunRules(move.run, allowance, self._desk, dict(move.admitted), now)
+        rules = RunRules(move.run, allowance, self._inputs, dict(move.admitted), now)
         try:
             return take_turn(move.run.state, move.happened, rules, now, random.random)
         except Exception as error:
