@@ -20,7 +20,13 @@ from chassis.database import Connection, Pool, retry_if_aborted, tenant_transact
 from chassis.errors import Refusal
 from chassis.group_commit import GroupCommit
 from services.enrichment import sql
-from services.enrichment.intake.request_ids import again, find_repeats, place_taken, remember
+from services.enrichment.intake.request_ids import (
+    again,
+    answered,
+    find_repeats,
+    place_taken,
+    remember,
+)
 from services.enrichment.policy import store as policy_store
 from services.enrichment.policy.policy import Policy
 from services.enrichment.policy.suppression import Hasher
@@ -164,7 +170,7 @@ class Intake:
         taken = _Taken([])
         if new:
             plan, begun = await self._plan(connection, new, batch_id, now)
-            answers |= plan.answers
+            answers |= {key: answered(each) for key, each in plan.answers.items()}
             taken = _Taken([], begun, bool(plan.debounced) or len(begun) < len(plan.begun))
         for key, request in zip(keys, requests, strict=True):
             first, answer = firsts[key], answers[key]

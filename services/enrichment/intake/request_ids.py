@@ -13,7 +13,7 @@ import asyncpg
 from chassis.database import Connection
 from chassis.errors import FailedPrecondition, FieldViolation, InvalidArgument, Refusal
 from services.enrichment.policy.suppression import Hasher
-from services.enrichment.run.plan import Accepted, Request
+from services.enrichment.run.plan import UNDER_WAY, Accepted, CannotJoin, Request
 from services.enrichment.sql import SQL
 
 GONE = "REQUEST_GONE"
@@ -47,7 +47,7 @@ async def find_repeats(
 async def remember(
     connection: Connection,
     requests: Mapping[UUID, Request],
-    answers: Mapping[UUID, Accepted | Refusal],
+    answers: Mapping[UUID, Accepted | CannotJoin],
 ) -> None:
     """Keep which run each request id got; one that was refused may come again."""
     keyed = {key: answers[key] for key, request in requests.items() if request.request_id}
@@ -57,6 +57,17 @@ async def remember(
         await connection.execute(SQL.remember_requests, tenant_id, list(got), list(got.values()))
     if refused := list(keyed.keys() - got.keys()):
         await connection.execute(SQL.release_requests, tenant_id, refused)
+
+
+def answered(answer: Accepted | CannotJoin) -> Accepted | Refusal:
+    """Return what the plan says to a request as its caller gets it."""
+    if isinstance(answer, Accepted):
+        return answer
+    violations = [FieldViolation("prospect_id", "prospect_id.under_way", answer.text)]
+    metadata = {"run_id": str(answer.run_id)}
+    return FailedPrecondition(
+        answer.text, reason=UNDER_WAY, violations=violations, metadata=metadata
+    )
 
 
 def place_taken(row: asyncpg.Record) -> Accepted | Refusal:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
-from chassis.errors import FailedPrecondition, FieldViolation, Refusal
 from services.enrichment.policy.policy import Policy
 from services.enrichment.run.state import CLAUDE, Step, StepStatus
 from services.enrichment.sources.catalogue import SourceName
@@ -63,6 +62,14 @@ class Accepted:
     run_id: UUID
     prospect_id: UUID
     joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CannotJoin:
+    """That a request cannot join its prospect's run, and why in words."""
+
+    run_id: UUID
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,7 @@ class Plan:
 
     begun: dict[UUID, tuple[UUID, Request]] = field(default_factory=dict)
     debounced: dict[UUID, Request] = field(default_factory=dict)
-    answers: dict[UUID, Accepted | Refusal] = field(default_factory=dict)
+    answers: dict[UUID, Accepted | CannotJoin] = field(default_factory=dict)
 
 
 def plan_runs(
@@ -164,15 +171,13 @@ def plan_runs(
 
 def _join(
     plan: Plan, request: Request, running: InFlight, words: Subject, policy: Policy
-) -> Accepted | Refusal:
+) -> Accepted | CannotJoin:
     waits = running.began_at is None
     others = not keeps_answers(words, request.subject)
     if running.cancel_requested or (others and not waits):
         doing = "being cancelled" if running.cancel_requested else "under way with other words"
         text = f"run {running.run_id} of this prospect is {doing}: request again when it has ended"
-        violations = [FieldViolation("prospect_id", "prospect_id.under_way", text)]
-        metadata = {"run_id": str(running.run_id)}
-        return FailedPrecondition(text, reason=UNDER_WAY, violations=violations, metadata=metadata)
+        return CannotJoin(running.run_id, text)
     if waits and _takes_its_place(words, request, policy):
         plan.debounced[request.prospect_id] = request
     return Accepted(running.run_id, request.prospect_id, joined=True)
