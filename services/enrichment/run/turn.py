@@ -255,9 +255,7 @@ class _Taker:
             self._put(replace(again, reason=reason, error_class="", ready_at=self._now))
 
     def _callable(self) -> Iterator[Step]:
-        if self._state.cancel_requested:
-            return
-        steps = self._turn.steps
+        steps = self._turn.steps  # of a cancelled run's none waits any more
         wanted = self._research()
         busy = any(step.status is StepStatus.IN_PROGRESS for step in wanted)
         joined = self._ended or self._now >= self._state.join_at

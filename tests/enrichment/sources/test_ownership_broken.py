@@ -75,6 +75,12 @@ def test_a_document_that_lost_something_is_refused(kind: str) -> None:
         parse_ownership(damaged(*LOSSES[kind]))
 
 
+def test_a_document_without_a_reporting_owner_is_refused_for_that() -> None:
+    start, end = SOUND.index("<reportingOwner>"), SOUND.index("<nonDerivativeTable>")
+    with pytest.raises(OwnershipError, match="names no reporting owner"):
+        parse_ownership((SOUND[:start] + SOUND[end:]).encode())
+
+
 BOMB = """<!DOCTYPE a [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>"""
 FILE = """<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>"""
 

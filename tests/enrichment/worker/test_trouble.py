@@ -26,7 +26,7 @@ from services.enrichment.worker import store, turn_writer
 from services.enrichment.worker.loop import CLAIMER
 from tests.enrichment.crashing import Crashed, CrashingPool
 from tests.enrichment.engine import ADA, COST, TIMES, Sources, engine, finding
-from tests.enrichment.test_crashes import check_books
+from tests.enrichment.worker.test_crashes import check_books
 from tests.harness import Database
 
 BROKEN = replace(ADA, email="ada@engines.example")

@@ -30,12 +30,14 @@ from services.enrichment.run.state import (
 )
 from services.enrichment.run.turn import take_turn
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
-from services.enrichment.sources.catalogue import RESEARCH, SOURCES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 from tests.enrichment.engine import finding
 
 CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
-PAID = tuple(source for source in SourceName if SOURCES[source].is_paid)
+# The runs of these tests have just these steps, whatever else is in the catalogue.
+FOUR = (CONTACTOUT, EXA, SEC, CLAUDE)
+PAID = tuple(source for source in FOUR if SOURCES[source].is_paid)
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 JOIN, DEADLINE = NOW + timedelta(seconds=90), NOW + timedelta(seconds=120)
 LATE = DEADLINE + timedelta(seconds=900)
@@ -89,7 +91,7 @@ class Open:
 def state(**statuses: StepStatus) -> RunState:
     """Return a run with some of its steps in another status than pending."""
     given = {SourceName(name): status for name, status in statuses.items()}
-    steps = {s: Step(s, given.get(s, StepStatus.PENDING)) for s in SourceName}
+    steps = {s: Step(s, given.get(s, StepStatus.PENDING)) for s in FOUR}
     return RunState(RunStatus.PENDING, steps, JOIN, DEADLINE, LATE, LOOKUPS)
 
 
@@ -132,7 +134,7 @@ ENDED = {"contactout": StepStatus.COMPLETE, "exa": StepStatus.FAILED, "sec": Ste
 
 
 def test_the_three_research_sources_are_asked_side_by_side() -> None:
-    assert begun(turn(state())) == set(RESEARCH)
+    assert begun(turn(state())) == {CONTACTOUT, EXA, SEC}
 
 
 def test_claude_is_asked_when_the_others_have_ended_and_one_found_something() -> None:
@@ -462,6 +464,14 @@ def test_a_cancelled_run_waits_for_no_free_call() -> None:
     assert (late.steps[SEC], late.settled) == (made.steps[SEC], [])
 
 
+def test_a_cancel_after_the_end_breaks_off_no_call_whose_answer_a_newer_run_takes_over() -> None:
+    run = replace(calling(SEC), status=RunStatus.COMPLETE, cancel_requested=True)
+    made = turn(run)
+    assert (made.steps[SEC].status, made.settled) == (StepStatus.IN_PROGRESS, [])
+    late = turn(after(run, made), Returned(SEC, found(SEC)))
+    assert (late.findings, late.begun) == ({SEC: finding(SEC)}, [])
+
+
 def test_a_cancelled_run_calls_no_more_and_keeps_what_is_paid_for() -> None:
     run = replace(calling(EXA), cancel_requested=True)
     made = turn(run)
@@ -494,7 +504,7 @@ class AnyRun(RuleBasedStateMachine):
         self.allowed = Open(ask_paid_again=again)
         self.run = replace(state(), late_until=DEADLINE + timedelta(seconds=late))
         self.now = NOW
-        self.calls: dict[SourceName, list[int]] = {source: [] for source in SourceName}
+        self.calls: dict[SourceName, list[int]] = {source: [] for source in FOUR}
         self.look_again_at: datetime | None = NOW
         self.finishes = 0
         self.take()
