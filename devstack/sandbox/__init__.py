@@ -1,1 +1,1 @@
-"""The sandbox: an HTTP server that answers as the four outside sources do."""
+"""The sandbox: an HTTP server that answers as the outside sources do."""

@@ -1,4 +1,4 @@
-"""What requests make of what is known: which begin a run, which join one, and with which steps.
+"""Decides what becomes of requests: which begin a run, which join one, and with which steps.
 
 Pure: no I/O, clock or randomness.
 """
@@ -30,8 +30,8 @@ HEAD_START: Mapping[Priority, timedelta] = {
     Priority.NORMAL: timedelta(hours=12),
     Priority.HIGH: timedelta(hours=24),
 }
-"""By how much a request stands before those of its tenant that were asked for at the same time:
-long enough to overtake a batch, short enough that what waits is not overtaken for ever."""
+"""How much earlier a request of this priority counts as made, among its tenant's: enough to go
+before a batch, little enough that a request of low priority does not wait for ever."""
 UNDER_WAY = "RUN_UNDER_WAY"
 """Why a request that cannot join its prospect's run is refused."""
 
@@ -57,7 +57,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The run that a request has got; `joined` says that it was there before."""
+    """The run that answers a request; `joined` says that the run existed already."""
 
     run_id: UUID
     prospect_id: UUID
@@ -130,7 +130,7 @@ class NewRun:
 
 @dataclass(slots=True)
 class Plan:
-    """What becomes of requests, by prospect, and the answer to each, by its key.
+    """What becomes of requests, by prospect, and the answer to each request, by its key.
 
     `begun` are new runs with what they ask; `debounced` are requests that take over a run that
     waits.
@@ -251,10 +251,10 @@ def _no_call(source: SourceName, request: Request, policy: Policy) -> str:
 
 
 def keeps_answers(before: Subject, now: Subject) -> bool:
-    """Whether what sources answered stands under other words: all but the title are the same."""
+    """Whether answers still stand for a request in other words: all but the title are the same."""
     return replace(before, title="") == replace(now, title="")
 
 
 def keeps_findings(before: Subject, now: Subject) -> bool:
-    """Whether what was found is of the same person still."""
+    """Whether what was found is still of the same person."""
     return (before.name, before.company) == (now.name, now.company)

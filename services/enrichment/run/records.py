@@ -36,7 +36,7 @@ class Remembered:
 
 
 def finding_of(row: asyncpg.Record, source: SourceName) -> Finding | None:
-    """Return what a prospect's row has of a source; None where that cannot be read any more."""
+    """Return a source's finding from a prospect's row; None where none can be read."""
     text = row[SOURCES[source].column]
     try:
         return from_json(source, json.loads(text)) if text else None
@@ -52,7 +52,7 @@ def remembered(row: asyncpg.Record) -> Remembered | None:
 
 
 def answers_of(row: asyncpg.Record) -> dict[SourceName, KnownAnswer]:
-    """Return which sources have answered about a prospect; what cannot be read has not."""
+    """Return which sources have answered about a prospect; an unreadable answer is left out."""
     answers = {}
     try:
         for name, answer in json.loads(row["answered"]).items():
@@ -65,12 +65,12 @@ def answers_of(row: asyncpg.Record) -> dict[SourceName, KnownAnswer]:
 
 
 def known_of(row: asyncpg.Record) -> Known:
-    """Return a row of prospects as what is known."""
+    """Return what is known of a prospect, from its row."""
     return Known(subject_of(row), answers_of(row))
 
 
 def subject_of(row: asyncpg.Record) -> Subject:
-    """Return whom a row is about."""
+    """Return the person whom a row is about."""
     return Subject(**{name: row[name] for name in Subject.__slots__})
 
 

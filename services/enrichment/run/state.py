@@ -8,7 +8,7 @@ brings amends the prospect, and the summary is made anew.
     pending ──call──▶ in_progress ──▶ complete | not_found | failed | suppressed
        ▲                   │ retryable error, next lookup, lost reply of a free call
        ├───────────────────┘
-    parked | circuit_open     the source is left alone: waits, and spends no attempt
+    parked | circuit_open     the source may not be called now: waits, and spends no attempt
     pending ──no call──▶ skipped | suppressed | budget_denied | failed (too late)
 
 A worker takes a turn (turn.py): it tells what happened since the last one, and gets what changed,
@@ -69,7 +69,7 @@ class Step:
 
     `failures` counts the failed calls of the present `lookup`; a lost reply is none, since it says
     nothing about the source. `ready_at` is since when it could be called, or when its last call
-    left; `parked_at` since when the source has been left alone.
+    left; `parked_at` is since when the step has been waiting for its source.
     """
 
     source: SourceName
@@ -153,7 +153,7 @@ NO_PREVIOUS_CALLS = PreviousCalls()
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The source is left alone, so that the step waits without an attempt."""
+    """The source may not be called now, so the step waits for it and spends no attempt."""
 
     source: SourceName
     denial: Denial
@@ -161,7 +161,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Somebody wants a source that waits to be asked now."""
+    """A caller wants a source that the run waits for to be asked now."""
 
     source: SourceName
 
@@ -186,7 +186,7 @@ class Rules(Protocol):
         """Reserve what the call may cost."""
 
     def settle(self, source: SourceName, cost_micros: int) -> None:
-        """Let go what was reserved for a call and not spent."""
+        """Free what was reserved for a call and not spent."""
 
     def refuses(self, answer: Answer) -> Denial | None:
         """Say why what a source brought is not kept, None where it is."""
@@ -223,7 +223,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a call; of an `uncertain` one nobody knows what it cost."""
+    """What became of a call; what an `uncertain` one cost is not known."""
 
     source: SourceName
     attempt: int

@@ -1,4 +1,4 @@
-"""A turn of a run: from what happened to what changes. Pure; run.py has picture and words."""
+"""A turn of a run: from what happened to what changes. Pure; state.py has the picture."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import RESEARCH, SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 
-MOST_FAILURES: Mapping[ErrorClass, int] = {
+MAX_FAILURES: Mapping[ErrorClass, int] = {
     ErrorClass.TRANSIENT: 4,
     ErrorClass.THROTTLED: 6,
     ErrorClass.INVALID_ANSWER: 2,
 }
 """How often a step may fail, by the class of the last error; a class not named is not retried."""
-MOST_ELAPSED = timedelta(hours=1)
+MAX_ELAPSED = timedelta(hours=1)
 BACKOFF_SECONDS = 0.5
-MOST_BACKOFF_SECONDS = 30.0
-SHORTEST_HOLD = timedelta(milliseconds=100)
+MAX_BACKOFF_SECONDS = 30.0
+MIN_PARK = timedelta(milliseconds=100)
 CRASHED = SourceError(ErrorClass.TRANSIENT, "the reply was lost in a crash", uncertain=True)
 BROKEN_OFF = SourceError(ErrorClass.TRANSIENT, "the call was broken off", uncertain=True)
 CANCELLED = "the run was cancelled"
@@ -133,7 +133,7 @@ class _Taker:
             error_class=error.error_class.value,
         )
         again_at = self._now + timedelta(seconds=self._delay(error, failed.failures))
-        if failed.failures < MOST_FAILURES.get(error.error_class, 1) and self._in_time(
+        if failed.failures < MAX_FAILURES.get(error.error_class, 1) and self._in_time(
             failed, again_at
         ):
             parked = error.error_class is ErrorClass.THROTTLED and error.retry_after is not None
@@ -143,7 +143,7 @@ class _Taker:
             self._give_up(failed, error, error.message)
 
     def _give_up(self, failed: Step, error: SourceError, reason: str) -> None:
-        """End a step that has failed; for a model's text without use a plain one stands in."""
+        """End a failed step; a plain summary replaces a model's text that failed its check."""
         is_text = failed.source is CLAUDE and error.error_class is ErrorClass.INVALID_ANSWER
         if not is_text or self._state.cancel_requested:
             self._end(failed, StepStatus.FAILED, reason)
@@ -157,14 +157,14 @@ class _Taker:
     def _delay(self, error: SourceError, failures: int) -> float:
         if error.error_class is ErrorClass.THROTTLED and error.retry_after is not None:
             return error.retry_after
-        return min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0**failures) * self._jitter()
+        return min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0**failures) * self._jitter()
 
     def _in_time(self, step: Step, again_at: datetime) -> bool:
         started_at = step.started_at or self._now
-        return again_at < self._state.late_until and again_at - started_at < MOST_ELAPSED
+        return again_at < self._state.late_until and again_at - started_at < MAX_ELAPSED
 
     def _lose(self, step: Step, error: SourceError) -> None:
-        """A free source is asked again; a paid one where the policy allows it, and only once."""
+        """Ask again after a lost reply: a paid source only once, and where the policy allows it."""
         self._turn.settled.append(_uncertain(step, error))
         transient = error.error_class is ErrorClass.TRANSIENT
         lost = replace(
@@ -184,7 +184,7 @@ class _Taker:
             self._give_up(lost, error, reason)
 
     def _break_off(self) -> None:
-        """A cancelled run waits for calls that are paid for, and for no others."""
+        """Break off a cancelled run's free calls: it waits only for those that are paid for."""
         if not self._state.cancel_requested or self._ended:
             return
         for step in list(self._turn.steps.values()):
@@ -207,10 +207,10 @@ class _Taker:
             for step in list(self._callable()):
                 called |= not self._call(step)
             self._close()
-        self._look_again()
+        self._set_next_turn()
 
     def _close(self) -> None:
-        """End what will not be called any more, and then the run."""
+        """End the steps that will not be called any more, and then the run."""
         now, state = self._now, self._state
         for step in list(self._turn.steps.values()):
             if step.status not in WAITING:
@@ -327,7 +327,7 @@ class _Taker:
                 step,
                 status=denial.status,
                 reason=denial.reason,
-                next_attempt_at=max(denial.until, self._now + SHORTEST_HOLD),
+                next_attempt_at=max(denial.until, self._now + MIN_PARK),
                 parked_at=step.parked_at or self._now,
             )
         )
@@ -338,8 +338,11 @@ class _Taker:
         missed = replace(step, error_class=step.error_class or "deadline")
         self._end(missed, StepStatus.FAILED, reason)
 
-    def _look_again(self) -> None:
-        """A time that has passed wakes nobody: what is due and not called waits for more."""
+    def _set_next_turn(self) -> None:
+        """Set when the next turn is due: at the first moment to come that may change anything.
+
+        A step that is due already and was not called waits for an admission, which wakes the run.
+        """
         state, steps = self._state, self._turn.steps.values()
         times = [state.join_at, state.deadline_at, state.late_until]
         times += [s.next_attempt_at for s in steps if s.status in WAITING and s.next_attempt_at]

@@ -14,7 +14,7 @@ from services.enrichment.sources.findings import Finding, Subject
 class SourceCall:
     """What one call asks: about whom, what is known by now, and in which of the source's ways.
 
-    Only Claude reads `findings`; `lookup` is one of the source's `lookups` in profiles.py, empty
+    Only Claude reads `findings`; `lookup` is one of the source's `lookups` in catalogue.py, empty
     where there is one way only.
     """
 
@@ -44,7 +44,7 @@ class Answer:
 
 
 class ErrorClass(StrEnum):
-    """Why a call failed, which decides what happens next (see `run.py`)."""
+    """Why a call failed, which decides what happens next (see `run/turn.py`)."""
 
     TRANSIENT = "transient"
     THROTTLED = "throttled"

@@ -21,9 +21,9 @@ import httpx
 
 from services.enrichment.sources.call import ErrorClass, SourceError
 
-MOST_BYTES = 5 * 1024 * 1024
-MOST_ERROR_BYTES = 64 * 1024
-LONGEST_RETRY_AFTER = 86_400.0
+MAX_BYTES = 5 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+MAX_RETRY_AFTER = 86_400.0
 
 
 @functools.cache
@@ -114,14 +114,14 @@ async def send(
     vendor: Vendor,
     *,
     seconds: float,
-    most_bytes: int = MOST_BYTES,
+    max_bytes: int = MAX_BYTES,
 ) -> Reply:
     """Send once and return what came within `seconds`; every other outcome is a SourceError."""
     try:
         async with asyncio.timeout(seconds):
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
-                body = await _read(response, vendor, most_bytes)
+                body = await _read(response, vendor, max_bytes)
             finally:
                 await response.aclose()
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -137,15 +137,15 @@ async def send(
     return Reply(response.status_code, response.headers, body)
 
 
-async def _read(response: httpx.Response, vendor: Vendor, most_bytes: int) -> bytes:
+async def _read(response: httpx.Response, vendor: Vendor, max_bytes: int) -> bytes:
     """Read a success within the limit; of an error only what may name its reason."""
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if response.status_code != 200 and len(body) > MOST_ERROR_BYTES:
-            return bytes(body[:MOST_ERROR_BYTES])
-        if len(body) > most_bytes:
-            raise vendor.unreadable(f"answered more than {most_bytes // 1024 // 1024} MB")
+        if response.status_code != 200 and len(body) > MAX_ERROR_BYTES:
+            return bytes(body[:MAX_ERROR_BYTES])
+        if len(body) > max_bytes:
+            raise vendor.unreadable(f"answered more than {max_bytes // 1024 // 1024} MB")
     return bytes(body)
 
 
@@ -158,13 +158,13 @@ def _by_hundred(status: int) -> ErrorClass:
 def retry_after(value: str, now: datetime) -> float | None:
     """Read Retry-After in seconds, which comes as seconds or as an HTTP date (RFC 9110, 10.2.3)."""
     if value.strip().isdecimal():
-        return min(float(value), LONGEST_RETRY_AFTER)
+        return min(float(value), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), LONGEST_RETRY_AFTER)
+    return min(max(0.0, (moment - now).total_seconds()), MAX_RETRY_AFTER)
 
 
 def texts(value: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The events that tell how a run goes."""
+"""The events of a run: its steps' progress, its end, and what came after its end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from services.enrichment.worker.store import ClaimedRun
 
 
 def progressed(run: ClaimedRun, steps: Sequence[Step]) -> OutgoingEvent:
-    """Return the event that tells of steps' change."""
+    """Return the event that says which steps have changed."""
     *others, last = [step_message(step) for step in steps]
     message = events_pb2.EnrichmentProgressed(
         tenant_id=str(run.lease.tenant_id),
@@ -32,7 +32,7 @@ def progressed(run: ClaimedRun, steps: Sequence[Step]) -> OutgoingEvent:
 
 
 def amended(run: ClaimedRun, step: Step, now: datetime) -> OutgoingEvent:
-    """Return the event that tells that a source answered after its run had ended."""
+    """Return the event that says that a source answered after its run had ended."""
     message = events_pb2.EnrichmentAmended(
         tenant_id=str(run.lease.tenant_id),
         run_id=str(run.lease.run_id),
@@ -45,7 +45,7 @@ def amended(run: ClaimedRun, step: Step, now: datetime) -> OutgoingEvent:
 
 
 def batch_ended(tenant_id: UUID, batch_id: UUID, user_id: UUID, now: datetime) -> OutgoingEvent:
-    """Return the event that tells that every run of a batch has ended."""
+    """Return the event that says that every run of a batch has ended."""
     message = events_pb2.BatchEnded(
         tenant_id=str(tenant_id),
         batch_id=str(batch_id),
@@ -56,7 +56,7 @@ def batch_ended(tenant_id: UUID, batch_id: UUID, user_id: UUID, now: datetime) -
 
 
 def run_ended(run: ClaimedRun, steps: Steps, finish: Finish, now: datetime) -> OutgoingEvent:
-    """Return the event that tells of a run's end."""
+    """Return the event that says how a run ended."""
     tenant_id, run_id = str(run.lease.tenant_id), str(run.lease.run_id)
     prospect_id, user_id = str(run.prospect_id), str(run.user_id)
     if finish.status is RunStatus.COMPLETE:

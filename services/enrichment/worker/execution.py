@@ -1,4 +1,4 @@
-"""One run in a worker's hand: takes its turns, and makes the calls that they let leave.
+"""Drives one leased run: takes its turns, and makes the calls that each turn begins.
 
 Nothing is decided here: turn.py decides, the writer commits. A crash at any line leaves a run that
 the next worker takes over.
@@ -41,11 +41,11 @@ from services.enrichment.worker.store import ClaimedRun
 from services.enrichment.worker.turn_writer import Writer
 
 Ask = Callable[[SourceCall], Awaitable[Answer]]
-AGAIN = timedelta(seconds=0.5)
-PATIENCE = timedelta(seconds=30)
-"""How long a worker tries to write a turn: nobody may have taken its lease meanwhile."""
+RETRY_PAUSE = timedelta(seconds=0.5)
+RETRY_TURN_FOR = timedelta(seconds=30)
+"""How long a worker tries to write a turn, while no other worker has taken its lease."""
 KEEP_SECONDS = 1.0
-"""A run that wants a turn sooner than this is kept in hand."""
+"""A run whose next turn is due sooner than this keeps its lease."""
 _log = structlog.get_logger()
 
 
@@ -91,7 +91,7 @@ class Execution:
         self._news.set()
 
     def forget_user(self, user_id: UUID) -> None:
-        """Tell no more of a user who has been erased."""
+        """Name an erased user in no later event."""
         if self._run.user_id == user_id:
             self._run.user_id = ANONYMOUS
 
@@ -121,11 +121,11 @@ class Execution:
             await self._give_back(list(self._epochs))
 
     async def _take_turn(self) -> Turn:
-        """Take a turn; while Postgres is away, what has come is kept, for it may be paid for."""
+        """Take a turn; retry while Postgres is unreachable, since answers may be paid for."""
         happened, self._happened = self._happened, []
         admitted, self._admitted = self._admitted, {}  # one that this turn does not use is dropped
         self._news.clear()
-        give_up_at = self._clock() + PATIENCE
+        give_up_at = self._clock() + RETRY_TURN_FOR
         while True:
             try:
                 return await self._writer.take_turn(self._run, happened, admitted)
@@ -133,10 +133,10 @@ class Execution:
                 if self._stopping.is_set() or self._clock() > give_up_at:
                     raise
                 _log.warning("turn waits", run=str(self._run.lease.run_id), error=repr(error))
-            await asyncio.sleep(AGAIN.total_seconds())
+            await asyncio.sleep(RETRY_PAUSE.total_seconds())
 
     async def _follow(self, turn: Turn) -> bool:
-        """Do what a turn says and wait for the next; False means that the run is out of hand."""
+        """Begin a turn's calls and wait for the next turn; False where the run is given up."""
         for begun in turn.begun:
             self._start_call(begun)
         await _cancel(
@@ -188,7 +188,7 @@ class Execution:
         await self._report(source, outcome)
 
     async def _give_back(self, sources: Iterable[SourceName]) -> None:
-        """Let others be admitted in the place of calls that never left or were broken off."""
+        """Return the admissions of calls that never left or were broken off."""
         for source in sources:
             await self._report(source, None)
 
@@ -222,7 +222,7 @@ class Execution:
             return SourceError(ErrorClass.INVALID_ANSWER, reason, uncertain=True)
 
     async def _admit(self, source: SourceName) -> None:
-        """Wait for room at the source's rate, and for a place where it is being tried."""
+        """Wait for the source's rate limit, and for its breaker to admit a call."""
         inputs = self._inputs
         try:
             waited = 0.0 if inputs.limits.is_free(source) else await inputs.limits.wait(source)
@@ -233,16 +233,16 @@ class Execution:
                 self._epochs[source], self._admitted[source] = admission, waited
         except TRANSIENT as error:
             _log.warning("no admission", source=source.value, error=repr(error))
-            self._happened.append(Parked(source, self._again(error)))
+            self._happened.append(Parked(source, self._retry_soon(error)))
         except Exception as error:
             _log.exception("admission failed", source=source.value)
-            self._happened.append(Parked(source, self._again(error)))
+            self._happened.append(Parked(source, self._retry_soon(error)))
         finally:
             del self._admissions[source]
             self._news.set()
 
-    def _again(self, error: BaseException) -> Denial:
-        return Denial(StepStatus.PARKED, _no_room(error), self._clock() + AGAIN)
+    def _retry_soon(self, error: BaseException) -> Denial:
+        return Denial(StepStatus.PARKED, _no_room(error), self._clock() + RETRY_PAUSE)
 
     async def _hand_back(self, wake_at: datetime) -> None:
         lease = self._run.lease

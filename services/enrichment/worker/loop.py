@@ -33,7 +33,7 @@ from services.enrichment.worker.store import ClaimedRun, Lease, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
 MAX_BEGUN_AT_ONCE = 8
-"""More that come together are claimed: by then there is a line, which is the claim's to keep."""
+"""More new runs than this are left to the claim, which keeps the order between tenants."""
 CLAIMER = "enrichment_claimer"
 _log = structlog.get_logger()
 
@@ -75,19 +75,19 @@ class Worker:
         self._wake.set()
 
     def cancel_run(self, run_id: UUID) -> None:
-        """Take a turn of a run now, where it is in hand: it is to be cancelled."""
+        """Have a run that this worker drives take a turn now: it is to be cancelled."""
         execution = self._executions.get(run_id)
         if execution:
             execution.cancel_run()
 
     def ask_again(self, run_id: UUID, source: SourceName) -> None:
-        """Ask a source that waits, where its run is in hand."""
+        """Ask a source that a run of this worker waits for."""
         execution = self._executions.get(run_id)
         if execution:
             execution.ask_again(source)
 
     def forget_user(self, user_id: UUID) -> None:
-        """Tell no more of a user who has been erased: what is in hand as well."""
+        """Name an erased user in no later event of the runs that this worker drives."""
         for execution in self._executions.values():
             execution.forget_user(user_id)
 
@@ -210,7 +210,7 @@ class Worker:
         self._running[run_id] = asyncio.create_task(self._drive(run, execution, first))
 
     async def _drive(self, run: ClaimedRun, execution: Execution, first: Turn | None) -> None:
-        """Drive one run; whatever goes wrong, its lease runs out and it is taken up again."""
+        """Drive one run; after any failure its lease expires and a worker claims it again."""
         run_id = run.lease.run_id
         try:
             await execution.drive(first)
@@ -228,7 +228,7 @@ class Worker:
                 self.wake()
 
     async def _renew_forever(self) -> None:
-        """Renew every lease well before it runs out; let go of those that are lost."""
+        """Renew every lease well before it expires; stop driving runs whose lease is lost."""
         while True:
             await asyncio.sleep(self._times.lease.total_seconds() / 3)
             leases = list(self._leases.values())

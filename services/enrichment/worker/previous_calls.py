@@ -1,4 +1,4 @@
-"""Runs of one prospect, one after another: what they mean to each other at the moment of a turn.
+"""What a run must know, at each turn, of the calls that earlier runs of its prospect made.
 
 A run that has ended may have calls out still. A newer run begins none of these: it waits for them,
 and takes over what they bring. The older one begins no call any more; where the prospect is asked
@@ -31,7 +31,7 @@ async def refresh_previous_calls(
     times: Times,
     now: datetime,
 ) -> None:
-    """Bring what runs know of their prospects' other runs up to date; most runs have none."""
+    """Refresh what runs know of earlier runs of their prospects; most have no earlier run."""
     by_id = {run.lease.run_id: run for run in runs}
     if any(run.state.status in RUN_ENDED for run in runs):
         # All of them, in order: save_turns will lock them as well.
@@ -54,9 +54,9 @@ async def refresh_previous_calls(
 
 
 def _previous_calls(rows: Sequence[asyncpg.Record], oldest: datetime) -> PreviousCalls:
-    """Return what became of calls; one that failed, or whose run is gone, is as if never made.
+    """Return what became of calls; one that failed counts as never made.
 
-    So is one whose run had its deadline before `oldest`, and should have closed: it stops nobody.
+    So does one whose run had its deadline before `oldest`: it should have ended, and delays nobody.
     """
     out, lost = set(), set()
     answers: dict[SourceName, Answer] = {}

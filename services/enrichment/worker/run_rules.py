@@ -1,4 +1,4 @@
-"""What policy, money, suppression and the sources' state say of a run, in its turn."""
+"""The rules of a turn: may a call leave, by policy, suppression, availability and budget."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 from services.enrichment.worker.store import ClaimedRun
 
-STOPPED_LOOK = timedelta(seconds=5)
-PREVIOUS_CALL_LOOK = timedelta(seconds=1)
+STOPPED_PAUSE = timedelta(seconds=5)
+PREVIOUS_CALL_PAUSE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleInputs:
-    """What the rules of every run need of this replica."""
+    """What a replica's rules are built from: availability, suppression hashes and summaries."""
 
     breakers: Breakers
     limits: Limits
@@ -33,7 +33,7 @@ class RuleInputs:
 
 
 class RunRules:
-    """The rules for one run (see `run.Rules`); `admitted` holds the admissions that it has."""
+    """The rules of one run's turn (see `state.Rules`); `admitted` holds its admissions."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class RunRules:
         """Say why a call may not leave: policy first, then the source's state, then money."""
         policy, source = self._allowance.policy, step.source
         if policy.is_stopped:
-            until = self._now + STOPPED_LOOK
+            until = self._now + STOPPED_PAUSE
             return Denial(StepStatus.PARKED, "the tenant's kill switch is on", until)
         if not policy.source(source).is_enabled:
             return Denial(StepStatus.SKIPPED, "the tenant's policy does not allow it")
@@ -79,11 +79,11 @@ class RunRules:
         return Denial(StepStatus.BUDGET_DENIED, over) if over else None
 
     def _previous_call(self, source: SourceName) -> Denial | None:
-        """Say whether an earlier run's call stands in for this one: it is, or may be, paid for."""
+        """Deny a call that an earlier run has made: it is, or may be, paid for."""
         previous = self._run.previous
         if source in previous.out:
             reason = "an earlier run's call is still out: what it brings is taken over"
-            return Denial(StepStatus.PARKED, reason, self._now + PREVIOUS_CALL_LOOK)
+            return Denial(StepStatus.PARKED, reason, self._now + PREVIOUS_CALL_PAUSE)
         if source in previous.lost and SOURCES[source].is_paid and not self.ask_paid_again:
             reason = "an earlier run's reply was lost; not asked again, so as not to pay twice"
             return Denial(StepStatus.FAILED, reason)

@@ -42,16 +42,16 @@ from services.enrichment.sources.findings import Finding, Subject
 from services.enrichment.sql import SQL
 
 LEFT_ALONE = timedelta(seconds=2)
-"""For how long a run of a newer version is left alone before any worker may look at it again."""
+"""For how long a run of a newer version is not due after it was handed back."""
 
 
 class LeaseLost(Exception):
-    """Another worker has the run, or it has ended; what was about to be written is dropped."""
+    """Another worker has leased the run, or it has ended: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long things take at most."""
+    """How long a lease lasts, how long a run may take, and how long it accepts late answers."""
 
     lease: timedelta
     deadline: timedelta
@@ -60,7 +60,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a run: a worker's token, and how often the run was claimed."""
+    """The right to work on a run: a worker's token, and how often the run has been leased."""
 
     tenant_id: UUID
     run_id: UUID
@@ -70,7 +70,7 @@ class Lease:
 
 @dataclass(slots=True)
 class ClaimedRun:
-    """A run in a worker's hand; `memo` is the key of the evidence that Claude was given.
+    """A run that a worker has leased; `memo` is the key of the evidence that Claude was given.
 
     `has_previous_calls` says that earlier runs had calls out when it was made, `outdated` that the
     prospect is asked about in other words since; `allowance_row` is the tenant's as last read.
@@ -102,7 +102,7 @@ class ClaimedRun:
         return self._keys
 
     def evidence(self, brought: Findings) -> dict[SourceName, Finding]:
-        """Return what research has found, with what was just brought."""
+        """Return what research has found so far, with what this turn brings."""
         found = {**self.findings, **brought}
         return {s: f for s, f in found.items() if f and s is not SourceName.CLAUDE}
 
@@ -131,7 +131,7 @@ async def claim(
 
 
 async def has_room(connection: Connection, tenant_id: UUID, runs: int, cap: int) -> bool:
-    """Whether so many new runs may begin at once, as that takes no other's turn.
+    """Whether so many new runs may begin at once, without going before any run that waits.
 
     Nobody claims until the transaction ends.
     """
@@ -149,7 +149,7 @@ async def take_new(
     times: Times,
     now: datetime,
 ) -> list[ClaimedRun]:
-    """Return new runs as the worker has them in hand that makes them; `order` is the policy's of
+    """Return new runs as leased to the worker that writes them; `order` is the policy's of
     ContactOut's lookups.
     """
     known = [new.request.prospect_id for new in made if new.known]
@@ -186,7 +186,7 @@ async def begin_runs(
     times: Times,
     lists: Sequence[str | None],
 ) -> None:
-    """Write new runs, with the first turns of those that the worker of the token begins at once."""
+    """Write new runs, with the first turns of those that the token's worker begins at once."""
     await connection.execute(SQL.begin_runs, tenant_id, token, times.lease, *lists)
 
 
@@ -301,7 +301,7 @@ async def save_turns(
     lists: Sequence[str | None],
     version: int | None = None,
 ) -> dict[UUID, asyncpg.Record]:
-    """Write turns; return the runs that still were the worker's.
+    """Write turns; return the runs whose lease held.
 
     Where the allowance was read before this transaction, `version` is the one that was read: if it
     has changed, nothing is written and no run returned.

@@ -1,4 +1,4 @@
-"""What turns and new runs are in the database: the lists that statements take, one row a dict."""
+"""Turns and new runs as rows: the lists that statements take as JSON, one dict a row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from services.enrichment.worker.store import ClaimedRun
 
 WORKER = f"{socket.gethostname()}/{os.getpid()}"
 QUEUE_PATIENCE = timedelta(hours=24)
-"""A run that no worker begins within this ends; its own deadline counts from its beginning."""
+"""A run that no worker begins within this time ends; once begun it has its own deadline."""
 LISTS = ("runs", "steps", "begun", "settled", "money", "news")
 _ANSWERED = (StepStatus.COMPLETE, StepStatus.NOT_FOUND)
 
@@ -96,7 +96,7 @@ class Rows:
         }
 
     def _answered(self, run: ClaimedRun, changed: list[Step]) -> dict[str, Any]:
-        """When each source answered, so that a later run need not ask again."""
+        """Return when each source answered, so that a later run need not ask again."""
         answered = {}
         for step in changed:
             if step.status not in _ANSWERED or step.reused:
@@ -168,7 +168,7 @@ class NewRows:
         return [_json(rows) if rows else None for rows in lists]
 
     def add(self, new: NewRun, begun: tuple[ClaimedRun, Turn] | None = None) -> None:
-        """Add a run, with what the worker has in hand that begins it, and its first turn."""
+        """Add a run; where this worker begins it at once, with its lease and its first turn."""
         steps, first = new.steps, dict[str, Any]()
         # A turn that brings something is written by save_turns, as any other.
         if begun and not (begun[1].is_empty or begun[1].brings):
@@ -254,7 +254,7 @@ def _news(
 
 
 def _shown(run: ClaimedRun, turn: Turn, status: RunStatus) -> str:
-    """Return what the prospect shows; of a cancelled run, whether it brought something."""
+    """Return the prospect's status; a cancelled run is complete where it found something."""
     ended = status in RUN_ENDED
     if not ended:
         return RunStatus.IN_PROGRESS.value

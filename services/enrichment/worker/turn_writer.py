@@ -1,4 +1,4 @@
-"""Taking turns and writing them down: a tenant's that come together, in one transaction."""
+"""Takes and writes turns; those of a tenant that come together share one transaction."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAX_GROUP = 64
 
 @dataclass(slots=True)
 class Move:
-    """A run whose turn it is: what happened, and the admissions that it has."""
+    """A run that takes a turn: what happened to it, and its admissions."""
 
     run: ClaimedRun
     happened: Sequence[Happening]
@@ -47,7 +47,7 @@ class Move:
 
 @dataclass(slots=True)
 class _Taken:
-    """Turns, and when they are written, which runs still were the worker's."""
+    """Turns, and once they are written, the runs whose lease held."""
 
     turns: Sequence[tuple[Move, Turn | Exception]]
     now: datetime
@@ -59,7 +59,7 @@ class _Taken:
         return [(move, turn) for move, turn in self.turns if isinstance(turn, Turn)]
 
     def apply(self) -> list[Turn | Exception]:
-        """Bring what is in hand up to what is committed, and return each run's turn."""
+        """Update the runs in memory to what is committed, and return each run's turn."""
         results: list[Turn | Exception] = []
         for move, turn in self.turns:
             if isinstance(turn, Exception):
@@ -102,7 +102,7 @@ class Writer:
         return await self._groups.submit(run.lease.tenant_id, Move(run, happened, admitted))
 
     async def _commit(self, tenant_id: UUID, group: Sequence[Move]) -> list[Turn | Exception]:
-        """Commit a group's turns; where Postgres does not take an answer, one by one."""
+        """Commit a group's turns together; one by one where Postgres cannot store an answer."""
         together = partial(self._commit_together, tenant_id)
         try:
             return await retry_if_aborted(partial(together, group))
@@ -130,7 +130,7 @@ class Writer:
         return taken.apply()
 
     def tell(self) -> None:
-        """Have the news of what is committed published."""
+        """Wake the relay, which publishes the events of what is committed."""
         self._relay.wake()
 
     async def write_new(
@@ -141,7 +141,7 @@ class Writer:
         runs: Sequence[ClaimedRun],
         row: AllowanceRow,
     ) -> list[tuple[ClaimedRun, Turn]]:
-        """Write new runs in the caller's transaction, with the first turns of those in hand.
+        """Write new runs in the caller's transaction, with the first turns of those it has leased.
 
         `tell` when it ends. `row` is the tenant's allowance as that transaction has read it.
         """
@@ -207,7 +207,7 @@ class Writer:
         return row.allowance(suppressed)
 
     def _keys(self, move: Move) -> list[Key]:
-        """Return the keys of whom a run is about, and of whom its sources have just brought."""
+        """Return the suppression keys of a run's person, and of the people just found."""
         hasher, tenant_id = self._inputs.hasher, move.run.lease.tenant_id
         keys = list(move.run.keys(hasher))
         for each in move.happened:
@@ -217,7 +217,7 @@ class Writer:
         return keys
 
     def _take(self, move: Move, allowance: TenantAllowance, now: datetime) -> Turn | Exception:
-        """Take one run's turn; what goes wrong in it is that run's alone."""
+        """Take one run's turn; an error in it is returned, so that it stops no other run's."""
         # A copy: an admission is spent when the turn is committed.
         rules = RunRules(move.run, allowance, self._inputs, dict(move.admitted), now)
         try:
@@ -252,7 +252,7 @@ class Writer:
 
 
 def _apply(move: Move, turn: Turn, now: datetime, row: asyncpg.Record | None = None) -> None:
-    """Bring what is in hand up to what is written; `row` is what save_turns returned of it."""
+    """Update a run in memory to what is written; `row` is what save_turns returned of it."""
     run = move.run
     for settled in turn.settled:
         run.reserved.pop(settled.source, None)
@@ -284,7 +284,7 @@ def _known_allowance(runs: Sequence[ClaimedRun]) -> AllowanceRow | None:
 
 
 def _newest_epochs(group: Sequence[Move]) -> dict[UUID, int]:
-    """Return each run's newest lease: a process may have claimed anew what it still has in hand."""
+    """Return each run's newest lease: a process may claim anew a run that it is still driving."""
     epochs: dict[UUID, int] = {}
     for move in group:
         lease = move.run.lease

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from services.enrichment.sources.claude.quantities import unsupported
 from services.enrichment.sources.findings import Fact, Sentence, Subject
 
-MOST_SENTENCES = 6
-MOST_CHARACTERS = 400
+MAX_SENTENCES = 6
+MAX_CHARACTERS = 400
 LEAKED_WORDS = 6
 _STEM = 5
 
@@ -43,8 +43,8 @@ def fault_of(
     sentences: Sequence[Sentence], facts: Sequence[Fact], subject: Subject, instructions: str
 ) -> str:
     """Return why the sentences may not stand, in words without personal data; empty if they may."""
-    if not 1 <= len(sentences) <= MOST_SENTENCES:
-        return f"a summary has 1 to {MOST_SENTENCES} sentences"
+    if not 1 <= len(sentences) <= MAX_SENTENCES:
+        return f"a summary has 1 to {MAX_SENTENCES} sentences"
     texts = {fact.id: fact.text for fact in facts}
     rules = (rule for each in sentences for rule in _rules(each, texts, subject, instructions))
     return next((reason for broken, reason in rules if broken), "")
@@ -56,8 +56,8 @@ def _rules(
     """Yield each rule: whether the sentence breaks it, and what is wrong then."""
     text, ids = sentence.text, sentence.fact_ids
     yield (
-        not 1 <= len(text) <= MOST_CHARACTERS,
-        f"a sentence has 1 to {MOST_CHARACTERS} characters",
+        not 1 <= len(text) <= MAX_CHARACTERS,
+        f"a sentence has 1 to {MAX_CHARACTERS} characters",
     )
     yield not ids or not set(ids) <= texts.keys(), "a sentence cites no known fact"
     cited = "\n".join(texts[fact_id] for fact_id in ids)

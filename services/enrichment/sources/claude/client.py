@@ -30,7 +30,7 @@ from services.enrichment.sources.claude.prompt import (
 )
 from services.enrichment.sources.facts import facts_of
 from services.enrichment.sources.findings import Fact, Finding, Provenance, Sentence, Summary
-from services.enrichment.sources.http import MOST_BYTES, Vendor, certificates
+from services.enrichment.sources.http import MAX_BYTES, Vendor, certificates
 
 VENDOR = Vendor(
     "Claude",
@@ -47,7 +47,7 @@ VENDOR = Vendor(
 )
 # What a stop_reason other than end_turn means; one that is not named is an invalid answer.
 STOPS: Mapping[str, ErrorClass] = {"refusal": ErrorClass.REFUSED_REQUEST}
-MOST_TOKENS = 1_024
+MAX_TOKENS = 1_024
 
 
 def memo_key(findings: Mapping[SourceName, Finding], model: str) -> str:
@@ -127,7 +127,7 @@ class Claude:
             async with asyncio.timeout(self._seconds):
                 raw = await self._client.messages.with_raw_response.create(
                     model=self._model,
-                    max_tokens=MOST_TOKENS,
+                    max_tokens=MAX_TOKENS,
                     system=[
                         {
                             "type": "text",
@@ -185,8 +185,8 @@ class _Bounded(httpx2.AsyncByteStream):
         size = 0
         async for chunk in self._stream:
             size += len(chunk)
-            if size > MOST_BYTES:
-                raise _RefusedError(f"answered more than {MOST_BYTES // 1024 // 1024} MB")
+            if size > MAX_BYTES:
+                raise _RefusedError(f"answered more than {MAX_BYTES // 1024 // 1024} MB")
             yield chunk
 
     async def aclose(self) -> None:

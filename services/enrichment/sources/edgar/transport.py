@@ -16,7 +16,7 @@ import httpx
 from services.enrichment.sources.call import ErrorClass
 from services.enrichment.sources.http import Vendor, send
 
-MOST_BYTES = 10 * 1024 * 1024
+MAX_BYTES = 10 * 1024 * 1024
 VENDOR = Vendor(
     "SEC",
     {
@@ -60,7 +60,7 @@ class SecHttp:
         await self._pace()
         request = self._client.build_request("GET", url, headers=self._headers)
         reply = await send(
-            self._client, request, VENDOR, seconds=self._seconds, most_bytes=MOST_BYTES
+            self._client, request, VENDOR, seconds=self._seconds, max_bytes=MAX_BYTES
         )
         if reply.status == 404:
             return None
