@@ -10,7 +10,7 @@ import httpx
 from chassis.clock import utc_now
 from services.enrichment.availability.rate import Limits
 from services.enrichment.settings import Settings
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import RESEARCH, SourceName
 from services.enrichment.sources.claude.client import Claude
 from services.enrichment.sources.contactout import ContactOut
 from services.enrichment.sources.edgar.client import SecEdgar
@@ -33,23 +33,7 @@ def open_clients(settings: Settings, limits: Limits) -> Clients:
     async def pace() -> None:
         await limits.wait(SourceName.SEC)
 
-    for_contactout, for_exa, for_sec = (_connections(settings) for _ in range(3))
-    contactout = ContactOut(
-        for_contactout,
-        settings.contactout_url,
-        settings.contactout_api_key.get_secret_value(),
-        clock=utc_now,
-    )
-    exa = Exa(for_exa, settings.exa_url, settings.exa_api_key.get_secret_value(), clock=utc_now)
-    sec = SecEdgar(
-        for_sec,
-        settings.sec_data_url,
-        settings.sec_archives_url,
-        user_agent=settings.sec_user_agent,
-        max_filings=settings.sec_filings,
-        clock=utc_now,
-        pace=pace,
-    )
+    connections = {name: _connections(settings) for name in RESEARCH}
     claude = Claude(
         settings.anthropic_url,
         settings.anthropic_api_key.get_secret_value(),
@@ -57,12 +41,30 @@ def open_clients(settings: Settings, limits: Limits) -> Clients:
         clock=utc_now,
     )
     asks: dict[SourceName, Ask] = {
-        SourceName.CONTACTOUT: contactout.ask,
-        SourceName.EXA: exa.ask,
-        SourceName.SEC: sec.ask,
+        SourceName.CONTACTOUT: ContactOut(
+            connections[SourceName.CONTACTOUT],
+            settings.contactout_url,
+            settings.contactout_api_key.get_secret_value(),
+            clock=utc_now,
+        ).ask,
+        SourceName.EXA: Exa(
+            connections[SourceName.EXA],
+            settings.exa_url,
+            settings.exa_api_key.get_secret_value(),
+            clock=utc_now,
+        ).ask,
+        SourceName.SEC: SecEdgar(
+            connections[SourceName.SEC],
+            settings.sec_data_url,
+            settings.sec_archives_url,
+            user_agent=settings.sec_user_agent,
+            max_filings=settings.sec_filings,
+            clock=utc_now,
+            pace=pace,
+        ).ask,
         SourceName.CLAUDE: claude.ask,
     }
-    return Clients(asks, (for_contactout.aclose, for_exa.aclose, for_sec.aclose, claude.close))
+    return Clients(asks, (*(each.aclose for each in connections.values()), claude.close))
 
 
 def _connections(settings: Settings) -> httpx.AsyncClient:
