@@ -7,31 +7,42 @@ Claims: `tenant_id` (UUID; absent for a service's own token), `sub` (user UUID),
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import jwt
+import structlog
 
 from chassis.clock import utc_now
-from chassis.errors import PermissionDenied, Unauthenticated
+from chassis.errors import PermissionDenied, Unauthenticated, Unavailable
 from chassis.settings import ServiceSettings, SettingsError
 
 ALGORITHMS = ["EdDSA", "ES256", "RS256"]
 KNOWN_TOKENS = 10_000
+FAR_FUTURE = 253_402_128_000
+"""The year 9999 in seconds since 1970: a token that lives longer is taken to live so long."""
 TRUST_SECONDS = 300.0  # how long a token stays valid here after its key was withdrawn
+# How old the issuer's keys may be before they are read again, beside the calls that use them.
+KEYS_SECONDS = 300.0
+# How long the issuer has for its answer, and how long it is not asked again for an unknown key.
+FETCH_SECONDS, COOLDOWN_SECONDS = 5.0, 10.0
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity behind a call."""
+    """The identity behind a call; `expires_at` is when its token ends, in seconds since 1970."""
 
     user_id: UUID
     tenant: UUID | None
     scopes: frozenset[str]
+    expires_at: float = math.inf
 
     @property
     def tenant_id(self) -> UUID:
@@ -85,21 +96,39 @@ def verifier(settings: ServiceSettings) -> Verify:
                 algorithms=ALGORITHMS,
                 issuer=settings.auth_issuer,
                 audience=settings.auth_audience,
+                leeway=settings.auth_leeway_seconds,
                 options={"require": ["exp", "sub", "iss", "aud"]},
             )
-            tenant = claims.get("tenant_id")
-            scopes = frozenset(str(claims.get("scope", "")).split())
-            caller = Caller(UUID(claims["sub"]), UUID(tenant) if tenant else None, scopes)
-            return caller, min(float(claims["exp"]), utc_now().timestamp() + TRUST_SECONDS)
         except jwt.ExpiredSignatureError:
-            raise Unauthenticated("the token has expired", reason="TOKEN_EXPIRED") from None
-        except jwt.PyJWKClientConnectionError:
-            raise Unauthenticated("the signing keys are out of reach", reason="NO_KEYS") from None
-        except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+            raise token_expired() from None
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError) as error:
             text = f"the token is not valid: {error}"
             raise Unauthenticated(text, reason="TOKEN_INVALID") from None
+        caller = _caller_of(claims, settings.auth_leeway_seconds)
+        return caller, min(caller.expires_at, utc_now().timestamp() + TRUST_SECONDS)
 
     return verify
+
+
+def token_expired() -> Unauthenticated:
+    """Return the refusal of a call, or the end of a stream, whose token has expired."""
+    return Unauthenticated("the token has expired", reason="TOKEN_EXPIRED")
+
+
+def _caller_of(claims: Mapping[str, Any], leeway_seconds: float) -> Caller:
+    scopes = frozenset(str(claims.get("scope", "")).split())
+    tenant = _uuid(claims, "tenant_id") if claims.get("tenant_id") else None
+    # PyJWT has made sure that `exp` is a number; it may be one that no float can hold.
+    expires_at = min(int(claims["exp"]), FAR_FUTURE) + leeway_seconds
+    return Caller(_uuid(claims, "sub"), tenant, scopes, expires_at)
+
+
+def _uuid(claims: Mapping[str, Any], name: str) -> UUID:
+    try:
+        return UUID(str(claims[name]))
+    except ValueError:
+        text = f"the token is not valid: its claim {name} is not a UUID"
+        raise Unauthenticated(text, reason="TOKEN_INVALID", metadata={"claim": name}) from None
 
 
 def _token_in(authorization: str | bytes | None) -> str:
@@ -115,15 +144,60 @@ def _token_in(authorization: str | bytes | None) -> str:
     return token
 
 
+class _KeySet:
+    """The keys of an issuer, by their ids.
+
+    Known keys stay in use while they are read again and while the issuer does not answer. A key
+    that is not known has them read at once, by one call for all that wait, not more often than
+    the cooldown says.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_SECONDS)
+        self._keys: dict[str, Any] = {}
+        self._read_at = self._tried_at = -math.inf
+        self._reading: asyncio.Task[None] | None = None
+
+    async def find(self, token: str) -> Any:
+        """Return the key that signed a token; raise Unavailable while nobody knows."""
+        key_id = str(jwt.get_unverified_header(token).get("kid", ""))
+        now = time.monotonic()
+        if key_id not in self._keys:
+            if self._reading or now - self._tried_at > COOLDOWN_SECONDS:
+                await asyncio.shield(self._read_soon())
+        elif now - self._read_at > KEYS_SECONDS and now - self._tried_at > COOLDOWN_SECONDS:
+            self._read_soon()
+        if key_id in self._keys:
+            return self._keys[key_id]
+        if self._read_at < self._tried_at:
+            text = "the keys that tokens are signed with cannot be read"
+            raise Unavailable(text, reason="KEYS_UNAVAILABLE")
+        text = "the token is not valid: no key of the issuer has its kid"
+        raise Unauthenticated(text, reason="TOKEN_INVALID")
+
+    def _read_soon(self) -> asyncio.Task[None]:
+        """Read the keys, unless that is under way; return the task that does."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        return self._reading
+
+    async def _read(self) -> None:
+        self._tried_at = time.monotonic()
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                # PyJWT's client blocks, hence the thread.
+                keys = await asyncio.to_thread(self._client.get_signing_keys)
+            self._keys = {key.key_id or "": key.key for key in keys}
+            self._read_at = self._tried_at
+        except (jwt.PyJWTError, OSError, ValueError) as error:
+            _log.warning("the issuer's keys cannot be read", error=type(error).__name__)
+        finally:
+            self._reading = None
+
+
 def _key_source(settings: ServiceSettings) -> Callable[[str], Awaitable[Any]]:
     if settings.auth_jwks_url:
-        keys = jwt.PyJWKClient(settings.auth_jwks_url, timeout=5)
-
-        async def from_jwks(token: str) -> Any:
-            # The client fetches with blocking I/O when its cache misses, hence the thread.
-            return (await asyncio.to_thread(keys.get_signing_key_from_jwt, token)).key
-
-        return from_jwks
+        return _KeySet(settings.auth_jwks_url).find
     if not settings.auth_public_key:
         raise SettingsError("set PROSPECT_AUTH_PUBLIC_KEY or PROSPECT_AUTH_JWKS_URL")
 

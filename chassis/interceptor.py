@@ -26,6 +26,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from chassis import auth, telemetry
+from chassis.clock import utc_now
 from chassis.deadlines import Deadlines
 from chassis.errors import InvalidArgument, Refusal, Unavailable, internal_status
 from chassis.transient import TRANSIENT
@@ -118,10 +119,10 @@ class Interceptor:
             log = _CallLog(path)
             try:
                 await self._admit(rpc.scope, context, log)
-                # Closed with the call: a handler releases what it holds when its caller goes.
                 request = decode(request)
+                # Closed with the call: a handler releases what it holds when its caller goes.
                 async with aclosing(rpc.serve(request, context)) as responses:
-                    async for response in responses:
+                    while (response := await _next_until_expiry(responses)) is not None:
                         yield response
             except BaseException as error:
                 del request
@@ -138,6 +139,18 @@ class Interceptor:
         log.tenant = str(caller.tenant or "")
         caller.require(scope)
         auth.set_caller(caller)
+
+
+async def _next_until_expiry(responses: AsyncIterator[Any]) -> Any:
+    """Return the next response of a stream, None at its end; refuse once the token has expired."""
+    ends_in = auth.current_caller().expires_at - utc_now().timestamp()
+    try:
+        async with asyncio.timeout(max(ends_in, 0)) as ending:
+            return await anext(responses, None)
+    except TimeoutError:
+        if ending.expired():
+            raise auth.token_expired() from None
+        raise
 
 
 def _demand_same(service: ServiceDescriptor, rpcs: Mapping[str, Rpc]) -> None:

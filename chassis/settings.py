@@ -34,6 +34,9 @@ class ServiceSettings(BaseSettings):
     auth_jwks_url: str = Field("", description="JWKS address, instead of auth_public_key")
     auth_issuer: str = Field("prospect", description="iss that tokens must carry")
     auth_audience: str = Field("prospect", description="aud that tokens must carry")
+    auth_leeway_seconds: float = Field(
+        30, ge=0, le=300, description="how far the issuer's clock may be behind or ahead"
+    )
     tls_certificate_file: Path | None = Field(None, description="PEM chain; absent means no TLS")
     tls_key_file: Path | None = Field(None, description="PEM key of the certificate")
     max_message_mb: int = Field(4, ge=1, le=64, description="largest gRPC message in megabytes")

@@ -104,6 +104,7 @@ class Services:
             "nats_url": self.nats_url,
             "auth_public_key": public.decode(),
             "drain_seconds": 1,
+            "auth_leeway_seconds": 0,
         }
         if name is ServiceName.ACTIVITY:
             values["log_signing_key_file"] = self._log_key_file()
