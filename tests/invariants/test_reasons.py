@@ -16,8 +16,8 @@ from devstack.stack import ROOT, SERVICES
 PAGE = (ROOT / "docs/errors.md").read_text()
 IMPOSSIBLE = {"POLICY_NOT_FOUND", "RECEIPT_NOT_FOUND"}
 """Of rows that the same transaction has written: no caller meets them."""
-STANDARD_RULES = {"string.ip", "repeated.max_items"}
-"""Rules of protovalidate that we apply by hand."""
+STANDARD_RULES = {"string.ip", "string.in", "repeated.max_items"}
+"""Rules of protovalidate that code of ours names."""
 COMPOSED_RULES = {"page_token", "resume_token", "request_id.gone", "batch_id.gone"}
 """Rules whose name is made of a field's."""
 UPPER_SNAKE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
