@@ -16,7 +16,7 @@ from chassis.errors import InvalidArgument
 from chassis.outbox import Relay
 from chassis.validation import parse_time
 from services import topology
-from services.activity.entries.batch import Columns, Window, one
+from services.activity.entries.batch import Columns, Window, one_entry
 from services.activity.months.partitions import Partitions
 from services.activity.recording import store
 
@@ -62,7 +62,7 @@ def _entry(message: events_pb2.EnrichmentCompleted, window: Window) -> Columns:
         "complete": list(message.complete),
         "missing": list(message.missing),
     }
-    return one(
+    return one_entry(
         activity_id=new_id(completed_at),
         user_id=UUID(message.user_id),
         action_type="profile_enriched",

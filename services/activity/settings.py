@@ -13,14 +13,16 @@ class Settings(ServiceSettings):
     """What the activity service reads beside the common settings."""
 
     postgres_reading_pool_size: int = Field(
-        10, ge=1, le=200, description="more connections held at most, for pages and single entries"
+        10, ge=1, le=200, description="connections beside the pool's, for pages and single entries"
     )
-    retention_days: int = Field(395, ge=31, description="how long the log is kept (activity)")
+    retention_days: int = Field(395, ge=31, description="days for which the log is kept (activity)")
     tail_backlog_bytes: int = Field(
-        8 * 1024 * 1024, ge=1, description="events a tail may have to deliver before it is cut off"
+        8 * 1024 * 1024,
+        ge=1,
+        description="bytes of events that may wait for a tail's client before the tail ends",
     )
     tail_rest_seconds: float = Field(
-        15, gt=0, description="how long a tail may be silent before it says that it is there"
+        15, gt=0, description="seconds without an entry after which a tail sends an empty response"
     )
     log_signing_key_file: Path = Field(
         description="PEM Ed25519 private key that signs the log's checkpoints"

@@ -1,4 +1,4 @@
-"""The activity service's statements, and what they are planned by."""
+"""The activity service's statements, and how they are planned."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ SOURCE = "prospect/activity"
 
 RELAY_ROLE = "activity_relay"
 
-
-FIRST = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
-
-
-LAST = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
+# The time that PostgreSQL, Python and protobuf all have, less a day for time zones.
+EARLIEST_TIME = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
+LATEST_TIME = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
 
 
-# What reads an index in order has one good plan, which is made once; what depends on how much there
-# is of something is planned for its values.
+# A statement that reads an index in order has one good plan, which is made once. One whose best
+# plan depends on how many rows match is planned for its values.
 IN_ORDER: Plans = "force_generic_plan"
 
 

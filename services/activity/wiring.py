@@ -20,7 +20,7 @@ from services.activity.api import rpcs
 from services.activity.audit.rpc import AuditRpc
 from services.activity.entries.actions import ActionNumbers
 from services.activity.entries.batch import Window
-from services.activity.entries.encoding import EntryWriter
+from services.activity.entries.encoding import EntryEncoder
 from services.activity.months.partitions import Partitions
 from services.activity.proof.checkpoint import KeyFileError, private_key, public_keys
 from services.activity.proof.rpc import ProofRpc
@@ -55,7 +55,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         schema="activity",
         size=settings.postgres_reading_pool_size,
         plans=sql.IN_ORDER,
-        init=EntryWriter(actions).prepare,
+        init=EntryEncoder(actions).prepare,
     )
     broken_off = asyncio.Event()
 
@@ -93,7 +93,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
 
 
 def _key(name: str, path: Path, read: Callable[[bytes], T]) -> T:
-    """Read keys from a file, or say in one line which setting names no such file."""
+    """Read keys from a file; raise SettingsError, which names the setting, where it has none."""
     try:
         return read(path.read_bytes())
     except KeyFileError as error:

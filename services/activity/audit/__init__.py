@@ -1,1 +1,1 @@
-"""What the metrics service counts the log again by."""
+"""Counts and digests of the log, with which metrics checks its roll-up."""

@@ -18,12 +18,12 @@ from services.activity.audit import store
 from services.activity.entries.actions import ActionNumbers
 from services.activity.retention import store as retention_store
 
-PIECE = 1_000
-"""Counts a message: some 100 KB of the 4 MiB that gRPC takes by itself."""
+# Counts in a message: some 100 KB of the 4 MiB that gRPC takes by default.
+MAX_COUNTS = 1_000
 
 
 class AuditRpc:
-    """Audits across tenants."""
+    """Gives counts and digests of all tenants, and no content."""
 
     def __init__(
         self, pool: Pool, actions: ActionNumbers, clock: Clock, retention: timedelta
@@ -36,13 +36,13 @@ class AuditRpc:
     async def ListDayDigests(
         self, request: pb.ListDayDigestsRequest, context: Context
     ) -> pb.ListDayDigestsResponse:
-        """Give each tenant's count and digest of one day."""
+        """Return each tenant's count and digest of one day."""
         day, today = _day(request.date), self._clock().date()
         async with self._pool.acquire() as connection:
             rows = await store.day_digests(connection, day)
             past = set(await store.tenants_past(connection, day, today))
             dropped_before = await retention_store.dropped_before(connection)
-        # Read after the digests, so that what they cover is among it.
+        # Read after the digests, so that it has the unpublished events of all that they count.
         waiting = any(row["unpublished_events"] for row in rows)
         unpublished = await store.unpublished(self._pool) if waiting else {}
         digests = {
@@ -68,11 +68,11 @@ class AuditRpc:
     async def StreamDayCounts(
         self, request: pb.StreamDayCountsRequest, context: Context
     ) -> AsyncIterator[pb.StreamDayCountsResponse]:
-        """Count one tenant's day by user, action and quarter-hour, in pieces."""
+        """Count one tenant's day by user, action and quarter-hour, in several messages."""
         tenant_id, day = UUID(request.tenant_id), _day(request.date)
         async with tenant_snapshot(self._pool, tenant_id) as connection:
             cursor = await connection.cursor(sql.SQL.count_day, tenant_id, day, True)
-            while rows := await cursor.fetch(PIECE):
+            while rows := await cursor.fetch(MAX_COUNTS):
                 yield pb.StreamDayCountsResponse(counts=await self._counts_of(connection, rows))
 
     async def _counts_of(

@@ -17,7 +17,7 @@ async def day_digests(connection: Connection, day: date) -> list[asyncpg.Record]
 
 
 async def unpublished(pool: Pool) -> dict[UUID, tuple[int, int]]:
-    """Return where each tenant's first and last unpublished events stand."""
+    """Return the outbox ids of each tenant's first and last unpublished events."""
     async with role_transaction(pool, RELAY_ROLE) as connection:
         rows = await connection.fetch(SQL.unpublished)
     return {row["tenant_id"]: (row["first"], row["last"]) for row in rows}
@@ -31,6 +31,6 @@ async def count_day(
 
 
 async def tenants_past(connection: Connection, day: date, today: date) -> list[UUID]:
-    """Return the tenants that do not keep a day any more."""
+    """Return the tenants whose retention no longer keeps a day."""
     rows = await connection.fetch(SQL.tenants_past, day, today)
     return [row["tenant_id"] for row in rows]

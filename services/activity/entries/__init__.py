@@ -1,1 +1,1 @@
-"""An entry of the log: its rules, its filters, its bytes."""
+"""An entry of the log: its rules, its filters, its encoding."""

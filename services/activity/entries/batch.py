@@ -1,7 +1,7 @@
-"""A batch on its way into the log: columns that are ready to be stored, and what is refused.
+"""A batch of new entries: those that can be stored, as columns, and those that are refused.
 
-Entries are kept as columns, a list a field, from the request to SQL and to the event: at a hundred
-thousand entries a second an object for each would be most of the cost.
+From the request to SQL and to the event the entries are columns, one list for each field: at a
+hundred thousand entries a second, an object for each entry would be most of the cost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from chassis.clock import new_id
 from chassis.errors import FieldViolation, InvalidArgument
 from services.activity.entries.actions import ACTION_NAMES
 
-AHEAD = timedelta(hours=24)
+FUTURE_TOLERANCE = timedelta(hours=24)
 _MICROSECOND = timedelta(microseconds=1)
 ID_TAKEN = FieldViolation(
     "activity_id", "activity.id_taken", "was recorded before with other content"
@@ -30,7 +30,7 @@ _ENTRY = re.compile(r"^activities\[(\d+)\]\.?(.*)$")
 
 @dataclass(slots=True)
 class Columns:
-    """Entries ready to be stored; `created_at` in microseconds since 1970, `metadata` JSON text."""
+    """Valid entries by field; `created_at` in microseconds since 1970, `metadata` as JSON text."""
 
     activity_ids: list[str] = field(default_factory=list)
     user_ids: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Columns:
         return len(self.activity_ids)
 
     def values(self) -> tuple[list[str] | list[int], ...]:
-        """Return the columns in the order of the statement `record`."""
+        """Return the columns in the order in which the statements that append take them."""
         return (
             self.activity_ids,
             self.user_ids,
@@ -58,7 +58,7 @@ class Columns:
         )
 
     def extend(self, other: Columns) -> None:
-        """Append the entries of another."""
+        """Append the entries of other columns."""
         for ours, theirs in zip(self.values(), other.values(), strict=True):
             ours.extend(theirs)  # type: ignore[arg-type]
 
@@ -68,7 +68,7 @@ class Columns:
         return Columns(*([column[place] for place in chosen] for column in self.values()))  # type: ignore[arg-type]
 
     def new_lists(self) -> list[int]:
-        """Return the places of the add_to_list entries that made their list."""
+        """Return the places of the add_to_list entries whose list was made for them."""
         return [
             place
             for place, action in enumerate(self.action_types)
@@ -78,7 +78,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The time in which an activity may have happened: within retention, at most 24 h ahead."""
+    """When an entry recorded now may have happened: within retention, at most 24 hours ahead."""
 
     now: int
     earliest: int
@@ -86,12 +86,13 @@ class Window:
 
     @classmethod
     def at(cls, now: datetime, retention: timedelta) -> Window:
-        """Return the window open at `now`."""
+        """Return the window at the time `now`."""
         present = _micros(now)
-        return cls(present, present - retention // _MICROSECOND, present + AHEAD // _MICROSECOND)
+        earliest = present - retention // _MICROSECOND
+        return cls(present, earliest, present + FUTURE_TOLERANCE // _MICROSECOND)
 
     def fault_of(self, moment: int, name: str = "created_at") -> FieldViolation | None:
-        """Return the rule that a time breaks, None inside the window."""
+        """Return the violation of a time outside the window; None for one inside it."""
         if moment > self.latest:
             text = "must not be more than 24 hours ahead"
             return FieldViolation(name, "activity.not_ahead", text)
@@ -104,7 +105,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The entries of one call: those that can be stored, and by place those that are refused."""
+    """The entries of one call: valid ones as columns, refused ones by their place in the call.
+
+    `places` has the place in the call of each entry of `columns`.
+    """
 
     size: int
     columns: Columns
@@ -118,7 +122,7 @@ class Batch:
         violations: Sequence[FieldViolation],
         window: Window,
     ) -> Batch:
-        """Take the entries that break no rule; raise InvalidArgument for a fault of the call."""
+        """Sort the entries of a call; raise InvalidArgument where the call itself breaks a rule."""
         size = len(activities)
         refused = _by_place(violations)
         created_at: list[int] = []
@@ -135,7 +139,7 @@ class Batch:
         return cls(size, _columns(valid, created_at), places, refused)
 
     def without(self, faults: Iterable[tuple[int, FieldViolation]]) -> Batch:
-        """Return the batch with more entries refused, named by their place among the columns."""
+        """Return the batch with more entries refused, each named by its place in the columns."""
         out = dict(faults)
         refused = {self.places[column]: [fault] for column, fault in out.items()}
         kept = [column for column in range(len(self.columns)) if column not in out]
@@ -160,7 +164,7 @@ class Batch:
         return [ids.get(place, "") for place in range(self.size)]
 
     def refused_entries(self) -> list[pb.RefusedEntry]:
-        """Return each refused entry with the first rule it breaks."""
+        """Return each refused entry with the first rule that it breaks."""
         return [
             pb.RefusedEntry(index=place, field=each.field, rule=each.rule, message=each.message)
             for place, violations in sorted(self.refused.items())
@@ -173,7 +177,7 @@ def _path(place: int, name: str) -> str:
 
 
 def _by_place(violations: Sequence[FieldViolation]) -> dict[int, list[FieldViolation]]:
-    """Sort violations by entry; what is wrong with the call as a whole is refused at once."""
+    """Return violations by entry; raise InvalidArgument for those of the call as a whole."""
     refused: dict[int, list[FieldViolation]] = {}
     of_call = []
     for each in violations:
@@ -205,7 +209,7 @@ def _columns(valid: Sequence[pb.NewActivity], created_at: list[int]) -> Columns:
 
 
 def _created_at(new: pb.NewActivity, window: Window) -> int | FieldViolation:
-    """Return when the entry happened, or which rule its time breaks."""
+    """Return when the entry happened, or the rule that its time breaks."""
     if new.HasField("created_at"):
         sent = new.created_at
         if not 0 <= sent.nanos < 1_000_000_000:
@@ -236,14 +240,14 @@ def _new_id(micros: int) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Parse for the shape: numbers stay text, for Postgres takes longer ones than Python makes."""
+    """Parse JSON; numbers stay text, since PostgreSQL takes longer ones than Python converts."""
     return json.loads(text, parse_int=str, parse_float=str)
 
 
 def _says_new_list(metadata: str) -> bool:
     try:
         return parse_json(metadata).get("new_list") is True
-    except RecursionError:  # nested deeper than Python reads, though not than Postgres does
+    except RecursionError:  # nested deeper than Python parses, though PostgreSQL takes it
         return False
 
 
@@ -251,10 +255,10 @@ def _micros(moment: datetime) -> int:
     return round(moment.timestamp() * 1_000_000)
 
 
-def one(
+def one_entry(
     activity_id: UUID, user_id: UUID, action_type: str, target_id: str, metadata: str, at: datetime
 ) -> Columns:
-    """Return a single entry that the service itself records."""
+    """Return the columns of one entry that the service itself records."""
     return Columns(
         [str(activity_id)], [str(user_id)], [action_type], [target_id], [metadata],
         [_micros(at)], [""], [""],

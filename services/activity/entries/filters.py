@@ -1,4 +1,4 @@
-"""Which entries a call is about: an ActivityFilter, parsed once, as the statements take it."""
+"""Filters: an ActivityFilter of the contract, parsed once into the parameters of statements."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from chassis.errors import InvalidArgument
 from services.activity.entries.actions import ACTION_NAMES
 from services.activity.entries.batch import parse_json
 
-# The whole of time, in microseconds since 1970.
-FIRST = -62_135_510_400_000_000
-LAST = 253_402_128_000_000_000
+# The bounds of an open range, in microseconds since 1970: EARLIEST_TIME and LATEST_TIME of sql.py.
+EARLIEST_MICROS = -62_135_510_400_000_000
+LATEST_MICROS = 253_402_128_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries; None does not narrow. Times are microseconds since 1970, the end excluded."""
+    """Which entries are wanted; None is any. Microseconds since 1970; `end` is excluded."""
 
-    start: int = FIRST
-    end: int = LAST
+    start: int = EARLIEST_MICROS
+    end: int = LATEST_MICROS
     user_ids: list[str] | None = None
     action_types: list[str] | None = None
     target_ids: list[str] | None = None
@@ -44,11 +44,11 @@ class Filter:
         )
 
     def summary(self) -> dict[str, object]:
-        """Say what was chosen without saying of whom: what an export may leave in the log."""
+        """Describe the filter without users and targets, for the entry that an export leaves."""
         said: dict[str, object] = {}
-        if self.start != FIRST:
+        if self.start != EARLIEST_MICROS:
             said["start_time"] = _text(self.start)
-        if self.end != LAST:
+        if self.end != LATEST_MICROS:
             said["end_time"] = _text(self.end)
         if self.action_types:
             said["action_types"] = self.action_types
@@ -62,14 +62,15 @@ class Filter:
 
 def parse_filter(wanted: pb.ActivityFilter) -> Filter:
     """Parse a filter whose fields keep the contract's rules; refuse bad times and metadata."""
-    start = (
-        _micros("filter.start_time", wanted.start_time) if wanted.HasField("start_time") else FIRST
-    )
-    end = _micros("filter.end_time", wanted.end_time) if wanted.HasField("end_time") else LAST
+    start, end = EARLIEST_MICROS, LATEST_MICROS
+    if wanted.HasField("start_time"):
+        start = max(_micros("filter.start_time", wanted.start_time), start)
+    if wanted.HasField("end_time"):
+        end = min(_micros("filter.end_time", wanted.end_time), end)
     refuse_empty_range(wanted, "filter.end_time", "filter.end_after_start")
     return Filter(
-        start=max(start, FIRST),
-        end=min(end, LAST),
+        start=start,
+        end=end,
         user_ids=sorted({each.lower() for each in wanted.user_ids}) or None,
         action_types=sorted({ACTION_NAMES[each] for each in wanted.action_types}) or None,
         target_ids=sorted(set(wanted.target_ids)) or None,
@@ -80,7 +81,7 @@ def parse_filter(wanted: pb.ActivityFilter) -> Filter:
 def refuse_empty_range(
     wanted: pb.ActivityFilter | pb.VerifyLogRequest, field: str, rule: str
 ) -> None:
-    """Refuse a range that holds no moment: an empty answer would hide that its ends are wrong."""
+    """Refuse a range whose end is not after its start, rather than answer that it is empty."""
     start, end = wanted.start_time, wanted.end_time
     both = wanted.HasField("start_time") and wanted.HasField("end_time")
     if both and (end.seconds, end.nanos) <= (start.seconds, start.nanos):
@@ -89,7 +90,7 @@ def refuse_empty_range(
 
 @contextmanager
 def refusing_bad_metadata() -> Iterator[None]:
-    """Refuse metadata that is JSON to Python and not to Postgres, such as a lone surrogate."""
+    """Refuse metadata that only Python takes for JSON, such as a lone surrogate."""
     try:
         yield
     except (asyncpg.DataError, asyncpg.StatementTooComplexError):
@@ -97,7 +98,7 @@ def refusing_bad_metadata() -> Iterator[None]:
 
 
 def _micros(field: str, moment: Timestamp) -> int:
-    """Return a bound; entries have whole microseconds, so a part of one is rounded up."""
+    """Return a bound in microseconds, rounded up: entries have whole microseconds."""
     try:
         to_datetime(moment)
     except (ValueError, OverflowError):

@@ -1,8 +1,9 @@
-"""What only the owner of the log can do: drop whole months that are older than it is kept.
+"""Dropping whole months that are older than the log is kept; only the log's owner can do it.
 
-A month is detached with CONCURRENTLY, which waits for the queries that use it and locks out none,
-and then dropped. Killed in between, the next run ends what was begun. One run at a time. That
-months go is remembered first, so that a verification takes their entries for no removed ones.
+A month is detached with CONCURRENTLY, which waits for the queries that use it and blocks none, and
+then dropped. A run that was killed in between is completed by the next one; one runs at a time.
+Before anything is dropped the database remembers until when, so that a verification does not take
+the entries of dropped months for removed ones.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ async def drop_expired_months(dsn: str, first_kept: date, *, dry_run: bool = Fal
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
         if not await connection.fetchval(SQL.lock_maintenance):
-            raise MaintenanceError("maintenance is running elsewhere")
+            raise MaintenanceError("months are being dropped elsewhere: wait until that has ended")
         rows = await connection.fetch(SQL.expired_months, first_kept)
         if rows and not dry_run:
             before = datetime(first_kept.year, first_kept.month, 1, tzinfo=UTC)
             await connection.execute(SQL.mark_dropped, before)
         for row in [] if dry_run else rows:
             if row["is_attached"]:
-                # A statement of its own: neither a transaction nor a function may hold it.
+                # Detaching concurrently is allowed neither in a transaction nor in a function.
                 await connection.execute(row["detach"], timeout=600)
             await connection.execute(row["remove"])
         return [row["month"] for row in rows]

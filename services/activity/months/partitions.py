@@ -15,13 +15,13 @@ from chassis.transient import RetryLater
 from services.activity.sql import SQL
 
 T = TypeVar("T")
-AHEAD = timedelta(days=92)  # this month and the next three
+MONTHS_AHEAD = timedelta(days=92)  # this month and the next three
 _DAY = 86_400_000_000
 _log = structlog.get_logger()
 
 
 class Partitions:
-    """Knows which months exist, so that recording asks the database only about new ones."""
+    """Makes months, and remembers which exist, so that recording asks only about new ones."""
 
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self._pool = pool
@@ -29,10 +29,7 @@ class Partitions:
         self._known: set[tuple[int, int]] = set()
 
     async def cover(self, created_at: Sequence[int]) -> None:
-        """Make the months that entries of these times need and that nobody has made yet.
-
-        Times are in microseconds since 1970.
-        """
+        """Make the months of these times, in microseconds since 1970, where they are missing."""
         days = {micros // _DAY for micros in created_at}
         missing = {_month(day) for day in days} - self._known
         for year, month in sorted(missing):
@@ -42,10 +39,10 @@ class Partitions:
     async def covering(
         self, created_at: Sequence[int], transaction: Callable[[], Awaitable[T]]
     ) -> T:
-        """Run a transaction that records entries of these times, with their months in place.
+        """Make the months of these times, then run a transaction that appends such entries.
 
-        A month that was known may be gone: who maintains the log can keep it for less than this
-        process was told.
+        A month that was there may have been dropped: an operator can drop more than this process
+        was told of. It is made again then, and the transaction run again.
         """
         for _ in range(2):
             await self.cover(created_at)
@@ -54,14 +51,14 @@ class Partitions:
             except asyncpg.CheckViolationError as error:
                 if error.constraint_name:
                     raise
-                # No rule of the table: no month takes the entry.
+                # Not a constraint of the table: the entry has no partition.
                 self._known.clear()
-        raise RetryLater("a month that is needed is being dropped")
+        raise RetryLater("a month that an entry needs is being dropped")
 
     async def make_ahead(self) -> int:
         """Make this month and the next three; return how many were missing."""
         today = self._clock().date()
-        return await self._ensure(today.replace(day=1), today + AHEAD)
+        return await self._ensure(today.replace(day=1), today + MONTHS_AHEAD)
 
     async def _ensure(self, first: date, last: date) -> int:
         made = int(await self._pool.fetchval(SQL.ensure_partitions, first, last))

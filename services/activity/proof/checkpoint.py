@@ -1,6 +1,6 @@
 """The signed checkpoint: size and root of a tenant's log as a C2SP signed note (tlog-checkpoint).
 
-Pure: it reads no clock, no file and no database, so that a verifier elsewhere can use it alone.
+Pure: it reads no clock, file or database, so that a verifier elsewhere can use it alone.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class NoteError(ValueError):
 
 
 class KeyFileError(ValueError):
-    """A text is not an Ed25519 key in PEM."""
+    """A file is not an Ed25519 key in PEM."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a checkpoint says: the log of `origin` has this many leaves under this root."""
+    """What a checkpoint states: the log of `origin` has so many leaves, with this root."""
 
     origin: str
     size: int
     root: bytes
 
     def text(self) -> str:
-        """Return what is signed."""
+        """Return the text that is signed."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
 
@@ -58,12 +58,12 @@ def sign(statement: Statement, key: Ed25519PrivateKey) -> str:
 
 
 def read(note: str, *keys: Ed25519PublicKey) -> Statement:
-    """Return what a note says; raise NoteError where it is signed with none of the keys."""
+    """Return what a note states; raise NoteError where none of the keys has signed it."""
     return read_signed(note, keys)[0]
 
 
 def read_signed(note: str, keys: Sequence[Ed25519PublicKey]) -> tuple[Statement, Ed25519PublicKey]:
-    """Return what a note says and which of the keys has signed it, or raise NoteError."""
+    """Return what a note states and which of the keys has signed it, or raise NoteError."""
     text, _, signatures = note.replace("\r\n", "\n").rpartition("\n\n")
     statement = _statement(text)
     for line in signatures.splitlines():
@@ -110,7 +110,7 @@ def _key_id(name: str, key: Ed25519PublicKey) -> bytes:
 
 
 def private_key(pem: bytes) -> Ed25519PrivateKey:
-    """Return the key that signs checkpoints; raise KeyFileError where it is none."""
+    """Return the private key of a PEM file; raise KeyFileError where it has none."""
     try:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -121,7 +121,7 @@ def private_key(pem: bytes) -> Ed25519PrivateKey:
 
 
 def public_key(pem: bytes) -> Ed25519PublicKey:
-    """Return the key that checks checkpoints; raise KeyFileError where it is none."""
+    """Return the public key of a PEM file; raise KeyFileError where it has none."""
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
@@ -132,7 +132,7 @@ def public_key(pem: bytes) -> Ed25519PublicKey:
 
 
 def public_keys(pem: bytes) -> tuple[Ed25519PublicKey, ...]:
-    """Return the keys of a text with PEM blocks one after another; at least one."""
+    """Return the public keys of a file of PEM blocks, which has at least one."""
     blocks = pem.split(_PEM_END)[:-1] or [pem]
     return tuple(public_key(block.strip() + b"\n" + _PEM_END) for block in blocks)
 

@@ -1,4 +1,4 @@
-"""What a verification finds, in the database or in a file."""
+"""A discrepancy: what a verification finds that is not as it was sealed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class Kind(StrEnum):
-    """What is wrong."""
+    """What is wrong with an entry, or that it is the tree."""
 
     ALTERED = "altered"
     REMOVED = "removed"
@@ -18,8 +18,8 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """An entry, or the tree, that is not as it was sealed."""
+class Discrepancy:
+    """An entry, or a fault of the tree, that is not as it was sealed."""
 
     kind: Kind
     detail: str

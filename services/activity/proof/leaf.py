@@ -1,8 +1,8 @@
-"""The leaf of an entry from a line of a sealed export: the same bytes as SQL's leaf_hash.
+"""The leaf of an entry, computed from a line of a sealed export as SQL's leaf_hash computes it.
 
 Pure. The line is not parsed into Python values: a float would not be the number that was hashed,
-and nesting as deep as PostgreSQL takes it would overflow the parser. It is cut into tokens instead,
-and written again as PostgreSQL writes jsonb.
+and nesting as deep as PostgreSQL takes it would overflow the parser. It is split into tokens, which
+are written as PostgreSQL writes jsonb.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LineError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One leaf of a sealed export: its place and hash, and the entry, or why that is gone."""
+    """A line of a sealed export: a leaf's place and hash, and its entry, or why that is gone."""
 
     index: int
     leaf: bytes
@@ -51,12 +51,12 @@ class Line:
     gone: str = ""
 
     def is_as_sealed(self) -> bool:
-        """Say whether the entry, where it is there, has the hash of the leaf."""
+        """Say whether the entry has the hash of the leaf; true where the entry is gone."""
         return self.content is None or leaf_hash(self.content) == self.leaf
 
 
 def parse(line: str) -> Line:
-    """Return what a line says; raise LineError where it is not one."""
+    """Parse a line; raise LineError where it is not one of a sealed export."""
     try:
         members = _members(line)
         leaf = bytes.fromhex(members["leaf_hash"])
@@ -77,7 +77,7 @@ def parse(line: str) -> Line:
 
 
 def _content(members: Mapping[str, str]) -> bytes:
-    """Return what the leaf is the hash of (see leaf_hash in the second migration)."""
+    """Return the bytes that the leaf is the hash of (leaf_hash in the second migration)."""
     ids = (members[name] for name in ("salt", "tenant_id", "activity_id", "user_id"))
     times = (members[name] for name in ("created_at", "recorded_at"))
     return b"".join(
@@ -94,14 +94,14 @@ def _microseconds(moment: str) -> int:
 
 
 def _members(line: str) -> dict[str, str]:
-    """Return an object's members: strings decoded, everything else in PostgreSQL's form."""
+    """Return an object's members: strings decoded, other values as PostgreSQL writes jsonb."""
     tokens = list(_tokens(line))
     if len(tokens) < 2 or tokens[0] != "{" or tokens[-1] != "}":
         raise LineError("not an object")
     members: dict[str, str] = {}
     for name, value in _pairs(tokens[1:-1]):
         if name in members:
-            raise LineError(f"{name} stands there twice")
+            raise LineError(f"the member {name} comes twice")
         members[name] = value
     return members
 
@@ -118,7 +118,7 @@ def _pairs(tokens: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _ends(tokens: list[str]) -> Iterator[int]:
-    """Yield where each member ends: at a comma that stands in no deeper object or array."""
+    """Yield where each member ends: at a comma outside of nested objects and arrays."""
     depth = 0
     for place, each in enumerate(tokens):
         if each in ("{", "["):

@@ -1,7 +1,8 @@
 """The Merkle tree of RFC 6962 and RFC 9162 over SHA-256: append, roots, proofs and their checks.
 
-Pure: hashes in, hashes out. A tree is known by its frontier, the roots of its complete subtrees; a
-proof is planned as ranges of leaves, each put together from nodes that the caller reads.
+Pure: hashes in, hashes out. A tree is represented by its frontier, the roots of its complete
+subtrees. A proof is first a list of ranges of leaves; the root of each is computed from nodes that
+the caller reads.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Frontier:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """A tree after an append, and by level the nodes that it completed, as one string of hashes."""
+    """A tree after an append, and the nodes that it completed: by level, their hashes joined."""
 
     frontier: Frontier
     completed: tuple[bytes, ...]
@@ -54,12 +55,12 @@ def leaf_hash(data: bytes) -> bytes:
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return the hash of two subtrees side by side."""
+    """Return the hash of the node over two subtrees."""
     return sha256(_NODE + left + right).digest()
 
 
 def fold(hashes: Sequence[bytes]) -> bytes:
-    """Return the root over complete subtrees that stand side by side, the largest first."""
+    """Return the root over adjacent complete subtrees, the largest first."""
     return reduce(lambda right, left: node_hash(left, right), reversed(hashes))
 
 

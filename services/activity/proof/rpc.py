@@ -1,4 +1,4 @@
-"""The RPCs with which a caller proves the log untouched: checkpoint, proofs, verification."""
+"""The RPCs that prove the log unchanged: checkpoint, proofs, verification."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from services.activity.entries.batch import time_of_id
 from services.activity.entries.filters import refuse_empty_range
 from services.activity.proof import checkpoint, merkle, tree
 from services.activity.proof.checkpoint import NoteError
-from services.activity.proof.discrepancy import Finding, Kind
+from services.activity.proof.discrepancy import Discrepancy, Kind
 from services.activity.proof.merkle import Range
 from services.activity.proof.tree import Tree, TreeBroken
 from services.activity.proof.verification import Progress, Question, Verification
 from services.activity.retention.kept import complete_since
-from services.activity.sql import FIRST, LAST, SQL
+from services.activity.sql import EARLIEST_TIME, LATEST_TIME, SQL
 
-AROUND = timedelta(hours=24)
+ID_TIME_MARGIN = timedelta(hours=24)
 # A verification holds a connection for as long as it takes: two leave enough for other calls.
 MAX_VERIFICATIONS = 2
-MOST_FINDINGS = 1_000
+MAX_DISCREPANCIES = 1_000
 KINDS = {
     Kind.ALTERED: pb.FINDING_KIND_ALTERED,
     Kind.REMOVED: pb.FINDING_KIND_REMOVED,
@@ -42,7 +42,7 @@ KINDS = {
 
 
 class ProofRpc:
-    """Proves the log of the tenant in the token."""
+    """Proves and verifies the log of the tenant in the token."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ProofRpc:
         retention: timedelta,
         log_keys: tuple[Ed25519PublicKey, ...],
     ) -> None:
-        """`log_keys` are those that may have signed a checkpoint."""
+        """`log_keys` are the keys that may have signed a checkpoint."""
         self._pool = pool
         self._clock = clock
         self._retention = retention
@@ -61,7 +61,7 @@ class ProofRpc:
     async def GetCheckpoint(
         self, request: pb.GetCheckpointRequest, context: Context
     ) -> pb.GetCheckpointResponse:
-        """Give the newest checkpoint."""
+        """Return the newest checkpoint."""
         tenant_id = current_caller().tenant_id
         async with tenant_snapshot(self._pool, tenant_id) as connection:
             stored = await _tree_of(connection, tenant_id)
@@ -85,7 +85,7 @@ class ProofRpc:
         """Prove that an entry is in the log, or that an earlier log is its beginning."""
         tenant_id = current_caller().tenant_id
         inclusion = request.HasField("inclusion")
-        period = _period(request.inclusion) if inclusion else (FIRST, LAST)
+        period = _period(request.inclusion) if inclusion else (EARLIEST_TIME, LATEST_TIME)
         async with tenant_snapshot(self._pool, tenant_id) as connection:
             stored = await _tree_of(connection, tenant_id)
             log = _Log(connection, tenant_id, stored, _tree_size(request, stored))
@@ -110,15 +110,15 @@ class ProofRpc:
             async for said in verification.run():
                 if isinstance(said, Progress):
                     yield pb.VerifyLogResponse(progress=_progress(said))
-                elif sent < MOST_FINDINGS:
+                elif sent < MAX_DISCREPANCIES:
                     sent += 1
-                    yield pb.VerifyLogResponse(finding=_finding(said))
+                    yield pb.VerifyLogResponse(finding=_discrepancy(said))
         yield pb.VerifyLogResponse(summary=_summary(verification))
 
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """The log that is proven against: a tenant's first `size` leaves."""
+    """A tenant's log at the size for which a proof is wanted."""
 
     connection: Connection
     tenant_id: UUID
@@ -145,7 +145,7 @@ class _Log:
         return pb.GetLogProofResponse(hashes=hashes, tree_size=self.size, root_hash=root)
 
     async def _roots(self, ranges: Sequence[Range]) -> tuple[list[bytes], bytes]:
-        """Return the roots over ranges, and over all."""
+        """Return the root over each range, and that of the whole log."""
         wanted = [*ranges, (0, self.size)]
         *hashes, root = await tree.range_roots(
             self.connection, self.tenant_id, wanted, self.stored.frontier.size
@@ -157,13 +157,13 @@ class _Log:
 
 
 def _limits(request: pb.VerifyLogRequest) -> tuple[datetime, datetime]:
-    """Return the first moment whose entries are compared, and the first whose are not any more."""
+    """Return the range of time whose entries are compared; its end is excluded."""
     start = parse_time("start_time", request.start_time)
     end = parse_time("end_time", request.end_time)
     refuse_empty_range(request, "end_time", "verify.end_after_start")
     return (
-        max(start, FIRST) if request.HasField("start_time") else FIRST,
-        end if request.HasField("end_time") else LAST,
+        max(start, EARLIEST_TIME) if request.HasField("start_time") else EARLIEST_TIME,
+        end if request.HasField("end_time") else LATEST_TIME,
     )
 
 
@@ -183,7 +183,7 @@ def _tree_size(request: pb.GetLogProofRequest, stored: Tree) -> int:
 
 
 def _placed(found: asyncpg.Record | None, size: int) -> tuple[int, bytes]:
-    """Return an entry's place in a log of this size and its leaf, or refuse what is not in it."""
+    """Return an entry's place in a log of this size and its leaf, or refuse an entry not in it."""
     if found is None:
         raise NotFound("the log has no such entry", reason="ACTIVITY_NOT_FOUND")
     if found["leaf"] is None:
@@ -198,7 +198,7 @@ def _placed(found: asyncpg.Record | None, size: int) -> tuple[int, bytes]:
 
 
 def _period(query: pb.InclusionQuery) -> tuple[datetime, datetime]:
-    """Return when the entry happened, at the earliest and at the latest."""
+    """Return the earliest and the latest time at which the entry may have happened."""
     if query.HasField("created_at"):
         moment = parse_time("inclusion.created_at", query.created_at)
         return moment, moment
@@ -209,15 +209,15 @@ def _period(query: pb.InclusionQuery) -> tuple[datetime, datetime]:
     try:
         moment = datetime.fromtimestamp(implied / 1_000_000, UTC)
     except (ValueError, OverflowError):
-        moment = LAST - AROUND
-    return moment - AROUND, moment + AROUND
+        moment = LATEST_TIME - ID_TIME_MARGIN
+    return moment - ID_TIME_MARGIN, moment + ID_TIME_MARGIN
 
 
 def _progress(said: Progress) -> pb.VerifyProgress:
     return pb.VerifyProgress(checked_count=said.checked_count, total_count=said.total_count)
 
 
-def _finding(said: Finding) -> pb.LogFinding:
+def _discrepancy(said: Discrepancy) -> pb.LogFinding:
     return pb.LogFinding(
         kind=KINDS[said.kind],
         activity_id=str(said.activity_id or ""),
@@ -228,12 +228,12 @@ def _finding(said: Finding) -> pb.LogFinding:
 
 def _summary(done: Verification) -> pb.VerifySummary:
     return pb.VerifySummary(
-        intact=done.finding_count == 0,
+        intact=done.discrepancy_count == 0,
         tree_size=done.computed.size,
         root_hash=done.computed.root(),
         checked_count=done.checked_count - done.counts["erased"] - done.counts["expired"],
         erased_count=done.counts["erased"],
         expired_count=done.counts["expired"],
         unsealed_count=done.counts["unsealed"],
-        finding_count=done.finding_count,
+        finding_count=done.discrepancy_count,
     )

@@ -1,8 +1,8 @@
-"""Sealing: a loop that puts each tenant's new batches into its tree and signs the new checkpoint.
+"""Sealing: a loop that appends each tenant's new batches to its tree and signs a new checkpoint.
 
-It looks once a second; one transaction takes many batches of a tenant. Replicas may all run it: who
-has a tenant's lock seals, the others pass on. A tree that does not have the root that was signed is
-left as it is, and said so: to append to it would put a good signature on what somebody changed.
+It runs once a second; one transaction seals many batches of a tenant. All replicas run it: the one
+that gets a tenant's lock seals, the others skip the tenant. A tree whose root is not the signed one
+is left as it is and logged as an error: a signature over more of it would hide the change.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from services.activity.proof.merkle import Frontier
 from services.activity.proof.tree import TreeBroken
 from services.activity.sql import SQL
 
-LOOK_SECONDS = 1.0
+SEAL_SECONDS = 1.0
 SEALER = "activity_sealer"
-MOST_BATCHES = 512
-MOST_ENTRIES = 50_000
+MAX_BATCHES = 512
+MAX_ENTRIES = 50_000
 _log = structlog.get_logger()
 
 
 class Sealer:
-    """Appends to the trees of all tenants and signs."""
+    """Appends to the trees of all tenants and signs their checkpoints."""
 
     def __init__(
         self,
@@ -50,22 +50,22 @@ class Sealer:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Seal until told to stop."""
-        await repeat(self.seal_pending, stopping, name="sealing", every_seconds=LOOK_SECONDS)
+        await repeat(self.seal_pending, stopping, name="sealing", every_seconds=SEAL_SECONDS)
 
     async def seal_pending(self) -> int:
-        """Seal what waits, of every tenant; return how many entries that was."""
+        """Seal the new batches of every tenant; return how many entries were sealed."""
         async with role_transaction(self._pool, SEALER) as connection:
             rows = await connection.fetch(SQL.find_unsealed)
         tenants = [row["tenant_id"] for row in rows]
-        random.shuffle(tenants)  # replicas that look at once begin with different ones
+        random.shuffle(tenants)  # replicas begin with different ones
         return sum([await self._seal_tenant(tenant_id) for tenant_id in tenants])
 
     async def _seal_tenant(self, tenant_id: UUID) -> int:
-        """Seal one tenant's batches, a transaction for so many, as long as more are waiting.
+        """Seal one tenant's batches, in as many transactions as they need.
 
-        What comes meanwhile is for the next look: else a tenant that records all the time would be
-        sealed a few entries at a time. What goes wrong with one tenant's tree is told once, and the
-        others are sealed.
+        What is recorded meanwhile is left to the next run: otherwise a tenant that always records
+        would be sealed a few entries at a time. An error in one tenant's tree is logged once and
+        does not keep the others from being sealed.
         """
         sealed, more = 0, True
         try:
@@ -84,15 +84,15 @@ class Sealer:
         return sealed
 
     async def _seal_some(self, tenant_id: UUID) -> tuple[int, bool]:
-        """Return how many entries were sealed, and whether there were too many to take at once."""
+        """Seal some batches; return how many entries that was, and whether to go on."""
         async with tenant_transaction(self._pool, tenant_id) as connection:
             if not await connection.fetchval(SQL.lock_tree, tenant_id):
                 return 0, False
-            batches = await tree.take_unsealed(connection, tenant_id, MOST_BATCHES, MOST_ENTRIES)
+            batches = await tree.take_unsealed(connection, tenant_id, MAX_BATCHES, MAX_ENTRIES)
             if not batches.batch_ids:
                 return 0, False
             before = await self._trusted(connection, tenant_id)
-            # In a thread: the loop goes on serving while tens of thousands of nodes are hashed.
+            # In a thread: the event loop serves on while tens of thousands of nodes are hashed.
             growth = await asyncio.to_thread(merkle.append, before, batches.leaves)
             after = growth.frontier
             statement = Statement(checkpoint.origin_of(tenant_id), after.size, after.root())
@@ -100,10 +100,10 @@ class Sealer:
             await tree.save_growth(connection, tenant_id, before, batches, growth)
             await tree.save_tree(connection, tenant_id, before.size, after, note, self._clock())
         count = after.size - before.size
-        return count, len(batches.batch_ids) == MOST_BATCHES or count >= MOST_ENTRIES
+        return count, len(batches.batch_ids) == MAX_BATCHES or count >= MAX_ENTRIES
 
     async def _trusted(self, connection: Connection, tenant_id: UUID) -> Frontier:
-        """Return the frontier to append to, or raise TreeBroken where it is not the signed one."""
+        """Return the stored frontier; raise TreeBroken where its root is not the signed one."""
         stored = await tree.find_tree(connection, tenant_id)
         if stored is None:
             if await connection.fetchval(SQL.any_sealed, tenant_id):

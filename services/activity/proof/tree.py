@@ -1,7 +1,7 @@
-"""A tenant's sealed tree in Postgres; functions take a connection in the caller's transaction.
+"""A tenant's sealed tree in PostgreSQL; functions take a connection in the caller's transaction.
 
-Leaves stand in batches; the roots of complete subtrees of 256^n leaves stand in tiles, 256 a
-row. Any node is at most 256 hashes of one row away.
+Leaves are stored in batches, the roots of complete subtrees of 256^n leaves in tiles, 256 in a row.
+Any node can be computed from at most 256 hashes of one row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Place = tuple[int, int]  # a tile by level and number; level 0 is the leaves
 
 
 class TreeBroken(Refusal):
-    """What is stored of the tree is not what was sealed: somebody has changed it."""
+    """The stored tree is not the one that was sealed: somebody has changed it."""
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.DATA_LOSS
 
@@ -46,7 +46,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """Batches without a place yet, in the order in which they get one."""
+    """Batches that have no place in the tree yet, in the order in which they get one."""
 
     batch_ids: Sequence[UUID]
     entry_counts: Sequence[int]
@@ -85,11 +85,11 @@ async def take_unsealed(
 async def save_growth(
     connection: Connection, tenant_id: UUID, before: Frontier, batches: Unsealed, growth: Growth
 ) -> None:
-    """Give batches their places and keep the nodes that they completed."""
+    """Give batches their places and save the nodes that they completed."""
     places = batches.places(before.size)
     placed = await connection.fetchval(SQL.place_batches, tenant_id, batches.batch_ids, places)
     if placed != len(batches.batch_ids):
-        raise TreeBroken("a batch got a place from somebody else meanwhile")
+        raise TreeBroken("another transaction has sealed a batch meanwhile")
     tiles = [
         (tenant_id, level // TILE_LEVELS, number, offset, hashes)
         for level in range(TILE_LEVELS, len(growth.completed), TILE_LEVELS)
@@ -101,16 +101,16 @@ async def save_growth(
 async def save_tree(
     connection: Connection, tenant_id: UUID, before: int, after: Frontier, note: str, at: datetime
 ) -> None:
-    """Keep the tree that has grown from the size `before`."""
+    """Save the tree that has grown from the size `before`."""
     values = (after.size, b"".join(after.hashes), note, at, before)
     if not await connection.fetchval(SQL.save_tree, tenant_id, *values):
-        raise TreeBroken("the tree has grown meanwhile")
+        raise TreeBroken("another transaction has appended to the tree meanwhile")
 
 
 async def leaves_between(
     connection: Connection, tenant_id: UUID, leaves: Range
 ) -> tuple[bytes, bool]:
-    """Return the sealed leaves of a range, and whether they are all there, each once."""
+    """Return the sealed leaves of a range, and whether each is there exactly once."""
     rows = await connection.fetch(SQL.leaves_between, tenant_id, *leaves)
     place, whole = leaves[0], True
     for row in rows:
@@ -131,7 +131,7 @@ async def range_roots(
 async def tiles_of(
     connection: Connection, tenant_id: UUID, places: Iterable[Place]
 ) -> dict[Place, bytes]:
-    """Return stored tiles; what is not there is missing."""
+    """Return the stored tiles among these."""
     wanted = list(places)
     levels, numbers = [level for level, _ in wanted], [number for _, number in wanted]
     rows = await connection.fetch(SQL.get_tiles, tenant_id, levels, numbers)
@@ -159,7 +159,7 @@ def _node(node: Node, tiles: dict[Place, bytes]) -> bytes:
     first = (node.index << below) % TILE * HASH_BYTES
     block = tiles.get(_place(node), b"")[first : first + (HASH_BYTES << below)]
     if len(block) != HASH_BYTES << below:
-        raise TreeBroken("a part of the tree is gone; VerifyLog says what")
+        raise TreeBroken("a part of the tree is missing; VerifyLog says which")
     return merkle.root_of(_hashes(block))
 
 

@@ -1,4 +1,4 @@
-"""CountActivities: what a filter matches, grouped as asked, a page of groups at a time."""
+"""CountActivities: how many entries match a filter, by group, in pages of groups."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class CountRpc:
             await self._actions.learn(self._pool, (row["action_type"] for row in page))
         counts = [self._count_of(row, grouping) for row in page]
         if not request.group_by and not counts:
-            counts = [pb.ActivityCount(activity_count=0)]  # of nothing there is a count as well
+            counts = [
+                pb.ActivityCount(activity_count=0)
+            ]  # without groups there is one count, also of no entries
         return pb.CountActivitiesResponse(
             counts=counts,
             next_page_token=tokens.issue(_position(page[-1])) if len(rows) > size else "",
@@ -65,7 +67,7 @@ class CountRpc:
     def _count_of(self, row: asyncpg.Record, grouping: Grouping) -> pb.ActivityCount:
         count = pb.ActivityCount(activity_count=row["activity_count"])
         if grouping.period:
-            # Also sets the field for the period that begins with 1970.
+            # Sets the field also for 1970, which is 0 seconds.
             count.period_start.FromSeconds(row["period"])
         if grouping.user:
             count.user_id = row["user_id"]
@@ -89,7 +91,7 @@ def _grouping(request: pb.CountActivitiesRequest) -> Grouping:
 
 
 def _beyond(wanted: Filter, grouping: Grouping, after: Group | None) -> Filter:
-    """Leave out the periods of the pages before, which need not be counted again."""
+    """Return the filter without the periods of earlier pages, which need no counting again."""
     if grouping.period is None or after is None:
         return wanted
     return replace(wanted, start=max(wanted.start, after.period * 1_000_000))

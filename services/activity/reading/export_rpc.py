@@ -1,4 +1,4 @@
-"""ExportActivities: what a filter matches as a file, its lines rendered by Postgres."""
+"""ExportActivities: the entries that a filter matches as a file; PostgreSQL renders its lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chassis.errors import InvalidArgument, Refusal, ResourceExhausted
 from chassis.interceptor import Context
 from chassis.outbox import Relay
 from chassis.transient import TRANSIENT
-from services.activity.entries.batch import one
+from services.activity.entries.batch import one_entry
 from services.activity.entries.filters import Filter, parse_filter
 from services.activity.months.partitions import Partitions
 from services.activity.proof.sealed_lines import sealed_lines
@@ -30,7 +30,7 @@ from services.activity.recording import store as recording_store
 from services.activity.retention.kept import complete_since
 
 CHUNK_BYTES = 128 * 1024
-PATIENCE = timedelta(seconds=60)  # with a client that takes nothing
+PATIENCE = timedelta(seconds=60)  # with a client that reads nothing
 FORMATS = {
     pb.EXPORT_FORMAT_UNSPECIFIED: "ndjson",
     pb.EXPORT_FORMAT_NDJSON: "ndjson",
@@ -46,7 +46,7 @@ HEADERS = {
 
 
 class StoodStill(Refusal):
-    """The client took nothing for so long that Postgres ended the export's transaction."""
+    """The client read nothing for so long that PostgreSQL ended the export's transaction."""
 
     code = grpc.StatusCode.ABORTED
 
@@ -103,10 +103,12 @@ class ExportRpc:
             yield
 
     async def _log(self, caller: Caller, name: str, wanted: Filter) -> None:
-        """Record that the caller takes data out, before any leaves."""
+        """Record that the caller exports data, before any is sent."""
         now = self._clock()
         metadata = {"format": name, "export_id": str(new_id(now)), "filter": wanted.summary()}
-        entry = one(new_id(now), caller.user_id, "csv_exported", "", json.dumps(metadata), now)
+        entry = one_entry(
+            new_id(now), caller.user_id, "csv_exported", "", json.dumps(metadata), now
+        )
 
         async def transaction() -> None:
             async with tenant_transaction(self._pool, caller.tenant_id) as connection:
@@ -129,7 +131,7 @@ class ExportRpc:
 
 @dataclass(slots=True)
 class _Idle:
-    """How long the database was last left without a question, since the client took nothing."""
+    """How long the transaction was last idle, since the client read nothing."""
 
     seconds: float = 0
 
@@ -142,20 +144,21 @@ class _Idle:
 
     @asynccontextmanager
     async def explained(self) -> AsyncIterator[None]:
-        """Say why the transaction is gone where its client stood still."""
+        """Refuse with the reason where PostgreSQL ended the transaction of an idle client."""
         try:
             yield
         except TRANSIENT:
             if self.seconds < PATIENCE.total_seconds() * 0.9:
                 raise
-            text = f"nothing was taken for {PATIENCE.total_seconds():g} s: begin the export again"
+            seconds = f"{PATIENCE.total_seconds():g} s"
+            text = f"nothing was taken for {seconds} by the client: begin the export again"
             raise StoodStill(text, reason="CLIENT_STOOD_STILL") from None
 
 
 async def _chunks(
     header: bytes, batches: AsyncIterator[list[str]]
 ) -> AsyncGenerator[tuple[bytes, int], None]:
-    """Put whole lines together; give each chunk with how many lines were sent by its end."""
+    """Join lines into chunks; yield each with the number of lines up to its end."""
     pieces, size, count = [header], len(header), 0
     async for lines in batches:
         for line in lines:

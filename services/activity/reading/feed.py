@@ -1,9 +1,8 @@
-"""A tenant's events as JetStream has them, from a place in the stream on, into a bounded backlog.
+"""A tenant's events, read from JetStream from a given sequence on into a bounded backlog.
 
-Nothing polls: the broker holds a request for events open until there is one. While what was there
-before is replayed, the reading waits for its reader; from then on a backlog that is full, and of
-which the reader takes nothing for a second, means that it is slower than the log grows, and ends
-the feed.
+Nothing polls: the broker keeps a request open until there is an event. While older events are
+replayed, the feed waits for its reader. After that, a backlog that is full and from which the
+reader takes nothing for a second ends the feed: the reader is slower than the log grows.
 """
 
 from __future__ import annotations
@@ -26,23 +25,22 @@ from prospect.activity.v1 import events_pb2
 from chassis.errors import Unavailable
 
 STREAM = "ACTIVITY"
-BACKLOG_BYTES = 8 * 1024 * 1024
-FETCH_EVENTS = 8  # of 1.2 MB at most, beside the backlog
+FETCH_EVENTS = 8  # of at most 1.2 MB each, in addition to the backlog
 PATIENCE_SECONDS = 1.0
 FETCH_SECONDS = 30.0
 CANCEL_AGAIN_SECONDS = 0.2
-# The broker forgets a reader that is gone without having said so.
+# The broker deletes the consumer of a feed that ended without deleting it.
 FORGOTTEN_AFTER_SECONDS = 60.0
 _log = structlog.get_logger()
 
 
 class TooSlow(Exception):
-    """The reader takes less than the log grows by."""
+    """The reader is slower than the log grows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An event and its place in the stream."""
+class FeedEvent:
+    """An event, its sequence in the stream, and its bytes."""
 
     sequence: int
     size: int
@@ -50,32 +48,32 @@ class Told:
 
 
 class Feed:
-    """Reads one subject into a backlog; `next` gives what is in it."""
+    """Reads the events of one subject into a backlog, from which `next` takes them."""
 
     def __init__(
-        self, client: Client, subject: str, after: int, *, replaying: bool, most_bytes: int
+        self, client: Client, subject: str, after: int, *, replaying: bool, max_bytes: int
     ) -> None:
         self._jetstream = client.jetstream()
         self._subject = subject
         self._after = after
         self._replaying = replaying
-        self._most_bytes = most_bytes
-        self._backlog: deque[Told] = deque()
+        self._max_bytes = max_bytes
+        self._backlog: deque[FeedEvent] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Feed]:
-        """Read for as long as the block lasts, and leave nothing behind on the broker."""
+        """Read for as long as the block lasts; delete the consumer on the broker at its end."""
         self._reader = asyncio.create_task(self._read())
         try:
             yield self
         finally:
             await _end(self._reader)
 
-    async def next(self, stopping: asyncio.Event, seconds: float) -> Told | None:
-        """Return the next event, None where none comes in time; raise what ended the reading."""
+    async def next(self, stopping: asyncio.Event, seconds: float) -> FeedEvent | None:
+        """Return the next event; None where none comes in time. Raises what ended the reading."""
         if not self._backlog and not self._reader.done():
             await self._wait(stopping, seconds)
         if stopping.is_set():
@@ -84,10 +82,10 @@ class Feed:
             self._reader.result()
         if not self._backlog:
             return None
-        told = self._backlog.popleft()
-        self._bytes -= told.size
+        event = self._backlog.popleft()
+        self._bytes -= event.size
         self._emptied.set()
-        return told
+        return event
 
     async def _wait(self, stopping: asyncio.Event, seconds: float) -> None:
         self._filled.clear()
@@ -104,11 +102,11 @@ class Feed:
                 try:
                     await self._read_in_order(subscription)
                 except nats.errors.Error as error:
-                    # Forgotten by the broker, or moved: begin again, which fails if it is away.
-                    _log.warning("feed begins again", subject=self._subject, error=repr(error))
+                    # The consumer is gone or has moved: subscribe again, or fail if that fails.
+                    _log.warning("feed subscribes again", subject=self._subject, error=repr(error))
 
     async def _read_in_order(self, subscription: JetStreamContext.PullSubscription) -> None:
-        """Take events for as long as none is missing between them."""
+        """Take events until one is missing between them."""
         expected = 1
         while True:
             for message in await _fetch(subscription):
@@ -116,10 +114,10 @@ class Feed:
                     return
                 expected += 1
                 await self._take(message)
-                await asyncio.sleep(0)  # the reader's turn: events come faster than it is asked
+                await asyncio.sleep(0)  # let the reader run: events come faster than it takes them
 
     async def _take(self, message: Msg) -> None:
-        while self._bytes >= self._most_bytes:
+        while self._bytes >= self._max_bytes:
             self._emptied.clear()
             try:
                 patience = None if self._replaying else PATIENCE_SECONDS
@@ -131,7 +129,7 @@ class Feed:
             self._replaying = False
         event = events_pb2.ActivitiesRecorded.FromString(message.data)
         self._after = message.metadata.sequence.stream
-        self._backlog.append(Told(self._after, len(message.data), event))
+        self._backlog.append(FeedEvent(self._after, len(message.data), event))
         self._bytes += len(message.data)
         self._filled.set()
 
@@ -150,7 +148,7 @@ class Feed:
         try:
             yield subscription
         finally:
-            with contextlib.suppress(nats.errors.Error, OSError):  # the broker forgets it as well
+            with contextlib.suppress(nats.errors.Error, OSError):  # the broker deletes it later
                 await subscription.unsubscribe()
                 await self._jetstream.delete_consumer(STREAM, config.name or "")
 

@@ -18,8 +18,13 @@ from chassis.validation import parse_time
 from services.activity import sql
 from services.activity.entries.actions import ActionNumbers
 from services.activity.entries.batch import time_of_id
-from services.activity.entries.encoding import id_of, micros_of, written
-from services.activity.entries.filters import FIRST, LAST, parse_filter, refusing_bad_metadata
+from services.activity.entries.encoding import id_of, micros_of, response_of
+from services.activity.entries.filters import (
+    EARLIEST_MICROS,
+    LATEST_MICROS,
+    parse_filter,
+    refusing_bad_metadata,
+)
 from services.activity.reading import store
 from services.activity.reading.store import Cursor, Page
 
@@ -45,7 +50,7 @@ class ReadingRpc:
             read = partial(store.get, self._pool, tenant_id, request.activity_id, start, end)
             rows = await self._actions.learning(self._pool, read)
             if rows:
-                return pb.GetActivityResponse.FromString(written(rows)[0])
+                return pb.GetActivityResponse.FromString(response_of(rows)[0])
         text = f"there is no activity {request.activity_id}"
         raise NotFound(text, reason="ACTIVITY_NOT_FOUND")
 
@@ -63,7 +68,7 @@ class ReadingRpc:
         size = request.page_size or DEFAULT_PAGE
         page = Page(wanted, after, size + 1, newest_first)
         rows = await self._actions.learning(self._pool, partial(self._read, tenant_id, page))
-        content, fits = written(rows[:size])
+        content, fits = response_of(rows[:size])
         if fits < len(rows):
             token = tokens.issue(_position(rows[fits - 1]))
             content += pb.ListActivitiesResponse(next_page_token=token).SerializeToString()
@@ -78,7 +83,7 @@ class ReadingRpc:
 
 
 def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
-    """Return where in time to look for an entry, the likely place first; ends are excluded."""
+    """Return the ranges of time in which to look for an entry, the likeliest first."""
     if request.HasField("created_at"):
         parse_time("created_at", request.created_at)
         if request.created_at.nanos % 1_000:
@@ -90,7 +95,7 @@ def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
         text = "must be sent with an activity_id that is not of version 7"
         raise InvalidArgument.field("created_at", "activity.created_at_with_id", text)
     return [
-        (max(implied - margin, FIRST), min(implied + margin + 1, LAST))
+        (max(implied - margin, EARLIEST_MICROS), min(implied + margin + 1, LATEST_MICROS))
         for margin in (_SECOND, _DAY)
     ]
 

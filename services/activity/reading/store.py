@@ -1,4 +1,4 @@
-"""The activity log in Postgres; functions take a connection in the caller's transaction."""
+"""The SQL of reading: entries, pages, counts, lines of exports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from chassis.database import Connection, Pool, read
 from services.activity.entries.filters import Filter, not_json
 from services.activity.sql import SQL
 
-# Up to how many entries are found by their metadata and sorted, rather than read in order.
-FEW = 10_000
+# Where at most so many entries have the wanted metadata, they are found by the index and sorted.
+MAX_SORTED = 10_000
 EXPORT_ROWS = 500
 _LOWEST = UUID(int=0)
 _HIGHEST = UUID(int=2**128 - 1)
@@ -22,7 +22,7 @@ _HIGHEST = UUID(int=2**128 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last entry of the page before; its time in microseconds since 1970."""
+    """The last entry of the previous page; its time in microseconds since 1970."""
 
     created_at: int
     activity_id: UUID
@@ -30,7 +30,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which page: up to `limit` entries beyond a cursor."""
+    """Which page is wanted: up to `limit` entries after a cursor."""
 
     wanted: Filter
     after: Cursor | None
@@ -65,7 +65,7 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The last group of the page before; its period in seconds since 1970."""
+    """The last group of the previous page; its period in seconds since 1970."""
 
     period: int
     user_id: UUID
@@ -75,7 +75,7 @@ class Group:
 async def get(
     pool: Pool, tenant_id: UUID, activity_id: str, start: int, end: int
 ) -> list[asyncpg.Record]:
-    """Return the entry of this id that happened in a range of time, if there is one."""
+    """Return the entry of this id in a range of time, if there is one."""
     return await read(pool, SQL.get, tenant_id, start, end, activity_id)
 
 
@@ -92,11 +92,11 @@ async def list_page(pool: Pool, tenant_id: UUID, page: Page) -> list[asyncpg.Rec
 async def list_page_by_metadata(
     connection: Connection, tenant_id: UUID, page: Page
 ) -> list[asyncpg.Record]:
-    """Do the same where metadata are wanted, in a transaction that plans by value."""
+    """Return the rows of a page by metadata, in a transaction that plans for its values."""
     name, values = page.order(), page.values()
     start, end, *_, metadata = values[:6]
-    # What the planner cannot know: whether it is worth to begin with the metadata.
-    if await connection.fetchval(SQL.few_contain, tenant_id, start, end, metadata, FEW):
+    # The planner cannot know whether the index of metadata or the order is the better start.
+    if await connection.fetchval(SQL.few_contain, tenant_id, start, end, metadata, MAX_SORTED):
         name += "_of_few"
     return await connection.fetch(SQL.statements[name], tenant_id, *values)
 
@@ -121,7 +121,7 @@ async def count(
     after: Group | None,
     limit: int,
 ) -> list[asyncpg.Record]:
-    """Return up to `limit` groups beyond the last one, with their counts."""
+    """Return up to `limit` groups after the last one, with their counts."""
     return await connection.fetch(
         SQL.count,
         tenant_id,
@@ -137,20 +137,20 @@ async def count(
 
 
 async def check_metadata(pool: Pool, wanted: Filter) -> None:
-    """Refuse what Postgres would not take, before a stream's first response has been sent."""
+    """Refuse metadata that PostgreSQL does not take, before a stream has begun."""
     if wanted.metadata and not await pool.fetchval(SQL.is_json, wanted.metadata):
         raise not_json()
 
 
 async def plan_export(connection: Connection, patience: timedelta) -> None:
-    """Have an export read in order, and ended by Postgres when its client stands still."""
+    """Have an export read in order, and PostgreSQL end it where its client reads nothing."""
     await connection.execute(SQL.plan_export, f"{patience // timedelta(milliseconds=1)}ms")
 
 
 async def export(
     connection: Connection, tenant_id: UUID, wanted: Filter, name: str
 ) -> AsyncIterator[list[str]]:
-    """Yield the lines of a file, some at a time, oldest first."""
+    """Yield the lines of a file, oldest first, some at a time."""
     statement = SQL.statements[f"export_{name}"]
     cursor = await connection.cursor(statement, tenant_id, *wanted.values())
     while rows := await cursor.fetch(EXPORT_ROWS):

@@ -1,4 +1,4 @@
-"""TailActivities: the log as it grows, told by its events and read from Postgres."""
+"""TailActivities: entries as they are recorded; events tell which, PostgreSQL has their content."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from chassis.errors import InvalidArgument, ResourceExhausted
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
-from services.activity.entries.encoding import written
+from services.activity.entries.encoding import response_of
 from services.activity.entries.filters import Filter, parse_filter
 from services.activity.reading import store
-from services.activity.reading.feed import STREAM, Feed, Told, TooSlow
+from services.activity.reading.feed import STREAM, Feed, FeedEvent, TooSlow
 
-MOST_KEYS = 1_000
+MAX_KEYS = 1_000
 _POSITION = struct.Struct(">q")
 
 
@@ -54,7 +54,7 @@ class TailRpc:
 
 @dataclass(slots=True)
 class _Tail:
-    """One tail: whose, of what, and the place in the stream that its client is at."""
+    """One call: whose log, which entries, and up to which event its client has them."""
 
     rpc: TailRpc
     tenant_id: UUID
@@ -63,14 +63,14 @@ class _Tail:
     position: int = 0
 
     async def follow(self, resume_token: str) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
-        """Say where the tail is, then deliver what comes until one side ends it."""
+        """Yield a first token, then entries as they come, until one side ends the call."""
         self.position = await self._start(resume_token)
         feed = Feed(
             self.rpc.nats,
             f"activity.recorded.{self.tenant_id}",
             self.position,
             replaying=bool(resume_token),
-            most_bytes=self.rpc.backlog_bytes,
+            max_bytes=self.rpc.backlog_bytes,
         )
         yield self._response()
         async with feed.reading(), aclosing(self._deliver_all(feed)) as responses:
@@ -78,18 +78,18 @@ class _Tail:
                 async for response in responses:
                     yield response
             except TooSlow:
-                text = "responses are taken too slowly; go on from the resume_token"
+                text = "the client reads too slowly; resume from the resume_token"
                 metadata = {"resume_token": self._token()}
                 raise ResourceExhausted(text, reason="TOO_SLOW", metadata=metadata) from None
 
     async def _start(self, resume_token: str) -> int:
-        """Return the place in the stream to go on after."""
+        """Return the sequence of the event after which to begin."""
         state = (await self.rpc.nats.jetstream().stream_info(STREAM)).state
         if not resume_token:
             return state.last_seq
         (position,) = self.tokens.read("resume_token", resume_token, _POSITION.unpack)
         if not state.first_seq - 1 <= position <= state.last_seq:
-            text = "is older than the events that are kept; list what came since, and tail anew"
+            text = "is older than the events that are kept; list the entries since then"
             raise InvalidArgument.field("resume_token", "resume_token.expired", text)
         return int(position)
 
@@ -98,40 +98,40 @@ class _Tail:
         rest = self.rpc.rest_seconds
         silent_since = now()
         while True:
-            told = await feed.next(self.rpc.stopping, max(silent_since + rest - now(), 0))
-            if told:
-                async with aclosing(self._deliver(told)) as responses:
+            event = await feed.next(self.rpc.stopping, max(silent_since + rest - now(), 0))
+            if event:
+                async with aclosing(self._deliver(event)) as responses:
                     async for response in responses:
                         yield response
                         silent_since = now()
-                self.position = told.sequence
+                self.position = event.sequence
             if now() - silent_since >= rest:
                 yield self._response()
                 silent_since = now()
 
-    async def _deliver(self, told: Told) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
-        """Deliver what an event brought, in pieces that fit; only the last goes on after it."""
+    async def _deliver(self, event: FeedEvent) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
+        """Yield an event's entries, in responses that fit; only the last one's token is past it."""
         waiting: pb.TailActivitiesResponse | None = None
-        keys = list(_keys(told, self.wanted))
-        for start in range(0, len(keys), MOST_KEYS):
-            for response in await self._read(keys[start : start + MOST_KEYS]):
+        keys = list(_keys(event, self.wanted))
+        for start in range(0, len(keys), MAX_KEYS):
+            for response in await self._read(keys[start : start + MAX_KEYS]):
                 if waiting:
                     yield waiting
                 waiting = response
         if waiting:
-            self.position = told.sequence
+            self.position = event.sequence
             waiting.resume_token = self._token()
             yield waiting
 
     async def _read(self, keys: list[tuple[str, int]]) -> list[pb.TailActivitiesResponse]:
-        """Read the entries of these keys that match, as responses that are not too large."""
+        """Read the entries of these keys that match, as responses that fit into a message."""
         pool = self.rpc.pool
         rows = await self.rpc.actions.learning(
             pool, lambda: store.list_keys(pool, self.tenant_id, self.wanted, keys)
         )
         pieces = []
         while rows:
-            content, fits = written(rows)
+            content, fits = response_of(rows)
             piece = pb.TailActivitiesResponse.FromString(content)
             piece.resume_token = self._token()
             pieces.append(piece)
@@ -145,13 +145,17 @@ class _Tail:
         return self.tokens.issue(_POSITION.pack(self.position))
 
 
-def _keys(told: Told, wanted: Filter) -> Iterator[tuple[str, int]]:
-    """Return the keys of an event's entries, leaving out those that its columns rule out."""
-    event = told.event
+def _keys(event: FeedEvent, wanted: Filter) -> Iterator[tuple[str, int]]:
+    """Yield the keys of an event's entries, but those that its columns show not to match."""
+    columns = event.event
     users = set(wanted.user_ids or ())
     actions = {ACTION_NUMBERS[name] for name in wanted.action_types or ()}
     for activity_id, user_id, action, moment in zip(
-        event.activity_ids, event.user_ids, event.action_types, event.created_at_micros, strict=True
+        columns.activity_ids,
+        columns.user_ids,
+        columns.action_types,
+        columns.created_at_micros,
+        strict=True,
     ):
         if (
             wanted.start <= moment < wanted.end

@@ -1,1 +1,1 @@
-"""How entries come into the log."""
+"""Appending entries to the log."""

@@ -21,7 +21,7 @@ from services.activity.recording import store
 from services.activity.recording.recorder import Recorded, Recorder
 from services.activity.recording.single_entries import SingleEntryRecorder
 
-# Chunks of a stream that are appended side by side.
+# Chunks of a stream that are appended in parallel.
 MAX_CHUNKS = 4
 
 
@@ -66,7 +66,7 @@ class RecordingRpc:
     async def StreamActivities(
         self, requests: AsyncIterator[pb.StreamActivitiesRequest], context: Context
     ) -> AsyncIterator[pb.StreamActivitiesResponse]:
-        """Append chunk after chunk, a few of them side by side, and acknowledge them in order."""
+        """Append chunk after chunk, a few of them in parallel, and acknowledge them in order."""
         tenant_id = current_caller().tenant_id
         chunks: asyncio.Queue[asyncio.Task[pb.StreamActivitiesResponse] | None]
         chunks = asyncio.Queue(MAX_CHUNKS - 1)
@@ -127,7 +127,7 @@ class RecordingRpc:
         *,
         partial: bool,
     ) -> pb.RecordActivitiesResponse:
-        """Append a batch once however often it is sent; the answer commits with the entries."""
+        """Append a batch once, however often it is sent; its answer commits with the entries."""
         if batch.refused and not partial:
             raise batch.refusal()
         content = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
@@ -156,7 +156,7 @@ class RecordingRpc:
 
 
 class _AnsweredMeanwhile(Exception):
-    """Another call with the same request id was faster: take its answer."""
+    """Another call with the same request id was faster: its answer is the one to give."""
 
 
 def _response(recorded: Recorded) -> pb.RecordActivitiesResponse:
@@ -172,7 +172,7 @@ def _kept(
     answer: pb.RecordActivitiesResponse,
     request: pb.RecordActivitiesRequest | pb.StreamActivitiesRequest,
 ) -> bytes:
-    """Return what to keep of an answer: the ids only where the server made any."""
+    """Return what is kept of an answer; ids that the request has are not kept twice."""
     if not all(each.activity_id for each in request.activities):
         return answer.SerializeToString()
     kept = pb.RecordActivitiesResponse()

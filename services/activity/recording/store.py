@@ -1,4 +1,4 @@
-"""The SQL of recording: entries, their leaves and their event, in one transaction."""
+"""The SQL of recording: entries, their leaves and their event are written in one transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.activity.entries.actions import ACTION_NUMBERS
 from services.activity.entries.batch import Columns
 from services.activity.sql import SOURCE, SQL
 
-# What Postgres refuses of an entry's own content: its fault, and found by find_unstorable.
+# What PostgreSQL raises for the content of an entry; find_unstorable tells which entry it is.
 UNSTORABLE = (asyncpg.DataError, asyncpg.CheckViolationError)
 
 
@@ -33,7 +33,10 @@ _UNSTORABLE_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of columns: how many were added; which repeat an entry, which contradict one."""
+    """What became of entries: how many were added, and the places of those whose key was taken.
+
+    A duplicate has the content of the stored entry; a conflicting one has other content.
+    """
 
     added_count: int
     duplicates: frozenset[int] = frozenset()
@@ -68,7 +71,7 @@ async def append_all_new(pool: Pool, tenant_id: UUID, columns: Columns) -> Appen
 async def _sort_skipped(
     connection: Connection, tenant_id: UUID, batch_id: UUID, columns: Columns
 ) -> tuple[Appended, list[int]]:
-    """Tell the entries that were added from those whose key was taken, in the log or the batch."""
+    """Return what became of entries some of whose keys were taken, and the places of added ones."""
     rows = await connection.fetch(SQL.keys_of_batch, tenant_id, batch_id)
     to_come = {(row["activity_id"], row["created_at"]) for row in rows}
     added, taken = [], []
@@ -87,7 +90,7 @@ async def _sort_skipped(
 async def find_unstorable(
     connection: Connection, columns: Columns
 ) -> list[tuple[int, FieldViolation]]:
-    """Return the entries that Postgres cannot store, by their place, each with its fault."""
+    """Return the places of the entries that PostgreSQL cannot store, each with its violation."""
     rows = await connection.fetch(SQL.find_unstorable, columns.metadata, columns.ip_addresses)
     return [(row["place"], _UNSTORABLE_FIELDS[row["fault"]]) for row in rows]
 
@@ -95,14 +98,14 @@ async def find_unstorable(
 async def find_answer(
     connection: Connection, tenant_id: UUID, request_id: UUID
 ) -> asyncpg.Record | None:
-    """Return the content hash and the answer of a request that was answered before."""
+    """Return the content hash and the answer of a request id; None where it is new."""
     return await connection.fetchrow(SQL.find_answer, tenant_id, request_id)
 
 
 async def save_answer(
     connection: Connection, tenant_id: UUID, request_id: UUID, content_hash: bytes, answer: bytes
 ) -> bool:
-    """Keep the answer to a request; False means that the same request was answered meanwhile."""
+    """Keep the answer to a request id; False means that another call has answered it meanwhile."""
     kept = await connection.fetchval(SQL.save_answer, tenant_id, request_id, content_hash, answer)
     return bool(kept)
 

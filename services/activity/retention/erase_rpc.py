@@ -1,8 +1,8 @@
-"""Erasing a user: entries become anonymous, piece by piece, under a receipt that counts them.
+"""EraseUser: makes all entries of a user anonymous and returns the receipt that counts them.
 
-An erasure that was begun is completed whatever becomes of its caller: EraseUser called again goes
-on with it, and so does the keeper. Completed, it tells the other services once, and forgets whom it
-was about.
+An erasure that was begun is completed even if its caller is gone: EraseUser called again goes on
+with it, and so does the keeper. When it is complete, one event tells the other services, and the
+receipt forgets whom it was about.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EraseRpc:
     """Erases users of the tenant in the token."""
 
     def __init__(self, pool: Pool, relay: Relay, clock: Clock, broken_off: asyncio.Event) -> None:
-        """`broken_off` is set where a call leaves an erasure unfinished, for the keeper."""
+        """`broken_off` wakes the keeper; it is set where a call leaves an erasure unfinished."""
         self._pool = pool
         self._relay = relay
         self._clock = clock
@@ -42,7 +42,7 @@ class EraseRpc:
             text = "is the anonymous user, who cannot be erased"
             raise InvalidArgument.field("user_id", "activity.anonymous", text)
         async with tenant_transaction(self._pool, tenant_id) as connection:
-            # The receipt comes first: what is left half done names a receipt that is there.
+            # The receipt comes first: entries that are erased name it.
             receipt_id = await store.begin_erasure(
                 connection, tenant_id, new_id(), user_id, self._clock()
             )

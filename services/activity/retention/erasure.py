@@ -1,4 +1,4 @@
-"""The erasure of a user's entries, a piece at a time."""
+"""Erasing a user: entries become anonymous, some in each transaction, counted on a receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chassis.messaging import OutgoingEvent
 from services.activity import sql
 from services.activity.retention import store
 
-PIECE = 5_000
+ERASE_ROWS = 5_000
 
 
 ANONYMOUS = UUID(int=0)
@@ -24,7 +24,7 @@ ANONYMOUS = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """One that was begun, whose receipt is there."""
+    """An erasure that was begun: its receipt is in the database."""
 
     pool: Pool
     tenant_id: UUID
@@ -32,30 +32,30 @@ class Erasure:
     user_id: UUID
 
     async def run(self, stopping: asyncio.Event | None = None) -> None:
-        """Erase to the end, or until told to stop."""
+        """Erase until the user has no entries, or until told to stop."""
         while await retry_if_aborted(self._step):
             if stopping and stopping.is_set():
                 return
 
     async def _step(self) -> bool:
-        """Erase a piece; where nothing is left, complete. Say whether there may be more."""
+        """Erase some entries, or complete the erasure where none is left; say whether to go on."""
         async with tenant_transaction(self.pool, self.tenant_id) as connection:
-            # A statement of its own: the next one sees what was committed before the lock was got.
+            # The next statement sees what was committed before the lock was got.
             await store.lock_erasing(connection, self.tenant_id, self.user_id)
             found = await store.erase_some(
-                connection, self.tenant_id, self.user_id, self.receipt_id, PIECE
+                connection, self.tenant_id, self.user_id, self.receipt_id, ERASE_ROWS
             )
             if not found:
                 completed = await store.complete_erasure(
                     connection, self.tenant_id, self.receipt_id
                 )
-                # Another that went on with it may have been faster.
+                # Another replica may have completed it meanwhile.
                 if completed:
-                    await outbox.enqueue(connection, self.tenant_id, [self._news(completed)])
+                    await outbox.enqueue(connection, self.tenant_id, [self._event(completed)])
         return bool(found)
 
-    def _news(self, row: asyncpg.Record) -> OutgoingEvent:
-        # Others keep the day beside the user for good: the moment would name the receipt.
+    def _event(self, row: asyncpg.Record) -> OutgoingEvent:
+        # Other services keep the day for good: by the exact time the receipt could be found.
         day = row["erased_at"].replace(hour=0, minute=0, second=0, microsecond=0)
         message = events_pb2.UserErased(
             tenant_id=str(self.tenant_id),
@@ -67,7 +67,7 @@ class Erasure:
 
 
 async def unfinished(pool: Pool, tenant_id: UUID, receipt_id: UUID) -> Erasure | None:
-    """Return an erasure that was begun, None where it is completed by now."""
+    """Return an erasure that was begun; None where it has been completed."""
     async with tenant_transaction(pool, tenant_id) as connection:
         row = await store.get_erasure(connection, tenant_id, receipt_id)
     user_id: UUID = row["user_id"]

@@ -1,7 +1,8 @@
-"""The loop that keeps the log: months made ahead, erasures completed, old entries deleted.
+"""The loop that maintains the log: makes months, completes erasures, deletes expired entries.
 
-A tenant's entries are deleted in pieces, as that tenant. Whole months that are older than the log
-is kept are dropped by their owner (see maintenance.py): the service's role could not.
+It deletes what tenants of a shorter retention of their own do not keep, in that tenant's name.
+Whole months that the log keeps no longer are dropped by the log's owner (months/drop_expired.py):
+the service's role cannot.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from services.activity.retention.erasure import unfinished
 from services.activity.retention.kept import kept_since
 
 KEEPER = "activity_keeper"
-PIECE = 5_000
+DELETE_ROWS = 5_000
 CHECK_SECONDS = 3_600
 REQUESTS_KEPT = timedelta(days=7)
 _log = structlog.get_logger()
 
 
 class Keeper:
-    """Looks every hour, in one replica at a time, from the start on.
+    """Maintains the log at the start and every hour, in one replica at a time.
 
-    It looks at once where this replica broke an erasure off (`broken_off` is set).
+    It does so at once where this replica left an erasure unfinished (`broken_off` is set).
     """
 
     def __init__(
@@ -40,15 +41,15 @@ class Keeper:
         pool: Pool,
         partitions: Partitions,
         clock: Clock,
-        broken_off: asyncio.Event | None = None,
+        broken_off: asyncio.Event,
     ) -> None:
         self._pool = pool
         self._partitions = partitions
         self._clock = clock
-        self._broken_off = broken_off or asyncio.Event()
+        self._broken_off = broken_off
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Keep the log until told to stop."""
+        """Maintain the log until told to stop."""
         await repeat(
             partial(self.keep, stopping),
             stopping,
@@ -58,7 +59,7 @@ class Keeper:
         )
 
     async def keep(self, stopping: asyncio.Event) -> None:
-        """Do once what there is to do: months, requests, erasures, what tenants keep no longer."""
+        """Make months, forget old requests, complete erasures and delete expired entries, once."""
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(sql.SQL.lock_keeping):
                 return
@@ -76,16 +77,16 @@ class Keeper:
                 await self._expire(tenant_id, kept_since(self._clock(), days), stopping)
 
     async def _expire(self, tenant_id: UUID, before: datetime, stopping: asyncio.Event) -> None:
-        """Delete in pieces, so that no transaction holds many rows for long."""
+        """Delete in several transactions, so that none locks many rows for long."""
         async with tenant_transaction(self._pool, tenant_id) as connection:
             await store.mark_expired(connection, tenant_id, before)
-        total, deleted = 0, PIECE
-        while deleted == PIECE and not stopping.is_set():
-            deleted = await retry_if_aborted(partial(self._expire_piece, tenant_id, before))
+        total, deleted = 0, DELETE_ROWS
+        while deleted == DELETE_ROWS and not stopping.is_set():
+            deleted = await retry_if_aborted(partial(self._expire_some, tenant_id, before))
             total += deleted
         if total:
             _log.info("expired", tenant=str(tenant_id), entries=total, before=str(before))
 
-    async def _expire_piece(self, tenant_id: UUID, before: datetime) -> int:
+    async def _expire_some(self, tenant_id: UUID, before: datetime) -> int:
         async with tenant_transaction(self._pool, tenant_id) as connection:
-            return await store.expire_some(connection, tenant_id, before, PIECE)
+            return await store.expire_some(connection, tenant_id, before, DELETE_ROWS)

@@ -1,4 +1,4 @@
-"""Since when entries are kept, and since when the log is complete."""
+"""The time since which entries are kept, and that since which the log is complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.activity.retention import store
 
 
 def kept_since(now: datetime, days: int) -> datetime:
-    """Return the beginning of the first UTC day that is kept."""
+    """Return the beginning of the first UTC day that a retention of so many days keeps."""
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight - timedelta(days=days)
 
@@ -18,7 +18,7 @@ def kept_since(now: datetime, days: int) -> datetime:
 async def complete_since(
     connection: Connection, tenant_id: UUID, retention: timedelta, now: datetime
 ) -> datetime:
-    """Return since when a tenant's log must be complete: retention never deleted newer entries."""
+    """Return the time after which a tenant's entries never expired: none of them may be missing."""
     days = await store.retention_days(connection, tenant_id)
     return max(
         kept_since(now, min(days or retention.days, retention.days)),

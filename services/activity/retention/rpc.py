@@ -1,4 +1,4 @@
-"""How long entries are kept: the whole log's days, and a tenant's own where it wants fewer."""
+"""The RPCs of retention: the days of the whole log, and of a tenant that keeps fewer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from chassis.clock import Clock, to_timestamp
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
-from services.activity.months.partitions import AHEAD, month_after
+from services.activity.months.partitions import MONTHS_AHEAD, month_after
 from services.activity.retention import store
 from services.activity.retention.kept import kept_since
 
 
 class RetentionRpc:
-    """Tells and sets how long the log of the tenant in the token is kept."""
+    """Reads and sets the retention of the tenant in the token, and lists the log's months."""
 
     def __init__(self, pool: Pool, clock: Clock, retention: timedelta) -> None:
         self._pool = pool
@@ -28,7 +28,7 @@ class RetentionRpc:
     async def GetRetention(
         self, request: pb.GetRetentionRequest, context: Context
     ) -> pb.GetRetentionResponse:
-        """Say how long entries are kept."""
+        """Return the tenant's retention."""
         tenant_id = current_caller().tenant_id
         async with tenant_transaction(self._pool, tenant_id) as connection:
             days = await store.retention_days(connection, tenant_id)
@@ -40,7 +40,7 @@ class RetentionRpc:
     async def UpdateRetention(
         self, request: pb.UpdateRetentionRequest, context: Context
     ) -> pb.UpdateRetentionResponse:
-        """Keep entries for so many days, or as long as the whole log."""
+        """Set the tenant's retention, or remove it, so that the whole log's holds."""
         whole = self._retention.days
         if request.retention_days > whole:
             text = f"must be at most {whole}, as long as the whole log is kept"
@@ -59,7 +59,7 @@ class RetentionRpc:
         whole = self._retention.days
         first_kept = kept_since(self._clock(), whole).date()
         following = _first_missing({row["month"] for row in rows}, self._clock().date())
-        made_at = datetime(following.year, following.month, 1, tzinfo=UTC) - AHEAD
+        made_at = datetime(following.year, following.month, 1, tzinfo=UTC) - MONTHS_AHEAD
         return pb.ListPartitionsResponse(
             partitions=[
                 pb.Partition(
@@ -78,7 +78,7 @@ class RetentionRpc:
 
 
 def _first_missing(months: Collection[date], today: date) -> date:
-    """Return the first month from this one on that is not there; a later one may be by chance."""
+    """Return the first missing month from this one on; some later ones may exist all the same."""
     month = today.replace(day=1)
     while month in months:
         month = month_after(month)

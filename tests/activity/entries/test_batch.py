@@ -12,7 +12,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import new_id, to_timestamp
 from chassis.errors import FieldViolation, InvalidArgument
-from services.activity.entries.batch import Batch, Columns, Window, one, time_of_id
+from services.activity.entries.batch import Batch, Columns, Window, one_entry, time_of_id
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAYS = timedelta(days=30)
@@ -177,7 +177,7 @@ def test_a_new_list_is_an_entry_that_says_so(action: Any, metadata: str, makes_o
 
 def test_an_entry_of_the_service_itself_has_no_address_and_no_agent() -> None:
     ids = uuid.UUID(int=1), uuid.UUID(int=2)
-    assert one(*ids, "login", "target", "{}", NOW + timedelta(microseconds=7)) == Columns(
+    assert one_entry(*ids, "login", "target", "{}", NOW + timedelta(microseconds=7)) == Columns(
         [str(ids[0])], [str(ids[1])], ["login"], ["target"], ["{}"], [micros(NOW) + 7], [""], [""]
     )
 

@@ -14,7 +14,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from services.activity.entries import encoding
 from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
-from services.activity.entries.encoding import EntryWriter, id_of, micros_of, written
+from services.activity.entries.encoding import EntryEncoder, id_of, micros_of, response_of
 
 SECOND = 1_000_000
 # Microseconds since 2000, as Postgres counts: the first and the last second of its calendar's years
@@ -25,7 +25,7 @@ YEAR_1, YEAR_9999, IN_1970 = (
     -946_684_800 * SECOND,
 )
 USUAL, UNUSUAL = 820_000_000 * SECOND + 123_456, 1 << 54
-WRITER = EntryWriter(ActionNumbers())
+ENCODER = EntryEncoder(ActionNumbers())
 Row = tuple[str, str, str, str, str, bytes, bytes, str, str]
 
 
@@ -67,14 +67,14 @@ def as_messages(rows: Iterable[Row]) -> pb.ListActivitiesResponse:
 def as_written(rows: Iterable[Row]) -> bytes:
     """Write rows that fit into one response."""
     given_rows = list(rows)
-    content, fits = written(records(given_rows))
+    content, fits = response_of(records(given_rows))
     assert fits == len(given_rows)
     return content
 
 
 def records(rows: list[Row]) -> list[asyncpg.Record]:
     """Pass tuples for rows as the pool decodes them: only Postgres makes real ones."""
-    decoded: Any = [(WRITER.write((*row[:5], *row[7:])), *row[5:7]) for row in rows]
+    decoded: Any = [(ENCODER.encode((*row[:5], *row[7:])), *row[5:7]) for row in rows]
     return decoded  # type: ignore[no-any-return]
 
 
@@ -121,7 +121,7 @@ def test_every_time_of_a_page_is_exact(moments: list[int]) -> None:
 
 
 def test_a_usual_page_is_written_without_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for each in ("_as_message", "_with_unusual_times"):
+    for each in ("_as_message", "_with_wide_times"):
         monkeypatch.delattr(encoding, each)
     rows = [
         a_row(target=f"ä{n}", metadata="x" * (n % 600), recorded=USUAL + n) for n in range(1_000)
@@ -146,14 +146,14 @@ def test_the_id_of_an_entry_is_found_in_its_bytes(row: Row) -> None:
 
 def test_a_response_ends_before_it_is_too_large() -> None:
     rows = [a_row(metadata="€" * 5_000) for _ in range(300)]
-    content, fits = written(records(rows))
+    content, fits = response_of(records(rows))
     assert len(content) <= encoding.RESPONSE_BYTES < len(content) * (fits + 1) / fits
     assert pb.ListActivitiesResponse.FromString(content) == as_messages(rows[:fits])
 
 
 def test_an_entry_that_is_too_large_by_itself_is_alone() -> None:
     rows = [a_row(metadata="x" * encoding.RESPONSE_BYTES), a_row()]
-    content, fits = written(records(rows))
+    content, fits = response_of(records(rows))
     assert fits == 1
     assert pb.ListActivitiesResponse.FromString(content) == as_messages(rows[:1])
 

@@ -65,10 +65,10 @@ async def sealed_export(log: SealedLog, *sizes: int) -> tuple[Lines, str]:
 def verify(
     log: SealedLog, lines: Lines, note: str
 ) -> tuple[list[tuple[Kind, str]], OfflineVerification]:
-    """Return (kind, id or detail) of each finding, and the run with its counts."""
+    """Return (kind, id or detail) of each discrepancy, and the run with its counts."""
     done = OfflineVerification(note, log.public_key)
     found = [(each.kind, str(each.activity_id or each.detail)) for each in done.run(lines)]
-    assert done.finding_count == len(found)
+    assert done.discrepancy_count == len(found)
     return found, done
 
 
@@ -96,7 +96,7 @@ async def test_the_export_of_nothing_has_no_lines(log: SealedLog) -> None:
 async def test_it_comes_in_pieces_in_the_order_of_the_tree(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.activity.proof.sealed_lines.PIECE", 7)
+    monkeypatch.setattr("services.activity.proof.sealed_lines.MAX_LINES", 7)
     ids = await log.sealed(3, 20, 5)
     async with tenant_snapshot(log.pool, log.tenant_id) as connection:
         kept_since = utc_now() - RETENTION

@@ -295,7 +295,8 @@ async def test_a_log_is_intact_while_a_tenant_keeps_it_shorter_and_longer_again(
     await our_log.seal_all()
     shorter = pb.UpdateRetentionRequest(retention_days=30)
     await activity.UpdateRetention(shorter, metadata=ours.metadata())
-    await Keeper(our_log.pool, Partitions(our_log.pool, utc_now), utc_now).keep(asyncio.Event())
+    partitions = Partitions(our_log.pool, utc_now)
+    await Keeper(our_log.pool, partitions, utc_now, asyncio.Event()).keep(asyncio.Event())
     for days in (30, 0, 60):
         longer = pb.UpdateRetentionRequest(retention_days=days)
         await activity.UpdateRetention(longer, metadata=ours.metadata())

@@ -71,7 +71,7 @@ async def test_the_roots_of_full_subtrees_are_kept_in_tiles(log: SealedLog) -> N
 async def test_more_than_one_transactions_worth_is_sealed_at_once(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.activity.proof.sealer.MOST_ENTRIES", 10)
+    monkeypatch.setattr("services.activity.proof.sealer.MAX_ENTRIES", 10)
     await log.record(*(entries(7) for _ in range(5)))
     assert await log.seal() == 35
     await assert_sealed(log, 35)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from chassis.clock import utc_now
 from chassis.database import tenant_snapshot
 from services.activity.proof import merkle
-from services.activity.proof.discrepancy import Finding, Kind
+from services.activity.proof.discrepancy import Discrepancy, Kind
 from services.activity.proof.verification import Progress, Question, Verification
 from tests.activity.sealed_log import RETENTION, SealedLog, entries
 
@@ -35,13 +35,13 @@ ERASE = (
 async def verify(
     log: SealedLog, **question: object
 ) -> tuple[set[tuple[Kind, uuid.UUID | None]], Verification]:
-    """Verify; return (kind, id) of each finding, and the run with its counts."""
+    """Verify; return (kind, id) of each discrepancy, and the run with its counts."""
     about = Question(log.tenant_id, (log.public_key,), utc_now() - RETENTION)
     async with tenant_snapshot(log.pool, log.tenant_id) as connection:
         done = Verification(connection, replace(about, **question))  # type: ignore[arg-type]
         said = [each async for each in done.run()]
-    found = [each for each in said if isinstance(each, Finding)]
-    assert len(found) == done.finding_count
+    found = [each for each in said if isinstance(each, Discrepancy)]
+    assert len(found) == done.discrepancy_count
     return {(each.kind, each.activity_id) for each in found}, done
 
 
@@ -307,8 +307,8 @@ async def test_another_tenants_entries_are_not_looked_at(log: SealedLog) -> None
 async def test_it_reads_in_pieces_and_tells_how_far_it_is(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.activity.proof.verification.PIECE", 256)
-    monkeypatch.setattr("services.activity.proof.verification.ENTRIES", 7)
+    monkeypatch.setattr("services.activity.proof.verification.COMPARE_LEAVES", 256)
+    monkeypatch.setattr("services.activity.proof.verification.COMPARE_ENTRIES", 7)
     ids = await log.sealed(200, 200, 200)
     for at in (1, 299, 599):
         await log.fetch(f"delete from activity.activity_log where {VICTIM}", ids[at])
@@ -317,5 +317,5 @@ async def test_it_reads_in_pieces_and_tells_how_far_it_is(
         said = [each async for each in Verification(connection, about).run()]
     progress = [(p.checked_count, p.total_count) for p in said if isinstance(p, Progress)]
     assert progress == [(256, 600), (512, 600), (600, 600)]
-    removed = {each.activity_id for each in said if isinstance(each, Finding)}
+    removed = {each.activity_id for each in said if isinstance(each, Discrepancy)}
     assert removed == {ids[1], ids[299], ids[599]}

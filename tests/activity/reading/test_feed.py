@@ -6,7 +6,7 @@ import asyncio
 
 from nats.aio.client import Client
 
-from services.activity.reading.feed import BACKLOG_BYTES, Feed
+from services.activity.reading.feed import Feed
 
 
 class Stubborn(Feed):
@@ -20,7 +20,7 @@ class Stubborn(Feed):
 
 
 async def test_a_reader_that_loses_a_cancellation_is_cancelled_again(nats: Client) -> None:
-    feed = Stubborn(nats, "activity.recorded.none", 0, replaying=False, most_bytes=BACKLOG_BYTES)
+    feed = Stubborn(nats, "activity.recorded.none", 0, replaying=False, max_bytes=1_000_000)
     async with asyncio.timeout(5):
         async with feed.reading():
             await asyncio.sleep(0)

@@ -71,7 +71,7 @@ async def filled(activity: ActivityServiceAsyncStub, ours: Identity) -> Activity
 @pytest.fixture(params=[0, 10_000], ids=["common", "rare"])
 def metadata_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have all metadata count as common, or as rare, so that both ways to them are tried."""
-    monkeypatch.setattr(store, "FEW", request.param)
+    monkeypatch.setattr(store, "MAX_SORTED", request.param)
 
 
 @pytest.mark.usefixtures("metadata_are")

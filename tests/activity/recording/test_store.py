@@ -10,8 +10,8 @@ import pytest
 
 from chassis.clock import new_id, utc_now
 from chassis.database import Plans, Pool, open_pool, read
-from services.activity.entries.batch import Columns, one
-from services.activity.entries.filters import FIRST, LAST, Filter
+from services.activity.entries.batch import Columns, one_entry
+from services.activity.entries.filters import EARLIEST_MICROS, LATEST_MICROS, Filter
 from services.activity.reading import store as reading_store
 from services.activity.reading.store import Page
 from services.activity.recording import store
@@ -32,12 +32,12 @@ COUNT = "select count(*) from activity.activity_log"
 READS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("list_newest", "list_newest_by_user", "list_newest_by_action"), NEWEST),
     **dict.fromkeys(("list_oldest", "list_oldest_by_user", "list_oldest_by_action"), OLDEST),
-    "get": (FIRST, LAST, ID),
+    "get": (EARLIEST_MICROS, LATEST_MICROS, ID),
 }
 
 
 def an_entry() -> Columns:
-    return one(new_id(), uuid.uuid4(), "login", "", "{}", utc_now())
+    return one_entry(new_id(), uuid.uuid4(), "login", "", "{}", utc_now())
 
 
 async def test_entries_leaves_and_event_are_written_together(
@@ -84,7 +84,7 @@ async def test_a_statement_that_reads_finds_its_own_tenants_entries_only(
     ours, theirs = uuid.uuid4(), uuid.uuid4()
     pool = await open_pool(database.dsn("activity_app"), schema="activity", size=1, plans=plans)
     for tenant_id in (ours, theirs):
-        columns = one(ID, USER, "login", str(tenant_id), "{}", utc_now())
+        columns = one_entry(ID, USER, "login", str(tenant_id), "{}", utc_now())
         await store.append_all_new(pool, tenant_id, columns)
     # In turns on one connection: what a statement sets is over with it.
     for tenant_id in (ours, theirs, ours):
@@ -99,7 +99,7 @@ async def test_entries_are_read_by_their_keys_under_the_own_tenant_only(pool: Po
     moment = utc_now().replace(microsecond=0)
     keys = [(str(ID), int(moment.timestamp()) * 1_000_000)]
     ours, theirs = uuid.uuid4(), uuid.uuid4()
-    await store.append_all_new(pool, theirs, one(ID, USER, "login", "", "{}", moment))
+    await store.append_all_new(pool, theirs, one_entry(ID, USER, "login", "", "{}", moment))
     assert await reading_store.list_keys(pool, ours, Filter(), keys) == []
     assert len(await reading_store.list_keys(pool, theirs, Filter(), keys)) == 1
     assert await pool.fetchval(COUNT) == 0

@@ -88,7 +88,7 @@ async def test_the_entries_of_others_are_left_alone(
 async def test_the_receipt_counts_what_was_erased_piece_by_piece(
     activity: ActivityServiceAsyncStub, ours: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention_erasure, "PIECE", 10)
+    monkeypatch.setattr(retention_erasure, "ERASE_ROWS", 10)
     user_id = str(uuid.uuid4())
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(35)))
     receipt = await erase(activity, ours, user_id)
@@ -101,7 +101,7 @@ async def test_what_expires_while_a_user_is_erased_does_not_end_the_erasure_earl
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retention_erasure, "PIECE", 10)
+    monkeypatch.setattr(retention_erasure, "ERASE_ROWS", 10)
     user_id = str(uuid.uuid4())
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(35)))
     expiring = await asyncpg.connect(database.dsn())
@@ -136,7 +136,7 @@ async def test_two_erasures_of_a_user_at_once_count_each_entry_once(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retention_erasure, "PIECE", 500)
+    monkeypatch.setattr(retention_erasure, "ERASE_ROWS", 500)
     user_id = str(uuid.uuid4())
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(2_000)))
     await asyncio.gather(*(erase(activity, ours, user_id) for _ in range(3)))
@@ -202,7 +202,7 @@ async def test_an_erasure_that_a_crash_broke_off_is_completed_and_told_once(
     columns = entries(2)
     await log.record(columns)
     receipt_id = await broken_off(database, log.tenant_id, columns.user_ids[0])
-    keeper = Keeper(pool, Partitions(pool, utc_now), utc_now)
+    keeper = Keeper(pool, Partitions(pool, utc_now), utc_now, asyncio.Event())
     for _ in range(2):
         await keeper.keep(asyncio.Event())
     (receipt,) = await database.fetch("select * from activity.erasures")

@@ -31,7 +31,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 @pytest.fixture
 async def keeper(pool: Pool) -> Keeper:
     """A keeper at a fixed time."""
-    return Keeper(pool, Partitions(pool, lambda: NOW), lambda: NOW)
+    return Keeper(pool, Partitions(pool, lambda: NOW), lambda: NOW, asyncio.Event())
 
 
 async def fill(database: Database, tenant_id: uuid.UUID, *days_ago: int) -> None:
@@ -72,7 +72,7 @@ async def test_this_month_and_the_next_three_are_made_ahead(
 async def test_entries_older_than_a_tenant_keeps_them_are_deleted_and_no_others(
     keeper: Keeper, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention_keeper, "PIECE", 2)
+    monkeypatch.setattr(retention_keeper, "DELETE_ROWS", 2)
     short, whole = uuid.uuid4(), uuid.uuid4()
     ages = (0, 29, 30, 31, 32, 40, 60, 90)
     await fill(database, short, *ages)
