@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from importlib import import_module
 from typing import Any
 
 import grpc
-import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
@@ -16,61 +14,21 @@ from grpc_status import rpc_status
 
 from devstack.stack import ALL_SCOPES, AUDIT_SCOPES
 from services.cli.operate.services import ServiceName
-from tests.enrichment.test_service import sandbox_settings
-from tests.harness import Identity, Services
+from tests.harness import Identity
+from tests.invariants.rpcs import EVERY_RPC, call_of, first_answer
 
 EVERY_SCOPE = f"{ALL_SCOPES} {AUDIT_SCOPES}"
-
-
-def rpcs_of(name: ServiceName) -> list[MethodDescriptor]:
-    contract = import_module(f"prospect.{name}.v1.{name}_service_pb2").DESCRIPTOR
-    return list(contract.services_by_name[f"{name.capitalize()}Service"].methods)
-
-
-EVERY_RPC = [
-    pytest.param(name, method, id=method.name) for name in ServiceName for method in rpcs_of(name)
-]
-
-
-@pytest.fixture
-async def channel(
-    request: pytest.FixtureRequest, services: Services
-) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to the service whose RPC is tried."""
-    name: ServiceName = request.node.callspec.params["name"]
-    async with services.running(name, **settings_of(name, services)) as channel:
-        yield channel
-
-
-def settings_of(name: ServiceName, services: Services) -> dict[str, Any]:
-    """Return the settings that a service needs to start; nobody answers behind it."""
-    if name is ServiceName.ENRICHMENT:
-        return sandbox_settings("http://127.0.0.1:1")
-    if name is ServiceName.ACTIVITY:
-        return {}
-    return {
-        "activity_address": "127.0.0.1:1",
-        "activity_token_file": services.audit_token_file(),
-    }
 
 
 async def refusal_of(
     channel: grpc.aio.Channel, method: MethodDescriptor, metadata: Any
 ) -> grpc.aio.AioRpcError | None:
     """Call an RPC with an empty request; return how it is refused, None where it answers."""
-    kind = "_".join(
-        "stream" if streaming else "unary"
-        for streaming in (method.client_streaming, method.server_streaming)
-    )
-    request = GetMessageClass(method.input_type)
-    call = getattr(channel, kind)(
-        f"/{method.containing_service.full_name}/{method.name}",
-        request_serializer=request.SerializeToString,
-        response_deserializer=GetMessageClass(method.output_type).FromString,
-    )(unsent() if method.client_streaming else request(), metadata=metadata)
+    request = unsent() if method.client_streaming else GetMessageClass(method.input_type)()
+    call = call_of(channel, method, request, metadata)
     try:
         async with asyncio.timeout(5):
-            await (anext(aiter(call), None) if method.server_streaming else call)
+            await first_answer(call)
     except grpc.aio.AioRpcError as error:
         return error
     except TimeoutError:  # a stream that waits for its first request, or for news
@@ -101,7 +59,7 @@ def missing_scope(error: grpc.aio.AioRpcError | None) -> str:
     return str(info.metadata["scope"])
 
 
-@pytest.mark.parametrize(("name", "method"), EVERY_RPC)
+@EVERY_RPC
 async def test_no_rpc_is_served_without_a_token(
     channel: grpc.aio.Channel, name: ServiceName, method: MethodDescriptor
 ) -> None:
@@ -110,7 +68,7 @@ async def test_no_rpc_is_served_without_a_token(
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-@pytest.mark.parametrize(("name", "method"), EVERY_RPC)
+@EVERY_RPC
 async def test_an_rpc_needs_one_scope_of_its_service_and_says_which(
     channel: grpc.aio.Channel, ours: Identity, name: ServiceName, method: MethodDescriptor
 ) -> None:
