@@ -33,6 +33,18 @@ test: $(READY) ## Run the tests on real PostgreSQL and NATS (about four minutes)
 chaos: $(READY) ## Run the long tests, which kill processes at random
 	$(BIN)/pytest -n 2 -m chaos
 
+# The last and first days of a month and a year, 28 and 29 February, in hours when the day in Tokyo or in
+# New York is another than in UTC; the minutes before summer time begins in New York and in Europe.
+DAYS := 2026-12-31T23:45 2027-01-01T00:15 2027-02-28T23:30 2028-02-29T23:30 \
+  2027-03-14T06:58 2027-03-28T00:58
+
+.PHONY: days
+days: $(READY) ## Run the tests with each of six awkward days as today, or ONLY=tests/metrics
+	@for day in $(DAYS); do \
+	  echo "today is $$day"; \
+	  $(BIN)/pytest -n 4 --dist worksteal -m "not chaos" --today $$day $(ONLY) || exit 1; \
+	done
+
 DBOS := build/dbos/.ready
 $(DBOS): requirements-bench.txt
 	$(PYTHON) -m venv build/dbos

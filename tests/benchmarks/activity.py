@@ -59,6 +59,7 @@ select $1, uuidv7(), ('00000000-0000-7000-8000-' || lpad((n % 1000)::text, 12, '
   date_trunc('month', now()) + random() * (now() - date_trunc('month', now())), 'Mozilla/5.0'
 from generate_series(1, $2::int) n
 """
+MAKE_MONTH = "select activity.ensure_partitions($1::date, $1::date)"
 VACUUM = "vacuum analyze activity.activity_log"
 ALTER = "alter table activity.activity_log"
 PRIMARY_KEY = "activity_log_pk primary key (tenant_id, created_at, activity_id)"
@@ -105,6 +106,7 @@ async def bench() -> AsyncIterator[Bench]:
         running(Path(folder), services=("activity",)) as stack,
     ):
         database = await asyncpg.connect(stack.postgres.dsn())
+        await make_last_days_month(database)
         earliest = utc_now() - LATEST_HOURS
         await database.execute("select activity.ensure_partitions($1, $1)", earliest.date())
         token = stack.token(tenant_id, user_id)
@@ -112,6 +114,12 @@ async def bench() -> AsyncIterator[Bench]:
             stub = grpc_api.ActivityServiceStub(channel)
             yield Bench(stack, database, stub, tenant_id, (("authorization", f"Bearer {token}"),))
         await database.close()
+
+
+async def make_last_days_month(database: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Make the month of yesterday, for entries that are written past the service."""
+    yesterday = (utc_now() - timedelta(days=1)).date()
+    await database.execute(MAKE_MONTH, yesterday.replace(day=1))
 
 
 def entries(count: int) -> list[pb.NewActivity]:

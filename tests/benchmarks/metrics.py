@@ -40,7 +40,7 @@ from services.metrics.counting import Counting, Recorded
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import Rebuilder
 from services.metrics.proof.reconcile import reconcile
-from tests.benchmarks.activity import entries, side_by_side
+from tests.benchmarks.activity import entries, make_last_days_month, side_by_side
 from tests.benchmarks.empty import empty_server
 from tests.benchmarks.report import Benchmark, Result, ratio_of
 
@@ -71,6 +71,7 @@ async def bench(*services: str) -> AsyncIterator[Bench]:
         running(Path(folder), services=services) as stack,
     ):
         database = await asyncpg.connect(stack.postgres.dsn())
+        await make_last_days_month(database)
         client = await messaging.connect(stack.nats_url, "benchmark")
         await messaging.ensure(client, topology.STREAMS, CONSUMERS)
         token = stack.token(tenant_id, uuid.uuid4())
