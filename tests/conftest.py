@@ -48,7 +48,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postg
 
 @pytest.fixture(scope="session")
 def databases(postgres: servers.Postgres) -> Databases:
-    """Its databases with the three schemas."""
+    """That server's databases, copied from a template with the three schemas."""
     databases = Databases(postgres)
     asyncio.run(databases.prepare())
     return databases
@@ -64,7 +64,7 @@ async def database(databases: Databases) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def no_months(database: Database) -> None:
-    """Take the log's months away, of which there are today's and the next three."""
+    """Drop the log's partitions: the template has this month's and the next three."""
     parent = "activity.activity_log"
     months = "select inhrelid::regclass::text as name from pg_inherits"
     for month in await database.fetch(f"{months} where inhparent = '{parent}'::regclass"):
@@ -82,12 +82,12 @@ def nats_server(tmp_path: Path) -> Iterator[servers.Nats]:
     """A NATS server of the test's own."""
     with servers.nats_server(tmp_path / "nats") as server:
         yield server
-        server.process.kill()  # it would take a tenth of a second to put away what nobody reads
+        server.process.kill()  # a clean stop takes a tenth of a second, for data that nobody reads
 
 
 @pytest.fixture
 async def nats(nats_server: servers.Nats) -> AsyncIterator[Client]:
-    """A connection with all streams in place."""
+    """A connection to a NATS server that has all streams."""
     client = await messaging.connect(nats_server.url, "test")
     await messaging.ensure(client, topology.STREAMS)
     yield client

@@ -1,7 +1,7 @@
 """Databases for tests: copies of one template, emptied and used again where only rows changed.
 
-A copy takes 25 to 150 ms and the emptying of one 4 ms. What a test did to the schema is seen by the
-transactions that wrote the catalog: such a copy is dropped, and so is one that held many rows.
+A copy takes 25 to 150 ms, emptying it 4 ms. A copy whose schema a test has changed is dropped (the
+catalog's rows name the transactions that wrote them), and so is one that held many rows.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from devstack.stack import ROOT, SERVICES
 from tests.harness import Database, admin
 
 TEMPLATE = "template_prospect"
-MOST_ROWS = 5_000
-"""More leave dead rows behind that the next test would read."""
+MAX_ROWS = 5_000
+"""More would leave so many dead rows that the next test's scans are slow."""
 
 MAKE_MONTHS = "select activity.ensure_partitions($1::date, ($1::date + interval '3 months')::date)"
-MEANS = """
+RESTORE_SQL = """
 create schema before;
 
 create function before.tables() returns setof regclass language sql as $$
@@ -83,7 +83,7 @@ end $$;
 
 @dataclass
 class Databases:
-    """The copies of one server."""
+    """Lends each test a database of one server."""
 
     server: servers.Postgres
     fingerprint: str = ""
@@ -98,7 +98,7 @@ class Databases:
         connection = await asyncpg.connect(dsn)
         # The service would make them as it starts.
         await connection.execute(MAKE_MONTHS, utc_now().date().replace(day=1))
-        await connection.execute(MEANS)
+        await connection.execute(RESTORE_SQL)
         self.fingerprint = await connection.fetchval("select before.fingerprint()")
         await connection.close()
 
@@ -128,7 +128,7 @@ class Databases:
         try:
             changed = await connection.fetchval("select before.restore()")
             now = await connection.fetchval("select before.fingerprint()")
-            return bool(changed < MOST_ROWS and now == self.fingerprint)
+            return bool(changed < MAX_ROWS and now == self.fingerprint)
         except asyncpg.PostgresError:
             return False
         finally:

@@ -1,4 +1,4 @@
-"""What tests stand on: a database of their own, identities with tokens, services in-process."""
+"""What tests are made of: a database, users with tokens, services in the test's own process."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Services:
 
     @asynccontextmanager
     async def running(self, name: ServiceName, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
-        """Serve until the block ends; yield a channel that has been answered."""
+        """Serve until the block ends; yield a channel on which the service answers."""
         wiring = wiring_of(name)
         address = settings.get("listen", f"127.0.0.1:{servers.free_port()}")
         public = self.key.public_key().public_bytes(
@@ -180,7 +180,7 @@ async def _listening(address: str) -> None:
 
 @dataclass(frozen=True)
 class SandboxDesk:
-    """The sandbox's own addresses: counters and faults."""
+    """How a test asks the sandbox how often it was called, and orders faults."""
 
     client: httpx.AsyncClient
 

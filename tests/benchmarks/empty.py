@@ -1,4 +1,4 @@
-"""The limit of a call: an empty method of a grpc.aio server without a gate, in its own process."""
+"""The limit of a call: an empty method of a grpc.aio server, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark gives: a number, what it stands against in the same run, and their ratio."""
+"""A benchmark's result: a value, what it is compared with in the same run, and their ratio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dies and comes back, and what callers do meanwhile: shared by the tests that kill."""
+"""Killing and restarting processes, and callers that retry: shared by the tests that kill."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def fetch(stack: Stack, sql: str) -> list[Any]:
 
 
 class Victims:
-    """What is killed: replicas of services, the broker and the database.
+    """The processes that a test kills: replicas of services, the broker and the database.
 
     A service's first replica, of its own name, is the stack's; others are started here.
     """

@@ -42,7 +42,7 @@ DAYS = 6
 ORDER = ("metrics", "postgres", "metrics-2", "nats-server", "activity")
 REPLICAS = {"activity": "activity", "metrics": "metrics", "metrics-2": "metrics"}
 NEW_LIST = ("", '{"new_list": true}', '{"new_list": "yes"}')
-TROUBLE = (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError)
+TRANSIENT = (nats.errors.Error, nats.js.errors.Error, TimeoutError, OSError)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ async def repeat_events(client: Nats, dice: random.Random, repeated: list[int]) 
     jetstream = client.jetstream()
     while True:
         await asyncio.sleep(dice.uniform(0, 0.3))
-        with suppress(*TROUBLE):
+        with suppress(*TRANSIENT):
             last = (await jetstream.stream_info("ACTIVITY")).state.last_seq
             old = await jetstream.get_msg("ACTIVITY", dice.randint(1, max(last, 1)))
             headers = (old.headers or {}) | {"Nats-Msg-Id": str(uuid.uuid4())}
@@ -131,7 +131,7 @@ async def reconcile_now_and_then(client: Nats, days: list[str]) -> None:
     for number in range(1_000):
         await asyncio.sleep(2)
         message = events_pb2.AggregateDaily(date=days[number % len(days)])
-        with suppress(*TROUBLE):
+        with suppress(*TRANSIENT):
             event = OutgoingEvent.of(topology.AGGREGATE_DAILY, message, "test")
             await messaging.publish(client, event)
 
@@ -151,23 +151,23 @@ async def set_zone(stack: Stack, tenant_id: uuid.UUID, zone: str) -> None:
 
 
 async def state_of(stack: Stack, client: Nats) -> dict[str, Any]:
-    """Return what is not counted yet: waiting in the outbox, in the stream, or in some hand."""
+    """Return how many events are not counted yet, by where they wait."""
     (outbox,) = await fetch(stack, "select count(*) as n from activity.outbox")
     consumer = topology.ACTIVITY_RECORDED
     info = await client.jetstream().consumer_info(consumer.stream, consumer.name)
     return {
         "in the outbox": outbox["n"],
         "in the stream": info.num_pending,
-        "in hand": info.num_ack_pending,
+        "unacknowledged": info.num_ack_pending,
     }
 
 
 async def wait_counted(stack: Stack, client: Nats, seconds: float = 150) -> None:
-    """Wait until nothing is on its way, or say what is."""
+    """Wait until every event is counted, or fail with where the others wait."""
     state: dict[str, Any] = {}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with suppress(*TROUBLE):
+        with suppress(*TRANSIENT):
             state = await state_of(stack, client)
             if not any(state.values()):
                 return
@@ -176,8 +176,10 @@ async def wait_counted(stack: Stack, client: Nats, seconds: float = 150) -> None
     pytest.fail(f"not counted after {seconds} s: {state}; {len(missing)} rows differ {missing[:4]}")
 
 
-async def chaos(stack: Stack, victims: Victims, client: Nats, days: list[str]) -> Counter[str]:
-    """Record everything while everything dies; return how often what happened."""
+async def record_while_killing(
+    stack: Stack, victims: Victims, client: Nats, days: list[str]
+) -> Counter[str]:
+    """Record everything while processes are killed; count the kills and the repeats."""
     repeated: list[int] = []
     clients = [Client(stack, tenant, seed) for seed, tenant in enumerate(TENANTS)]
     killers = [
@@ -231,7 +233,7 @@ async def test_the_rollup_is_the_log_counted_again_and_nothing_was_repaired(stac
     client = await messaging.connect(stack.nats_url, "test")
     supervising = asyncio.create_task(victims.supervise())
     try:
-        happened = await chaos(stack, victims, client, days)
+        happened = await record_while_killing(stack, victims, client, days)
         recorded = utc_now()
         await victims.wait_serving()
         await wait_counted(stack, client)

@@ -20,7 +20,7 @@ def callers_of(name: str) -> set[str]:
     }
 
 
-def test_only_the_purse_makes_a_permit() -> None:
+def test_only_the_budget_makes_a_permit() -> None:
     assert callers_of("Permit") == {"policy/budget.py"}
 
 
