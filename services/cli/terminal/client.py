@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from chassis.settings import SettingsError
 TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
 NOT_FOUND_EXIT, REFUSED_EXIT = 1, 2
 Stub = TypeVar("Stub")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ class _Bearer(
 
 def _token(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        token = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise SettingsError(
             f"no token can be read from {path} ({error.strerror}): start `prospect dev`, which"
             f" writes one, or name a file with --token-file or {TOKEN_VARIABLE}"
         ) from None
+    if not _TOKEN.fullmatch(token):
+        raise SettingsError(f"{path} holds no bearer token: it must be a JWT on one line")
+    return token
 
 
 def _channel(address: str, ca_file: Path | None) -> grpc.Channel:
@@ -88,10 +93,10 @@ def _channel(address: str, ca_file: Path | None) -> grpc.Channel:
 def _sentence(error: grpc.Call, address: str) -> str:
     """Return a refusal as one line: each field with its rule, and what the service says of it."""
     code, text = error.code().name.lower().replace("_", " "), error.details() or ""
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
-        text = f"{text} ({address})"
     bad, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
     _unpack(error, bad, info)
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not info.reason:
+        text = f"{text} ({address}): is the service running, and --address right?"
     if bad.field_violations:
         text = "; ".join(
             f"{each.field}: {each.description} ({each.reason})" for each in bad.field_violations
