@@ -20,7 +20,8 @@ from tests.harness import Database, Identity, violations
 if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
 
-CONTACTOUT, EXA, SEC, CLAUDE = SourceName
+CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
+CLAUDE = SourceName.CLAUDE
 COST = {source: row.max_cost_micros for source, row in SOURCES.items()}
 
 
@@ -48,7 +49,7 @@ async def test_new_prospects_would_be_asked_about_everywhere(
     known = {"email": "ada@engines.example", "linkedin_url": "https://linkedin.com/in/ada"}
     answer, by_source = await estimate(enrichment, ours, person(**APPLE, **known), person())
     assert list(by_source) == [source.value for source in SourceName]
-    assert [by_source[s.value].calls for s in SourceName] == [2, 2, 1, 2]
+    assert [by_source[s.value].calls for s in (CONTACTOUT, EXA, SEC, CLAUDE)] == [2, 2, 1, 2]
     assert by_source["sec"].skipped == 1
     # One by one: profile, address and name; the other by name only.
     assert by_source["contactout"].most_cost_micros == 4 * COST[CONTACTOUT]
@@ -65,7 +66,7 @@ async def test_fresh_answers_are_taken_over_unless_forced(
     prospect = await finished(enrichment, ours)
     known = pb.EstimatedProspect(prospect_id=prospect.prospect_id)
     answer, by_source = await estimate(enrichment, ours, known)
-    assert [by_source[s.value].fresh for s in SourceName] == [1, 1, 0, 1]
+    assert [by_source[s.value].fresh for s in (CONTACTOUT, EXA, SEC, CLAUDE)] == [1, 1, 0, 1]
     assert (by_source["sec"].skipped, answer.most_cost_micros) == (1, 0)
     _, by_source = await estimate(enrichment, ours, known, force=True)
     assert [by_source[s.value].calls for s in (CONTACTOUT, EXA)] == [1, 1]

@@ -23,7 +23,8 @@ from services.enrichment.sources.findings import Contact
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding, ledger
 from tests.harness import Database
 
-CONTACTOUT, EXA, SEC, CLAUDE = SourceName
+CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
+CLAUDE = SourceName.CLAUDE
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from chassis import messaging
 from chassis.messaging import OutgoingEvent
 from services import topology
-from services.enrichment.sources.catalogue import SourceName, credential_of, urls_of
+from services.enrichment.sources.catalogue import RESEARCH, SourceName, credential_of, urls_of
 from tests.harness import Database, Identity, SandboxDesk, violations
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ async def test_a_run_completes_without_a_source_that_is_down(
 async def test_a_run_without_any_answer_fails(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
-    await sandbox_desk.order("contactout", "status", value=401)
-    await sandbox_desk.order("exa", "status", value=401)
+    for source in RESEARCH:
+        await sandbox_desk.order(source.value, "status", value=401)
     prospect = await finished(enrichment, ours)
     assert prospect.enrichment_status == prospect_pb2.ENRICHMENT_STATUS_FAILED
 

@@ -33,7 +33,8 @@ from services.enrichment.run.state import Step, StepStatus
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Subject
 
-CONTACTOUT, EXA, SEC, CLAUDE = SourceName
+CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
+CLAUDE = SourceName.CLAUDE
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PROSPECT, OTHER, RUN = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=100)
 ADA = Subject("Ada Lovelace", "Engines", is_public_company=True, company_cik=7)

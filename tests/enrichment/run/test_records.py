@@ -26,7 +26,8 @@ from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding, Subject, to_json
 from tests.enrichment.engine import finding
 
-CONTACTOUT, EXA, SEC, CLAUDE = SourceName
+CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
+CLAUDE = SourceName.CLAUDE
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ADA = Subject("Ada", "Engines", "Countess", "a@b.example", "linkedin.com/in/ada", True, 7)
 WORDS = {name: getattr(ADA, name) for name in Subject.__slots__}

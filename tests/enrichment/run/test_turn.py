@@ -540,23 +540,23 @@ class AnyRun(RuleBasedStateMachine):
     def crash(self) -> None:
         self.take(*(Lost(source) for source in self.out()))
 
-    @rule(source=st.sampled_from(SourceName), seconds=st.integers(1, 100))
+    @rule(source=st.sampled_from(FOUR), seconds=st.integers(1, 100))
     def open_breaker(self, source: SourceName, seconds: int) -> None:
         until = self.now + timedelta(seconds=seconds)
         if self.run.steps[source].status is StepStatus.PENDING:
             self.take(Parked(source, Denial(StepStatus.CIRCUIT_OPEN, "failing", until)))
 
-    @rule(source=st.sampled_from(SourceName))
+    @rule(source=st.sampled_from(FOUR))
     def hurry(self, source: SourceName) -> None:
         self.take(Again(source))
 
-    @rule(source=st.sampled_from(SourceName), ready=st.booleans())
+    @rule(source=st.sampled_from(FOUR), ready=st.booleans())
     def change_room(self, source: SourceName, ready: bool) -> None:
         (self.allowed.unready.discard if ready else self.allowed.unready.add)(source)
         self.take()
 
     @rule(
-        source=st.sampled_from(SourceName),
+        source=st.sampled_from(FOUR),
         status=st.sampled_from([StepStatus.SUPPRESSED, StepStatus.BUDGET_DENIED]),
     )
     def deny(self, source: SourceName, status: StepStatus) -> None:

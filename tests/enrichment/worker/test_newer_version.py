@@ -21,7 +21,7 @@ from tests.harness import Database, Identity
 if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
 
-NEWER = "crunchbase"
+NEWER = "source_of_a_newer_version"
 NEWER_STATUS = "postponed"
 
 
