@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from chassis.errors import InvalidArgument
 
+PAGE_FIELDS = frozenset({"page_size", "page_token", "resume_token"})
 _SUM = 8
 T = TypeVar("T")
 
@@ -20,11 +21,16 @@ T = TypeVar("T")
 class Tokens:
     """Makes and reads the tokens of one question: a kind, a tenant, and what was asked.
 
-    The checksum is no secret: a position in the caller's own log is all that a token says.
+    How large a page is and where it begins is no part of the question. The checksum is no secret: a
+    position in the caller's own log is all that a token says.
     """
 
     def __init__(self, kind: str, tenant_id: UUID, asked: Message, *more: object) -> None:
-        said = (kind, tenant_id.hex, asked.SerializeToString(deterministic=True), *more)
+        question = type(asked)()
+        question.CopyFrom(asked)
+        for field in PAGE_FIELDS.intersection(question.DESCRIPTOR.fields_by_name):
+            question.ClearField(field)
+        said = (kind, tenant_id.hex, question.SerializeToString(deterministic=True), *more)
         self._question = repr(said).encode()
 
     def issue(self, position: bytes) -> str:

@@ -784,56 +784,22 @@ select count(*) from gone
 
 -- name: get_run
 -- A run with its steps and its cost.
-select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
-  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
-  r.traceparent,
-  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
-   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
-  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
-from enrichment.runs r where r.tenant_id = $1 and r.run_id = $2
+select r.* from enrichment.run_rows r where r.tenant_id = $1 and r.run_id = $2
 
 -- name: list_runs
--- A page of runs, newest first, beyond the cursor ($2, $3); a filter that is null does not narrow. To be
--- planned for its values: $4, a prospect, chooses the index.
-select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
-  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
-  r.traceparent,
-  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
-   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
-  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
-from enrichment.runs r
-where r.tenant_id = $1 and ($4::uuid is null or r.prospect_id = $4)
-  and ($2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid))
-  and ($5::text[] is null or r.status = any($5))
-  and ($6::text is null or $6 = any(r.missing))
-  and ($7::text is null or exists (
-    select from enrichment.steps s
-    where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $7))
-  and ($8::timestamptz is null or r.created_at >= $8)
-  and ($9::timestamptz is null or r.created_at < $9)
+-- A page of runs, newest first, beyond the cursor ($2, $3); a filter ($4 to $9) that is null does not narrow. To
+-- be planned for its values: $4, a prospect, chooses the index.
+select r.* from enrichment.filter_runs($1, $4, $5, $6, $7, $8, $9) r
+where $2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid)
 order by r.created_at desc, r.run_id desc
 limit $10
 
 -- name: list_runs_of_batch
 -- A page of a batch's runs ($11), as list_runs gives them.
-select r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority, r.version,
-  r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at, r.open,
-  r.traceparent,
-  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
-   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
-  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
-from (
+select r.* from (
   select distinct run_id from enrichment.batch_runs where tenant_id = $1 and batch_id = $11) b
-join enrichment.runs r on r.tenant_id = $1 and r.run_id = b.run_id
-where ($4::uuid is null or r.prospect_id = $4)
-  and ($2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid))
-  and ($5::text[] is null or r.status = any($5))
-  and ($6::text is null or $6 = any(r.missing))
-  and ($7::text is null or exists (
-    select from enrichment.steps s
-    where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $7))
-  and ($8::timestamptz is null or r.created_at >= $8)
-  and ($9::timestamptz is null or r.created_at < $9)
+join enrichment.filter_runs($1, $4, $5, $6, $7, $8, $9) r using (run_id)
+where $2::timestamptz is null or (r.created_at, r.run_id) < ($2, $3::uuid)
 order by r.created_at desc, r.run_id desc
 limit $10
 
@@ -863,13 +829,9 @@ where b.tenant_id = $1 and b.batch_id = $2
 
 -- name: list_ended_in_batch
 -- The runs of a batch that have ended, in the order of their ends, beyond $3.
-select i.end_order, r.run_id, r.prospect_id, r.user_id, r.batch_id, r.status, r.missing, r.priority,
-  r.version, r.budget_micros, r.created_at, r.deadline_at, r.ended_at, r.amended_at,
-  (select coalesce(sum(s.cost_micros), 0)::bigint from enrichment.steps s
-   where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as cost_micros,
-  array(select s from enrichment.steps s where s.tenant_id = r.tenant_id and s.run_id = r.run_id) as steps
+select i.end_order, r.*
 from enrichment.batch_runs i
-join enrichment.runs r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
+join enrichment.run_rows r on r.tenant_id = i.tenant_id and r.run_id = i.run_id
 where i.tenant_id = $1 and i.batch_id = $2 and i.end_order > $3
 order by i.end_order
 limit $4
@@ -946,16 +908,8 @@ from enrichment.prospects p where p.tenant_id = $1 and p.prospect_id = any($2::u
 -- matched counts all of them, $9 limits the rows.
 with newest as (
   select distinct on (r.prospect_id) r.prospect_id, r.run_id, r.created_at
-  from enrichment.runs r
-  where r.tenant_id = $1 and r.ended_at is not null
-    and ($2::uuid is null or r.prospect_id = $2)
-    and ($3::text[] is null or r.status = any($3))
-    and ($4::text is null or $4 = any(r.missing))
-    and ($5::text is null or exists (
-      select from enrichment.steps s
-      where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = $5))
-    and ($6::timestamptz is null or r.created_at >= $6)
-    and ($7::timestamptz is null or r.created_at < $7)
+  from enrichment.filter_runs($1, $2, $3, $4, $5, $6, $7) r
+  where r.ended_at is not null
     and ($8::uuid is null or exists (
       select from enrichment.batch_runs b
       where b.tenant_id = r.tenant_id and b.run_id = r.run_id and b.batch_id = $8))

@@ -4,6 +4,114 @@ CREATE SCHEMA enrichment;
 
 ALTER SCHEMA enrichment OWNER TO enrichment_owner;
 
+CREATE TABLE enrichment.runs (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    prospect_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    request_id uuid,
+    status text DEFAULT 'pending'::text NOT NULL,
+    missing text[] DEFAULT '{}'::text[] NOT NULL,
+    traceparent text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deadline_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    wake_at timestamp with time zone DEFAULT now() NOT NULL,
+    lease_token uuid,
+    lease_expires_at timestamp with time zone,
+    batch_id uuid,
+    in_batch boolean DEFAULT false NOT NULL,
+    priority integer DEFAULT 2 NOT NULL,
+    line_at timestamp with time zone DEFAULT now() NOT NULL,
+    open boolean DEFAULT true NOT NULL,
+    sources text[] DEFAULT '{}'::text[] NOT NULL,
+    budget_micros bigint DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 0 NOT NULL,
+    began_at timestamp with time zone,
+    cancel_requested_at timestamp with time zone,
+    amended_at timestamp with time zone,
+    lease_epoch bigint DEFAULT 0 NOT NULL,
+    follows jsonb DEFAULT '{}'::jsonb NOT NULL,
+    outdated boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY enrichment.runs FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.runs OWNER TO enrichment_owner;
+
+CREATE TABLE enrichment.steps (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    source text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    error_class text DEFAULT ''::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    uncertain_attempts integer DEFAULT 0 NOT NULL,
+    cost_micros bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    next_attempt_at timestamp with time zone,
+    finding jsonb,
+    failures integer DEFAULT 0 NOT NULL,
+    lookup text DEFAULT ''::text NOT NULL,
+    reused boolean DEFAULT false NOT NULL,
+    ready_at timestamp with time zone,
+    parked_at timestamp with time zone,
+    CONSTRAINT steps_source CHECK ((source = ANY (ARRAY['contactout'::text, 'exa'::text, 'sec'::text, 'claude'::text]))),
+    CONSTRAINT steps_uncertain CHECK (((uncertain_attempts >= 0) AND (uncertain_attempts <= attempts)))
+)
+WITH (fillfactor='60');
+
+ALTER TABLE ONLY enrichment.steps FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.steps OWNER TO enrichment_owner;
+
+CREATE VIEW enrichment.run_rows WITH (security_invoker='true') AS
+ SELECT tenant_id,
+    run_id,
+    prospect_id,
+    user_id,
+    batch_id,
+    status,
+    missing,
+    priority,
+    version,
+    budget_micros,
+    created_at,
+    deadline_at,
+    ended_at,
+    amended_at,
+    open,
+    traceparent,
+    ( SELECT (COALESCE(sum(s.cost_micros), (0)::numeric))::bigint AS "coalesce"
+           FROM enrichment.steps s
+          WHERE ((s.tenant_id = r.tenant_id) AND (s.run_id = r.run_id))) AS cost_micros,
+    ARRAY( SELECT s.*::enrichment.steps AS s
+           FROM enrichment.steps s
+          WHERE ((s.tenant_id = r.tenant_id) AND (s.run_id = r.run_id))) AS steps
+   FROM enrichment.runs r;
+
+ALTER VIEW enrichment.run_rows OWNER TO enrichment_owner;
+
+CREATE FUNCTION enrichment.filter_runs(tenant uuid, prospect uuid, statuses text[], missing_source text, error text, created_from timestamp with time zone, created_until timestamp with time zone) RETURNS SETOF enrichment.run_rows
+    LANGUAGE sql STABLE
+    AS $$
+  select r.* from enrichment.run_rows r
+  where r.tenant_id = tenant
+    and (prospect is null or r.prospect_id = prospect)
+    and (statuses is null or r.status = any(statuses))
+    and (missing_source is null or missing_source = any(r.missing))
+    and (error is null or exists (
+      select from enrichment.steps s
+      where s.tenant_id = r.tenant_id and s.run_id = r.run_id and s.error_class = error))
+    and (created_from is null or r.created_at >= created_from)
+    and (created_until is null or r.created_at < created_until)
+$$;
+
+ALTER FUNCTION enrichment.filter_runs(tenant uuid, prospect uuid, statuses text[], missing_source text, error text, created_from timestamp with time zone, created_until timestamp with time zone) OWNER TO enrichment_owner;
+
 CREATE TABLE enrichment.attempts (
     tenant_id uuid NOT NULL,
     run_id uuid NOT NULL,
@@ -190,42 +298,6 @@ ALTER TABLE ONLY enrichment.requests FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.requests OWNER TO enrichment_owner;
 
-CREATE TABLE enrichment.runs (
-    tenant_id uuid NOT NULL,
-    run_id uuid NOT NULL,
-    prospect_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    request_id uuid,
-    status text DEFAULT 'pending'::text NOT NULL,
-    missing text[] DEFAULT '{}'::text[] NOT NULL,
-    traceparent text DEFAULT ''::text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    deadline_at timestamp with time zone NOT NULL,
-    ended_at timestamp with time zone,
-    wake_at timestamp with time zone DEFAULT now() NOT NULL,
-    lease_token uuid,
-    lease_expires_at timestamp with time zone,
-    batch_id uuid,
-    in_batch boolean DEFAULT false NOT NULL,
-    priority integer DEFAULT 2 NOT NULL,
-    line_at timestamp with time zone DEFAULT now() NOT NULL,
-    open boolean DEFAULT true NOT NULL,
-    sources text[] DEFAULT '{}'::text[] NOT NULL,
-    budget_micros bigint DEFAULT 0 NOT NULL,
-    version bigint DEFAULT 0 NOT NULL,
-    began_at timestamp with time zone,
-    cancel_requested_at timestamp with time zone,
-    amended_at timestamp with time zone,
-    lease_epoch bigint DEFAULT 0 NOT NULL,
-    follows jsonb DEFAULT '{}'::jsonb NOT NULL,
-    outdated boolean DEFAULT false NOT NULL
-)
-WITH (fillfactor='70');
-
-ALTER TABLE ONLY enrichment.runs FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE enrichment.runs OWNER TO enrichment_owner;
-
 CREATE TABLE enrichment.schema_migrations (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -266,34 +338,6 @@ CREATE TABLE enrichment.spending (
 ALTER TABLE ONLY enrichment.spending FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.spending OWNER TO enrichment_owner;
-
-CREATE TABLE enrichment.steps (
-    tenant_id uuid NOT NULL,
-    run_id uuid NOT NULL,
-    source text NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    reason text DEFAULT ''::text NOT NULL,
-    error_class text DEFAULT ''::text NOT NULL,
-    attempts integer DEFAULT 0 NOT NULL,
-    uncertain_attempts integer DEFAULT 0 NOT NULL,
-    cost_micros bigint DEFAULT 0 NOT NULL,
-    started_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    next_attempt_at timestamp with time zone,
-    finding jsonb,
-    failures integer DEFAULT 0 NOT NULL,
-    lookup text DEFAULT ''::text NOT NULL,
-    reused boolean DEFAULT false NOT NULL,
-    ready_at timestamp with time zone,
-    parked_at timestamp with time zone,
-    CONSTRAINT steps_source CHECK ((source = ANY (ARRAY['contactout'::text, 'exa'::text, 'sec'::text, 'claude'::text]))),
-    CONSTRAINT steps_uncertain CHECK (((uncertain_attempts >= 0) AND (uncertain_attempts <= attempts)))
-)
-WITH (fillfactor='60');
-
-ALTER TABLE ONLY enrichment.steps FORCE ROW LEVEL SECURITY;
-
-ALTER TABLE enrichment.steps OWNER TO enrichment_owner;
 
 CREATE TABLE enrichment.suppressions (
     tenant_id uuid NOT NULL,
@@ -499,6 +543,40 @@ GRANT USAGE ON SCHEMA enrichment TO enrichment_relay;
 GRANT USAGE ON SCHEMA enrichment TO enrichment_claimer;
 GRANT USAGE ON SCHEMA enrichment TO enrichment_keeper;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.runs TO enrichment_app;
+
+GRANT SELECT(tenant_id) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(tenant_id) ON TABLE enrichment.runs TO enrichment_keeper;
+
+GRANT SELECT(run_id) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(run_id) ON TABLE enrichment.runs TO enrichment_keeper;
+
+GRANT SELECT(status) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(ended_at) ON TABLE enrichment.runs TO enrichment_keeper;
+
+GRANT SELECT(wake_at) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(lease_token),UPDATE(lease_token) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(lease_expires_at),UPDATE(lease_expires_at) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(line_at) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_claimer;
+GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_keeper;
+
+GRANT SELECT(cancel_requested_at) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT(lease_epoch),UPDATE(lease_epoch) ON TABLE enrichment.runs TO enrichment_claimer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.steps TO enrichment_app;
+
+GRANT SELECT ON TABLE enrichment.run_rows TO enrichment_app;
+
+REVOKE ALL ON FUNCTION enrichment.filter_runs(tenant uuid, prospect uuid, statuses text[], missing_source text, error text, created_from timestamp with time zone, created_until timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION enrichment.filter_runs(tenant uuid, prospect uuid, statuses text[], missing_source text, error text, created_from timestamp with time zone, created_until timestamp with time zone) TO enrichment_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.attempts TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.batch_runs TO enrichment_app;
@@ -541,39 +619,10 @@ GRANT SELECT(run_id) ON TABLE enrichment.requests TO enrichment_keeper;
 
 GRANT SELECT(created_at) ON TABLE enrichment.requests TO enrichment_keeper;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.runs TO enrichment_app;
-
-GRANT SELECT(tenant_id) ON TABLE enrichment.runs TO enrichment_claimer;
-GRANT SELECT(tenant_id) ON TABLE enrichment.runs TO enrichment_keeper;
-
-GRANT SELECT(run_id) ON TABLE enrichment.runs TO enrichment_claimer;
-GRANT SELECT(run_id) ON TABLE enrichment.runs TO enrichment_keeper;
-
-GRANT SELECT(status) ON TABLE enrichment.runs TO enrichment_claimer;
-
-GRANT SELECT(ended_at) ON TABLE enrichment.runs TO enrichment_keeper;
-
-GRANT SELECT(wake_at) ON TABLE enrichment.runs TO enrichment_claimer;
-
-GRANT SELECT(lease_token),UPDATE(lease_token) ON TABLE enrichment.runs TO enrichment_claimer;
-
-GRANT SELECT(lease_expires_at),UPDATE(lease_expires_at) ON TABLE enrichment.runs TO enrichment_claimer;
-
-GRANT SELECT(line_at) ON TABLE enrichment.runs TO enrichment_claimer;
-
-GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_claimer;
-GRANT SELECT(open) ON TABLE enrichment.runs TO enrichment_keeper;
-
-GRANT SELECT(cancel_requested_at) ON TABLE enrichment.runs TO enrichment_claimer;
-
-GRANT SELECT(lease_epoch),UPDATE(lease_epoch) ON TABLE enrichment.runs TO enrichment_claimer;
-
 GRANT SELECT,UPDATE ON TABLE enrichment.sources TO enrichment_app;
 GRANT SELECT ON TABLE enrichment.sources TO enrichment_claimer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.spending TO enrichment_app;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.steps TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.suppressions TO enrichment_app;
 

@@ -38,11 +38,7 @@ class ListRpc:
     ) -> pb.ListProspectsResponse:
         """Give a page of prospects."""
         tenant_id, wanted = current_caller().tenant_id, prospect_filter(request)
-        asked = pb.ListProspectsRequest()
-        asked.CopyFrom(request)
-        asked.ClearField("page_size")
-        asked.ClearField("page_token")
-        tokens, size = Tokens("prospects", tenant_id, asked), request.page_size or DEFAULT_PAGE
+        tokens, size = Tokens("prospects", tenant_id, request), request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
         async with tenant_transaction(
             self._pool, tenant_id, plans="force_custom_plan"

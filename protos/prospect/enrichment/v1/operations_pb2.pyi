@@ -354,7 +354,7 @@ class PauseSourceRequest(_message.Message):
     resume: _builtins.bool
     """resume lets the source be asked again, and closes its breaker."""
     reason: _builtins.str
-    """reason is shown in the steps that wait; at most 200 characters."""
+    """reason is shown in the steps that wait; at most 200 characters, no zero character."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """until is when the pause ends by itself; absent means that somebody must resume the source."""
