@@ -1,4 +1,4 @@
-"""What the enrichment service does with events: one function an event."""
+"""The events that the enrichment service handles: one function an event."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from services.enrichment.worker.hints import Hints
 _log = structlog.get_logger()
 
 
-class PuttingOff:
-    """How many events of a tenant wait for runs under way: each holds a place of all tenants'.
+class RetryRoom:
+    """Limits how many events of a tenant wait for runs under way.
 
-    One that waits comes again within RETRY_SECONDS, so those that came within it are those that
-    wait.
+    The consumer has a fixed number of unacknowledged events for all tenants. An event that waits is
+    delivered again within RETRY_SECONDS, so those that came in that time are those that wait.
     """
 
-    def __init__(self, most: int = 64) -> None:
-        self._most = most
+    def __init__(self, max_waiting: int = 64) -> None:
+        self._max_waiting = max_waiting
         self._came: dict[UUID, deque[float]] = {}
 
     def has_room(self, tenant_id: UUID) -> bool:
-        """Whether one more may wait."""
+        """Whether one more event of the tenant may wait."""
         now = time.monotonic()
-        came = self._came.setdefault(tenant_id, deque(maxlen=self._most))
-        if len(came) == self._most and now - came[0] < RETRY_SECONDS:
+        came = self._came.setdefault(tenant_id, deque(maxlen=self._max_waiting))
+        if len(came) == self._max_waiting and now - came[0] < RETRY_SECONDS:
             return False
         came.append(now)
         return True
@@ -52,7 +52,7 @@ class PuttingOff:
 def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]:
     """Return the handlers, one a consumer."""
 
-    putting_off = PuttingOff()
+    retries = RetryRoom()
 
     async def request(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
         """Accept a run; the event's id is its request id, so that a repeat finds the same run."""
@@ -62,22 +62,22 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
         try:
             await intake.accept(wanted)
         except FailedPrecondition as refusal:
-            if refusal.reason == UNDER_WAY and putting_off.has_room(tenant_id):
-                # Not the event's fault: it comes again until the run has ended.
+            if refusal.reason == UNDER_WAY and retries.has_room(tenant_id):
+                # Not the event's fault: it is delivered again until the run has ended.
                 raise RetryLater(refusal.message) from None
             if refusal.reason != GONE:
                 raise
-            _log.info("a repeat of what has been erased", event_id=str(event.event_id))
+            _log.info("request of an erased prospect repeated", event_id=str(event.event_id))
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
-        """Forget who asked, in the tables, in what workers have in hand, and in what they told."""
+        """Forget who asked: in the tables, in runs in hand, and in pending events."""
         message = event.message
         tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
         async with tenant_transaction(pool, tenant_id) as connection:
             await forget_user(connection, tenant_id, user_id)
         await hints.forget(user_id)
         async with tenant_transaction(pool, tenant_id) as connection:
-            # What a worker wrote meanwhile; remembered with it, so that a repeat does nothing.
+            # Again, for what workers wrote meanwhile; the inbox makes a repeat do nothing.
             consumer = topology.ENRICHMENT_ERASED.name
             if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
                 await forget_user(connection, tenant_id, user_id)

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the enrichment service."""
+"""The enrichment service's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SOURCE_STATE = Gauge(
 )
 CALLS = Counter(
     "prospect_source_calls_total",
-    "calls to a source by what became of them: complete, not_found or the class of the error",
+    "calls to a source by outcome: complete, not_found or the class of the error",
     ("source", "outcome"),
 )
 CALL_SECONDS = Histogram(

@@ -1,10 +1,10 @@
--- The enrichment service's statements, whole and named; intake, store and history call them.
+-- The enrichment service's statements, whole and named, in the order of a run's life.
 
--- Taking requests in ------------------------------------------------------------------------------
+-- Accepting requests ------------------------------------------------------------------------------
 
 -- name: claim_requests
--- Take request ids; those that were taken before are not returned, and one that is being taken in at
--- this moment is waited for.
+-- Claim request ids; those that were claimed before are not returned. Waits for a transaction that is claiming
+-- the same id at this moment.
 insert into enrichment.requests (tenant_id, request_id, created_at, digest)
 select $1, request_id, $3, digest from unnest($2::uuid[], $4::bytea[]) as r (request_id, digest)
 order by request_id
@@ -12,7 +12,7 @@ on conflict do nothing
 returning request_id
 
 -- name: find_requests
--- What request ids were taken for before, and the runs that they got; no prospect where that has gone.
+-- What was asked with request ids, and the runs that they got; no prospect where that was erased.
 select q.request_id, q.digest, q.run_id, r.prospect_id
 from enrichment.requests q left join enrichment.runs r on r.tenant_id = q.tenant_id and r.run_id = q.run_id
 where q.tenant_id = $1 and q.request_id = any($2::uuid[])
@@ -24,11 +24,11 @@ from unnest($2::uuid[], $3::uuid[]) as r (request_id, run_id)
 where q.tenant_id = $1 and q.request_id = r.request_id
 
 -- name: release_requests
--- Let request ids go that were claimed for what was refused.
+-- Release the request ids of requests that were refused.
 delete from enrichment.requests where tenant_id = $1 and request_id = any($2::uuid[])
 
 -- name: add_prospects
--- Make the prospects that are not there yet, and return them.
+-- Insert the prospects that are not there yet, and return them.
 insert into enrichment.prospects (
   tenant_id, prospect_id, name, email, linkedin_url, company, title, is_public_company, company_cik)
 select $1, p.* from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
@@ -45,7 +45,7 @@ order by prospect_id
 for update
 
 -- name: find_open_runs
--- The prospects' runs that have not ended, or that have and wait for late sources still.
+-- The prospects' runs that have not ended, or have ended and still wait for late sources.
 select r.prospect_id, r.run_id, r.began_at, r.created_at, r.ended_at is not null as has_ended,
   r.cancel_requested_at is not null as cancel_requested,
   case when r.ended_at is not null then array(
@@ -55,9 +55,9 @@ from enrichment.runs r
 where r.tenant_id = $1 and r.prospect_id = any($2::uuid[]) and r.open
 
 -- name: begin_runs
--- Write new runs with their steps, and point their prospects to them. What was found of another person or
--- company goes; what sources answered to other words stands no more. $2 is the token of the worker that
--- begins some at once, $3 the lease; the others are lists, $6 the calls that leave, $7 the news of it.
+-- Insert new runs with their steps, and make them their prospects' newest. Findings about another person or
+-- company are deleted; answers to other words count as none. $2 is the token of the worker that begins some
+-- of them at once, $3 the lease; the others are lists, $6 the calls that leave, $7 the events.
 with run as (
   select * from json_to_recordset($4::json) as r (
     run_id uuid, prospect_id uuid, user_id uuid, traceparent text, deadline_at timestamptz,
@@ -79,7 +79,7 @@ prospect as (
     answered = case when r.keeps_answers then p.answered else '{}' end
   from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
 ),
-overtaken as ( -- an ended run that still waits for a late source: it begins no call any more
+overtaken as ( -- an ended run that still waits for a late source begins no further call
   update enrichment.runs o set cancel_requested_at = r.created_at, wake_at = r.created_at,
     outdated = o.outdated or not r.keeps_answers
   from run r where o.tenant_id = $1 and o.prospect_id = r.prospect_id and o.open
@@ -145,15 +145,15 @@ from json_to_recordset($7::json) as n (
   traceparent text)
 
 -- name: debounce
--- Debounce: a run that no worker has begun becomes the newest request's, with its words, its steps ($3) and
--- its budget, and waits again.
+-- Debounce: a run that no worker has begun takes the newest request's words, steps ($3) and budget, and waits
+-- again.
 with run as (
   select * from json_to_recordset($2::json) as r (
     run_id uuid, prospect_id uuid, wake_at timestamptz, name text, email text, linkedin_url text,
     company text, title text, is_public_company boolean, company_cik bigint, sources text[],
     budget_micros bigint, source_status jsonb, keeps_findings boolean, keeps_answers boolean)
 ),
-taken as ( -- from a worker that has it in hand, too: it has read the words of before
+taken as ( -- also from the worker that has it in hand, which has read the old words
   update enrichment.runs b set wake_at = r.wake_at, sources = r.sources, budget_micros = r.budget_micros,
     lease_token = null, lease_expires_at = null,
     follows = case when r.keeps_answers then b.follows else '{}' end
@@ -186,16 +186,16 @@ from run r where p.tenant_id = $1 and p.prospect_id = r.prospect_id
   and r.run_id in (select run_id from taken)
 
 -- name: open_batch
--- Make a batch; a chunk of one that is closed is a repeat.
+-- Insert a batch, unless it is there already.
 insert into enrichment.batches (tenant_id, batch_id, user_id, created_at) values ($1, $2, $3, $4)
 on conflict do nothing
 
 -- name: get_batch
--- Whose a batch is, and whether it is closed.
+-- Who sent a batch, and whether it is closed.
 select user_id, closed_at from enrichment.batches where tenant_id = $1 and batch_id = $2
 
 -- name: find_batch_places
--- Which places of a batch are taken; those whose run is gone have no prospect.
+-- Which places of a batch are taken; no prospect where the run was erased.
 select b.place, b.run_id, r.prospect_id
 from enrichment.batch_runs b left join enrichment.runs r on r.tenant_id = b.tenant_id and r.run_id = b.run_id
 where b.tenant_id = $1 and b.batch_id = $2 and b.place = any($3::int[])
@@ -211,7 +211,7 @@ update enrichment.runs set in_batch = true
 where tenant_id = $1 and run_id = any($4::uuid[]) and not in_batch
 
 -- name: close_batch
--- No more chunks come.
+-- Close a batch: no more chunks come.
 update enrichment.batches set closed_at = coalesce(closed_at, $3) where tenant_id = $1 and batch_id = $2
 
 -- Claiming ----------------------------------------------------------------------------------------
@@ -223,13 +223,13 @@ select source, state, epoch, reason, failures, greatest(quota - 1, 0) + succeede
 from enrichment.sources
 
 -- name: lock_claims
--- Claims are made one after another, so that each counts the leases of the one before.
+-- Make claims one after another, so that each counts the leases of the one before.
 select pg_advisory_xact_lock(hashtext('enrichment.claims'))
 
 -- name: claim
--- Take the leases of open runs that are due: by fair turn between tenants, a tenant's own in the order of its
--- line, each tenant within its cap (as enrichment_claimer). A tenant's turns lie 1 / weight apart and never
--- before the virtual time, so that one that was idle saves nothing up. $1 how many, $2 the worker's token,
+-- Lease open runs that are due: in fair turns between tenants, a tenant's own in the order of line_at, each
+-- tenant within its cap (as enrichment_claimer). A tenant's turns lie 1 / weight apart and never before the
+-- virtual time, so that a tenant that was idle saves no turns up. $1 how many, $2 the worker's token,
 -- $3 the lease, $4 the default cap.
 with recursive tenants as (
   (select tenant_id from enrichment.runs where open order by tenant_id limit 1)
@@ -292,7 +292,7 @@ select exists (
   where open and wake_at <= now() and (lease_expires_at is null or lease_expires_at <= now()))
 
 -- name: try_lock_claims
--- The same as lock_claims, unless somebody is claiming.
+-- As lock_claims, but false at once where another replica is claiming.
 select pg_try_advisory_xact_lock(hashtext('enrichment.claims'))
 
 -- name: has_room
@@ -306,7 +306,7 @@ select $2::int + (
       and (w.lease_expires_at is null or w.lease_expires_at <= now()))
 
 -- name: read_findings
--- What prospects have, for runs that begin in the transaction that makes them.
+-- What was found of prospects, for runs that begin in the transaction that inserts them.
 select prospect_id, contact_data, web_data, insider_data, ai_summary, answered -> 'claude' ->> 'memo' as memo
 from enrichment.prospects where tenant_id = $1 and prospect_id = any($2::uuid[])
 
@@ -331,7 +331,7 @@ renewed as (
 select run_id, cancel_requested from leased
 
 -- name: load_runs
--- Claimed runs with whom they are about and what is known.
+-- Leased runs with their prospects and what is known of these.
 select r.run_id, r.prospect_id, r.user_id, r.status, r.traceparent, r.created_at, r.began_at,
   r.deadline_at, r.budget_micros, r.cancel_requested_at is not null as cancel_requested,
   r.follows <> '{}' as follows,
@@ -345,8 +345,8 @@ join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.p
 where r.tenant_id = $1 and r.run_id = any($2::uuid[]) and r.lease_token = $3
 
 -- name: lock_late
--- Lock the prospects whose runs ($2) take turns; return which of these are cancelled, and which ask about
--- words that their prospect has no more. In order, as save_turns locks them.
+-- Lock the prospects whose runs ($2) take turns; return which of these are cancelled, and which are
+-- about words that their prospect no longer has. In the order in which save_turns locks them.
 select r.run_id, r.cancel_requested_at is not null as cancel_requested, r.outdated
 from enrichment.runs r
 join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
@@ -355,7 +355,7 @@ order by p.prospect_id
 for update of p
 
 -- name: read_previous_calls
--- What became of the calls that runs ($2) wait for, and what their prospects have by now.
+-- The outcomes of the calls that runs ($2) wait for, and what was found of their prospects by now.
 select r.run_id, f.key as source, o.open, o.deadline_at, s.status, s.uncertain_attempts > 0 as is_uncertain,
   p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo
 from enrichment.runs r
@@ -366,7 +366,7 @@ join enrichment.steps s on s.tenant_id = o.tenant_id and s.run_id = o.run_id and
 where r.tenant_id = $1 and r.run_id = any($2::uuid[])
 
 -- name: release
--- Give a lease back and say when the run wants a worker again.
+-- Give a lease back, and set when the run is due again.
 update enrichment.runs set lease_token = null, lease_expires_at = null, wake_at = $5
 where tenant_id = $1 and run_id = $2 and lease_token = $3 and lease_epoch = $4
 
@@ -392,10 +392,10 @@ on conflict (tenant_id, day, source) do update set committed_micros = spending.c
 returning committed_micros
 
 -- name: save_turns
--- Write turns of a tenant's runs, each fenced by its lease: one that has lost it changes nothing, and is
--- not returned. $2 is the worker's token, $3 the lease, $4 to $9 are lists, null where nothing is in them. $10
--- is the version of the policy that they rest on, where that was seen before this transaction: when it has
--- changed, or there is a suppression list by now, nothing is written.
+-- Write turns of a tenant's runs, each fenced by its lease: a run whose lease was lost is neither changed nor
+-- returned. $2 is the worker's token, $3 the lease, $4 to $9 are lists, null where empty. $10 is the version of
+-- the policy that the turns rest on, where it was read before this transaction: if it has changed, or there is
+-- a suppression list by now, nothing is written.
 with turn as (
   select * from json_to_recordset($4::json) as t (
     run_id uuid, epoch bigint, prospect_id uuid, status text, missing text[], began_at timestamptz,
@@ -408,7 +408,7 @@ locked as ( -- prospects before runs, in order, as the intake locks them
   join enrichment.prospects p on p.tenant_id = $1 and p.prospect_id = t.prospect_id
   join enrichment.runs r on r.tenant_id = $1 and r.run_id = t.run_id
     and r.lease_token = $2 and r.lease_epoch = t.epoch
-    -- An end that was written, and whose acknowledgement was lost, is not told of again.
+    -- An end that was written, but whose acknowledgement was lost, is not published again.
     and (r.ended_at is null or t.ended_at is null)
   where $10::bigint is null or (
     $10 = coalesce((select xmin::text::bigint from enrichment.policies where tenant_id = $1), 0)
@@ -485,7 +485,7 @@ spent as (
 ),
 prospect as (
   update enrichment.prospects p set
-    -- What is shown is the newest run's; what an older one still brings is kept.
+    -- The status is the newest run's; what an older run still finds is kept.
     enrichment_status = case when p.run_id = t.run_id then t.enrichment_status
       else p.enrichment_status end,
     enrichment_source_status = case when p.run_id = t.run_id
@@ -512,7 +512,7 @@ news as (
 select run_id, cancel_requested, ended_in_batch from leased
 
 -- name: lock_batches_of
--- Lock the batches that runs belong to, so that the last run to end knows that it is the last.
+-- Lock the batches of runs, so that the run that ends last knows it.
 select batch_id from enrichment.batches
 where tenant_id = $1 and ended_at is null and batch_id in (
   select batch_id from enrichment.batch_runs where tenant_id = $1 and run_id = any($2::uuid[]))
@@ -520,8 +520,8 @@ order by batch_id
 for update
 
 -- name: end_batches
--- Count the ends of runs ($4) in their batches, and end the batches that are closed and whose every run has
--- ended. The batches are locked.
+-- Number the ends of runs ($4) within their batches, and end the closed batches of which every run has ended.
+-- The batches are locked.
 with ended as (
   select distinct on (i.batch_id, i.run_id) i.batch_id, i.place
   from enrichment.batch_runs i
@@ -559,7 +559,7 @@ where source = $1 and epoch = $2 and state = 'closed'
 returning failures
 
 -- name: forget_failures
--- A call succeeded: failures are counted anew.
+-- A call succeeded: count failures from 0 again.
 update enrichment.sources set failures = 0
 where source = $1 and epoch = $2 and state = 'closed' and failures > 0
 
@@ -572,8 +572,8 @@ where source = $1 and epoch = $2
 returning true
 
 -- name: begin_probing
--- Let one probe through where the breaker is due, or all places of a wave are taken and their probes have
--- not come back in time. Returns the epoch that it counts in.
+-- Admit one probe where the breaker is due, or where all places of a wave are taken and some probe has had no
+-- outcome in time. Returns the epoch that it counts in.
 update enrichment.sources set
   state = 'half_open', epoch = epoch + 1, quota = 1, admitted = 1, succeeded = 0,
   open_until = now() + $3::interval
@@ -582,8 +582,8 @@ where source = $1 and epoch = $2 and open_until <= now()
 returning epoch
 
 -- name: admit_probe
--- Take a place among the probes of this wave, however long ago it began; its probes have from now on as long
--- again to come back. Returns the epoch that it counts in.
+-- Admit a probe to the wave under way, however long ago that began; its probes have the whole time for an
+-- outcome from now on. Returns the epoch that it counts in.
 update enrichment.sources set admitted = admitted + 1, open_until = now() + $3::interval
 where source = $1 and epoch = $2 and state = 'half_open' and admitted < quota
 returning epoch
@@ -599,12 +599,12 @@ where source = $1 and epoch = $2 and state = 'half_open'
 returning quota - 1 + succeeded
 
 -- name: give_back
--- A probe says nothing of the source: its place is free for another.
+-- A probe ended without a verdict on the source: another may take its place.
 update enrichment.sources set admitted = admitted - 1
 where source = $1 and epoch = $2 and state = 'half_open' and admitted > succeeded
 
 -- name: park_source
--- The source asked to be left alone for longer than is known.
+-- Park a source until $2, unless it is parked for as long already.
 update enrichment.sources set parked_until = $2, parked_reason = $3
 where source = $1 and (parked_until is null or parked_until < $2)
 returning true
@@ -615,7 +615,7 @@ update enrichment.sources set
   paused = $2, paused_until = case when $2 then $3::timestamptz end,
   paused_reason = case when $2 then $4 else '' end, epoch = epoch + 1,
   state = case when $2 then state else 'closed' end,
-  -- Calls that are out say nothing any more: a probe's place is free again.
+  -- Calls that are out no longer count: the places of their probes are free.
   openings = case when $2 then openings else 0 end, failures = 0, admitted = succeeded,
   parked_until = case when $2 then parked_until end
 where source = $1
@@ -630,7 +630,7 @@ returning greatest(0, extract(epoch from
   next_free_at - $2::int * $3::interval - clock_timestamp()))::float8
 
 -- name: source_day
--- A tenant's calls since $2, by source; the median is of those whose answer came.
+-- A tenant's calls since $2, by source; the median is of those that were answered.
 select source, count(*) as calls, count(*) filter (where status = 'failed') as failed,
   count(*) filter (where status = 'uncertain') as uncertain,
   coalesce(percentile_cont(0.5) within group (order by extract(epoch from ended_at - started_at) * 1000)
@@ -641,7 +641,7 @@ group by source
 -- What a tenant allows ----------------------------------------------------------------------------
 
 -- name: add_policy
--- Make a tenant's policy, of the deployment's defaults, where it has none.
+-- Insert a tenant's policy, with the deployment's defaults, where it has none.
 insert into enrichment.policies (tenant_id) values ($1) on conflict do nothing
 
 -- name: lock_policy
@@ -672,18 +672,18 @@ returning digest
 delete from enrichment.suppressions where tenant_id = $1 and digest = any($2::bytea[])
 returning digest
 
--- Erasing and forgetting --------------------------------------------------------------------------
+-- Erasing and retention ---------------------------------------------------------------------------
 
 -- name: runs_of_prospect
 -- The runs of a prospect.
 select run_id from enrichment.runs where tenant_id = $1 and prospect_id = $2
 
 -- name: lock_relay
--- Wait until no event is being published, and let none be until this transaction ends.
+-- Keep the relay from publishing until this transaction ends.
 select pg_advisory_xact_lock(hashtext('outbox'), hashtext(current_schema()))
 
 -- name: delete_events
--- Delete the pending events of a prospect ($2): each has its id in its body.
+-- Delete the pending events of a prospect ($2), which have its id in their body.
 delete from enrichment.outbox where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0
 returning event_id
 
@@ -692,7 +692,7 @@ returning event_id
 delete from enrichment.prospects where tenant_id = $1 and prospect_id = $2
 
 -- name: add_erasure
--- Keep the receipt of an erasure.
+-- Insert the receipt of an erasure.
 insert into enrichment.erasures (
   tenant_id, receipt_id, prospect_id, user_id, erased_at, run_count, event_count)
 values ($1, $2, $3, $4, $5, $6, $7)
@@ -705,7 +705,7 @@ from enrichment.erasures where tenant_id = $1 and prospect_id = $2
 order by erased_at desc limit 1
 
 -- name: anonymise_runs
--- Give a user's runs to another; prospects before runs, in order, as turns lock them.
+-- Put another user ($3) in the place of one ($2) in runs; locks as turns do: prospects before runs, in order.
 with locked as (
   select r.run_id from enrichment.runs r
   join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
@@ -717,21 +717,21 @@ update enrichment.runs r set user_id = $3
 from locked l where r.tenant_id = $1 and r.run_id = l.run_id
 
 -- name: anonymise_batches
--- Give a user's batches to another.
+-- Put another user in the place of one in batches.
 update enrichment.batches set user_id = $3 where tenant_id = $1 and user_id = $2
 
 -- name: anonymise_erasures
--- Give a user's receipts to another.
+-- Put another user in the place of one in receipts.
 update enrichment.erasures set user_id = $3 where tenant_id = $1 and user_id = $2
 
 -- name: anonymise_events
--- Put one id in the place of another in pending events: it is as long, so that the message stays whole.
+-- Put one id in the place of another in pending events; both are equally long, so the message stays valid.
 update enrichment.outbox set body = overlay(body placing convert_to($3, 'UTF8')
   from position(convert_to($2, 'UTF8') in body))
 where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0
 
 -- name: lock_keeping
--- One replica at a time forgets; false where another does.
+-- Let one replica at a time delete history; false where another does.
 select pg_try_advisory_xact_lock(hashtext('enrichment.keeping'))
 
 -- name: tenants_with_history
@@ -739,24 +739,24 @@ select pg_try_advisory_xact_lock(hashtext('enrichment.keeping'))
 select distinct tenant_id from enrichment.runs where not open and ended_at < $1
 
 -- name: forget_runs
--- Delete a piece of a tenant's runs that ended before $2 and are not their prospect's newest; returns how
--- many it had.
-with piece as (
+-- Delete up to $3 of a tenant's runs that ended before $2 and are not their prospect's newest; returns how
+-- many were deleted.
+with old as (
   select r.run_id from enrichment.runs r
   join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
   where r.tenant_id = $1 and r.created_at < $2 and r.ended_at < $2 and not r.open
     and p.run_id is distinct from r.run_id
   limit $3
 ),
-gone as (
-  delete from enrichment.runs r using piece
-  where r.tenant_id = $1 and r.run_id = piece.run_id
+deleted as (
+  delete from enrichment.runs r using old
+  where r.tenant_id = $1 and r.run_id = old.run_id
   returning r.run_id
 )
-select count(*) from gone
+select count(*) from deleted
 
 -- name: forget_batches
--- Delete a tenant's batches that were made before $2 and have no run under way.
+-- Delete a tenant's batches that were created before $2 and have no run under way.
 delete from enrichment.batches b
 where b.tenant_id = $1 and b.created_at < $2 and not exists (
   select from enrichment.batch_runs i
@@ -764,21 +764,21 @@ where b.tenant_id = $1 and b.created_at < $2 and not exists (
   where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id and r.ended_at is null)
 
 -- name: forget_request_ids
--- Delete a piece of the request ids that were taken before $1 and whose run is gone, or ended before $2 (as
--- enrichment_keeper); returns how many it had.
-with piece as (
+-- Delete up to $3 request ids that were claimed before $1 and whose run is deleted, or ended before $2 (as
+-- enrichment_keeper); returns how many were deleted.
+with old as (
   select q.tenant_id, q.request_id from enrichment.requests q
   where q.created_at < $1 and not exists (
     select from enrichment.runs r
     where r.tenant_id = q.tenant_id and r.run_id = q.run_id and (r.ended_at is null or r.ended_at >= $2))
   limit $3
 ),
-gone as (
-  delete from enrichment.requests q using piece
-  where q.tenant_id = piece.tenant_id and q.request_id = piece.request_id
+deleted as (
+  delete from enrichment.requests q using old
+  where q.tenant_id = old.tenant_id and q.request_id = old.request_id
   returning q.request_id
 )
-select count(*) from gone
+select count(*) from deleted
 
 -- Reading -----------------------------------------------------------------------------------------
 
@@ -804,7 +804,7 @@ order by r.created_at desc, r.run_id desc
 limit $10
 
 -- name: batch_progress
--- How far a batch has come, counted by its places; what its runs have spent, each once.
+-- A batch's progress, counted by its places, and its cost, in which each run counts once.
 select b.batch_id, b.created_at, b.closed_at, coalesce(p.last_ended_at, b.created_at) as last_at, p.*,
   c.cost_micros
 from enrichment.batches b
@@ -855,14 +855,14 @@ where p.tenant_id = $1
   and ($4::text[] is null or p.enrichment_status = any($4))
   and ($6::text is null or case when $5::text is null
     then exists (select from jsonb_each_text(p.enrichment_source_status) s where s.value = $6)
-    -- In coalesce the planner takes half to match; else it takes few, and reads and sorts all.
+    -- With coalesce the planner expects half to match; else it expects few, and reads and sorts all.
     else coalesce(p.enrichment_source_status ->> $5 = $6, false) end)
   and ($7::timestamptz is null or p.last_enriched_at is null or p.last_enriched_at < $7)
 order by p.created_at desc, p.prospect_id desc
 limit $8
 
 -- name: get_prospect
--- A prospect with all that was found.
+-- A prospect with its findings.
 select prospect_id, name, email, linkedin_url, company, title, is_public_company, company_cik,
   enrichment_status, last_enriched_at, contact_data, web_data, insider_data, ai_summary, run_id
 from enrichment.prospects where tenant_id = $1 and prospect_id = $2
@@ -870,8 +870,8 @@ from enrichment.prospects where tenant_id = $1 and prospect_id = $2
 -- Steering ----------------------------------------------------------------------------------------
 
 -- name: hurry_step
--- Let a step that waits be asked at once. A worker that has the run in hand and no call out loses it, so
--- that the next one reads the step anew; one that has a call out is told.
+-- Make a step that waits due at once. Where no call is out, the run's worker loses its lease, so that the next
+-- one reads the step anew; where one is out, a hint tells the worker.
 with step as (
   update enrichment.steps set status = 'pending', reason = '', next_attempt_at = null
   where tenant_id = $1 and run_id = $2 and source = $3 and next_attempt_at is not null
@@ -889,7 +889,7 @@ update enrichment.runs r set
 from step s, busy b where r.tenant_id = $1 and r.run_id = s.run_id
 
 -- name: forget_memo
--- Forget what the summary rests on, so that it is made anew.
+-- Forget which evidence the summary rests on, so that a new one is made.
 update enrichment.prospects set answered = answered #- '{claude,memo}'
 where tenant_id = $1 and prospect_id = $2
 
@@ -903,9 +903,9 @@ select p.prospect_id, p.name, p.email, p.linkedin_url, p.company, p.title, p.is_
 from enrichment.prospects p where p.tenant_id = $1 and p.prospect_id = any($2::uuid[])
 
 -- name: find_replays
--- The prospects whose newest ended run of a filter ($2 to $8, null does not narrow) has sources that brought
--- nothing for a reason worth asking again, and have not answered since; not those that have an open run.
--- matched counts all of them, $9 limits the rows.
+-- The prospects without an open run whose newest ended run of a filter ($2 to $8, null does not narrow) has
+-- sources that failed or were denied by a budget, and have not answered since. matched counts all of them, $9
+-- limits the rows.
 with newest as (
   select distinct on (r.prospect_id) r.prospect_id, r.run_id, r.created_at
   from enrichment.filter_runs($1, $2, $3, $4, $5, $6, $7) r
@@ -932,7 +932,7 @@ order by n.created_at desc, n.run_id desc
 limit $9
 
 -- name: request_cancel
--- A run is to be cancelled; one that waits is taken up at once.
+-- Cancel a run; one that waits becomes due at once, for a worker to end it.
 update enrichment.runs set cancel_requested_at = coalesce(cancel_requested_at, $3), wake_at = $3
 where tenant_id = $1 and run_id = $2 and open
 returning true

@@ -1,4 +1,4 @@
-"""What the enrichment service reads from its environment."""
+"""The enrichment service's settings, read from the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.enrichment.sources.catalogue import SourceName
 
 
 class Settings(ServiceSettings):
-    """What the enrichment service reads beside the common settings."""
+    """The settings of the enrichment service beside the common ones."""
 
     contactout_url: str = Field("https://api.contactout.com", description="ContactOut (enrichment)")
     contactout_api_key: SecretStr = Field(description="ContactOut's key (enrichment)")
@@ -80,5 +80,5 @@ class Settings(ServiceSettings):
 
     @property
     def rates(self) -> Mapping[SourceName, float]:
-        """How many calls a second each source gets."""
+        """The calls a second that each source gets; 0 is no limit."""
         return {source: getattr(self, f"{source.value}_calls_per_second") for source in SourceName}

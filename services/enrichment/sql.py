@@ -1,4 +1,4 @@
-"""The enrichment service's statements, and what they are planned by."""
+"""The enrichment service's SQL statements, and how they are planned."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ GENERIC: Plans = "force_generic_plan"
 
 
 ANONYMOUS = UUID(int=0)
-"""Who has asked, once the user has been erased."""
+"""The user in whose name an erased user's rows stand."""

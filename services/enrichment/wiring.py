@@ -151,7 +151,7 @@ def _worker(
 
 
 def _refresher(breakers: Breakers) -> Callable[[], None]:
-    """Return what reads the sources' state anew, in the background, when a change is told of."""
+    """Return what has the sources' state read in the background, for hints that it changed."""
     refreshing: list[asyncio.Future[None]] = []
 
     def refresh() -> None:

@@ -7,8 +7,8 @@ is awaited outside of pybreaker and only a verdict reported, so that an answer i
 of the source a failure, and anything else (cancelled, throttled, our own bad request) neither; a
 call that began before the last change no longer counts. When an open breaker is due, one probe for
 all replicas goes through; when all of a wave have succeeded, the next may be twice as many: two,
-four, eight, then it is closed. A wave waits for calls as long as it takes. A probe that says
-nothing gives its place to another; after one whose process died, one probe begins anew.
+four, eight, then it is closed. A wave waits for calls as long as it takes. A probe
+without a verdict gives its place to another; after one whose process died, one probe begins anew.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SUCCESSES = 2 * MAX_WAVE - 1
 """How many probes close an opened breaker: waves of 1, 2, 4 and 8."""
 MAX_RESET = timedelta(minutes=10)
 PROBE_SECONDS = 60.0
-"""How long after a wave's last place was taken a probe that is not back is taken for lost."""
+"""How long after a wave's last place was taken a probe without an outcome counts as lost."""
 LOOK_AGAIN = timedelta(seconds=1)
 COPY_AGE = timedelta(seconds=1)
 PAUSE_LOOK = timedelta(seconds=5)
@@ -120,7 +120,7 @@ class Breakers:
         }
 
     async def _read(self, connection: Connection) -> None:
-        """Renew this replica's copy, unless a reading that began later already has."""
+        """Read the rows into this replica's copy, unless a reading that began later has."""
         self._readings += 1
         number = self._readings
         rows = await store.read_sources(connection)
@@ -153,7 +153,7 @@ class Breakers:
         return self._storages[source].row
 
     def denial(self, source: SourceName) -> Denial | None:
-        """Say why and until when the source is left alone; None where it may be asked."""
+        """Return why and until when the source is not asked; None where it may be asked."""
         now = self._clock()
         shown, until, reason = self.state(source).shown(now)
         if shown == "paused":
@@ -177,7 +177,7 @@ class Breakers:
     async def admit(self, source: SourceName) -> int | Denial:
         """Admit a call, as a probe where the source is being tried; return the epoch it counts in.
 
-        What becomes of the call is to be reported, else its place is held for PROBE_SECONDS.
+        Report the call's outcome; a probe without one keeps its place for PROBE_SECONDS.
         """
         state = self.state(source)
         if state.state == "closed":
@@ -200,9 +200,9 @@ class Breakers:
     async def report(
         self, source: SourceName, epoch: int, outcome: Answer | SourceError | None
     ) -> None:
-        """Take in what became of a call that was admitted when the source was at `epoch`.
+        """Judge the source by the outcome of a call that was admitted at `epoch`.
 
-        None where it never left, or was broken off.
+        None where the call never left, or was cancelled.
         """
         error = outcome if isinstance(outcome, SourceError) else None
         if error and error.error_class is ErrorClass.THROTTLED and error.retry_after:
@@ -299,7 +299,7 @@ class Breakers:
         await self._learn_change()
 
     async def _learn_change(self) -> None:
-        """Have a committed change told of, and know it here: only now do all readings show it."""
+        """Publish a committed change, and read it: from now on every reading shows it."""
         self._relay.wake()
         await self.refresh()
 

@@ -1,7 +1,7 @@
-"""How long a call may take: the time in which the source is asked, not that in which we wait.
+"""How long a call to a source may take, without the waits for our own rate.
 
-A call of several requests waits for a slot of our own rate before each. Were that counted, a rate
-that many share would make a source look slow.
+A call of several requests waits for a slot of the rate before each. Were that counted, a rate that
+many calls share would make a source look slow.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextvars import ContextVar
 
 
 class NoRoom(Exception):
-    """A call still waited for a slot when it was to wait no longer."""
+    """A call got no slot of its source's rate in the time that it could wait."""
 
 
 class _CallTime:
-    """A call's timeout, which stands still while one of the call's requests waits for a slot."""
+    """A call's timeout, which is stopped while one of the call's requests waits for a slot."""
 
     def __init__(self, timeout: asyncio.Timeout, ends_at: float, wait_until: float) -> None:
         self.waiting = 0
@@ -46,10 +46,9 @@ _CALL: ContextVar[_CallTime | None] = ContextVar("call_time", default=None)
 
 @asynccontextmanager
 async def limited(seconds: float, longest_wait: float) -> AsyncIterator[None]:
-    """Give a call `seconds`: then it ends with a TimeoutError.
+    """End a call with a TimeoutError after `seconds`, in which waits for slots do not count.
 
-    Waits for slots are not counted; one that lasts until `longest_wait` has passed ends the call
-    with NoRoom.
+    A wait that lasts until `longest_wait` has passed since the call began ends it with NoRoom.
     """
     now = asyncio.get_running_loop().time()
     try:
@@ -68,7 +67,7 @@ async def limited(seconds: float, longest_wait: float) -> AsyncIterator[None]:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Wait for a slot: the time of the call that waits, if it is one, stands still."""
+    """Stop the timeout of the call that waits for a slot, where a call does."""
     call = _CALL.get()
     if call is None:
         yield

@@ -1,8 +1,8 @@
-"""Room at a source's rate, for all replicas together.
+"""How many calls a second a source gets, from all replicas together.
 
 The state is one timestamp a source in Postgres, the next free slot (GCRA with a burst of one: calls
-leave evenly spaced). Callers of this process that wait are given their slots by one statement, in
-the order in which they came. A slot is never taken far ahead, so that a crash wastes little.
+leave evenly spaced). One statement takes slots for all calls of this process that wait, in the
+order in which they came. A slot is never taken far ahead, so that a crash wastes little.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from services.enrichment.availability import call_timeout, store
 from services.enrichment.sources.catalogue import SourceName
 
 HORIZON = 1.0
-"""Seconds ahead that slots are given out."""
+"""How many seconds ahead slots are taken."""
 
 SPACING = {SourceName.SEC: 1.1}
-"""How much wider than its rate a source's slots lie. EDGAR counts what comes in within a second and
-blocks for ten minutes: evenly spaced, the least delay on the way puts one too many into a second.
+"""By what factor a source's slots lie further apart than its rate says. EDGAR counts the requests
+of each second and blocks for ten minutes: were they evenly spaced, the least delay on the way would
+put one too many into a second.
 """
 
 
 class Limits:
-    """Gives each call to a source its slot; a rate of 0 is no limit."""
+    """Gives calls to a source their slots; a rate of 0 is no limit."""
 
     def __init__(self, pool: Pool, rates: Mapping[SourceName, float]) -> None:
         self._pool = pool
@@ -37,11 +38,11 @@ class Limits:
         self._givers: dict[SourceName, asyncio.Task[None]] = {}
 
     def is_free(self, source: SourceName) -> bool:
-        """Whether a step needs no slot: no rate, or each request of its call takes one."""
+        """Whether a call needs no slot to begin: no rate, or each of its requests takes its own."""
         return not self._rates[source] or source is SourceName.SEC
 
     async def wait(self, source: SourceName) -> float:
-        """Wait for a slot; return the seconds that it took, which no call's time counts."""
+        """Wait for a slot; return the seconds that it took, which count towards no timeout."""
         if not self._rates[source]:
             return 0.0
         loop = asyncio.get_running_loop()
@@ -56,7 +57,7 @@ class Limits:
         return loop.time() - begun
 
     async def _give(self, source: SourceName) -> None:
-        """Hand out slots until nobody waits; what goes wrong goes to those who wait."""
+        """Give slots until no call waits; an error is raised in all that wait."""
         waiting = self._waiting[source]
         try:
             while waiting:
@@ -81,7 +82,7 @@ class Limits:
         delay = await store.take_slots(
             self._pool, source, wanted, interval, timedelta(seconds=HORIZON)
         )
-        if delay is None:  # others have taken what there is for now
+        if delay is None:  # other replicas have taken all slots within the horizon
             await asyncio.sleep(HORIZON / 2)
             return
         first = asyncio.get_running_loop().time() + delay

@@ -42,7 +42,7 @@ class AvailabilityRpc:
     async def ListSources(
         self, request: pb.ListSourcesRequest, context: Context
     ) -> pb.ListSourcesResponse:
-        """Give every source."""
+        """Return the state of every source."""
         await self._breakers.refresh()
         sources = [self._health(source) for source in SourceName]
         await self._add_spending(current_caller().tenant_id, *sources)
@@ -51,7 +51,7 @@ class AvailabilityRpc:
     async def PauseSource(
         self, request: pb.PauseSourceRequest, context: Context
     ) -> pb.PauseSourceResponse:
-        """Keep every replica from asking a source, or let them ask again."""
+        """Keep all replicas from asking a source, or let them ask again."""
         source, until = SourceName(request.source), None
         if request.HasField("until") and not request.resume:
             until = parse_time("until", request.until)
@@ -79,7 +79,7 @@ class AvailabilityRpc:
         )
 
     async def _add_spending(self, tenant_id: UUID, *sources: pb.Source) -> None:
-        """Add what a tenant allows of the sources, and what it has had of them since midnight."""
+        """Add what a tenant allows of the sources, and its calls and spending since midnight."""
         today = self._clock().date()
         midnight = datetime.combine(today, time(), UTC)
         async with tenant_transaction(self._pool, tenant_id) as connection:

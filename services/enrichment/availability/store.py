@@ -1,7 +1,7 @@
 """The sources' state in Postgres: a row a source, for the whole deployment.
 
-What changes a breaker is fenced by the row's epoch, so that of replicas that see the same only the
-first changes it.
+A change of a breaker names the epoch that it rests on: of replicas that decide the same at once,
+only the first changes the row.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SourceState:
     paused_reason: str = ""
 
     def shown(self, now: datetime) -> tuple[str, datetime | None, str]:
-        """Return what holds: closed, open, half_open, parked or paused, until when, and why."""
+        """Return closed, open, half_open, parked or paused, until when, and why."""
         if self.paused and not (self.paused_until and self.paused_until <= now):
             return "paused", self.paused_until, self.paused_reason
         if self.parked_until and self.parked_until > now:
@@ -59,7 +59,7 @@ async def add_failure(connection: Connection, source: SourceName, epoch: int) ->
 
 
 async def forget_failures(connection: Connection, source: SourceName, epoch: int) -> None:
-    """Count failures anew."""
+    """Begin to count failures again at 0."""
     await connection.execute(SQL.forget_failures, source.value, epoch)
 
 
@@ -80,7 +80,7 @@ async def change_source(
 async def begin_probing(
     connection: Connection, source: SourceName, epoch: int, patience: timedelta
 ) -> int | None:
-    """Become the probe of a breaker that is due; return the epoch that it counts in."""
+    """Take the place of the one probe of a breaker that is due; return the epoch it counts in."""
     values = (source.value, epoch, patience)
     began: int | None = await connection.fetchval(SQL.begin_probing, *values)
     return began
@@ -89,7 +89,7 @@ async def begin_probing(
 async def admit_probe(
     connection: Connection, source: SourceName, epoch: int, patience: timedelta
 ) -> int | None:
-    """Take a place in the present wave of probes; return the epoch that it counts in."""
+    """Take a place in the wave of probes under way; return the epoch that it counts in."""
     values = (source.value, epoch, patience)
     admitted: int | None = await connection.fetchval(SQL.admit_probe, *values)
     return admitted
@@ -109,7 +109,7 @@ async def give_back(connection: Connection, source: SourceName, epoch: int) -> N
 async def park_source(
     connection: Connection, source: SourceName, until: datetime, reason: str
 ) -> bool:
-    """Leave a source alone until then; False where that was known."""
+    """Ask a source nothing until then; False where it is parked for as long already."""
     return bool(await connection.fetchval(SQL.park_source, source.value, until, reason[:300]))
 
 

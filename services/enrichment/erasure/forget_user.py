@@ -9,7 +9,7 @@ from services.enrichment.sql import ANONYMOUS, SQL
 
 
 async def forget_user(connection: Connection, tenant_id: UUID, user_id: UUID) -> None:
-    """Put the anonymous user in the place of one who is erased; pending events included."""
+    """Replace a user by the anonymous user in runs, batches, receipts and pending events."""
     values = (tenant_id, user_id, ANONYMOUS)
     await connection.execute(SQL.anonymise_runs, *values)
     await connection.execute(SQL.anonymise_batches, *values)

@@ -1,7 +1,7 @@
-"""The loop that forgets: ended runs older than history is kept, and the request ids of such runs.
+"""The loop that deletes ended runs older than the history that is kept, and their request ids.
 
-What a prospect shows is its newest run, which stays as long as the prospect does. A run that is
-open, and the ledger, are never touched.
+A prospect's newest run stays as long as the prospect does. Open runs and the ledger are never
+deleted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chassis.loops import repeat
 from services.enrichment.sql import SQL
 
 KEEPER = "enrichment_keeper"
-PIECE = 2_000
+DELETE_ROWS = 2_000
 CHECK_SECONDS = 86_400
 REQUESTS_KEPT = timedelta(days=1)
 _log = structlog.get_logger()
@@ -34,12 +34,12 @@ class Keeper:
         self._clock = clock
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Keep the history until told to stop."""
+        """Delete old history until told to stop."""
         keep = partial(self.keep, stopping)
         await repeat(keep, stopping, name="keeping", every_seconds=CHECK_SECONDS)
 
     async def keep(self, stopping: asyncio.Event) -> None:
-        """Forget what is old enough: once."""
+        """Delete what is old enough, once."""
         before = self._clock() - self._history
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(SQL.lock_keeping):
@@ -51,11 +51,11 @@ class Keeper:
             await self._forget_requests(before, stopping)
 
     async def _forget(self, tenant_id: UUID, before: datetime, stopping: asyncio.Event) -> None:
-        """Delete in pieces, so that no transaction holds many rows for long."""
-        total, deleted = 0, PIECE
-        while deleted == PIECE and not stopping.is_set():
+        """Delete a tenant's old runs, DELETE_ROWS a transaction, and its old batches."""
+        total, deleted = 0, DELETE_ROWS
+        while deleted == DELETE_ROWS and not stopping.is_set():
             async with tenant_transaction(self._pool, tenant_id) as connection:
-                deleted = await connection.fetchval(SQL.forget_runs, tenant_id, before, PIECE)
+                deleted = await connection.fetchval(SQL.forget_runs, tenant_id, before, DELETE_ROWS)
             total += deleted
         async with tenant_transaction(self._pool, tenant_id) as connection:
             await connection.execute(SQL.forget_batches, tenant_id, before)
@@ -63,7 +63,9 @@ class Keeper:
             _log.info("history forgotten", tenant=str(tenant_id), runs=total, before=str(before))
 
     async def _forget_requests(self, before: datetime, stopping: asyncio.Event) -> None:
-        deleted, taken_before = PIECE, self._clock() - REQUESTS_KEPT
-        while deleted == PIECE and not stopping.is_set():
+        deleted, taken_before = DELETE_ROWS, self._clock() - REQUESTS_KEPT
+        while deleted == DELETE_ROWS and not stopping.is_set():
             async with role_transaction(self._pool, KEEPER) as keeper:
-                deleted = await keeper.fetchval(SQL.forget_request_ids, taken_before, before, PIECE)
+                deleted = await keeper.fetchval(
+                    SQL.forget_request_ids, taken_before, before, DELETE_ROWS
+                )

@@ -1,4 +1,4 @@
-"""EraseProspect, and what follows when a user is erased elsewhere."""
+"""EraseProspect: deletes a prospect and returns a receipt."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class ErasureRpc:
     async def EraseProspect(
         self, request: pb.EraseProspectRequest, context: Context
     ) -> pb.EraseProspectResponse:
-        """Remove a prospect with all that hangs on it; one that is gone has its receipt.
+        """Delete a prospect with its runs; return the receipt also for one deleted before.
 
-        A run in flight needs no waiting for: its worker finds no lease at its next write, and
-        whatever it brings is dropped. A paid call that is out may cost what was reserved for it, as
-        any call whose reply is lost: the reservation stays in the ledger and the day's spending.
+        A run in flight is not waited for: at its next write its worker finds no lease, and its
+        answers are dropped. A paid call that is out may cost what was reserved for it, as any call
+        whose reply is lost: the reservation stays in the ledger and the day's spending.
         """
         caller, prospect_id = current_caller(), UUID(request.prospect_id)
         run_ids: Sequence[UUID] = ()
@@ -57,7 +57,7 @@ class ErasureRpc:
             else:
                 row = await connection.fetchrow(SQL.get_erasure, caller.tenant_id, prospect_id)
                 receipt = found(row, "prospect", request.prospect_id)
-        for run_id in run_ids:  # a call that is out is broken off
+        for run_id in run_ids:  # a call that is out is cancelled
             await self._hints.cancel(run_id)
         self._relay.wake()
         return pb.EraseProspectResponse(

@@ -1,4 +1,4 @@
-"""A batch as a whole: it is closed, followed, and ended with the event that tells of it."""
+"""A batch as a whole: closing it, following it, and ending it with its event."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from services.enrichment.worker import announcements
 REST_SECONDS = 0.5
 MAX_ENDED = 1_000
 ABANDONED_AFTER = timedelta(minutes=1)
-"""A batch whose caller left without closing it is watched for so long after its last run's end."""
+"""A batch that its caller left open is followed for so long after its last run's end."""
 
 
 async def close_batch(
     connection: Connection, tenant_id: UUID, batch_id: UUID, now: datetime
 ) -> None:
-    """Say that no more chunks come; end the batch where its runs have ended already.
+    """Close a batch, to which no more chunks come; end it where its runs have ended already.
 
-    The row's lock orders this with the last run's end: whoever comes second ends the batch.
+    Both this and the last run's end lock the batch's row: whichever comes second ends the batch.
     """
     await connection.execute(SQL.close_batch, tenant_id, batch_id, now)
     await end_batches(connection, tenant_id, [batch_id], now)
@@ -69,7 +69,7 @@ class BatchFollower:
     async def follow(
         self, tenant_id: UUID, batch_id: UUID, position: int
     ) -> AsyncGenerator[BatchNews, None]:
-        """Give news of a batch, at most twice a second, until its last run's end has been told."""
+        """Yield news of a batch, at most twice a second, up to its last run's end."""
         now = asyncio.get_running_loop().time
         known: pb.BatchProgress | None = None
         async with self._watchers.watching(tenant_id) as woken:
@@ -89,7 +89,7 @@ class BatchFollower:
         async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_batch_progress(connection, tenant_id, batch_id)
             batch = found(row, "batch", batch_id)
-            # Read after the counts: what they say has ended is there.
+            # Read after the counts, so that every run that they count as ended is there.
             rows = await store.list_ended_in_batch(
                 connection, tenant_id, batch_id, position, MAX_ENDED
             )

@@ -26,7 +26,7 @@ from services.enrichment.intake.request_ids import place_taken
 from services.enrichment.run.plan import Accepted, Priority, Request
 from services.enrichment.sql import SQL
 
-MOST_PLACES = 10_000
+MAX_PLACES = 10_000
 _OF_REQUEST = re.compile(r"requests\[(\d+)\]\.?(.*)")
 _POSITION = struct.Struct(">q")
 
@@ -46,7 +46,7 @@ class BatchRpc:
     async def BatchRequestEnrichments(
         self, requests: AsyncIterator[pb.BatchRequestEnrichmentsRequest], context: Context
     ) -> AsyncIterator[pb.BatchRequestEnrichmentsResponse]:
-        """Answer each chunk after COMMIT; when no more come, tell of the batch's progress."""
+        """Answer each chunk after COMMIT; when the caller is done, follow the batch's progress."""
         batch: _Batch | None = None
         async for chunk in requests:
             faults = _faults_of(chunk)
@@ -64,7 +64,7 @@ class BatchRpc:
     async def WatchBatch(
         self, request: pb.WatchBatchRequest, context: Context
     ) -> AsyncIterator[pb.WatchBatchResponse]:
-        """Tell of a batch's progress and of the runs that have ended, until the last has."""
+        """Follow a batch's progress and the runs that have ended, until the last has."""
         tenant_id, batch_id = current_caller().tenant_id, UUID(request.batch_id)
         tokens = Tokens("batch", tenant_id, pb.WatchBatchRequest(batch_id=str(batch_id)))
         position = 0
@@ -80,7 +80,7 @@ class BatchRpc:
     async def _accept(
         self, batch: _Batch, chunk: pb.BatchRequestEnrichmentsRequest, faults: Faults
     ) -> pb.AcceptedChunk:
-        """Take in a chunk's good requests; name the others."""
+        """Accept the good requests of a chunk, and name the fault of each other."""
         batch.take_places(chunk)
         good = {}
         for index, message in enumerate(chunk.requests):
@@ -112,10 +112,10 @@ class BatchRpc:
         return await self._intake.accept_batch(batch.batch_id, requests)
 
     async def _close(self, batch: _Batch) -> None:
-        """Say that no more chunks come."""
+        """Close the batch, to which no more chunks come."""
         caller, batch_id, now = batch.caller, batch.batch_id, self._clock()
         async with tenant_transaction(self._pool, caller.tenant_id) as connection:
-            # Also one of which every request was refused is a batch.
+            # A batch of which every request was refused has no row yet.
             await connection.execute(
                 SQL.open_batch, caller.tenant_id, batch_id, caller.user_id, now
             )
@@ -129,7 +129,7 @@ Faults = dict[int, FieldViolation]
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch that is being sent; `seen` are the places that came in this call."""
+    """A batch that is being sent; `seen` are the places of the chunks so far."""
 
     caller: Caller
     batch_id: UUID
@@ -141,8 +141,8 @@ class _Batch:
             text = "must be the same in every chunk of a call"
             raise InvalidArgument.field("batch_id", "batch.same", text)
         end = chunk.first_index + len(chunk.requests)
-        if end > MOST_PLACES:
-            text = f"a batch has at most {MOST_PLACES:,} requests; this chunk would end at {end:,}"
+        if end > MAX_PLACES:
+            text = f"a batch has at most {MAX_PLACES:,} requests; this chunk would end at {end:,}"
             raise InvalidArgument.field("first_index", "batch.most", text)
         places = range(chunk.first_index, end)
         if not self.seen.isdisjoint(places):
@@ -157,7 +157,7 @@ class _Batch:
 
 
 _CLOSED = FieldViolation(
-    "batch_id", "batch.closed", "was closed before; what came then stands, nothing is added"
+    "batch_id", "batch.closed", "is closed: nothing can be added, what it has stays"
 )
 
 

@@ -1,4 +1,4 @@
-"""What requests would call, take over or be denied, and what that would cost at most. Pure."""
+"""Which calls requests would make, reuse or be denied, and the highest cost. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.enrichment.sources.catalogue import SOURCES, SourceName
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A request, what is known of its prospect, and whether a summary of just that is there."""
+    """A request, what is known of its prospect, and whether there is a summary of just that."""
 
     request: Request
     keys: Sequence[Key]
@@ -26,20 +26,20 @@ class Candidate:
 
 @dataclass(slots=True)
 class Tally:
-    """What one source would be asked; the counts are of prospects."""
+    """What would become of the prospects at one source: counts, and the highest cost."""
 
     calls: int = 0
     fresh: int = 0
     skipped: int = 0
     suppressed: int = 0
     budget_denied: int = 0
-    most_cost_micros: int = 0
+    max_cost_micros: int = 0
 
 
 def estimate(
     candidates: Sequence[Candidate], allowance: TenantAllowance, now: datetime
 ) -> dict[SourceName, Tally]:
-    """Return each source's tally; the allowance's purse is emptied as the calls would empty it."""
+    """Return each source's tally; the allowance's purse is charged as the calls would charge it."""
     tallies = {source: Tally() for source in SourceName}
     for each in candidates:
         _Estimate(each, allowance, tallies).add(now)
@@ -48,7 +48,7 @@ def estimate(
 
 @dataclass(slots=True)
 class _Estimate:
-    """One request's part: whether research would be asked, and whether some of it is there."""
+    """One request's part: whether research would be asked, and whether some of it is known."""
 
     candidate: Candidate
     allowance: TenantAllowance
@@ -91,14 +91,14 @@ class _Estimate:
         purse, budget = self.allowance.purse, self.candidate.request.budget_micros
         if purse.denial(source, self.spent, budget):
             return False
-        most = purse.reserve(source).reserved_micros
-        self.spent += most
-        tally.most_cost_micros += most
+        cost = purse.reserve(source).reserved_micros
+        self.spent += cost
+        tally.max_cost_micros += cost
         return True
 
 
 def ways_to_ask(source: SourceName, request: Request, policy: Policy) -> int:
-    """Return how many calls it may take to find somebody, 0 where there is no way to ask."""
+    """Return how many calls it may take to find a person, 0 where there is no way to ask."""
     if not SOURCES[source].lookups:
         return 1
     return len(set(policy.ways_to_ask(source, request.subject)))

@@ -32,7 +32,7 @@ class EstimateRpc:
     async def EstimateEnrichment(
         self, request: pb.EstimateEnrichmentRequest, context: Context
     ) -> pb.EstimateEnrichmentResponse:
-        """Say what would be called, taken over or denied."""
+        """Return which calls would be made, reused or denied."""
         caller = current_caller()
         asked = {UUID(each.prospect_id) if each.prospect_id else new_id(): each
                  for each in request.prospects}  # fmt: skip
@@ -48,7 +48,7 @@ class EstimateRpc:
             found = await self._estimator.estimate(connection, caller.tenant_id, wanted)
         return pb.EstimateEnrichmentResponse(
             sources=[self._source(source, found) for source in SourceName],
-            most_cost_micros=found.most_cost_micros,
+            most_cost_micros=found.max_cost_micros,
             left_today_micros=found.left_today_micros,
             in_flight=len(flying),
         )
@@ -65,7 +65,7 @@ class EstimateRpc:
             budget_denied=tally.budget_denied,
             parked_until=to_timestamp(held.until) if held else None,
             parked_reason=held.reason if held else stopped,
-            most_cost_micros=tally.most_cost_micros,
+            most_cost_micros=tally.max_cost_micros,
         )
 
 
@@ -76,7 +76,7 @@ def _request(
     known: asyncpg.Record | None,
     force: bool,
 ) -> Request:
-    """Return what would be requested; a known prospect need only be named."""
+    """Return what would be requested; of a known prospect the id is enough."""
     told = message.name or message.company
     if not (told or known):
         text = f"there is no prospect {prospect_id}: name somebody"

@@ -23,16 +23,16 @@ from services.enrichment.sources.catalogue import SourceName
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Each source's tally, and what the day's budget leaves; -1 where there is none."""
+    """Each source's tally, and what is left of the day's budget; -1 where there is none."""
 
     tallies: Mapping[SourceName, Tally]
     policy: Policy
     left_today_micros: int
 
     @property
-    def most_cost_micros(self) -> int:
-        """What all calls may cost, retries aside."""
-        return sum(tally.most_cost_micros for tally in self.tallies.values())
+    def max_cost_micros(self) -> int:
+        """The highest cost of all calls, without retries."""
+        return sum(tally.max_cost_micros for tally in self.tallies.values())
 
 
 class Estimator:

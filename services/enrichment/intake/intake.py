@@ -1,6 +1,6 @@
-"""Taking requests in, from RPCs, batches and events alike: each becomes a run, or joins one.
+"""Accepting requests, from RPCs, batches and events alike: each becomes a run, or joins one.
 
-Up to hundreds of one tenant's are taken in by one transaction. A request is idempotent by its
+One transaction accepts up to hundreds of one tenant. A request is idempotent by its
 request_id, one of a batch by its place in it.
 """
 
@@ -51,7 +51,7 @@ from services.enrichment.worker.turn_rows import debounced_rows
 from services.enrichment.worker.turn_writer import Writer
 
 MAX_DEBOUNCES = 4
-MOST_TOGETHER = 200
+MAX_GROUP = 200
 _WHO = (
     "name", "email", "linkedin_url", "company", "title", "is_public_company", "company_cik",
 )  # fmt: skip
@@ -59,9 +59,9 @@ _WHO = (
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What a transaction has made of requests, in their order.
+    """The answers to requests that one transaction has accepted, in their order.
 
-    `begun` are new runs that this worker has begun, `waits` says that others want one.
+    `begun` are new runs that this worker has begun, `waits` says that others wait for a worker.
     """
 
     answers: list[Accepted | Refusal]
@@ -70,7 +70,7 @@ class _Taken:
 
 
 class Intake:
-    """Writes requests down; `worker` begins their runs if it is free, `wake` tells all workers."""
+    """Accepts requests; `worker` begins their runs if it is free, `wake` tells all workers."""
 
     def __init__(
         self,
@@ -89,10 +89,10 @@ class Intake:
         self._worker = worker
         self._writer = writer
         self._wake = wake
-        self._groups: GroupCommit[Request, Accepted] = GroupCommit(self._commit, MOST_TOGETHER)
+        self._groups: GroupCommit[Request, Accepted] = GroupCommit(self._commit, MAX_GROUP)
 
     async def accept(self, request: Request) -> Accepted:
-        """Take a request in; it is committed when this returns. Raise a Refusal."""
+        """Accept a request, which is committed when this returns; raise a Refusal."""
         return await self._groups.submit(request.tenant_id, request)
 
     async def _commit(
@@ -129,7 +129,7 @@ class Intake:
     async def accept_batch(
         self, batch_id: UUID, requests: Mapping[int, Request]
     ) -> dict[int, Accepted | Refusal]:
-        """Take in requests by their places in a batch; a place that has its run keeps it."""
+        """Accept requests by their places in a batch; a place that has its run keeps it."""
         try:
             accepted = await retry_if_aborted(partial(self._accept_batch, batch_id, requests))
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
@@ -163,7 +163,7 @@ class Intake:
     ) -> _Taken:
         now = self._clock()
         keys = [request.request_id or new_id(now) for request in requests]
-        # The same id again in this call is a repeat as well: the first counts.
+        # Of requests with the same id in one call the first counts; the others repeat it.
         firsts = dict(zip(reversed(keys), reversed(requests), strict=True))
         answers = await find_repeats(connection, self._hasher, firsts, now)
         new = {key: firsts[key] for key in keys if key not in answers}
@@ -184,7 +184,7 @@ class Intake:
         batch_id: UUID | None,
         now: datetime,
     ) -> tuple[Plan, Sequence[tuple[ClaimedRun, Turn]]]:
-        """Decide what becomes of new requests, write it down, and begin what can be begun."""
+        """Decide what becomes of new requests, write it, and begin the runs that can begin now."""
         tenant_id = next(iter(new.values())).tenant_id
         known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
         allowance = await policy_store.read_allowance(
@@ -210,11 +210,11 @@ class Intake:
 async def _look_up(
     connection: Connection, tenant_id: UUID, requests: Sequence[Request]
 ) -> tuple[dict[UUID, Known], dict[UUID, InFlight]]:
-    """Make the prospects, lock them, and return what is known and what is in flight."""
+    """Insert or lock the prospects; return what is known of them and their runs in flight."""
     by_id = {request.prospect_id: request.subject for request in requests}
     columns = [[getattr(subject, name) for subject in by_id.values()] for name in _WHO]
     new = await connection.fetch(SQL.add_prospects, tenant_id, list(by_id), *columns)
-    # Of one that was made just now nothing is known, and nobody else can see it.
+    # Nothing is known of one that was just inserted, and no other transaction sees it.
     old = list(by_id.keys() - {row["prospect_id"] for row in new})
     if not old:
         return {}, {}
@@ -244,8 +244,8 @@ async def _debounce(
     policy: Policy,
     now: datetime,
 ) -> None:
-    """Let runs that have not begun become these requests'; debounced, they wait again, up to four
-    times.
+    """Give runs that no worker has begun to these requests, and let them wait again: up to four
+    times the policy's pause since they were made.
     """
     pause = timedelta(seconds=policy.debounce_seconds)
     runs = []

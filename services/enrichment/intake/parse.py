@@ -1,4 +1,4 @@
-"""Requests as messages, read into what the intake takes."""
+"""Messages that ask for enrichments, parsed into the intake's requests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def request_of(
 
 
 def subject_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Subject:
-    """Return whom a request is about, refusing what names nobody."""
+    """Return the person whom a request is about; refuse a blank name or company."""
     for field, text in (("name", message.name), ("company", message.company)):
         if not text.strip():
             raise InvalidArgument.field(field, "string.not_blank", "must not be blank")
@@ -59,7 +59,7 @@ def subject_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentReque
 
 
 def ask_again(caller: Caller, prospect: asyncpg.Record, sources: list[SourceName]) -> Request:
-    """Return the request that asks these sources anew, and sums up what they and others found."""
+    """Return the request that asks these sources again, and Claude for a new summary."""
     return Request(
         tenant_id=caller.tenant_id,
         user_id=caller.user_id,

@@ -1,4 +1,4 @@
-"""ReplayRuns: what failed is run again, one new run a prospect, together a batch."""
+"""ReplayRuns: asks failed sources again, with one new run a prospect, in a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHUNK = 500
 
 
 class ReplayRpc:
-    """Runs again what failed of the tenant in the token."""
+    """Replays failed runs of the tenant in the token."""
 
     def __init__(
         self, pool: Pool, relay: Relay, clock: Clock, intake: Intake, estimator: Estimator
@@ -42,13 +42,13 @@ class ReplayRpc:
     async def ReplayRuns(
         self, request: pb.ReplayRunsRequest, context: Context
     ) -> pb.ReplayRunsResponse:
-        """Ask the failed sources of ended runs anew, or say what that would be."""
+        """Ask the failed sources of ended runs again, or return what that would cost."""
         caller, wanted = current_caller(), run_filter(request.filter)
         if wanted.is_empty:
             text = "must say which runs: an empty filter would take all"
             raise InvalidArgument.field("filter", "filter.not_empty", text)
-        most = request.most_runs or DEFAULT_RUNS
-        values = (caller.tenant_id, *wanted.values(), wanted.batch_id, most)
+        limit = request.most_runs or DEFAULT_RUNS
+        values = (caller.tenant_id, *wanted.values(), wanted.batch_id, limit)
         async with tenant_transaction(
             self._pool, caller.tenant_id, plans="force_custom_plan"
         ) as connection:
@@ -57,7 +57,7 @@ class ReplayRpc:
             pairs = list(zip(requests, rows, strict=True))
             found = await self._estimator.estimate(connection, caller.tenant_id, pairs)
         response = pb.ReplayRunsResponse(
-            matched=rows[0]["matched"] if rows else 0, most_cost_micros=found.most_cost_micros
+            matched=rows[0]["matched"] if rows else 0, most_cost_micros=found.max_cost_micros
         )
         if requests and not request.dry_run:
             batch_id = new_id()

@@ -1,4 +1,4 @@
-"""Requests that come again: the same request_id gets the run that it got before, and no other."""
+"""Idempotent requests: the same request_id gets the run that it got before, and no other."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ GONE = "REQUEST_GONE"
 async def find_repeats(
     connection: Connection, hasher: Hasher, firsts: Mapping[UUID, Request], now: datetime
 ) -> dict[UUID, Accepted | Refusal]:
-    """Return what requests with the same ids have got; one that is being taken in is waited for.
+    """Return the answers to ids that were used before; wait for one that is being used now.
 
-    Refused are an id that came with another question, and one whose run has been erased: neither a
+    An id that came with other content is refused, and so is one whose run was erased: neither a
     mistaken client nor a late repeat brings an erased person back.
     """
     digests = {
@@ -49,7 +49,7 @@ async def remember(
     requests: Mapping[UUID, Request],
     answers: Mapping[UUID, Accepted | CannotJoin],
 ) -> None:
-    """Keep which run each request id got; one that was refused may come again."""
+    """Keep which run each request id got; release the ids of refused requests."""
     keyed = {key: answers[key] for key, request in requests.items() if request.request_id}
     got = {key: each.run_id for key, each in keyed.items() if isinstance(each, Accepted)}
     tenant_id = next(iter(requests.values())).tenant_id
@@ -71,7 +71,7 @@ def answered(answer: Accepted | CannotJoin) -> Accepted | Refusal:
 
 
 def place_taken(row: asyncpg.Record) -> Accepted | Refusal:
-    """Return what a place of a batch has got before."""
+    """Return the answer to a place of a batch that was taken before."""
     if row["prospect_id"] is None:
         return _gone("batch_id", "what stood at this place has been erased")
     return Accepted(row["run_id"], row["prospect_id"], joined=True)
@@ -103,7 +103,7 @@ def _taken() -> Refusal:
 
 
 def _digest(hasher: Hasher, request: Request) -> bytes:
-    """Return a keyed hash of what is asked: it outlives an erasure, and tells nothing."""
+    """Return a keyed hash of what is asked, which outlives an erasure and reveals nothing."""
     return hasher.digest(request.tenant_id, "request", json.dumps(_asked(request)))
 
 

@@ -1,4 +1,4 @@
-"""RequestEnrichment: takes a request in and answers after COMMIT."""
+"""RequestEnrichment: accepts a request and answers after COMMIT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.enrichment.reading.store import run_message
 
 
 class RequestRpc:
-    """Takes requests of the tenant in the token."""
+    """Accepts requests of the tenant in the token."""
 
     def __init__(self, pool: Pool, intake: Intake) -> None:
         self._pool = pool

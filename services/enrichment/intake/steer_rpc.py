@@ -33,12 +33,12 @@ class SteerRpc:
     async def CancelRun(
         self, request: pb.CancelRunRequest, context: Context
     ) -> pb.CancelRunResponse:
-        """End a run; a call that is out is waited for."""
+        """Cancel a run; it ends when the call that is out has returned."""
         tenant_id, run_id = current_caller().tenant_id, UUID(request.run_id)
         async with tenant_transaction(self._pool, tenant_id) as connection:
             now = self._clock()
             cancelled = await connection.fetchval(SQL.request_cancel, tenant_id, run_id, now)
-        if cancelled:  # a hint knows no tenants: it goes out for what is the caller's only
+        if cancelled:  # a hint knows no tenants: none goes out for a run of another tenant
             await self._hints.cancel(run_id)
             await self._hints.work()
         run = await store.run_message(self._pool, tenant_id, run_id)
@@ -47,7 +47,7 @@ class SteerRpc:
     async def RetrySource(
         self, request: pb.RetrySourceRequest, context: Context
     ) -> pb.RetrySourceResponse:
-        """Ask a source again: in the run under way where it waits there, else in a new run."""
+        """Ask a source again: in the run under way if the source waits there, else in a new run."""
         caller, source = current_caller(), SourceName(request.source)
         tenant_id, prospect_id = caller.tenant_id, UUID(request.prospect_id)
         async with tenant_transaction(self._pool, tenant_id) as connection:

@@ -1,8 +1,8 @@
 """Money: what may be spent, and the permit without which no call leaves. Pure.
 
-Amounts are integers in millionths of a US dollar. A call's most is reserved before it leaves and
-settled after it; what it did not cost is refunded. A lost reply keeps its reservation: it may have
-been paid for.
+Amounts are integers in millionths of a US dollar. The highest cost of a call is reserved before it
+leaves and settled after it; what it did not cost is refunded. A lost reply keeps its reservation:
+it may have been paid for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOTHING: Mapping[SourceName, int] = {}
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Says that a call's most has been reserved; only `Purse.reserve` makes one."""
+    """Says that a call's highest cost is reserved; only `Purse.reserve` makes one."""
 
     source: SourceName
     reserved_micros: int
@@ -41,11 +41,11 @@ class Purse:
     ) -> str | None:
         """Say which budget a call would exceed; `run_budget` of 0 means the policy's.
 
-        `let_go` is what the run has reserved of the day's budgets and not spent: its own to spend,
-        and nobody else's until that is written.
+        `let_go` is what the run has reserved of the day's budgets and not spent: it may spend that
+        itself, others only once the refund is written.
         """
-        most = SOURCES[source].max_cost_micros
-        if not most:
+        cost = SOURCES[source].max_cost_micros
+        if not cost:
             return None
         limits = (
             ("the run", run_spent, run_budget or self._policy.run_budget_micros),
@@ -61,19 +61,19 @@ class Purse:
             ),
         )
         for name, spent, limit in limits:
-            if limit and spent + most > limit:
+            if limit and spent + cost > limit:
                 return (
                     f"the budget for {name} is {dollars(limit)}, of which {dollars(spent)} is "
-                    f"spent; a call may cost {dollars(most)}"
+                    f"spent; a call may cost {dollars(cost)}"
                 )
         return None
 
     def reserve(self, source: SourceName) -> Permit:
-        """Take a call's most out of the day's budgets."""
-        most = SOURCES[source].max_cost_micros
+        """Take a call's highest cost out of the day's budgets."""
+        cost = SOURCES[source].max_cost_micros
         for key in (source.value, ALL):
-            self._committed[key] = self._committed.get(key, 0) + most
-        return Permit(source, most)
+            self._committed[key] = self._committed.get(key, 0) + cost
+        return Permit(source, cost)
 
 
 def dollars(micros: int) -> str:

@@ -1,4 +1,4 @@
-"""What a tenant allows, and which of a prospect's answers still stand. Pure."""
+"""What a tenant allows, and how long a source's answers are fresh. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Policy:
         return self.sources.get(source, SourcePolicy())
 
     def fresh_for(self, source: SourceName) -> timedelta:
-        """Return how long the source's answers stand."""
+        """Return how long the source's answers are fresh."""
         return self.source(source).fresh_for or SOURCES[source].fresh_for
 
     def ways_to_ask(self, source: SourceName, subject: Subject) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
 
 _DEFAULT = Policy()
-# What each field that a mask may name becomes in its column; `sources` is merged row by row.
+# The column's value for each field that a mask may name; `sources` is merged source by source.
 COLUMNS: Mapping[str, Callable[[pb.Policy], Any]] = {
     "is_stopped": lambda policy: policy.is_stopped,
     "contact_lookups": lambda policy: (
@@ -46,7 +46,7 @@ class PolicyRpc:
     async def GetPolicy(
         self, request: pb.GetPolicyRequest, context: Context
     ) -> pb.GetPolicyResponse:
-        """Give the policy with the defaults filled in."""
+        """Return the policy with the defaults filled in."""
         tenant_id = current_caller().tenant_id
         async with tenant_transaction(self._pool, tenant_id) as connection:
             policy = await store.read_policy(connection, tenant_id, self._default)

@@ -1,6 +1,6 @@
-"""What a tenant allows, as Postgres has it: its policy, its spending, and whom it suppresses.
+"""What a tenant allows, in Postgres: its policy, its spending, and its suppression list.
 
-Functions take a connection in a transaction.
+Each function takes a connection in a transaction of the tenant.
 """
 
 from __future__ import annotations

@@ -37,13 +37,13 @@ class Hasher:
         self._secret = secret
 
     def of_subject(self, tenant_id: UUID, subject: Subject) -> list[Key]:
-        """Return the keys of whom a request is about."""
+        """Return the keys of the person that a request is about."""
         return self.keys(
             tenant_id, [subject.email], [subject.linkedin_url], subject.name, subject.company
         )
 
     def of_finding(self, tenant_id: UUID, finding: Finding) -> list[Key]:
-        """Return the keys of whom a source brought."""
+        """Return the keys of the people that a source found."""
         return [
             key
             for each in finding.people()

@@ -46,7 +46,7 @@ class SuppressionRpc:
 
 
 def _keys_of(hasher: Hasher, tenant_id: UUID, people: Sequence[pb.SuppressedPerson]) -> list[Key]:
-    """Return the keys of people, each once; refuse those who cannot be known by what is given."""
+    """Return the keys of people, each once; refuse people whom nothing given identifies."""
     keys: dict[Key, None] = {}
     faults: list[FieldViolation] = []
     for index, person in enumerate(people):

@@ -1,4 +1,4 @@
-"""Which runs or prospects a call is about: the contract's filters, as the statements take them."""
+"""The contract's filters of runs and prospects, parsed into the statements' parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.enrichment.reading.store import ProspectFilter, RunFilter
 
 
 def run_filter(wanted: runs_pb2.RunFilter) -> RunFilter:
-    """Parse a filter whose fields keep the contract's rules; refuse bad times."""
+    """Parse a filter of runs that keeps the contract's rules; refuse bad times."""
     return RunFilter(
         prospect_id=UUID(wanted.prospect_id) if wanted.prospect_id else None,
         statuses=_statuses(wanted.statuses),
@@ -32,7 +32,7 @@ def run_filter(wanted: runs_pb2.RunFilter) -> RunFilter:
 
 
 def prospect_filter(wanted: pb.ListProspectsRequest) -> ProspectFilter:
-    """Parse which prospects are wanted; refuse bad times."""
+    """Parse the filter of ListProspects; refuse bad times."""
     status = prospect_pb2.SourceStatus.Name(wanted.source_status)
     return ProspectFilter(
         statuses=_statuses(wanted.statuses),

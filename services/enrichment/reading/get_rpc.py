@@ -1,4 +1,4 @@
-"""One prospect with all that was found, one run with its timeline."""
+"""GetProspect and GetRun: a prospect with its findings, a run with its calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GetRpc:
     async def GetProspect(
         self, request: pb.GetProspectRequest, context: Context
     ) -> pb.GetProspectResponse:
-        """Give a prospect with all that was found so far."""
+        """Return a prospect with its findings so far."""
         tenant_id = current_caller().tenant_id
         async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_prospect(connection, tenant_id, UUID(request.prospect_id))
@@ -37,7 +37,7 @@ class GetRpc:
     async def GetRun(
         self, request: runs_pb2.GetRunRequest, context: Context
     ) -> runs_pb2.GetRunResponse:
-        """Give a run with every call to a source."""
+        """Return a run with every call to a source."""
         tenant_id, run_id = current_caller().tenant_id, UUID(request.run_id)
         async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_run(connection, tenant_id, run_id)

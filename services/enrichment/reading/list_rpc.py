@@ -1,7 +1,6 @@
 """ListProspects and ListRuns: pages, newest first.
 
-A page begins where the one before ended, by time and id, so that what is added meanwhile moves
-nothing.
+A page token holds the time and id of a page's last row, so that rows added meanwhile move nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class ListRpc:
     async def ListProspects(
         self, request: pb.ListProspectsRequest, context: Context
     ) -> pb.ListProspectsResponse:
-        """Give a page of prospects."""
+        """Return a page of prospects."""
         tenant_id, wanted = current_caller().tenant_id, prospect_filter(request)
         tokens, size = Tokens("prospects", tenant_id, request), request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
@@ -54,7 +53,7 @@ class ListRpc:
     async def ListRuns(
         self, request: runs_pb2.ListRunsRequest, context: Context
     ) -> runs_pb2.ListRunsResponse:
-        """Give a page of runs."""
+        """Return a page of runs."""
         tenant_id, wanted = current_caller().tenant_id, run_filter(request.filter)
         tokens, size = Tokens("runs", tenant_id, request.filter), request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)

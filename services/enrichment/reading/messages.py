@@ -1,4 +1,4 @@
-"""From rows and steps to the messages of the contracts."""
+"""Rows and steps as messages of the contract."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def add_findings(message: pb.Prospect, row: asyncpg.Record) -> None:
 
 
 def progress_message(row: asyncpg.Record) -> enrichment_service_pb2.BatchProgress:
-    """Return how far a batch has come as a message."""
+    """Return a batch's progress as a message."""
     return enrichment_service_pb2.BatchProgress(
         batch_id=str(row["batch_id"]),
         created_at=to_timestamp(row["created_at"]),

@@ -1,4 +1,4 @@
-"""What the RPCs read of prospects, runs and attempts, on a connection in a transaction."""
+"""Prospects, runs and attempts as the RPCs read them, on a connection in a transaction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Cursor = tuple[datetime, UUID]
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs; None does not narrow, the end of time is excluded."""
+    """Which runs; None does not narrow, `created_until` is excluded."""
 
     prospect_id: UUID | None = None
     statuses: list[str] | None = None
@@ -97,7 +97,7 @@ async def list_runs(
 async def get_batch_progress(
     connection: Connection, tenant_id: UUID, batch_id: UUID
 ) -> asyncpg.Record | None:
-    """Return how far a batch has come."""
+    """Return a batch's progress."""
     return await connection.fetchrow(SQL.batch_progress, tenant_id, batch_id)
 
 

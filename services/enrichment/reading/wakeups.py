@@ -1,4 +1,4 @@
-"""Who watches a run or a batch is woken by events; the database says what has changed."""
+"""Wakes calls that watch a run or a batch when an event tells of it; they read what changed."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _TYPES: dict[str, type[_Told]] = {
 
 
 class Watchers:
-    """One subscription for the process, spread to those who watch."""
+    """The calls of this process that watch, woken by one subscription."""
 
     def __init__(self, stopping: asyncio.Event) -> None:
         self._stopping = stopping
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def listen(self, client: Client) -> None:
-        """Subscribe; a message that is lost costs a watcher its look-again time, nothing more."""
+        """Subscribe; a lost message only makes a watcher wait for LOOK_AGAIN_SECONDS."""
         await client.subscribe(SUBJECT, cb=self._spread)
 
     @asynccontextmanager
     async def watching(self, key: UUID) -> AsyncIterator[asyncio.Event]:
-        """Give an event that is set whenever a run changes, or any run of a tenant."""
+        """Yield an event that is set whenever the run, or any run of the tenant, changes."""
         woken = asyncio.Event()
         watchers = self._waiting.setdefault(str(key), set())
         watchers.add(woken)
@@ -53,7 +53,7 @@ class Watchers:
                 self._waiting.pop(str(key), None)
 
     async def wait(self, woken: asyncio.Event) -> None:
-        """Wait for a change, or for the time to look without being told of one."""
+        """Wait for a change, at most LOOK_AGAIN_SECONDS; raise Unavailable on a stop."""
         await sleep(LOOK_AGAIN_SECONDS, self._stopping, woken)
         woken.clear()
         if self._stopping.is_set():

@@ -1,4 +1,4 @@
-"""WatchEnrichment: follows a prospect's newest run, and goes on after a break where it was."""
+"""WatchEnrichment: follows a prospect's newest run, and resumes by a token."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class WatchRpc:
     async def _where(
         self, tenant_id: UUID, request: pb.WatchEnrichmentRequest
     ) -> tuple[UUID, int | None]:
-        """Return the prospect's newest run, and which version of it the caller knows."""
+        """Return the prospect's newest run, and the version of it that the caller knows."""
         async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_prospect(connection, tenant_id, UUID(request.prospect_id))
         run_id: UUID = found(row, "prospect", request.prospect_id)["run_id"]
@@ -78,7 +78,7 @@ def _token(run: prospect_pb2.Run) -> str:
 
 
 def _change(known: prospect_pb2.Run | None, run: prospect_pb2.Run) -> pb.WatchEnrichmentResponse:
-    """Return what has changed; all steps where it is not known what the caller has seen of them."""
+    """Return what has changed since `known`; all steps where that is not given."""
     before = {step.source: step for step in known.steps} if known else {}
     steps = [step for step in run.steps if step != before.get(step.source)]
     change = pb.RunChange(run_id=run.run_id, status=run.status, steps=steps, missing=run.missing)

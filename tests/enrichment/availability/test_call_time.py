@@ -1,4 +1,4 @@
-"""A call's time is the source's: what we wait for our own slots is not counted."""
+"""A call's timeout: waits for slots of our own rate do not count."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ async def test_what_the_source_takes_between_waits_adds_up() -> None:
         await call()
 
 
-async def test_while_one_of_several_requests_waits_nothing_is_counted() -> None:
+async def test_no_time_counts_while_one_of_several_requests_waits() -> None:
     async with limited(0.1, longest_wait=5):
         await asyncio.gather(wait(0.02), wait(0.2), wait(0.15))
 
 
-async def test_once_none_waits_any_more_the_time_goes_on() -> None:
+async def test_the_timeout_goes_on_when_no_request_waits() -> None:
     async def call() -> None:
         async with limited(0.1, longest_wait=5):
             await asyncio.gather(wait(0.02), wait(0.05))
@@ -47,7 +47,7 @@ async def test_once_none_waits_any_more_the_time_goes_on() -> None:
         await call()
 
 
-async def test_a_wait_that_lasts_too_long_leaves_no_room() -> None:
+async def test_a_wait_that_lasts_too_long_ends_the_call() -> None:
     with pytest.raises(NoRoom):
         async with limited(5, longest_wait=0.1):
             await asyncio.gather(wait(0.02), wait(5))

@@ -1,4 +1,4 @@
-"""Requests that come again, or while their prospect has a run: one answer each, nobody is lost."""
+"""Repeated requests, and requests while their prospect has a run: one answer each, none lost."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from chassis.errors import FailedPrecondition, InvalidArgument
 from chassis.messaging import OutgoingEvent
 from devstack import servers
 from services import topology
-from services.enrichment.events import PuttingOff
+from services.enrichment.events import RetryRoom
 from services.enrichment.reading import store
 from services.enrichment.run.plan import Accepted
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Subject
 from tests.enrichment.engine import ADA, Engine, Sources, engine, finding
-from tests.enrichment.test_batch import chunk, person, send
+from tests.enrichment.intake.test_batch import chunk, person, send
+from tests.enrichment.intake.test_steering import until_exa_is
 from tests.enrichment.test_service import handled, requested
-from tests.enrichment.test_steering import until_exa_is
 from tests.harness import Database, Identity, SandboxDesk, violations
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ async def test_a_run_that_has_not_begun_takes_the_newest_words(
     assert {call.subject.name for call in sources.asked} == {BORIS.name}
 
 
-async def test_a_worker_that_has_read_the_words_of_before_does_not_ask_with_them(
+async def test_a_worker_that_has_read_the_old_words_does_not_ask_with_them(
     dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     sources, prospect_id = Sources(), new_id()
@@ -224,7 +224,7 @@ async def test_a_worker_that_has_read_the_words_of_before_does_not_ask_with_them
 
 
 @pytest.mark.parametrize("words", [(BORIS, ADA), (ADA, BORIS), (BORIS, BORIS, ADA)])
-async def test_of_words_that_come_together_the_last_are_asked_with(
+async def test_of_requests_at_once_the_last_ones_words_are_asked_with(
     dsn: str, nats_server: servers.Nats, words: Sequence[Subject]
 ) -> None:
     sources, prospect_id = Sources(), new_id()
@@ -242,7 +242,7 @@ async def test_of_words_that_come_together_the_last_are_asked_with(
     assert row["contact_data"]
 
 
-async def test_a_run_that_is_being_cancelled_takes_nobody_in(
+async def test_no_request_joins_a_run_that_is_being_cancelled(
     dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     exa, prospect_id = Held(), new_id()
@@ -278,10 +278,10 @@ async def test_an_event_with_other_words_waits_for_the_runs_end(
     assert [tuple(row) for row in rows] == [("Boris Second", 2)]
 
 
-def test_a_tenants_events_that_wait_are_so_many_at_most() -> None:
-    putting_off, ours, theirs = PuttingOff(most=3), uuid.uuid4(), uuid.uuid4()
-    assert [putting_off.has_room(ours) for _ in range(5)] == [True] * 3 + [False] * 2
-    assert putting_off.has_room(theirs)
+def test_a_tenant_has_so_many_waiting_events_at_most() -> None:
+    room, ours, theirs = RetryRoom(max_waiting=3), uuid.uuid4(), uuid.uuid4()
+    assert [room.has_room(ours) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert room.has_room(theirs)
 
 
 # -- words of the tests ----------------------------------------------------------------------------

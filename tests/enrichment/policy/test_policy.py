@@ -1,4 +1,4 @@
-"""What a tenant allows: money, freshness, suppression, its kill switch; and what comes late."""
+"""A tenant's policy in runs: budgets, freshness, suppression, the kill switch, late answers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_a_run_budget_denies_the_call_that_may_exceed_it(
 
 
 @pytest.mark.parametrize("scope", ["run", "day"])
-async def test_what_a_call_did_not_cost_pays_for_the_next_way_of_asking(
+async def test_a_refund_pays_for_the_next_lookup(
     one: Engine, database: Database, sources: Sources, scope: str
 ) -> None:
     async def known_by_name_only(call: SourceCall) -> Answer:
@@ -149,7 +149,7 @@ async def test_a_day_budget_holds_however_many_ask_at_once(
     assert spent["committed_micros"] == limit
 
 
-async def test_what_a_run_lets_go_is_no_others_until_that_is_written(
+async def test_a_refund_is_free_for_other_runs_only_once_it_is_written(
     one: Engine, sources: Sources, database: Database
 ) -> None:
     out: dict[str, asyncio.Event] = {}
@@ -195,7 +195,7 @@ async def test_what_a_run_lets_go_is_no_others_until_that_is_written(
         each.set()
 
 
-async def test_no_call_is_made_past_the_budget_gate(one: Engine, sources: Sources) -> None:
+async def test_no_call_is_made_that_the_budget_denies(one: Engine, sources: Sources) -> None:
     """Whatever a run does, what left was reserved before."""
     sources.answers[EXA] = SourceError(ErrorClass.TRANSIENT, "no", cost_micros=3)
     row = await one.enriched()
@@ -216,7 +216,7 @@ async def test_fresh_answers_are_not_bought_again(one: Engine, sources: Sources)
     assert row[0]["status"] == "complete"
 
 
-async def test_not_found_is_an_answer_that_stands_as_well(one: Engine, sources: Sources) -> None:
+async def test_not_found_is_fresh_for_a_time_as_well(one: Engine, sources: Sources) -> None:
     prospect_id = new_id()
     sources.answers[EXA] = Answer(None)
     await one.enriched(prospect_id=prospect_id)
@@ -237,7 +237,7 @@ async def test_a_stale_answer_is_bought_again(
 
 
 @pytest.mark.parametrize("changed", [{"force": True}, {"company": "Another Company"}])
-async def test_force_and_another_person_ask_again(
+async def test_force_or_another_person_makes_the_calls_again(
     one: Engine, sources: Sources, changed: dict[str, Any]
 ) -> None:
     prospect_id = new_id()
@@ -247,7 +247,7 @@ async def test_force_and_another_person_ask_again(
     assert all(sources.calls[source] == 2 for source in (CONTACTOUT, EXA, SEC))
 
 
-async def test_asking_one_source_takes_the_others_answers_over(
+async def test_a_run_that_asks_one_source_reuses_the_others_answers(
     one: Engine, sources: Sources
 ) -> None:
     prospect_id = new_id()
@@ -299,7 +299,7 @@ async def test_nobody_on_the_suppression_list_is_asked_about(
     assert statuses(row)["exa"] == "suppressed"
 
 
-async def test_what_a_source_brings_of_a_suppressed_person_is_dropped(
+async def test_a_finding_about_a_suppressed_person_is_dropped(
     one: Engine, database: Database
 ) -> None:
     await suppress(database, one, email="ada@engines.example")
@@ -319,10 +319,12 @@ async def test_the_list_of_one_tenant_says_nothing_of_another(
     assert row[0]["status"] == "complete"
 
 
-async def test_the_kill_switch_holds_every_call_and_lets_go(
+async def test_the_kill_switch_stops_every_call_until_it_is_off(
     one: Engine, database: Database, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.enrichment.worker.run_rules.STOPPED_LOOK", timedelta(seconds=0.3))
+    monkeypatch.setattr(
+        "services.enrichment.worker.run_rules.STOPPED_PAUSE", timedelta(seconds=0.3)
+    )
     await allow(database, one.tenant_id, is_stopped=True)
     accepted = await one.accept()
     await asyncio.sleep(0.5)
@@ -370,7 +372,7 @@ async def test_a_late_answer_amends_the_prospect_and_its_summary(
     assert prospect["web_data"]
 
 
-async def test_a_cancelled_run_ends_when_what_is_out_has_come_back(
+async def test_a_cancelled_run_ends_when_its_calls_have_returned(
     one: Engine, sources: Sources, database: Database
 ) -> None:
     out, back = asyncio.Event(), asyncio.Event()

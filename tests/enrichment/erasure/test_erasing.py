@@ -1,4 +1,4 @@
-"""Erasing a prospect, and forgetting who asked: nothing personal stays, what was spent does."""
+"""Erasing a prospect or a user who asked: nothing personal stays, the ledger does."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker.hints import Hints
 from tests.enrichment.engine import ADA, Sources, engine, finding, ledger
+from tests.enrichment.intake.test_batch import chunk, person, send, watch
+from tests.enrichment.intake.test_steering import begun, until_exa_is
 from tests.enrichment.rows import Rows
-from tests.enrichment.test_batch import chunk, person, send, watch
 from tests.enrichment.test_service import APPLE, finished, statuses
-from tests.enrichment.test_steering import begun, until_exa_is
 from tests.harness import Database, Identity, SandboxDesk, violations
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ OF_ENRICHMENT = pytest.mark.parametrize("pool", ["enrichment"], indirect=True)
 # -- prospects -------------------------------------------------------------------------------------
 
 
-async def test_nothing_of_an_erased_prospect_stays_but_what_was_spent_and_the_receipt(
+async def test_of_an_erased_prospect_only_the_ledger_and_the_receipt_stay(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database
 ) -> None:
     prospect = await finished(enrichment, ours, **APPLE)
@@ -118,7 +118,7 @@ async def test_others_are_left_alone(
     assert [row["id"] for row in rows] == [kept.prospect_id]
 
 
-async def test_suppressing_with_it_covers_what_was_asked_with_and_what_was_found(
+async def test_an_erasure_can_suppress_what_was_asked_with_and_what_was_found(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database
 ) -> None:
     person = {"name": "Katherine Adams", **APPLE}
@@ -176,7 +176,7 @@ async def test_a_call_that_is_out_at_an_erasure_keeps_its_reservation(
     assert day["committed_micros"] == committed
 
 
-async def test_a_run_in_flight_is_fenced_away_and_what_it_brings_is_dropped(
+async def test_a_run_in_flight_loses_its_lease_and_its_answers_are_dropped(
     database: Database, nats_server: servers.Nats
 ) -> None:
     sources, out, back = Sources(), asyncio.Event(), asyncio.Event()
@@ -243,7 +243,7 @@ async def test_pending_events_are_removed_and_counted(
 
 
 @OF_ENRICHMENT
-async def test_what_is_being_published_is_waited_for_so_that_the_receipt_counts_right(
+async def test_an_erasure_waits_for_the_relay_so_that_the_receipt_counts_right(
     quiet: ErasureRpc, rows: Rows, database: Database
 ) -> None:
     prospect_id = await rows.prospect()
@@ -326,7 +326,7 @@ async def handled(nats: Client) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_whoever_is_erased_has_asked_for_nothing_any_more(
+async def test_an_erased_user_is_anonymous_in_runs_batches_and_receipts(
     enrichment: EnrichmentServiceAsyncStub,
     ours: Identity,
     theirs: Identity,
@@ -363,7 +363,7 @@ async def test_whoever_is_erased_has_asked_for_nothing_any_more(
     assert len(seen) == 1
 
 
-async def test_what_a_worker_has_in_hand_is_told_of_nobody(
+async def test_events_of_runs_in_hand_name_the_anonymous_user(
     enrichment: EnrichmentServiceAsyncStub,
     ours: Identity,
     sandbox_desk: SandboxDesk,
@@ -379,7 +379,7 @@ async def test_what_a_worker_has_in_hand_is_told_of_nobody(
 
 
 @OF_ENRICHMENT
-async def test_pending_events_are_told_of_nobody_and_stay_whole(
+async def test_pending_events_name_the_anonymous_user_and_stay_valid(
     pool: Pool, ours: Identity, database: Database
 ) -> None:
     message = events_pb2.BatchEnded(

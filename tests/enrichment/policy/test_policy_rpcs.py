@@ -101,7 +101,7 @@ async def test_each_field_can_be_set_and_set_back_to_the_default(
     assert getattr(await update(enrichment, ours, path), path) == default
 
 
-async def test_the_rows_of_sources_that_are_given_are_merged(
+async def test_an_update_changes_only_the_sources_that_it_gives(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     exa = policy_pb2.SourcePolicy(source="exa", day_budget_micros=9)
@@ -177,7 +177,7 @@ async def test_a_bad_update_names_its_field(
 # -- the suppression list --------------------------------------------------------------------------
 
 
-async def test_who_is_suppressed_is_not_asked_about_until_taken_off(
+async def test_a_suppressed_person_is_not_asked_about_until_unsuppressed(
     enrichment: EnrichmentServiceAsyncStub,
     ours: Identity,
     theirs: Identity,
@@ -234,7 +234,7 @@ async def test_the_list_holds_no_personal_data(
         ({"email": "nobody"}, ("people[1].email", "string.email")),
     ],
 )
-async def test_somebody_who_cannot_be_known_is_refused_by_index(
+async def test_a_person_without_a_key_is_refused_by_index(
     enrichment: EnrichmentServiceAsyncStub,
     ours: Identity,
     method: str,
@@ -276,7 +276,7 @@ async def test_the_sources_show_their_health_and_the_tenants_day(
     assert (other.calls_today, other.spent_today_micros, other.budget_micros) == (0, 0, 0)
 
 
-async def test_a_paused_source_is_not_asked_by_anybody_until_it_goes_on(
+async def test_a_paused_source_is_not_asked_until_it_is_resumed(
     enrichment: EnrichmentServiceAsyncStub,
     ours: Identity,
     theirs: Identity,
@@ -308,7 +308,7 @@ async def test_a_pause_ends_by_itself(
     assert statuses(prospect)["exa"] == "COMPLETE"
 
 
-async def test_an_operator_needs_no_tenant_and_a_tenants_user_not_the_scope_to_see(
+async def test_an_operator_needs_no_tenant_and_a_user_no_operators_scope_to_see(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     operator = Identity(ours.key, None, ours.user_id)  # type: ignore[arg-type]

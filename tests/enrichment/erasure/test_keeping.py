@@ -1,4 +1,4 @@
-"""History is kept by policy: old runs are forgotten, never under a run in flight."""
+"""Retention of history: old runs are deleted, never one in flight."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ async def kept(database: Database) -> set[uuid.UUID]:
     return {row["run_id"] for row in await database.fetch("select run_id from enrichment.runs")}
 
 
-async def test_runs_that_ended_long_ago_are_forgotten_with_all_that_hangs_on_them(
+async def test_runs_that_ended_long_ago_are_deleted_with_all_that_belongs_to_them(
     keeper: Keeper, rows: Rows, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_keeper, "PIECE", 2)
+    monkeypatch.setattr(history_keeper, "DELETE_ROWS", 2)
     prospect_id = await rows.prospect()
     old = [await rows.run(prospect_id, at=OLD, steps={"exa": "complete"}) for _ in range(5)]
     await database.fetch(
@@ -49,7 +49,7 @@ async def test_runs_that_ended_long_ago_are_forgotten_with_all_that_hangs_on_the
         assert await database.fetch(f"select from enrichment.{table}") == []
 
 
-async def test_what_a_prospect_shows_stays_as_long_as_the_prospect(
+async def test_a_prospects_newest_run_stays_as_long_as_the_prospect(
     keeper: Keeper, rows: Rows, database: Database
 ) -> None:
     prospect_id = await rows.prospect(at=OLD)

@@ -81,7 +81,7 @@ async def test_a_batch_is_accepted_by_chunks_and_followed_to_its_last_end(
     assert named == {row["prospect_id"] for row in found}
 
 
-async def test_what_is_at_fault_is_refused_by_index_field_and_rule_and_the_rest_accepted(
+async def test_bad_requests_are_refused_by_index_field_and_rule_and_the_rest_accepted(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     faults = (
@@ -193,7 +193,7 @@ async def test_a_place_whose_prospect_is_in_flight_joins_its_run(
     assert [run.prospect_id for run in ended] == [prospect_id]
 
 
-async def test_a_run_that_had_ended_before_it_joined_is_told_as_well(
+async def test_a_run_that_had_ended_before_it_joined_is_in_the_progress(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     batches, request_id = [str(uuid.uuid4()) for _ in range(2)], str(uuid.uuid4())
@@ -205,7 +205,7 @@ async def test_a_run_that_had_ended_before_it_joined_is_told_as_well(
     assert len(second) == 1
 
 
-async def test_the_watch_tells_each_end_once_and_goes_on_after_a_break(
+async def test_the_watch_sends_each_end_once_and_resumes_after_a_break(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
     await sandbox_desk.order("exa", "latency", value=1.2)
@@ -243,7 +243,7 @@ async def _known(enrichment: EnrichmentServiceAsyncStub, who: Identity, batch_id
                 await asyncio.sleep(0.02)
 
 
-async def test_the_watch_speaks_at_most_twice_a_second(
+async def test_the_watch_sends_at_most_two_messages_a_second(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, rows: Rows, database: Database
 ) -> None:
     run_ids = [await rows.run() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""A source that somebody has paused: for every replica, and at once where it was done."""
+"""Pauses: for all replicas, and at once in the one that was called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_a_paused_source_is_left_alone_until_it_is_resumed(
     assert one.breakers.denial(EXA) is None
 
 
-async def test_a_reading_that_is_late_does_not_hide_a_change(
+async def test_a_late_reading_does_not_undo_a_newer_one(
     replicas: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, _ = replicas

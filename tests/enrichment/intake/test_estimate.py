@@ -1,4 +1,4 @@
-"""EstimateEnrichment: what would be called, taken over or denied; nothing is spent or written."""
+"""EstimateEnrichment: which calls would be made, reused or denied; nothing is spent or written."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prospect.enrichment.v1 import operations_pb2 as pb
 
 from services.enrichment.policy.suppression import Hasher
 from services.enrichment.sources.catalogue import SOURCES, SourceName
+from tests.enrichment.policy.test_policy import allow
 from tests.enrichment.rows import Rows
-from tests.enrichment.test_policy import allow
 from tests.enrichment.test_service import APPLE, finished
 from tests.harness import Database, Identity, violations
 
@@ -60,7 +60,7 @@ async def test_new_prospects_would_be_asked_about_everywhere(
         assert await database.fetch(f"select from enrichment.{table}") == []
 
 
-async def test_fresh_answers_are_taken_over_unless_forced(
+async def test_fresh_answers_are_reused_unless_forced(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     prospect = await finished(enrichment, ours)
@@ -81,7 +81,7 @@ async def test_an_estimate_is_what_the_request_then_does(
     assert called == {source: each.calls for source, each in by_source.items()}
 
 
-async def test_budgets_suppression_and_policy_are_looked_at(
+async def test_an_estimate_heeds_budgets_suppression_and_policy(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, database: Database
 ) -> None:
     off = {"exa": {"is_enabled": False, "fresh_for_seconds": 0, "day_budget_micros": 0}}
@@ -108,7 +108,7 @@ async def test_budgets_suppression_and_policy_are_looked_at(
     assert await database.fetch("select from enrichment.spending") == []
 
 
-async def test_a_source_that_is_left_alone_says_so(
+async def test_an_estimate_says_until_when_a_source_is_parked(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     pause = pb.PauseSourceRequest(source="exa", reason="maintenance")
@@ -150,7 +150,7 @@ async def test_a_bad_request_names_its_field(
     assert [name for name, _ in violations(refused.value)] == [field]
 
 
-async def test_a_prospect_that_nobody_knows_and_nobody_names_is_not_found(
+async def test_an_unknown_prospect_without_a_name_is_not_found(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, theirs: Identity
 ) -> None:
     other = await finished(enrichment, theirs)

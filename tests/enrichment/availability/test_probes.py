@@ -1,4 +1,4 @@
-"""A run's calls as probes of a source that is being tried: each place is for a call."""
+"""Probes: each place in a wave is for one call of a run, and is given back without one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.enrichment.run.state import Denial, Turn
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from tests.enrichment.engine import Engine, Sources, engine
-from tests.enrichment.test_policy import allow
+from tests.enrichment.policy.test_policy import allow
 from tests.harness import Database
 
 CONTACTOUT, EXA = SourceName.CONTACTOUT, SourceName.EXA
@@ -64,7 +64,7 @@ async def all_places_free(database: Database) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_probe_that_is_broken_off_gives_its_place_back(
+async def test_a_cancelled_probe_gives_its_place_back(
     one: Engine, database: Database, sources: Sources
 ) -> None:
     sources.answers[EXA] = held = Held()

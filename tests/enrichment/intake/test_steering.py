@@ -1,4 +1,4 @@
-"""CancelRun and RetrySource: what is under way is steered, and only by its own tenant."""
+"""CancelRun and RetrySource: a run under way is steered, and only by its own tenant."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def until_exa_is(
 # -- cancelling ------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_run_ends_and_what_is_out_is_waited_for(
+async def test_a_cancelled_run_ends_after_the_call_that_is_out(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
     await sandbox_desk.order("exa", "latency", value=1)
@@ -96,7 +96,7 @@ async def test_another_tenants_run_is_not_cancelled_even_by_a_hint(
 # -- retrying --------------------------------------------------------------------------------------
 
 
-async def test_a_failed_source_is_asked_again_in_a_new_run_that_takes_the_others_over(
+async def test_a_failed_source_is_asked_again_in_a_new_run_that_reuses_the_others(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
     await sandbox_desk.order("contactout", "status", value=401)
@@ -114,7 +114,7 @@ async def test_a_failed_source_is_asked_again_in_a_new_run_that_takes_the_others
     assert await sandbox_desk.calls("claude") == 2
 
 
-async def test_the_summary_is_made_anew_although_nothing_else_has_changed(
+async def test_a_new_summary_is_made_although_nothing_else_has_changed(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
     prospect = await finished(enrichment, ours)

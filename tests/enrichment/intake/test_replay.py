@@ -1,4 +1,4 @@
-"""ReplayRuns: what failed is asked anew, once a prospect; first it says what that would be."""
+"""ReplayRuns: failed sources are asked again, once a prospect; a dry run says what it would do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import prospect_pb2, runs_pb2
 
 from services.enrichment.sources.catalogue import SOURCES
+from tests.enrichment.reading.test_lists import COMPLETE, FAILED, later
 from tests.enrichment.rows import NOON, Rows
-from tests.enrichment.test_lists import COMPLETE, FAILED, later
 from tests.enrichment.test_service import finished, statuses
 from tests.harness import Database, Identity, SandboxDesk, violations
 
@@ -37,7 +37,7 @@ async def replay(
     return await enrichment.ReplayRuns(request, metadata=who.metadata())
 
 
-async def test_the_failed_sources_are_asked_anew_as_a_batch(
+async def test_the_failed_sources_are_asked_again_as_a_batch(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
 ) -> None:
     await sandbox_desk.order("contactout", "status", value=401, times=2)
@@ -95,7 +95,7 @@ async def test_the_newest_matching_run_decides_for_a_prospect(
     assert (run["sources"], run["priority"]) == (["exa", "claude"], 1)
 
 
-async def test_what_has_answered_since_and_what_is_under_way_is_left_alone(
+async def test_sources_that_answered_since_and_runs_under_way_are_not_replayed(
     enrichment: EnrichmentServiceAsyncStub, ours: Identity, rows: Rows
 ) -> None:
     answered = {"exa": {"status": "complete", "at": later(5).isoformat()}}

@@ -1,4 +1,4 @@
-"""Room at a source's rate: one for every replica."""
+"""Rates: the replicas share a source's."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_replicas_share_a_rate(database: Database, nats_server: servers.Na
     )
 
 
-async def test_edgars_slots_lie_wider_than_its_rate_so_that_no_second_has_one_too_many(
+async def test_edgars_slots_lie_wider_than_its_rate_so_that_no_second_has_too_many(
     database: Database, nats_server: servers.Nats
 ) -> None:
     rates = {SEC: 50.0}
@@ -113,7 +113,7 @@ async def test_a_call_waits_for_slots_no_longer_than_its_run_takes_what_comes_la
         assert one.breakers.failures(SEC) == 0
 
 
-async def test_postgres_being_away_between_a_calls_requests_is_no_fault_of_the_source(
+async def test_an_outage_of_postgres_between_a_calls_requests_is_no_fault_of_the_source(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_slots, away = store.take_slots, [ConnectionResetError()]
@@ -160,7 +160,7 @@ async def test_a_source_without_a_rate_waits_for_nothing(
         assert await one.limits.wait(EXA) == 0.0
 
 
-async def test_one_who_leaves_the_queue_does_not_hold_up_the_others(
+async def test_a_cancelled_wait_does_not_delay_the_others(
     database: Database, nats_server: servers.Nats
 ) -> None:
     async with engine(

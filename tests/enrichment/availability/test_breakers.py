@@ -1,4 +1,4 @@
-"""The state of a source: one for every replica, whatever each of them sees."""
+"""Breakers: one state a source for all replicas, whatever each of them sees."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def time_passes(database: Database) -> None:
     await database.fetch("update enrichment.sources set open_until = now() where source = 'exa'")
 
 
-async def test_failures_in_a_row_leave_the_source_alone_in_every_replica(
+async def test_failures_in_a_row_open_the_breaker_in_every_replica(
     replicas: tuple[Engine, Engine],
 ) -> None:
     one, two = replicas
@@ -152,7 +152,7 @@ async def test_good_answers_write_nothing_while_nothing_has_failed(
     [ErrorClass.THROTTLED, ErrorClass.REFUSED_REQUEST, ErrorClass.WRONG_PERSON],
     ids=lambda c: c.value,
 )
-async def test_what_is_no_fault_of_the_source_counts_as_neither(
+async def test_an_error_that_is_no_fault_of_the_source_is_no_verdict(
     replicas: tuple[Engine, Engine], error_class: ErrorClass
 ) -> None:
     breakers = replicas[0].breakers
@@ -163,7 +163,7 @@ async def test_what_is_no_fault_of_the_source_counts_as_neither(
     assert breakers.denial(EXA)
 
 
-async def test_an_answer_that_fails_for_what_it_is_about_counts_as_neither(
+async def test_an_answer_that_fails_for_its_content_is_no_verdict(
     replicas: tuple[Engine, Engine],
 ) -> None:
     breakers = replicas[0].breakers
@@ -172,7 +172,7 @@ async def test_an_answer_that_fails_for_what_it_is_about_counts_as_neither(
     assert breakers.denial(EXA) is None
 
 
-async def test_one_probe_goes_through_for_the_whole_fleet(replicas: tuple[Engine, Engine]) -> None:
+async def test_one_probe_goes_through_for_all_replicas(replicas: tuple[Engine, Engine]) -> None:
     await opened(replicas[0])
     await due(*replicas)
     asked = await asyncio.gather(*(each.breakers.admit(EXA) for each in replicas * 5))
@@ -228,7 +228,7 @@ async def test_one_failure_in_a_wave_opens_the_breaker_again(
     ],
     ids=["no-outcome", "throttled", "refused", "wrong-person", "not-of-source"],
 )
-async def test_a_probe_that_says_nothing_gives_its_place_to_another(
+async def test_a_probe_without_a_verdict_gives_its_place_to_another(
     replicas: tuple[Engine, Engine], outcome: SourceError | None
 ) -> None:
     breakers = await tried(replicas[0], waves=1)
@@ -294,7 +294,7 @@ async def test_a_probe_that_fails_opens_the_breaker_for_longer(
     assert denial.until - utc_now() > timedelta(seconds=0.3)
 
 
-async def test_a_call_that_began_before_the_breaker_opened_says_nothing_any_more(
+async def test_a_call_that_began_before_the_breaker_opened_does_not_count(
     replicas: tuple[Engine, Engine],
 ) -> None:
     one, _ = replicas
@@ -306,7 +306,7 @@ async def test_a_call_that_began_before_the_breaker_opened_says_nothing_any_more
     assert one.breakers.state(EXA).open_until == until
 
 
-async def test_a_probe_whose_process_died_does_not_keep_the_source_away_for_good(
+async def test_a_probe_whose_process_died_does_not_keep_the_breaker_open(
     replicas: tuple[Engine, Engine], database: Database
 ) -> None:
     one, two = replicas
