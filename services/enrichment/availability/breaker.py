@@ -208,7 +208,7 @@ class Breakers:
         if error and error.error_class is ErrorClass.THROTTLED and error.retry_after:
             await self._park(source, error)
         row, verdict = self.state(source), _verdict(outcome)
-        if row.epoch != epoch or row.state == "open":
+        if row.epoch != epoch or row.state not in ("closed", "half_open"):
             return
         if verdict is None:
             await self._give_back(row)

@@ -21,6 +21,9 @@ from services.enrichment.policy.policy import Policy
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
 
+_STATES, _UNKNOWN = frozenset(pb.SourceState.keys()), pb.SOURCE_STATE_UNSPECIFIED
+"""A newer version's row may have a state that this version does not know."""
+
 
 class AvailabilityRpc:
     """Shows the sources to the tenant in the token, and lets operators pause them."""
@@ -69,9 +72,10 @@ class AvailabilityRpc:
     def _health(self, source: SourceName) -> pb.Source:
         breakers = self._breakers
         shown, until, reason = breakers.state(source).shown(self._clock())
+        state = f"SOURCE_STATE_{shown.upper()}"
         return pb.Source(
             source=source.value,
-            state=pb.SourceState.Value(f"SOURCE_STATE_{shown.upper()}"),
+            state=pb.SourceState.Value(state) if state in _STATES else _UNKNOWN,
             until=to_timestamp(until),
             reason=reason,
             failures=breakers.failures(source),

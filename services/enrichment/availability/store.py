@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chassis.database import Connection, Pool
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import KNOWN, SourceName
 from services.enrichment.sql import SQL
 
 
@@ -48,7 +48,7 @@ async def read_sources(connection: Connection) -> list[SourceState]:
     return [
         SourceState(**{**row, "source": SourceName(row["source"])})
         for row in rows
-        if row["source"] in set(SourceName)
+        if row["source"] in KNOWN
     ]
 
 

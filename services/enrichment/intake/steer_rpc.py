@@ -74,7 +74,7 @@ class SteerRpc:
         _, steps = found(await store.get_run(connection, tenant_id, run_id), "run", run_id)
         step = steps.get(source)  # an older version's run has none of a new source
         if step is None or step.ended:
-            is_so = f"is {step.status.value}" if step else "has no step"
+            is_so = f"is {step.status.value}" if step else "has no step that this version knows"
             text = (
                 f"{source.value} {is_so} in run {run_id}, which is still "
                 "under way; retry when the run has ended"

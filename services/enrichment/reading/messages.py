@@ -21,6 +21,7 @@ _log = structlog.get_logger()
 _PROGRESS_VALUES = (
     "total", "pending", "in_progress", "complete", "failed", "cancelled", "cost_micros",
 )  # fmt: skip
+_ATTEMPT_STATUSES = frozenset(runs_pb2.AttemptStatus.keys())
 _ATTEMPT_VALUES = (
     "source", "attempt", "lookup", "error_class", "reason", "source_request_id", "cost_micros",
     "queue_wait_ms", "breaker_wait_ms", "limiter_wait_ms", "worker",
@@ -74,11 +75,12 @@ def _steps(steps: Mapping[SourceName, Step], rows: Sequence[asyncpg.Record]) -> 
 
 
 def add_findings(message: pb.Prospect, row: asyncpg.Record) -> None:
-    """Add what was found, if it can be read; its JSON has the messages' own field names."""
+    """Add the findings as far as this version knows them; their JSON has the fields' names."""
     for field in (each.column for each in SOURCES.values()):
         if row[field] is not None:
             try:
-                json_format.ParseDict(json.loads(row[field]), getattr(message, field))
+                found, part = json.loads(row[field]), getattr(message, field)
+                json_format.ParseDict(found, part, ignore_unknown_fields=True)
             except (json_format.ParseError, TypeError):  # its text is personal: not for the log
                 _log.error("a finding cannot be read", field=field, prospect=message.prospect_id)
                 message.ClearField(field)  # type: ignore[arg-type]
@@ -95,19 +97,13 @@ def progress_message(row: asyncpg.Record) -> enrichment_service_pb2.BatchProgres
 
 def attempt_message(row: asyncpg.Record, traceparent: str) -> runs_pb2.Attempt:
     """Return a call to a source as a message; it belongs to its run's trace."""
+    status = f"ATTEMPT_STATUS_{row['status'].upper()}"
     return runs_pb2.Attempt(
-        status=runs_pb2.AttemptStatus.Value(f"ATTEMPT_STATUS_{row['status'].upper()}"),
+        status=runs_pb2.AttemptStatus.Value(status)
+        if status in _ATTEMPT_STATUSES
+        else runs_pb2.ATTEMPT_STATUS_UNSPECIFIED,
         started_at=to_timestamp(row["started_at"]),
         ended_at=to_timestamp(row["ended_at"]),
         trace_id=traceparent[3:35],
         **{name: row[name] for name in _ATTEMPT_VALUES},
-    )
-
-
-def ended(status: pb.EnrichmentStatus.ValueType) -> bool:
-    """Whether a run of this status has reached its end."""
-    return status in (
-        pb.ENRICHMENT_STATUS_COMPLETE,
-        pb.ENRICHMENT_STATUS_FAILED,
-        pb.ENRICHMENT_STATUS_CANCELLED,
     )

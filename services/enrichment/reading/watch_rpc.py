@@ -12,7 +12,7 @@ from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument, found
 from chassis.interceptor import Context
-from services.enrichment.reading import messages, store
+from services.enrichment.reading import store
 from services.enrichment.reading.wakeups import Watchers
 
 OPEN = frozenset(
@@ -68,7 +68,7 @@ class WatchRpc:
 
 
 def _is_over(run: prospect_pb2.Run, until_settled: bool) -> bool:
-    if not messages.ended(run.status):
+    if not run.HasField("ended_at"):  # its status may be one that only a newer version knows
         return False
     return not until_settled or all(step.status not in OPEN for step in run.steps)
 
