@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from chassis.errors import FailedPrecondition
 from services.enrichment.policy.policy import Policy, SourcePolicy
 from services.enrichment.run.plan import (
     HEAD_START,
     Accepted,
+    CannotJoin,
     InFlight,
     Known,
     KnownAnswer,
@@ -140,18 +140,12 @@ def test_a_request_is_compared_with_the_words_that_the_run_took_last() -> None:
         (a_request(), replace(WAITS, cancel_requested=True), "being cancelled"),
     ],
 )
-def test_a_request_that_cannot_join_is_refused_with_the_run(
+def test_a_request_that_cannot_join_is_told_of_the_run(
     request_: Request, in_flight: InFlight, doing: str
 ) -> None:
     plan = planned(request_, in_flight=in_flight)
-    refusal = plan.answers[uuid.UUID(int=0)]
     text = f"run {RUN} of this prospect is {doing}: request again when it has ended"
-    assert isinstance(refusal, FailedPrecondition)
-    assert (refusal.message, refusal.reason) == (text, "RUN_UNDER_WAY")
-    assert refusal.metadata == {"run_id": str(RUN)}
-    (violation,) = refusal.violations
-    assert (violation.field, violation.rule) == ("prospect_id", "prospect_id.under_way")
-    assert violation.message == text
+    assert plan.answers[uuid.UUID(int=0)] == CannotJoin(RUN, text)
     assert plan == Plan(answers=plan.answers)
 
 
