@@ -1,7 +1,7 @@
-"""Counting: what comes in for a tenant while a transaction of its runs is counted in the next one.
+"""Counting: batches that arrive while a tenant's transaction runs share the next (group commit).
 
-A group of batches is one transaction: their ids go into the inbox, their entries into the quarters,
-the days and the quotas. Batches whose id is there already are left out.
+One transaction adds the ids of a group of batches to the inbox, and their entries to the
+quarter-hours, the days and the quotas. Batches whose id is in the inbox already are left out.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from chassis.outbox import Relay
 from chassis.transient import TRANSIENT
 from services import topology
 from services.metrics.counters import ACTION_NAMES, COUNTERS, NEW_LIST
-from services.metrics.quotas.reached import tell_reached
+from services.metrics.quotas.reached import announce_reached_limits
 from services.metrics.sql import SQL
 
-MOST_BATCHES = 64
+MAX_GROUP = 64
 ADD_TO_LIST = activity_pb.ACTION_TYPE_ADD_TO_LIST
 Recorded = IncomingEvent[activity_events.ActivitiesRecorded]
 
@@ -35,7 +35,7 @@ class Counting:
     def __init__(self, pool: Pool, relay: Relay) -> None:
         self._pool = pool
         self._relay = relay
-        self._groups: GroupCommit[Recorded, None] = GroupCommit(self._commit, MOST_BATCHES)
+        self._groups: GroupCommit[Recorded, None] = GroupCommit(self._commit, MAX_GROUP)
 
     async def count(self, event: Recorded) -> None:
         """Return when the batch is counted."""
@@ -74,7 +74,7 @@ async def count(connection: Connection, tenant_id: UUID, group: Sequence[Recorde
         return False
     used = [(n, day["date"], day[n]) for day in days for n in COUNTERS.values() if day[n]]
     await connection.execute(SQL.charge, tenant_id, *map(list, zip(*used, strict=True)))
-    return await tell_reached(connection, tenant_id)
+    return await announce_reached_limits(connection, tenant_id)
 
 
 def _columns(batches: Sequence[activity_events.ActivitiesRecorded]) -> tuple[list[Any], ...]:

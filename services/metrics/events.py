@@ -16,14 +16,14 @@ from prospect.metrics.v1 import events_pb2
 from chassis import inbox
 from chassis.clock import Clock, to_datetime
 from chassis.consumer import Handler, IncomingEvent
-from chassis.database import Pool, tenant_transaction
+from chassis.database import Pool
 from chassis.errors import InvalidArgument
 from chassis.messaging import Consumer
 from chassis.outbox import Relay
 from services import topology
 from services.metrics import store
 from services.metrics.counting import Counting
-from services.metrics.proof.rebuild import HeldUpError, Rebuilder
+from services.metrics.proof.rebuild import EventsNotApplied, Rebuilder
 from services.metrics.proof.reconcile import reconcile
 from services.metrics.sql import ANONYMOUS, SQL
 
@@ -50,7 +50,7 @@ def handlers(
             relay.wake()
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
-        """Give what a user did to the anonymous one, now and when a batch comes late."""
+        """Count what a user did as the anonymous user's, also what is counted later."""
         await _erase(pool, event)
 
     return (
@@ -72,7 +72,7 @@ async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -
     consumer, erased_at = topology.METRICS_ERASED.name, to_datetime(event.message.erased_at)
     if user_id == ANONYMOUS:
         return
-    async with tenant_transaction(pool, tenant_id) as connection:
+    async with store.rework(pool, tenant_id) as connection:
         await store.lock_rework(connection, tenant_id)
         await store.lock_exclusive(connection, tenant_id)
         if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
@@ -84,7 +84,7 @@ async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -
 
 
 async def wait_applied(client: Client) -> None:
-    """Wait until every event that says what to count, and of whom, has been handled by now."""
+    """Wait until the events published so far that change counts are handled: batches, erasures."""
     jetstream = client.jetstream()
     consumers = (topology.ACTIVITY_RECORDED, topology.METRICS_ERASED)
     targets = [
@@ -95,7 +95,7 @@ async def wait_applied(client: Client) -> None:
             for consumer, target in targets:
                 await _wait_handled(jetstream, consumer, target)
     except TimeoutError:
-        raise HeldUpError("events wait to be counted; try again in a moment") from None
+        raise EventsNotApplied("events wait to be counted; try again in a moment") from None
 
 
 async def _wait_handled(jetstream: JetStreamContext, consumer: Consumer, target: int) -> None:

@@ -5,15 +5,15 @@
 -- column, `codes` those of the actions that it counts. `make sql` writes queries.sql.
 
 -- name: lock_shared
--- Count beside others who count, and not beside what changes what is there.
+-- Lock a tenant for counting: others may count beside it, nobody may rewrite its rows.
 select pg_advisory_xact_lock_shared(hashtextextended('metrics/' || $1::uuid, 0))
 
 -- name: lock_exclusive
--- Change what is there, while nobody counts for the tenant.
+-- Lock a tenant for rewriting its rows: nobody may count meanwhile.
 select pg_advisory_xact_lock(hashtextextended('metrics/' || $1::uuid, 0))
 
 -- name: lock_rework
--- Change what is there beside those who count, while nobody else does; it comes before lock_exclusive.
+-- Lock a tenant for rewriting its rows while others count; taken before lock_exclusive.
 select pg_advisory_xact_lock(hashtextextended('metrics/rework/' || $1::uuid, 0))
 
 -- name: begin_counting
@@ -96,8 +96,8 @@ group by 2, 3, 4
 order by 2, 3, 4
 on conflict (tenant_id, counter, period, period_start) do update set used = u.used + excluded.used
 
--- name: reach
--- Write down which limits are reached that were not, once each; returns them.
+-- name: mark_reached
+-- Mark the limits that are reached and were not, and return them, each once.
 update metrics.quota_usage u
 set soft_reached_at = case when q.soft_limit > 0 and u.used >= q.soft_limit
     then coalesce(u.soft_reached_at, now()) else u.soft_reached_at end,
@@ -105,14 +105,15 @@ set soft_reached_at = case when q.soft_limit > 0 and u.used >= q.soft_limit
     then coalesce(u.hard_reached_at, now()) else u.hard_reached_at end
 from metrics.quotas q
 where u.tenant_id = $1 and q.tenant_id = $1 and q.counter = u.counter and q.period = u.period
+  and u.counter in ({{'counter'}})
   and ((q.soft_limit > 0 and u.used >= q.soft_limit and u.soft_reached_at is null)
     or (q.hard_limit > 0 and u.used >= q.hard_limit and u.hard_reached_at is null))
 returning u.counter, u.period, u.period_start, u.used, q.soft_limit, q.hard_limit, now() as reached_at,
   (old.soft_reached_at is null and new.soft_reached_at is not null) as soft,
   (old.hard_reached_at is null and new.hard_reached_at is not null) as hard
 
--- name: forget_reached
--- A limit that was raised above what is used may be reached again.
+-- name: unmark_raised
+-- Remove the mark of a limit that was raised above what is used: it may be reached again.
 update metrics.quota_usage u
 set soft_reached_at = case when u.used >= q.soft_limit then u.soft_reached_at end,
   hard_reached_at = case when u.used >= q.hard_limit then u.hard_reached_at end
@@ -120,8 +121,8 @@ from metrics.quotas q
 where u.tenant_id = $1 and q.tenant_id = $1 and q.counter = u.counter and q.period = u.period
   and q.counter = $2 and q.period = $3
 
--- name: pass_over
--- A new limit is not told of for periods that are over at a moment ($4): they count as reached.
+-- name: mark_past_reached
+-- Mark a new limit as reached in the periods that are over at a moment ($4): none is announced.
 update metrics.quota_usage u
 set soft_reached_at = case when q.soft_limit > 0 and u.used >= q.soft_limit
     then coalesce(u.soft_reached_at, now()) end,
@@ -134,8 +135,8 @@ where u.tenant_id = $1 and q.tenant_id = $1 and q.counter = u.counter and q.peri
     $4::timestamptz at time zone coalesce(s.time_zone, 'UTC'))::date
 
 -- name: clear_quota_usage
--- Set all that is used to zero, to count it anew in the same transaction.
-update metrics.quota_usage set used = 0 where tenant_id = $1
+-- Set what is used of the known counters to zero, to count it anew in the same transaction.
+update metrics.quota_usage set used = 0 where tenant_id = $1 and counter in ({{'counter'}})
 
 -- name: recount_quotas
 -- Count what is used of each quota from the days.
@@ -156,11 +157,12 @@ on conflict (tenant_id, counter, period, period_start) do update set used = excl
 select exists (select from metrics.quotas where tenant_id = $1)
 
 -- name: quota_usage
--- What is used in all periods.
-select counter, period, period_start, used from metrics.quota_usage where tenant_id = $1 and used > 0
+-- What is used of the known counters in all periods.
+select counter, period, period_start, used from metrics.quota_usage
+where tenant_id = $1 and used > 0 and counter in ({{'counter'}})
 
 -- name: drop_quota_usage
--- Forget the periods of the zone before.
+-- Delete what was used by period: the new zone has other periods.
 delete from metrics.quota_usage where tenant_id = $1
 
 -- name: set_quota
@@ -254,11 +256,11 @@ where tenant_id = $1 and rebuild_id = $2
   and (quarter_hour at time zone 'UTC')::date between $3 and $4
 
 -- name: plan_swap
--- Have a shadow compared as a whole: it was just written, and the planner takes it for empty.
+-- Plan without nested loops: a shadow that was just written is estimated to be empty.
 select set_config('enable_nestloop', 'off', true)
 
 -- name: clear_other_days
--- Remove the days that a shadow does not have as they are.
+-- Remove the days that a shadow does not have, or has with other counts.
 delete from metrics.usage_metrics_daily d
 where d.tenant_id = $1 and not exists (
   select from metrics.usage_shadow s
@@ -278,12 +280,19 @@ where s.tenant_id = $1 and s.rebuild_id = $2 and not exists (
   select from metrics.usage_metrics_daily d
   where d.tenant_id = $1 and d.date = (s.quarter_hour at time zone 'UTC')::date and d.user_id = s.user_id)
 
+-- name: has_newer_counters
+-- Whether the roll-up has a column that this version does not know: a newer one counts in it.
+select exists (
+  select from information_schema.columns
+  where table_schema = 'metrics' and table_name = 'usage_metrics_quarter_hours'
+    and column_name not in ('tenant_id', 'quarter_hour', 'user_id', 'digest', {{'counter'}}))
+
 -- name: remember_erasure
--- Count a user as the anonymous one from now on.
+-- Count what a user did as the anonymous user's from now on.
 insert into metrics.erasures (tenant_id, user_id, erased_at) values ($1, $2, $3) on conflict do nothing
 
 -- name: erase_quarters
--- Give a user's quarters to the anonymous one.
+-- Move a user's quarter-hours to the anonymous user.
 with gone as (
   delete from metrics.usage_metrics_quarter_hours where tenant_id = $1 and user_id = $2
   returning quarter_hour,
@@ -299,7 +308,7 @@ on conflict (tenant_id, quarter_hour, user_id) do update set
   digest = u.digest + excluded.digest
 
 -- name: erase_shadows
--- Give a user's part of the shadows to the anonymous one: a rebuild that runs would miss it.
+-- Move a user's part of the shadows to the anonymous user: a rebuild that runs swaps them in.
 with gone as (
   delete from metrics.usage_shadow where tenant_id = $1 and user_id = $2
   returning rebuild_id, quarter_hour,
@@ -315,7 +324,7 @@ on conflict (tenant_id, rebuild_id, quarter_hour, user_id) do update set
   digest = u.digest + excluded.digest
 
 -- name: erase_findings
--- Make a user the anonymous one in what was found of its days.
+-- Replace a user by the anonymous one in the findings that are kept.
 update metrics.reconciliations r
 set findings = (
   select jsonb_agg(case when f.finding ->> 'user_id' = $2::uuid::text
@@ -324,7 +333,7 @@ set findings = (
 where r.tenant_id = $1 and r.findings @> jsonb_build_array(jsonb_build_object('user_id', $2::uuid::text))
 
 -- name: erase_days
--- Give a user's days to the anonymous one.
+-- Move a user's days to the anonymous user.
 with gone as (
   delete from metrics.usage_metrics_daily where tenant_id = $1 and user_id = $2
   returning date,
@@ -539,16 +548,16 @@ where e.tenant_id = $1 and e.rebuild_id = $2
 group by 2, 3
 
 -- name: drop_shadow
--- Forget a shadow.
+-- Delete a shadow.
 delete from metrics.usage_shadow where tenant_id = $1 and rebuild_id = $2
 
 -- name: drop_old_shadows
--- Forget the shadows that crashes left behind, of all tenants (see the third migration).
+-- Delete the shadows that crashes left behind, of all tenants (see the third migration).
 select metrics.drop_old_shadows()
 
 -- name: note_reconciliation
--- Remember how log and roll-up compared; those who were erased meanwhile are anonymous. It is for those who
--- hold the tenant's lock, shared: an erasure comes before or after it.
+-- Store how log and roll-up compared; who was erased meanwhile is anonymous. Needs the tenant's shared lock,
+-- so that an erasure comes before or after it.
 insert into metrics.reconciliations (tenant_id, date, outcome, log_count, rollup_count, log_digest,
   rollup_digest, finding_count, findings)
 select $1, $2, $3, $4, $5, $6, $7, $8, coalesce(jsonb_agg(case when exists (

@@ -343,6 +343,9 @@ ALTER TABLE ONLY metrics.settings
 ALTER TABLE ONLY metrics.usage_metrics_daily
     ADD CONSTRAINT usage_metrics_daily_pk PRIMARY KEY (tenant_id, date, user_id);
 
+ALTER TABLE metrics.usage_metrics_daily_totals
+    ADD CONSTRAINT usage_metrics_daily_totals_adds_up CHECK ((total_activities = ((((((((((total_logins + searches_executed) + profiles_viewed) + profiles_enriched) + csv_exports) + list_additions) + list_removals) + statuses_updated) + notes_added) + personas_created) + lookalike_searches))) NOT VALID;
+
 ALTER TABLE ONLY metrics.usage_metrics_daily_totals
     ADD CONSTRAINT usage_metrics_daily_totals_pk PRIMARY KEY (tenant_id, date);
 
@@ -351,6 +354,9 @@ ALTER TABLE ONLY metrics.usage_metrics_daily
 
 ALTER TABLE ONLY metrics.usage_metrics_quarter_hours
     ADD CONSTRAINT usage_metrics_quarter_hours_pk PRIMARY KEY (tenant_id, quarter_hour, user_id);
+
+ALTER TABLE metrics.usage_shadow
+    ADD CONSTRAINT usage_shadow_adds_up CHECK ((total_activities = ((((((((((total_logins + searches_executed) + profiles_viewed) + profiles_enriched) + csv_exports) + list_additions) + list_removals) + statuses_updated) + notes_added) + personas_created) + lookalike_searches))) NOT VALID;
 
 ALTER TABLE ONLY metrics.usage_shadow
     ADD CONSTRAINT usage_shadow_pk PRIMARY KEY (tenant_id, rebuild_id, quarter_hour, user_id);

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -13,11 +14,12 @@ from uuid import UUID
 import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 
-from chassis.database import Connection
+from chassis.database import Connection, Pool, tenant_transaction
+from chassis.transient import RetryLater
 from services.metrics.counters import NEW_LIST
 from services.metrics.sql import SQL
 
-FIRST_DAY, LAST_DAY = date(1, 1, 2), date(9999, 12, 30)
+EARLIEST_DAY, LATEST_DAY = date(1, 1, 2), date(9999, 12, 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,34 @@ class Reconciliation:
     """The first of them."""
 
 
+class NewerVersionNeeded(RetryLater):
+    """Only a newer version of metrics knows what is counted here: one of its replicas does this."""
+
+
+@asynccontextmanager
+async def rework(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
+    """Open a transaction that rewrites what is counted.
+
+    A replica that does not know a counter would lose what a newer one has counted in it. Then the
+    total of a row is no longer the sum of its counters, which the tables refuse.
+    """
+    try:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            yield connection
+    except asyncpg.CheckViolationError as error:
+        adds_up = (error.constraint_name or "").endswith("_adds_up")
+        if adds_up and await pool.fetchval(SQL.has_newer_counters):
+            raise NewerVersionNeeded("a newer version of metrics counted this") from error
+        raise
+
+
 async def lock_rework(connection: Connection, tenant_id: UUID) -> None:
-    """Let nobody but who counts change the tenant's quarters until the transaction ends."""
+    """Keep others from rewriting the tenant's rows until the transaction ends; counting goes on."""
     await connection.execute(SQL.lock_rework, tenant_id)
 
 
 async def lock_exclusive(connection: Connection, tenant_id: UUID) -> None:
-    """Let nobody count for the tenant until the transaction ends."""
+    """Keep others from counting for the tenant until the transaction ends."""
     await connection.execute(SQL.lock_exclusive, tenant_id)
 
 
@@ -58,13 +81,13 @@ async def time_zone(connection: Connection, tenant_id: UUID) -> str:
 async def totals(
     connection: Connection, tenant_id: UUID, first: date, last: date
 ) -> tuple[str, dict[date, asyncpg.Record]]:
-    """Return the tenant's zone, and the days between two on which somebody did something."""
+    """Return the tenant's zone, and the totals of the days with activity between two."""
     rows = await connection.fetch(SQL.totals, tenant_id, first, last)
     return rows[0]["time_zone"], {row["date"]: row for row in rows if row["date"]}
 
 
 async def recount_days(connection: Connection, tenant_id: UUID, first: date, last: date) -> None:
-    """Count local days, and with them the quotas, from the quarters; under the exclusive lock."""
+    """Count local days, totals and quotas again from quarter-hours; needs the exclusive lock."""
     zone = await time_zone(connection, tenant_id)
     await connection.execute(SQL.clear_days, tenant_id, first, last)
     await connection.execute(SQL.recount_days, tenant_id, first, last, zone)
@@ -72,7 +95,7 @@ async def recount_days(connection: Connection, tenant_id: UUID, first: date, las
 
 
 async def recount_sums(connection: Connection, tenant_id: UUID, first: date, last: date) -> None:
-    """Count totals and quotas from the days; under the exclusive lock."""
+    """Count totals and quotas again from the days; needs the exclusive lock."""
     await connection.execute(SQL.clear_totals, tenant_id, first, last)
     await connection.execute(SQL.recount_totals, tenant_id, first, last)
     await connection.execute(SQL.clear_quota_usage, tenant_id)
@@ -100,7 +123,7 @@ async def write_shadow(
     day: date,
     counts: Sequence[activity_pb.ActionCount],
 ) -> None:
-    """Count a UTC day of the log beside the roll-up."""
+    """Add some of the log's counts of a UTC day to a shadow of the roll-up."""
     await connection.execute(
         SQL.write_shadow,
         tenant_id,
@@ -117,7 +140,7 @@ async def write_shadow(
 async def note_reconciliation(
     connection: Connection, tenant_id: UUID, day: date, found: Reconciliation
 ) -> None:
-    """Remember how log and roll-up compared."""
+    """Store how log and roll-up compared."""
     await connection.execute(SQL.lock_shared, tenant_id)
     await connection.execute(
         SQL.note_reconciliation,

@@ -38,6 +38,7 @@ from services.metrics import events
 from services.metrics.counters import ACTION_COUNTERS, ACTION_NAMES
 from services.metrics.counting import Counting, Recorded
 from services.metrics.proof.activity_log import ActivityLog
+from services.metrics.proof.dead_letters import dead_letters
 from services.metrics.proof.rebuild import Rebuilder
 from services.metrics.proof.reconcile import reconcile
 from tests.benchmarks.activity import entries, make_last_days_month, side_by_side
@@ -318,7 +319,9 @@ async def reconcile_a_day() -> AsyncIterator[Result]:
         log = ActivityLog(
             at.stack.addresses["activity"], at.stack.folder / "activity-audit-token", None
         )
-        rebuilder = Rebuilder(pool, log, partial(events.wait_applied, at.nats))
+        rebuilder = Rebuilder(
+            pool, log, partial(events.wait_applied, at.nats), partial(dead_letters, at.nats)
+        )
         app = await asyncpg.connect(at.stack.postgres.dsn("activity_app"))
         for _ in range(ROUNDS + 1):
             started = time.perf_counter()

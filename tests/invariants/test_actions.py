@@ -35,6 +35,11 @@ def test_every_action_type_has_one_counter() -> None:
     assert counted == Counter([*ACTIONS.values(), NEW_LIST])
 
 
+async def test_the_log_knows_every_action_type_by_its_number(shared_database: Database) -> None:
+    rows = await shared_database.fetch("select name, number from activity.action_types")
+    assert {f"ACTION_TYPE_{row['name'].upper()}": row["number"] for row in rows} == ACTIONS
+
+
 def test_every_counter_of_the_contract_has_a_row_and_fields() -> None:
     assert [row.number for row in TABLE] == [number for number in pb.Counter.values() if number]
     assert [field.name for field in pb.Counters.DESCRIPTOR.fields] == COLUMNS
@@ -71,12 +76,14 @@ where pronamespace = 'metrics'::regnamespace and proname in ('uneven_days', 'dai
 """
 
 
-@pytest.mark.parametrize(("statement", "columns"), [(SUMS, OF_ONE_ACTION), (READERS, COLUMNS)])
+@pytest.mark.parametrize(
+    ("statement", "number", "columns"), [(SUMS, 4, OF_ONE_ACTION), (READERS, 2, COLUMNS)]
+)
 async def test_what_adds_counters_up_and_compares_them_leaves_none_out(
-    shared_database: Database, statement: str, columns: list[str]
+    shared_database: Database, statement: str, number: int, columns: list[str]
 ) -> None:
     texts = dict(map(tuple, await shared_database.fetch(statement)))
-    assert len(texts) == 2
+    assert len(texts) == number
     assert [(n, each) for n, text in texts.items() for each in columns if each not in text] == []
 
 

@@ -25,7 +25,7 @@ from services.metrics.quotas.rpc import QuotasRpc
 from services.metrics.usage.time_zone_rpc import TimeZoneRpc
 from tests.harness import Database
 
-Told = tuple[str, bool, int]
+Announced = tuple[str, bool, int]
 """What an event says: the period's start, whether it is of the hard limit, and the limit."""
 
 
@@ -70,8 +70,8 @@ class Replicas:
         """Change where days begin."""
         await self._call(TimeZoneRpc(self.pool).SetTimeZone, pb.SetTimeZoneRequest(time_zone=zone))
 
-    async def told(self) -> list[Told]:
-        """Return what was told of limits, in order, once both relays have published."""
+    async def announced(self) -> list[Announced]:
+        """Return the limits that were announced, in order, once both relays have published."""
         return [(e.period_start, e.hard, e.limit) for e in await self.events()]
 
     async def events(self) -> list[events_pb2.UsageQuotaReached]:

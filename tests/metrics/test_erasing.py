@@ -21,8 +21,9 @@ from services.metrics.sql import ANONYMOUS, SQL
 from services.metrics.store import Digest, Reconciliation
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
-from tests.metrics.test_moving import all_applied
-from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage_of
+from tests.metrics.feed import no_dead_letters
+from tests.metrics.proof.test_moving import all_applied
+from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 TABLES = """
@@ -67,7 +68,7 @@ async def test_an_erased_user_is_named_by_no_table(
     await record(pair, ours, some_activities(100))
     await usage_of(pair, ours, 100)
     await database.fetch("update metrics.usage_metrics_quarter_hours set digest = digest + 1")
-    await reconcile(Rebuilder(pool, log, all_applied), date.fromisoformat(DAY))
+    await reconcile(Rebuilder(pool, log, all_applied, no_dead_letters), date.fromisoformat(DAY))
     await database.fetch(SHADOW, ours.tenant_id, new_id(), utc_now(), USERS[0], ANONYMOUS)
     await database.fetch(SHADOW, ours.tenant_id, new_id(), utc_now(), USERS[0], USERS[1])
     assert "reconciliations" in await naming(database, USERS[0])

@@ -14,8 +14,9 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.transient import RetryLater
+from services.metrics.counters import ACTION_COUNTERS
 from services.metrics.proof.rebuild import LogDigest
-from services.metrics.store import Digest
+from services.metrics.store import Digest, NewerVersionNeeded
 
 TIMEOUT_SECONDS = 30
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -37,7 +38,7 @@ class ActivityLog:
 
     async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
         """Return each tenant's fingerprint of the day; None where the log does not reach back."""
-        with _telling_away():
+        with _retrying_unreachable():
             response = await self._stub.ListDayDigests(
                 pb.ListDayDigestsRequest(date=day.isoformat()),
                 metadata=self._metadata(),
@@ -64,8 +65,9 @@ class ActivityLog:
         call = self._stub.StreamDayCounts(
             request, metadata=self._metadata(), timeout=STREAM_SECONDS
         )
-        with _telling_away():
+        with _retrying_unreachable():
             async for response in call:
+                _refuse_unknown(response.counts)
                 yield response.counts
 
     async def close(self) -> None:
@@ -76,8 +78,17 @@ class ActivityLog:
         return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)
 
 
+def _refuse_unknown(counts: Sequence[pb.ActionCount]) -> None:
+    """Refuse counts of an action that this version has no counter for: a newer one has."""
+    unknown = {each.action_type for each in counts} - ACTION_COUNTERS.keys()
+    if unknown:
+        named = ", ".join(map(str, sorted(unknown)))
+        text = f"the day has actions that a newer version counts: {named}"
+        raise NewerVersionNeeded(text)
+
+
 @contextmanager
-def _telling_away() -> Iterator[None]:
+def _retrying_unreachable() -> Iterator[None]:
     """Tell a service that is away from one that refuses, which will refuse again."""
     try:
         yield

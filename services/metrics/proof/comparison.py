@@ -31,7 +31,7 @@ Sums = tuple[UUID, Counter[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Difference:
     """One difference; without a user it is the tenant's."""
 
     kind: pb.UsageFindingKind.ValueType
@@ -43,7 +43,7 @@ class Finding:
     reason: str
 
     def record(self) -> dict[str, Any]:
-        """Return what is remembered of it."""
+        """Return what is stored of it."""
         return {
             "user_id": str(self.user_id or ""),
             "date": self.date.isoformat(),
@@ -53,12 +53,12 @@ class Finding:
         }
 
 
-async def uneven_days(pool: Pool, day: date) -> list[Finding]:
+async def uneven_days(pool: Pool, day: date) -> list[Difference]:
     """Return the local days and totals of a date that are not the sums that they should be."""
     async with pool.acquire() as connection:
         rows = await connection.fetch(SQL.uneven_days, day)
     return [
-        Finding(
+        Difference(
             pb.USAGE_FINDING_KIND_DAYS,
             row["tenant_id"],
             row["user_id"],
@@ -73,14 +73,14 @@ async def uneven_days(pool: Pool, day: date) -> list[Finding]:
 
 def uneven_quotas(
     tenant_id: UUID, before: Sequence[asyncpg.Record], after: Sequence[asyncpg.Record]
-) -> list[Finding]:
-    """Return the periods of which another use was written down than their days add up to."""
+) -> list[Difference]:
+    """Return the periods of quotas whose stored use is not the sum of their days."""
     wrong, right = [
         {(row["period_start"], row["counter"], row["period"]): row["used"] for row in rows}
         for rows in (before, after)
     ]
     return [
-        Finding(
+        Difference(
             pb.USAGE_FINDING_KIND_DAYS, tenant_id, None, start, right.get(key, 0),
             wrong.get(key, 0), UNEVEN_QUOTA.format(counter, period),
         )
@@ -106,7 +106,7 @@ async def moved_since(log: Log, day: date, before: Mapping[UUID, LogDigest]) -> 
 
 async def differing_users(
     rebuilder: Rebuilder, tenant_id: UUID, day: date
-) -> AsyncGenerator[Finding]:
+) -> AsyncGenerator[Difference]:
     """Yield the users whose counters or digests differ on a UTC day, in order, anonymous last.
 
     Both sides come in the order of users and are compared as they come: a day of many users is
@@ -119,22 +119,25 @@ async def differing_users(
         rows = await connection.fetch(SQL.erased_users, tenant_id)
         erased = {row["user_id"] for row in rows} | {ANONYMOUS}
         ours = connection.cursor(SQL.day_by_user, tenant_id, day, prefetch=ROWS)
-        log, rollup = Counter[str](), Counter[str]()  # of the anonymous one, with all who are it
+        log, rollup = (
+            Counter[str](),
+            Counter[str](),
+        )  # of the anonymous user, with all who were erased
         async for user, right, counted in _pairs(_by_user(pieces), _by_row(aiter(ours))):
             log.update(right if user in erased else NOTHING)
             theirs = NOTHING if user in erased else right
             if user == ANONYMOUS:
                 rollup = counted
             elif theirs != counted:
-                yield _finding(tenant_id, user, day, theirs, counted)
+                yield _difference(tenant_id, user, day, theirs, counted)
         if log != rollup:
-            yield _finding(tenant_id, ANONYMOUS, day, log, rollup)
+            yield _difference(tenant_id, ANONYMOUS, day, log, rollup)
 
 
 async def _pairs(
     log: AsyncIterator[Sums], rollup: AsyncIterator[Sums]
 ) -> AsyncIterator[tuple[UUID, Counter[str], Counter[str]]]:
-    """Bring both sides of each user together."""
+    """Yield each user with the sums of both sides; empty where a side has none."""
     theirs, ours = await anext(log, None), await anext(rollup, None)
     while sides := [each for each in (theirs, ours) if each]:
         user = min(each[0] for each in sides)
@@ -153,7 +156,7 @@ async def _by_row(rows: AsyncIterator[asyncpg.Record]) -> AsyncIterator[Sums]:
 
 
 async def _by_user(pieces: AsyncIterator[Sequence[activity_pb.ActionCount]]) -> AsyncIterator[Sums]:
-    """Sum up what stands one after the other of each user."""
+    """Sum up the counts of each user, which arrive one after the other."""
     user, sums = "", Counter[str]()
     async for counts in pieces:
         for each in counts:
@@ -169,9 +172,9 @@ async def _by_user(pieces: AsyncIterator[Sequence[activity_pb.ActionCount]]) -> 
         yield UUID(user), sums
 
 
-def _finding(
+def _difference(
     tenant_id: UUID, user: UUID, day: date, log: Counter[str], rollup: Counter[str]
-) -> Finding:
+) -> Difference:
     theirs, ours = log["total_activities"], rollup["total_activities"]
     if ours < theirs:
         kind, reason = pb.USAGE_FINDING_KIND_MISSING, f"the roll-up lacks {theirs - ours}"
@@ -181,4 +184,4 @@ def _finding(
         kind, reason = pb.USAGE_FINDING_KIND_DIFFERENT, "as many, and not the same ones"
     if log["digest"] == rollup["digest"]:
         reason += "; the digest is right, so a counter was written past the service"
-    return Finding(kind, tenant_id, user, day, theirs, ours, reason)
+    return Difference(kind, tenant_id, user, day, theirs, ours, reason)

@@ -31,7 +31,7 @@ async def dead_letters(client: Client, tenant_id: UUID) -> dict[UUID, set[date]]
 
 
 def _event(headers: Mapping[str, str], body: bytes) -> dict[UUID, set[date]]:
-    """Return the event of a letter; nothing where it is none, or comes back under another id."""
+    """Return the event of a dead letter; nothing where its body or its id cannot be read."""
     if "ce-id" not in headers:
         return {}
     try:

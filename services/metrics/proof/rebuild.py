@@ -31,7 +31,7 @@ from chassis.database import Pool, tenant_transaction
 from chassis.transient import RetryLater
 from services import topology
 from services.metrics import store
-from services.metrics.quotas.reached import tell_reached
+from services.metrics.quotas.reached import announce_reached_limits
 from services.metrics.sql import SQL
 from services.metrics.store import Digest
 
@@ -85,18 +85,12 @@ class Rebuilt:
     activities: int = 0
 
 
-class MovingError(Exception):
+class DaysChanged(Exception):
     """Days changed while they were counted."""
 
 
-class HeldUpError(RetryLater):
-    """Events are not counted yet, and for so long that something holds them up."""
-
-
-async def no_dead_letters(tenant_id: UUID) -> Mapping[UUID, Set[date]]:
-    """Say that all events could be counted."""
-    del tenant_id
-    return {}
+class EventsNotApplied(RetryLater):
+    """Events that the log has published were not counted within a minute."""
 
 
 class Rebuilder:
@@ -107,7 +101,7 @@ class Rebuilder:
         pool: Pool,
         log: Log,
         wait_applied: WaitApplied,
-        dead_letters: DeadLetters = no_dead_letters,
+        dead_letters: DeadLetters,
     ) -> None:
         self.pool = pool
         self.log = log
@@ -115,16 +109,16 @@ class Rebuilder:
         self.dead_letters = dead_letters
 
     async def rebuild(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
-        """Rebuild days, trying again while they move; MovingError where they never hold still."""
+        """Rebuild days, again while they change meanwhile; DaysChanged where they always do."""
         for _ in range(ROUNDS - 1):
             try:
                 return await self.rebuild_once(tenant_id, days)
-            except MovingError:
+            except DaysChanged:
                 await asyncio.sleep(PAUSE_SECONDS)
         return await self.rebuild_once(tenant_id, days)
 
     async def rebuild_once(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
-        """Rebuild days, or raise MovingError and leave them as they are."""
+        """Rebuild days, or raise DaysChanged and leave the roll-up as it is."""
         done, right = Rebuilt(), dict[date, Digest]()
         waiting: tuple[date, dict[UUID, LogDigest]] | None = None
         for day in days:
@@ -137,7 +131,7 @@ class Rebuilder:
             if theirs.unpublished_events:
                 waiting = day, {tenant_id: theirs}
         if waiting and await self.unpublished(*waiting):
-            raise MovingError
+            raise DaysChanged
         await self.wait_applied()
         if right:
             await self._count_and_swap(tenant_id, right, done)
@@ -165,18 +159,18 @@ class Rebuilder:
         try:
             for day, digest in right.items():
                 await self._fill(tenant_id, rebuild_id, day, digest)
-            async with tenant_transaction(self.pool, tenant_id) as connection:
+            async with store.rework(self.pool, tenant_id) as connection:
                 await store.lock_rework(connection, tenant_id)
                 await store.lock_exclusive(connection, tenant_id)
                 if await store.digests_of(connection, tenant_id, first, last) != before:
-                    raise MovingError
+                    raise DaysChanged
                 for day in right:
                     await connection.execute(SQL.clear_quarters, tenant_id, day)
                 await connection.execute(SQL.swap_in, tenant_id, rebuild_id)
                 await connection.execute(SQL.remember_events, tenant_id, CONSUMER, covered)
                 # A zone's day begins at most a day off UTC's.
                 await store.recount_days(connection, tenant_id, first - DAY, last + DAY)
-                await tell_reached(connection, tenant_id)
+                await announce_reached_limits(connection, tenant_id)
         finally:
             async with tenant_transaction(self.pool, tenant_id) as connection:
                 await connection.execute(SQL.drop_shadow, tenant_id, rebuild_id)
@@ -192,7 +186,7 @@ class Rebuilder:
                 async with tenant_transaction(self.pool, tenant_id) as connection:
                     await store.write_shadow(connection, tenant_id, rebuild_id, day, counts)
         if counted != digest:
-            raise MovingError
+            raise DaysChanged
 
 
 def _more(before: Digest, counts: Sequence[activity_pb.ActionCount]) -> Digest:

@@ -1,6 +1,6 @@
 """Proving a day's roll-up equal to the log, and repairing it where it is not.
 
-A tenant's day whose digest differs is rebuilt from the log (rebuilding.py says when that is safe);
+A tenant's day whose digest differs is rebuilt from the log (rebuild.py says when that is safe);
 a local day that is not the sum of its quarters is counted from them, once every counter of every
 user's quarters is that of the log: a digest says nothing of counters. A day that the log does not
 keep any more is left as it was counted, its local days made the sums of their quarters. What is
@@ -24,42 +24,42 @@ from chassis.database import tenant_transaction
 from chassis.transient import TRANSIENT
 from services.metrics import store
 from services.metrics.proof.comparison import (
-    Finding,
+    Difference,
     differing_users,
     moved_since,
     uneven_days,
     uneven_quotas,
 )
-from services.metrics.proof.rebuild import HeldUpError, LogDigest, MovingError, Rebuilder
-from services.metrics.quotas.reached import tell_reached
+from services.metrics.proof.rebuild import DaysChanged, EventsNotApplied, LogDigest, Rebuilder
+from services.metrics.quotas.reached import announce_reached_limits
 from services.metrics.sql import SQL
 from services.metrics.store import Digest, Reconciliation
 from services.metrics.usage import periods
 
 ROUNDS = 5
 PAUSE_SECONDS = 0.5
-MOST_FINDINGS = 100
+MAX_DIFFERENCES = 100
 _log = structlog.get_logger()
 
 
-class Found:
-    """What differs: the first of it, to be remembered, and how much there is."""
+class Differences:
+    """What differs: the first differences, which are stored, and how many there are."""
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
+    def __init__(self, differences: Sequence[Difference]) -> None:
         self.count = 0
         self.records: list[dict[str, Any]] = []
-        for each in findings:
+        for each in differences:
             self.add(each)
 
-    def add(self, finding: Finding) -> None:
+    def add(self, difference: Difference) -> None:
         """Count one."""
         self.count += 1
-        if len(self.records) < MOST_FINDINGS:
-            self.records.append(finding.record())
+        if len(self.records) < MAX_DIFFERENCES:
+            self.records.append(difference.record())
 
 
-class UnsettledError(Exception):
-    """Tenants whose day could not be compared or repaired; those of all others were."""
+class NotReconciled(Exception):
+    """The day of some tenants could not be compared or repaired; all others were."""
 
 
 async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
@@ -84,17 +84,17 @@ async def reconcile(rebuilder: Rebuilder, day: date) -> dict[str, int]:
 
 
 def _raise_of(day: date, failed: dict[UUID, Exception]) -> None:
-    """Have the event come again: later where only a server is away, else as often as a bug may."""
+    """Have the event delivered again: without limit after transient errors, else as for a bug."""
     errors = list(failed.values())
-    if errors and all(_is_away(each) for each in errors):
+    if errors and all(_is_transient(each) for each in errors):
         raise errors[0]
     if errors:
         text = f"{len(errors)} tenants' {day} could not be settled: {', '.join(map(str, failed))}"
-        raise UnsettledError(text[:500]) from errors[0]
+        raise NotReconciled(text[:500]) from errors[0]
 
 
-def _is_away(error: Exception) -> bool:
-    """Whether a server is away; a statement that takes too long is the tenant's own trouble."""
+def _is_transient(error: Exception) -> bool:
+    """Whether nobody is at fault; a statement that takes too long is this tenant's own fault."""
     return isinstance(error, TRANSIENT) and not isinstance(error, TimeoutError)
 
 
@@ -105,7 +105,7 @@ class _Day:
     date: date
     logged: Mapping[UUID, LogDigest]
     counted: Mapping[UUID, Digest]
-    uneven: Mapping[UUID, list[Finding]]
+    uneven: Mapping[UUID, list[Difference]]
     moving: Collection[UUID] = ()
     expired: bool = False
 
@@ -120,15 +120,15 @@ async def _one_round(
     only: set[UUID] | None,
     failed: dict[UUID, Exception],
 ) -> dict[UUID, Reconciliation]:
-    seen = await _look(rebuilder, day)
+    seen = await _read_day(rebuilder, day)
     found: dict[UUID, Reconciliation] = {}
     for tenant_id in seen.tenants():
         if only is not None and tenant_id not in only:
             continue
         try:
             settled = await _settle(rebuilder, tenant_id, seen)
-        except HeldUpError:
-            raise  # each of the others would wait as long, and for the same
+        except EventsNotApplied:
+            raise  # every other tenant would wait as long, and for the same events
         except Exception as error:
             _log.exception("not reconciled", tenant=str(tenant_id), date=str(day))
             failed[tenant_id] = error
@@ -138,15 +138,15 @@ async def _one_round(
     return found
 
 
-async def _look(rebuilder: Rebuilder, day: date) -> _Day:
+async def _read_day(rebuilder: Rebuilder, day: date) -> _Day:
     logged = await rebuilder.log.day_digests(day)
     unpublished = await rebuilder.unpublished(day, logged or {})
     await rebuilder.wait_applied()
     async with rebuilder.pool.acquire() as connection:
         counted = await store.day_digests(connection, day)
-    uneven: dict[UUID, list[Finding]] = {}
-    for finding in await uneven_days(rebuilder.pool, day):
-        uneven.setdefault(finding.tenant_id, []).append(finding)
+    uneven: dict[UUID, list[Difference]] = {}
+    for difference in await uneven_days(rebuilder.pool, day):
+        uneven.setdefault(difference.tenant_id, []).append(difference)
     if logged is None:
         return _Day(day, {}, {}, uneven, expired=True)
     differs = counted != {tenant_id: log.digest for tenant_id, log in logged.items()}
@@ -157,7 +157,7 @@ async def _look(rebuilder: Rebuilder, day: date) -> _Day:
 async def _settle(rebuilder: Rebuilder, tenant_id: UUID, seen: _Day) -> Reconciliation | None:
     """Repair one tenant's day where it differs; None where there is nothing to compare with."""
     theirs = seen.logged.get(tenant_id, LogDigest(Digest(), expired=seen.expired))
-    ours, found = seen.counted.get(tenant_id, Digest()), Found(seen.uneven.get(tenant_id, []))
+    ours, found = seen.counted.get(tenant_id, Digest()), Differences(seen.uneven.get(tenant_id, []))
     if ours != theirs.digest and tenant_id in seen.moving:
         return Reconciliation("moving", theirs.digest, ours)
     if theirs.expired and not found.count:
@@ -165,7 +165,7 @@ async def _settle(rebuilder: Rebuilder, tenant_id: UUID, seen: _Day) -> Reconcil
     try:
         if found.count or ours != theirs.digest:
             await _repair(rebuilder, tenant_id, seen.date, theirs, ours, found)
-    except MovingError:
+    except DaysChanged:
         return Reconciliation("moving", theirs.digest, ours)
     for wrong in await _mend_quotas(rebuilder, tenant_id):
         found.add(wrong)
@@ -176,18 +176,23 @@ async def _settle(rebuilder: Rebuilder, tenant_id: UUID, seen: _Day) -> Reconcil
 
 
 async def _repair(
-    rebuilder: Rebuilder, tenant_id: UUID, day: date, theirs: LogDigest, ours: Digest, found: Found
+    rebuilder: Rebuilder,
+    tenant_id: UUID,
+    day: date,
+    theirs: LogDigest,
+    ours: Digest,
+    found: Differences,
 ) -> None:
     """Rebuild from the log what is not as it says; else count the uneven day from its quarters."""
     days = set() if ours == theirs.digest or theirs.expired else {day}
     for each in await _touched(rebuilder, tenant_id, day, theirs) if found.count else [day]:
         before = found.count
         async with aclosing(differing_users(rebuilder, tenant_id, each)) as differing:
-            async for finding in differing:
-                found.add(finding)
+            async for difference in differing:
+                found.add(difference)
         days |= {each} if found.count > before else set()
     if day in days and tenant_id in await moved_since(rebuilder.log, day, {tenant_id: theirs}):
-        raise MovingError
+        raise DaysChanged
     if days:
         await rebuilder.rebuild_once(tenant_id, sorted(days))
     else:
@@ -214,13 +219,13 @@ async def _touched(
 
 
 async def _recount(rebuilder: Rebuilder, tenant_id: UUID, day: date) -> None:
-    async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
+    async with store.rework(rebuilder.pool, tenant_id) as connection:
         await store.lock_exclusive(connection, tenant_id)
         await store.recount_days(connection, tenant_id, day, day)
-        await tell_reached(connection, tenant_id)
+        await announce_reached_limits(connection, tenant_id)
 
 
-async def _mend_quotas(rebuilder: Rebuilder, tenant_id: UUID) -> list[Finding]:
+async def _mend_quotas(rebuilder: Rebuilder, tenant_id: UUID) -> list[Difference]:
     """Make what is used of the tenant's quotas the sum of its days; return what was not."""
     async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
         if not await connection.fetchval(SQL.has_quotas, tenant_id):
@@ -230,5 +235,5 @@ async def _mend_quotas(rebuilder: Rebuilder, tenant_id: UUID) -> list[Finding]:
         await connection.execute(SQL.clear_quota_usage, tenant_id)
         await connection.execute(SQL.recount_quotas, tenant_id)
         after = await connection.fetch(SQL.quota_usage, tenant_id)
-        await tell_reached(connection, tenant_id)
+        await announce_reached_limits(connection, tenant_id)
     return uneven_quotas(tenant_id, before, after)

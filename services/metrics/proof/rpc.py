@@ -14,14 +14,14 @@ from chassis.interceptor import Context
 from chassis.outbox import Relay
 from chassis.transient import RetryLater
 from services.metrics import store
-from services.metrics.proof.comparison import Finding, differing_users, moved_since, uneven_days
-from services.metrics.proof.rebuild import HeldUpError, LogDigest, MovingError, Rebuilder
-from services.metrics.store import Digest
+from services.metrics.proof.comparison import Difference, differing_users, moved_since, uneven_days
+from services.metrics.proof.rebuild import DaysChanged, EventsNotApplied, LogDigest, Rebuilder
+from services.metrics.store import Digest, NewerVersionNeeded
 from services.metrics.usage.parse import span_of
 
 DAY = timedelta(days=1)
 NOTHING = LogDigest(Digest())
-PIECE = 1_000
+DIFFERENCES_PER_MESSAGE = 1_000
 """Findings a message: some 200 KB of the 4 MiB that gRPC takes by itself."""
 
 
@@ -42,7 +42,7 @@ class ProofRpc:
                 async for response in self._verify(day, only, request.thorough):
                     yield response
             except (grpc.aio.AioRpcError, RetryLater) as error:
-                raise _away(error) from error
+                raise _unavailable(error) from error
 
     async def RebuildUsage(
         self, request: pb.RebuildUsageRequest, context: Context
@@ -51,11 +51,11 @@ class ProofRpc:
         days = _days(*span_of(request.start_date, request.end_date))
         try:
             done = await self._rebuilder.rebuild(UUID(request.tenant_id), days)
-        except MovingError:
+        except DaysChanged:
             text = "events of these days keep coming in: try again"
             raise Unavailable(text, reason="USAGE_CHANGING") from None
         except (grpc.aio.AioRpcError, RetryLater) as error:
-            raise _away(error) from error
+            raise _unavailable(error) from error
         self._relay.wake()
         return pb.RebuildUsageResponse(
             rebuilt_days=done.days,
@@ -77,7 +77,7 @@ class ProofRpc:
         async with self._rebuilder.pool.acquire() as connection:
             counted = await store.day_digests(connection, day)
         uneven = await uneven_days(self._rebuilder.pool, day)
-        findings = [each for each in uneven if only in (None, each.tenant_id)]
+        differences = [each for each in uneven if only in (None, each.tenant_id)]
         compared = [
             tenant_id
             for tenant_id in sorted(logged.keys() | counted.keys())
@@ -87,20 +87,20 @@ class ProofRpc:
             log, rollup = logged.get(tenant_id, NOTHING), counted.get(tenant_id, Digest())
             if thorough or rollup != log.digest:
                 late = tenant_id in unpublished
-                findings += await self._compare(tenant_id, day, log, rollup, late)
-            while len(findings) > PIECE:
-                yield _piece(day, findings[:PIECE])
-                findings = findings[PIECE:]
+                differences += await self._compare(tenant_id, day, log, rollup, late)
+            while len(differences) > DIFFERENCES_PER_MESSAGE:
+                yield _part(day, differences[:DIFFERENCES_PER_MESSAGE])
+                differences = differences[DIFFERENCES_PER_MESSAGE:]
         yield pb.VerifyUsageResponse(
             date=day.isoformat(),
             tenant_count=len(compared),
             activity_count=sum(logged.get(t, NOTHING).digest.activity_count for t in compared),
-            findings=map(_message, findings),
+            findings=map(_message, differences),
         )
 
     async def _compare(
         self, tenant_id: UUID, day: date, log: LogDigest, rollup: Digest, late: bool
-    ) -> list[Finding]:
+    ) -> list[Difference]:
         """Name what differs of a tenant, or say that the day is moving."""
         rebuilder = self._rebuilder
         found = [each async for each in differing_users(rebuilder, tenant_id, day)]
@@ -119,25 +119,27 @@ class ProofRpc:
         return tenant_id in await moved_since(self._rebuilder.log, day, {tenant_id: before})
 
 
-def _piece(day: date, findings: list[Finding]) -> pb.VerifyUsageResponse:
-    return pb.VerifyUsageResponse(date=day.isoformat(), findings=map(_message, findings), more=True)
+def _part(day: date, differences: list[Difference]) -> pb.VerifyUsageResponse:
+    return pb.VerifyUsageResponse(
+        date=day.isoformat(), findings=map(_message, differences), more=True
+    )
 
 
-def _moving(tenant_id: UUID, day: date, log: Digest, rollup: Digest) -> list[Finding]:
+def _moving(tenant_id: UUID, day: date, log: Digest, rollup: Digest) -> list[Difference]:
     counts = log.activity_count, rollup.activity_count
     reason = "events are on their way"
-    return [Finding(pb.USAGE_FINDING_KIND_MOVING, tenant_id, None, day, *counts, reason)]
+    return [Difference(pb.USAGE_FINDING_KIND_MOVING, tenant_id, None, day, *counts, reason)]
 
 
-def _message(finding: Finding) -> pb.UsageFinding:
+def _message(difference: Difference) -> pb.UsageFinding:
     return pb.UsageFinding(
-        kind=finding.kind,
-        tenant_id=str(finding.tenant_id),
-        user_id=str(finding.user_id or ""),
-        date=finding.date.isoformat(),
-        log_count=finding.log_count,
-        rollup_count=finding.rollup_count,
-        reason=finding.reason,
+        kind=difference.kind,
+        tenant_id=str(difference.tenant_id),
+        user_id=str(difference.user_id or ""),
+        date=difference.date.isoformat(),
+        log_count=difference.log_count,
+        rollup_count=difference.rollup_count,
+        reason=difference.reason,
     )
 
 
@@ -145,9 +147,11 @@ def _days(first: date, last: date) -> list[date]:
     return [first + number * DAY for number in range((last - first).days + 1)]
 
 
-def _away(error: grpc.aio.AioRpcError | RetryLater) -> Unavailable:
-    if isinstance(error, HeldUpError):
+def _unavailable(error: grpc.aio.AioRpcError | RetryLater) -> Unavailable:
+    if isinstance(error, EventsNotApplied):
         return Unavailable(str(error), reason="EVENTS_NOT_APPLIED")
+    if isinstance(error, NewerVersionNeeded):
+        return Unavailable(str(error), reason="NEWER_VERSION_NEEDED")
     if isinstance(error, RetryLater):
         text = str(error)
     else:

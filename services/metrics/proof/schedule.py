@@ -19,7 +19,7 @@ REFRESH_SECONDS = 86_400.0
 
 
 class Schedule:
-    """Keeps the schedule there; `cron` has six fields."""
+    """Keeps the daily event's schedule in the broker; `cron` has six fields."""
 
     def __init__(self, client: Client, cron: str = EVERY_DAY) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Limits that are reached: written down and told of once, in the transaction that reaches them."""
+"""Limits that are reached: marked and announced once, in the transaction that reaches them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from services.metrics.counters import COUNTER_NUMBERS, PERIOD_NUMBERS
 from services.metrics.sql import SOURCE, SQL
 
 
-async def tell_reached(connection: Connection, tenant_id: UUID) -> bool:
-    """Write down the limits that are reached now, and an event for each, in this transaction."""
-    rows = await connection.fetch(SQL.reach, tenant_id)
+async def announce_reached_limits(connection: Connection, tenant_id: UUID) -> bool:
+    """Mark the limits that are reached now, and enqueue an event for each, in one transaction."""
+    rows = await connection.fetch(SQL.mark_reached, tenant_id)
     events = [
-        _news(tenant_id, row, hard=kind == "hard")
+        _event(tenant_id, row, hard=kind == "hard")
         for row in rows
         for kind in ("soft", "hard")
         if row[kind]
@@ -28,7 +28,7 @@ async def tell_reached(connection: Connection, tenant_id: UUID) -> bool:
     return bool(events)
 
 
-def _news(tenant_id: UUID, row: asyncpg.Record, *, hard: bool) -> OutgoingEvent:
+def _event(tenant_id: UUID, row: asyncpg.Record, *, hard: bool) -> OutgoingEvent:
     message = events_pb2.UsageQuotaReached(
         tenant_id=str(tenant_id),
         counter=COUNTER_NUMBERS[row["counter"]],

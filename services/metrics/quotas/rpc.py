@@ -1,4 +1,4 @@
-"""Quotas: limits of a counter by day or month; reaching.py tells of those that are reached."""
+"""Quotas: limits of a counter by day or month; reached.py announces those that are reached."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chassis.errors import NotFound
 from chassis.interceptor import Context
 from chassis.outbox import Relay
 from services.metrics.counters import COUNTER_NUMBERS, COUNTERS, PERIOD_NUMBERS, PERIODS
-from services.metrics.quotas.reached import tell_reached
+from services.metrics.quotas.reached import announce_reached_limits
 from services.metrics.sql import SQL
 from services.metrics.store import lock_exclusive
 
@@ -58,11 +58,13 @@ class QuotasRpc:
                 SQL.set_quota, tenant_id, counter, period, quota.soft_limit, quota.hard_limit
             )
             await connection.execute(SQL.recount_quotas, tenant_id)
-            await connection.execute(SQL.forget_reached, tenant_id, counter, period)
+            await connection.execute(SQL.unmark_raised, tenant_id, counter, period)
             quotas = await self._quotas(connection, tenant_id, counter)
             (made,) = (each for each in quotas if each.period == quota.period)
-            await connection.execute(SQL.pass_over, tenant_id, counter, period, self._clock())
-            await tell_reached(connection, tenant_id)
+            await connection.execute(
+                SQL.mark_past_reached, tenant_id, counter, period, self._clock()
+            )
+            await announce_reached_limits(connection, tenant_id)
         self._relay.wake()
         return pb.SetQuotaResponse(quota=made)
 
@@ -85,7 +87,7 @@ class QuotasRpc:
         rows = await connection.fetch(SQL.quotas, tenant_id, counter, self._clock())
         return [
             pb.Quota(
-                counter=COUNTER_NUMBERS[row["counter"]],
+                counter=COUNTER_NUMBERS.get(row["counter"], pb.COUNTER_UNSPECIFIED),
                 period=PERIOD_NUMBERS[row["period"]],
                 soft_limit=row["soft_limit"],
                 hard_limit=row["hard_limit"],

@@ -23,10 +23,10 @@ from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
 from services.metrics.usage import periods
-from services.metrics.usage.parse import Row, a_place, counters_of, position_of, span_of, sum_of
+from services.metrics.usage.parse import Row, counters_of, position_of, read_place, span_of, sum_of
 from services.metrics.usage.periods import Period
 
-MOST_HOURLY_DAYS = 31
+MAX_HOURLY_DAYS = 31
 DEFAULT_PAGE = 1000
 CUTS: dict[int, Callable[[date, date, ZoneInfo], list[Period]]] = {
     pb.USAGE_GRAIN_HOUR: periods.hours,
@@ -49,8 +49,8 @@ class GetRpc:
         tenant_id, span = current_caller().tenant_id, span_of(request.start_date, request.end_date)
         if request.grain == pb.USAGE_GRAIN_UNSPECIFIED and request.group_by:
             raise InvalidArgument.field("group_by", "usage.grain", "needs a grain")
-        if request.grain == pb.USAGE_GRAIN_HOUR and (span[1] - span[0]).days >= MOST_HOURLY_DAYS:
-            text = f"must be at most {MOST_HOURLY_DAYS} days of hours"
+        if request.grain == pb.USAGE_GRAIN_HOUR and (span[1] - span[0]).days >= MAX_HOURLY_DAYS:
+            text = f"must be at most {MAX_HOURLY_DAYS} days of hours"
             raise InvalidArgument.field("end_date", "range", text)
         asked = pb.GetUsageRequest()
         asked.CopyFrom(request)
@@ -76,7 +76,7 @@ Answer = tuple[pb.GetUsageResponse, list[Any] | None]
 
 
 def _of_all(request: pb.GetUsageRequest) -> bool:
-    """Whether the totals of days answer it: what is asked most, by one statement."""
+    """Whether the totals of days answer a request: the most frequent kind, by one statement."""
     no_days = (pb.USAGE_GRAIN_UNSPECIFIED, pb.USAGE_GRAIN_HOUR)
     by_user = pb.USAGE_DIMENSION_USER in request.group_by
     return request.grain not in no_days and not by_user and not request.user_ids
@@ -87,7 +87,7 @@ def _parts(request: pb.GetUsageRequest) -> tuple[Callable[[Any], Any], ...]:
     if request.grain == pb.USAGE_GRAIN_UNSPECIFIED:
         return date.fromisoformat, UUID
     by_user = pb.USAGE_DIMENSION_USER in request.group_by
-    return a_place, (lambda part: str(UUID(part))) if by_user else str, a_place
+    return read_place, (lambda part: str(UUID(part))) if by_user else str, read_place
 
 
 def _users(request: pb.GetUsageRequest) -> list[UUID] | None:

@@ -13,10 +13,10 @@ from chassis.errors import InvalidArgument
 from chassis.tokens import Tokens
 from services.metrics.counters import COUNTERS
 
-MOST_DAYS = 366
+MAX_SPAN_DAYS = 366
 # Before, zones have offsets that are no multiples of a quarter of an hour; after, days overflow.
 EARLIEST, LATEST = date(1972, 1, 1), date(9000, 1, 1)
-MOST, MOST_PLACES = 2**62, 2**31 - 1
+MAX_NUMBER, MAX_PLACE = 2**62, 2**31 - 1
 Row = Mapping[str, Any] | asyncpg.Record
 
 
@@ -25,8 +25,8 @@ def span_of(start_date: str, end_date: str) -> tuple[date, date]:
     first, last = _day("start_date", start_date), _day("end_date", end_date)
     if last < first:
         raise InvalidArgument.field("end_date", "range", "must not be before start_date")
-    if (last - first).days > MOST_DAYS:
-        text = f"must be at most {MOST_DAYS} days after start_date"
+    if (last - first).days > MAX_SPAN_DAYS:
+        text = f"must be at most {MAX_SPAN_DAYS} days after start_date"
         raise InvalidArgument.field("end_date", "range", text)
     return first, last
 
@@ -52,16 +52,16 @@ def position_of(tokens: Tokens, token: str, *parts: Callable[[Any], Any]) -> lis
     return tokens.read("page_token", token, parse)
 
 
-def a_number(part: Any) -> int:
+def read_number(part: Any) -> int:
     """Read a number of a page token, no larger than what counts places and activities."""
-    if type(part) is not int or not 0 <= part <= MOST:
+    if type(part) is not int or not 0 <= part <= MAX_NUMBER:
         raise ValueError(part)
     return part
 
 
-def a_place(part: Any) -> int:
+def read_place(part: Any) -> int:
     """Read the place of a period or a counter in a page token."""
-    if a_number(part) > MOST_PLACES:
+    if read_number(part) > MAX_PLACE:
         raise ValueError(part)
     return int(part)
 

@@ -18,7 +18,7 @@ from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
 from services.metrics.usage import periods
-from services.metrics.usage.parse import a_number, counters_of, position_of, span_of, sum_of
+from services.metrics.usage.parse import counters_of, position_of, read_number, span_of, sum_of
 from services.metrics.usage.periods import DAY, Period
 
 DEFAULT_TOP = 10
@@ -56,7 +56,7 @@ class SummaryRpc:
         asked.ClearField("page_token")
         asked.ClearField("page_size")
         tokens, size = Tokens("top", tenant_id, asked), request.page_size or DEFAULT_TOP
-        position = position_of(tokens, request.page_token, a_number, a_number, UUID)
+        position = position_of(tokens, request.page_token, read_number, read_number, UUID)
         rank, count, user = position or (0, None, None)
         async with tenant_transaction(self._pool, tenant_id) as connection:
             rows = await connection.fetch(

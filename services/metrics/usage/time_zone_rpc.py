@@ -16,11 +16,11 @@ from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from services.metrics import store
 from services.metrics.sql import SQL
-from services.metrics.store import FIRST_DAY, LAST_DAY, Digest
+from services.metrics.store import EARLIEST_DAY, LATEST_DAY, Digest
 from services.metrics.usage.periods import DAY
 
-NO_PLACES = {"Factory", "localtime", "posixrules"}
-"""What zone databases have beside zones: a machine's own, and that of one that was never set."""
+NOT_PLACES = {"Factory", "localtime", "posixrules"}
+"""What zone databases hold beside places: the machine's own zone, and that of one never set."""
 RECOUNT_SECONDS = 1_800
 """Time for a statement over all of a tenant's history; a pool's statements have a minute."""
 
@@ -41,10 +41,10 @@ class TimeZoneRpc:
         """
         tenant_id, zone = current_caller().tenant_id, request.time_zone
         await _check(self._pool, zone)
-        async with tenant_transaction(self._pool, tenant_id) as connection:
+        async with store.rework(self._pool, tenant_id) as connection:
             await store.lock_rework(connection, tenant_id)
             shadow, before = new_id(), await _digests(connection, tenant_id)
-            await _count(connection, tenant_id, shadow, (FIRST_DAY, LAST_DAY), zone)
+            await _count(connection, tenant_id, shadow, (EARLIEST_DAY, LATEST_DAY), zone)
             await store.lock_exclusive(connection, tenant_id)
             for span in _changed(before, await _digests(connection, tenant_id)):
                 await connection.execute(SQL.clear_shadow_days, tenant_id, shadow, *span)
@@ -63,19 +63,19 @@ class TimeZoneRpc:
 
 
 async def _check(pool: Pool, zone: str) -> None:
-    """Refuse what is no place's zone, to us who cut hours or to Postgres, which cuts days."""
-    known = zone in available_timezones() - NO_PLACES
+    """Refuse a zone unless Python, which cuts hours, and Postgres, which cuts days, know it."""
+    known = zone in available_timezones() - NOT_PLACES
     if not (known and await pool.fetchval(SQL.knows_zone, zone)):
         text = "must be a zone of the IANA database, such as Europe/Berlin"
         raise InvalidArgument.field("time_zone", "time_zone.unknown", text)
 
 
 async def _digests(connection: Connection, tenant_id: UUID) -> dict[date, Digest]:
-    return await store.digests_of(connection, tenant_id, FIRST_DAY, LAST_DAY)
+    return await store.digests_of(connection, tenant_id, EARLIEST_DAY, LATEST_DAY)
 
 
 def _changed(before: dict[date, Digest], after: dict[date, Digest]) -> Iterator[tuple[date, date]]:
-    """Yield what a UTC day that changed has a part in: a zone's days begin at most a day off."""
+    """Yield the local days that a changed UTC day may be part of: at most a day before or after."""
     for day in before.keys() | after.keys():
         if before.get(day) != after.get(day):
             yield day - DAY, day + DAY
@@ -96,6 +96,6 @@ async def _swap(connection: Connection, tenant_id: UUID, shadow: UUID, zone: str
     await connection.execute(SQL.plan_swap)
     for statement in (SQL.clear_other_days, SQL.swap_in_days, SQL.drop_shadow):
         await connection.execute(statement, tenant_id, shadow, timeout=RECOUNT_SECONDS)
-    await store.recount_sums(connection, tenant_id, FIRST_DAY, LAST_DAY)
-    # Moving midnight is no work done: what is reached by it is not told of again.
-    await connection.fetch(SQL.reach, tenant_id)
+    await store.recount_sums(connection, tenant_id, EARLIEST_DAY, LATEST_DAY)
+    # Moving midnight is no new use: limits reached by it are marked, and not announced.
+    await connection.fetch(SQL.mark_reached, tenant_id)

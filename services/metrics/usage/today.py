@@ -20,39 +20,39 @@ _FINGERPRINT_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The day's totals, and a fingerprint that is another as soon as one of them is."""
+    """The day's totals, and a fingerprint that differs as soon as one of them does."""
 
     totals: pb.WatchUsageResponse
     fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Reading:
     begun: float
     day: asyncio.Task[Day]
 
 
 class Today:
-    """Reads days; what was read within FRESH_SECONDS is read for everyone."""
+    """Reads days; a reading serves all who ask within FRESH_SECONDS."""
 
     def __init__(self, pool: Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
-        self._looks: dict[UUID, _Look] = {}
+        self._readings: dict[UUID, _Reading] = {}
 
     async def of(self, tenant_id: UUID) -> Day:
         """Return the day that it is now in the tenant's zone."""
         now = asyncio.get_running_loop().time()
-        look = self._looks.get(tenant_id)
-        if look is None or now - look.begun > FRESH_SECONDS:
-            look = _Look(now, asyncio.create_task(self._read(tenant_id)))
-            self._looks[tenant_id] = look
-        # One who leaves takes nothing from the others.
-        return await asyncio.shield(look.day)
+        reading = self._readings.get(tenant_id)
+        if reading is None or now - reading.begun > FRESH_SECONDS:
+            reading = _Reading(now, asyncio.create_task(self._read(tenant_id)))
+            self._readings[tenant_id] = reading
+        # A watcher that is cancelled does not cancel the reading that others wait for.
+        return await asyncio.shield(reading.day)
 
     def forget(self, tenant_id: UUID) -> None:
-        """Keep nothing of a tenant that one watches less; others read it anew."""
-        self._looks.pop(tenant_id, None)
+        """Drop what is kept of a tenant; whoever still watches it reads it again."""
+        self._readings.pop(tenant_id, None)
 
     async def _read(self, tenant_id: UUID) -> Day:
         read_at = self._clock()

@@ -22,8 +22,9 @@ from services.metrics.proof.rebuild import LogDigest, Rebuilder
 from services.metrics.store import Digest
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
-from tests.metrics.test_settings import AUDIT, verify
-from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage, usage_of
+from tests.metrics.feed import no_dead_letters
+from tests.metrics.usage.test_settings import AUDIT, verify
+from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 PAST = date.fromisoformat(DAY)
@@ -80,7 +81,7 @@ async def rebuilding(
 def held(pool: Pool, log: ActivityLog, nats: Client) -> tuple[HeldLog, Rebuilder]:
     """Return a log that can be held, and what rebuilds from it."""
     slow = HeldLog(log)
-    return slow, Rebuilder(pool, slow, lambda: events.wait_applied(nats))
+    return slow, Rebuilder(pool, slow, lambda: events.wait_applied(nats), no_dead_letters)
 
 
 async def record_now(pair: Pair, who: Identity, number: int) -> None:
@@ -162,7 +163,7 @@ async def test_counting_waits_for_the_swap_of_its_own_tenant_and_no_longer(
 ) -> None:  # fmt: skip
     await record(pair, ours, some_activities(40))
     await usage_of(pair, ours, 40)
-    rebuilder = Rebuilder(pool, log, lambda: events.wait_applied(nats))
+    rebuilder = Rebuilder(pool, log, lambda: events.wait_applied(nats), no_dead_letters)
     async with swap_held(database, ours.tenant_id):
         rebuild = asyncio.create_task(rebuilder.rebuild(ours.tenant_id, [PAST]))
         await swap_begun(database)

@@ -21,8 +21,9 @@ from services.metrics.proof.reconcile import reconcile
 from services.metrics.proof.rpc import ProofRpc
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
-from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage_of
-from tests.metrics.test_zones import holding
+from tests.metrics.feed import no_dead_letters
+from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage_of
+from tests.metrics.usage.test_zones import holding
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 OUTCOMES = "select outcome from metrics.reconciliations"
@@ -76,7 +77,9 @@ async def test_what_is_counted_while_a_day_is_verified_is_moving_and_not_excess(
     pair: Pair, ours: Identity, pool: Pool, log: ActivityLog
 ) -> None:
     await some_usage(pair, ours)
-    rebuilder = Rebuilder(pool, BusyLog(log, coming_in(pair, ours, times=1)), all_applied)
+    rebuilder = Rebuilder(
+        pool, BusyLog(log, coming_in(pair, ours, times=1)), all_applied, no_dead_letters
+    )
     nothing: Any = None
     auditing = ProofRpc(rebuilder, cast(Any, None))
     request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY, thorough=True)
@@ -113,7 +116,7 @@ async def test_an_erasure_on_its_way_is_no_difference(
     await record(pair, ours, some_activities(60))
     await usage_of(pair, ours, 60)
     busy: Any = BusyLog(log, erasing(pair, ours)) if when == "during" else log
-    rebuilder = Rebuilder(pool, busy, lambda: events.wait_applied(nats))
+    rebuilder = Rebuilder(pool, busy, lambda: events.wait_applied(nats), no_dead_letters)
     auditing = ProofRpc(rebuilder, cast(Any, None))
     async with holding(database, "lock table metrics.erasures in share mode"):
         if when == "before":
@@ -130,6 +133,6 @@ async def test_what_is_counted_while_a_day_is_reconciled_is_not_repaired(
     outcome: str,
 ) -> None:  # fmt: skip
     await some_usage(pair, ours)
-    rebuilder = Rebuilder(pool, log, coming_in(pair, ours, times))
+    rebuilder = Rebuilder(pool, log, coming_in(pair, ours, times), no_dead_letters)
     await reconcile(rebuilder, date.fromisoformat(DAY))
     assert [row["outcome"] for row in await database.fetch(OUTCOMES)] == [outcome]

@@ -24,8 +24,8 @@ from tests.harness import Database, Identity, Services
 from tests.metrics.feed import batch, spread
 from tests.metrics.replicas import Replicas, two_replicas
 from tests.metrics.test_counting import rollup
-from tests.metrics.test_settings import AUDIT, publish
-from tests.metrics.test_usage import DAY
+from tests.metrics.usage.test_settings import AUDIT, publish
+from tests.metrics.usage.test_usage import DAY
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 START = datetime(2026, 3, 28, tzinfo=UTC)

@@ -22,7 +22,7 @@ from services.metrics.counters import COUNTERS
 from tests.harness import Database, Identity, violations
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import batch
-from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage, usage_of
+from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage, usage_of
 
 AUDIT = "metrics:audit"
 LOGIN = activity_pb.ACTION_TYPE_LOGIN
@@ -134,7 +134,7 @@ async def reached(nats: Client, number: int) -> list[events_pb2.UsageQuotaReache
     ]
 
 
-async def test_a_limit_is_told_of_once_and_the_hard_one_refuses(
+async def test_a_limit_is_announced_once_and_the_hard_one_refuses(
     pair: Pair, ours: Identity, nats: Client
 ) -> None:
     quota = pb.Quota(

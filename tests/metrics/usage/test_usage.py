@@ -247,7 +247,8 @@ async def test_a_day_that_was_counted_right_is_proven_equal(
         "update metrics.usage_metrics_daily set total_logins = total_logins + 5,"
         " total_activities = total_activities + 5",
         "update metrics.usage_metrics_daily set user_id = gen_random_uuid(), digest = digest - 7",
-        "update metrics.usage_metrics_daily_totals set total_logins = total_logins + 5",
+        "update metrics.usage_metrics_daily_totals set total_logins = total_logins + 5,"
+        " notes_added = notes_added - 5",
         "delete from metrics.usage_metrics_daily_totals",
     ],
 )

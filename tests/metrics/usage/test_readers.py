@@ -23,8 +23,8 @@ from services.cli.operate.services import ServiceName
 from services.metrics.sql import ANONYMOUS
 from tests.harness import Database, Identity, Services, violations
 from tests.metrics.conftest import Pair
-from tests.metrics.test_settings import periods_of, publish, set_zone
-from tests.metrics.test_usage import DAY, record, some_activities, usage, usage_of
+from tests.metrics.usage.test_settings import periods_of, publish, set_zone
+from tests.metrics.usage.test_usage import DAY, record, some_activities, usage, usage_of
 
 MARCH = {"start_date": "2026-03-01", "end_date": "2026-03-31"}
 

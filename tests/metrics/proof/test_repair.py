@@ -18,16 +18,16 @@ from chassis.transient import RetryLater
 from services.metrics import store
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import LogDigest, Rebuilder
-from services.metrics.proof.reconcile import UnsettledError, reconcile
+from services.metrics.proof.reconcile import NotReconciled, reconcile
 from services.metrics.sql import SQL
 from services.metrics.store import Digest
 from tests.harness import Database, Identity
 from tests.metrics.conftest import Pair
-from tests.metrics.feed import batch, counted
+from tests.metrics.feed import batch, counted, no_dead_letters
+from tests.metrics.proof.test_moving import all_applied
 from tests.metrics.test_counting import rollup
-from tests.metrics.test_moving import all_applied
-from tests.metrics.test_settings import AUDIT, set_zone, verify
-from tests.metrics.test_usage import DAY, USERS, record, some_activities, usage, usage_of
+from tests.metrics.usage.test_settings import AUDIT, set_zone, verify
+from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 
@@ -87,8 +87,8 @@ class RefusingLog:
 @pytest.mark.parametrize(
     ("error", "raised"),
     [
-        (ValueError("a bug"), UnsettledError),
-        (TimeoutError("a statement of a minute"), UnsettledError),
+        (ValueError("a bug"), NotReconciled),
+        (TimeoutError("a statement of a minute"), NotReconciled),
         (RetryLater("away"), RetryLater),
         (ConnectionResetError("away"), ConnectionResetError),
     ],
@@ -103,7 +103,9 @@ async def test_a_tenant_whose_day_cannot_be_settled_stops_no_other(
         right = await usage_of(pair, who, 30)
     await database.fetch("update metrics.usage_metrics_quarter_hours set digest = digest + 1")
     await database.fetch("delete from metrics.usage_metrics_daily")
-    rebuilder = Rebuilder(pool, RefusingLog(log, first.tenant_id, error), all_applied)
+    rebuilder = Rebuilder(
+        pool, RefusingLog(log, first.tenant_id, error), all_applied, no_dead_letters
+    )
     with pytest.raises(raised):
         await reconcile(rebuilder, date.fromisoformat(DAY))
     assert await usage(pair, second) == right
@@ -120,7 +122,7 @@ async def test_days_are_not_counted_from_quarters_whose_counters_are_not_the_log
         "update metrics.usage_metrics_quarter_hours set total_logins = total_logins + 1,"
         " profiles_enriched = profiles_enriched - 1 where profiles_enriched > 0"
     )
-    await reconcile(Rebuilder(pool, log, all_applied), date.fromisoformat(DAY))
+    await reconcile(Rebuilder(pool, log, all_applied, no_dead_letters), date.fromisoformat(DAY))
     assert await usage(pair, ours) == right
     (noted,) = await database.fetch("select outcome, findings from metrics.reconciliations")
     assert noted["outcome"] == "repaired"
@@ -153,7 +155,7 @@ async def test_a_day_of_more_counts_than_a_message_holds_is_named_repaired_and_p
     assert max(len(each.findings) for each in told) == 1_000
     assert [each.more for each in told] == [True] * (len(told) - 1) + [False]
     assert told[-1].activity_count == 3 * MANY
-    await reconcile(Rebuilder(pool, log, all_applied), day)
+    await reconcile(Rebuilder(pool, log, all_applied, no_dead_letters), day)
     (found,) = await database.fetch(
         "select sum(total_activities) as counted, count(*) as users"
         " from metrics.usage_metrics_daily"
@@ -192,8 +194,13 @@ async def test_an_uneven_day_that_the_log_does_not_keep_is_counted_from_its_quar
                                     for n in range(20)])  # fmt: skip
     right = await rollup(database, tenant_id)
     await database.fetch("delete from metrics.usage_metrics_daily")
-    await database.fetch("update metrics.usage_metrics_daily_totals set total_logins = 77")
-    rebuilder = Rebuilder(pool, ExpiredLog(None if whole else tenant_id), all_applied)
+    await database.fetch(
+        "update metrics.usage_metrics_daily_totals set total_logins = total_logins + 77,"
+        " notes_added = notes_added - 77"
+    )
+    rebuilder = Rebuilder(
+        pool, ExpiredLog(None if whole else tenant_id), all_applied, no_dead_letters
+    )
     assert (await reconcile(rebuilder, day))["repaired"] == 1
     assert await rollup(database, tenant_id) == right
     assert (await reconcile(rebuilder, day))["repaired"] == 0
@@ -213,7 +220,7 @@ async def test_what_is_used_of_quotas_is_made_the_sum_of_the_days(
     await record(pair, ours, some_activities(40))
     await usage_of(pair, ours, 40)
     await database.fetch(damage)
-    rebuilder, day = Rebuilder(pool, log, all_applied), date.fromisoformat(DAY)
+    rebuilder, day = Rebuilder(pool, log, all_applied, no_dead_letters), date.fromisoformat(DAY)
     assert (await reconcile(rebuilder, day))["repaired"] == 1
     rows = await database.fetch("select used from metrics.quota_usage")
     assert [row["used"] for row in rows] == [40]
@@ -241,6 +248,6 @@ async def test_a_local_day_is_compared_with_the_log_of_the_utc_day_that_it_begin
         " where total_logins = 1 and quarter_hour < $1",
         begin + timedelta(hours=9),
     )
-    await reconcile(Rebuilder(pool, log, all_applied), day)
+    await reconcile(Rebuilder(pool, log, all_applied, no_dead_letters), day)
     assert await usage(pair, ours) == right
     assert await verify(pair, ours, thorough=True) == []
