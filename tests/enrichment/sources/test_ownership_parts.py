@@ -7,8 +7,17 @@ from decimal import Decimal
 
 import pytest
 
+from services.enrichment.sources.edgar.form import (
+    DERIVATIVE,
+    DerivativeTerms,
+    Holding,
+    Transaction,
+)
 from services.enrichment.sources.edgar.ownership import OwnershipError, parse_ownership
 
+OPTION = DerivativeTerms(
+    Decimal(1), date(2024, 1, 1), date(2034, 1, 1), "Common", Decimal(2), Decimal(3)
+)
 OWNER = "<reportingOwner><rptOwnerCik>9</rptOwnerCik>{}</reportingOwner>"
 ISSUER = "<issuer><issuerCik>7</issuerCik></issuer>"
 
@@ -204,3 +213,70 @@ def test_a_footnote_is_kept_once_and_named_by_the_row() -> None:
     read = parse_ownership(document(row(note), notes))
     assert read.transactions[0].footnote_ids == ("F1",)
     assert read.footnotes == {"F1": "First"}
+
+
+TERMS = (
+    "<conversionOrExercisePrice>1</conversionOrExercisePrice><exerciseDate>2024-01-01</exerciseDate>"
+    "<expirationDate>2034-01-01</expirationDate>"
+    "<underlyingSecurityTitle>Common</underlyingSecurityTitle>"
+    "<underlyingSecurityShares>2</underlyingSecurityShares>"
+    "<underlyingSecurityValue>3</underlyingSecurityValue>"
+)
+OWNED = (
+    "<sharesOwnedFollowingTransaction>4</sharesOwnedFollowingTransaction>"
+    "<valueOwnedFollowingTransaction>5</valueOwnedFollowingTransaction>"
+    "<directOrIndirectOwnership>I</directOrIndirectOwnership>"
+    "<natureOfOwnership>By trust</natureOfOwnership>"
+    '<footnoteId id="F1"/>'
+)
+TRADED = (
+    "<transactionDate>2024-03-01</transactionDate>"
+    "<deemedExecutionDate>2024-03-02</deemedExecutionDate>"
+    "<transactionFormType>4</transactionFormType><transactionCode>M</transactionCode>"
+    "<equitySwapInvolved>1</equitySwapInvolved><transactionTimeliness>L</transactionTimeliness>"
+    "<transactionAcquiredDisposedCode>A</transactionAcquiredDisposedCode>"
+    "<transactionShares>6</transactionShares><transactionTotalValue>7</transactionTotalValue>"
+    "<transactionPricePerShare>8</transactionPricePerShare>"
+)
+
+
+def test_a_holding_has_every_value_of_its_row() -> None:
+    (read,) = parse_ownership(document(row(OWNED + TERMS, "derivativeHolding"))).holdings
+    assert read == Holding(
+        table=DERIVATIVE,
+        row=0,
+        security_title="Common",
+        shares_owned=Decimal(4),
+        value_owned=Decimal(5),
+        ownership="I",
+        ownership_nature="By trust",
+        footnote_ids=("F1",),
+        terms=OPTION,
+    )
+
+
+def test_a_transaction_has_every_value_of_its_row() -> None:
+    sent = document(row(TRADED + OWNED + TERMS, "derivativeTransaction"))
+    assert parse_ownership(sent).transactions == (
+        Transaction(
+            table=DERIVATIVE,
+            row=0,
+            security_title="Common",
+            transaction_date=date(2024, 3, 1),
+            deemed_execution_date=date(2024, 3, 2),
+            form_type="4",
+            code="M",
+            equity_swap=True,
+            timeliness="L",
+            acquired_disposed="A",
+            shares=Decimal(6),
+            total_value=Decimal(7),
+            price=Decimal(8),
+            shares_owned_after=Decimal(4),
+            value_owned_after=Decimal(5),
+            ownership="I",
+            ownership_nature="By trust",
+            footnote_ids=("F1",),
+            terms=OPTION,
+        ),
+    )
