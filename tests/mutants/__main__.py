@@ -1,7 +1,8 @@
 """Change the code one token at a time and name each change that no test notices: `make mutants`.
 
 mutmut makes the changes, drops those that mypy refuses, and runs the tests that reach the function.
-It works on a copy of the tree under build/mutants, which also keeps what was killed before.
+It works on a copy of the tree under build/mutants, which also keeps what was killed before. Other
+words in a sentence are no change: only a string without a space counts.
 """
 
 from __future__ import annotations

@@ -18,7 +18,12 @@ from devstack.stack import ROOT
 from tests.mutants.known import Change
 from tests.mutants.packages import Package
 
-_MYPY = ("mypy", "--output", "json", "--no-warn-unused-ignores")
+_FOLDER = ROOT / "build" / "mutants"
+# One cache for all packages: but for the mutated modules they check the same code.
+_MYPY = (
+    *("mypy", "--output", "json", "--no-warn-unused-ignores"),
+    *("--cache-dir", str(_FOLDER / ".mypy_cache")),
+)
 _CAUGHT_BY_MYPY = 37
 _UNNOTICED = {0, 5, 33}
 """What mutmut writes when the tests pass, and when there are none."""
@@ -53,7 +58,7 @@ def examine(
     drawing: random.Random,
 ) -> Examined:
     """Make the package's mutants, run those drawn that were not killed before, and count."""
-    folder = ROOT / "build" / "mutants" / package.name
+    folder = _FOLDER / package.name
     _copy_tree(folder)
     _configure(folder, package, modules)
     making = multiprocessing.get_context("fork").Process(target=_make, args=(folder,))
@@ -64,7 +69,12 @@ def examine(
     made = _read(folder, modules)
     limit = limit or package.sample or len(made)
     drawn = {m.name for m in drawing.sample(made, min(limit, len(made)))}
-    _run(folder, [m.name for m in made if m.name in drawn and _is_open(m, known)])
+    tried = [m for m in made if m.name in drawn and _is_open(m, known)]
+    while tried:
+        _run(folder, [m.name for m in tried])
+        made = [m for m in _read(folder, modules) if m.name in drawn]
+        # mutmut forgets all verdicts where the package's tests have become others.
+        tried = [m for m in made if m.verdict is None and m.change not in known]
     return _count(_read(folder, modules), drawn, known)
 
 

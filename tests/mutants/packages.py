@@ -48,7 +48,7 @@ def _found(folder: Path, patterns: list[str]) -> list[str]:
 
 
 PACKAGES = (
-    Package("run", "services/enrichment/run", "*", "enrichment", "turn plan records"),
+    Package("run", "services/enrichment/run", "*", "enrichment", "turn turn_bounds plan records"),
     Package(
         "policy",
         "services/enrichment/policy",
@@ -61,7 +61,7 @@ PACKAGES = (
         "services/enrichment/sources/edgar",
         "filing_xml form ownership trades",
         "enrichment",
-        "ownership ownership_broken ownership_parts insider_trades",
+        "filing_parts ownership ownership_broken ownership_parts insider_trades",
     ),
     Package(
         "edgar-http",
@@ -80,15 +80,11 @@ PACKAGES = (
     ),
     Package("entries", "services/activity/entries", "batch filters", "activity", "batch filter"),
     Package(
-        "proof", "services/activity/proof", "merkle checkpoint", "activity", "merkle checkpoint"
-    ),
-    Package(
-        "proof-files",
+        "proof",
         "services/activity/proof",
-        "leaf offline discrepancy",
+        "merkle leaf checkpoint offline",
         "activity",
-        "offline",
-        SAMPLE,
+        "merkle leaf checkpoint offline_lines",
     ),
     Package(
         "proof-log",
@@ -103,22 +99,22 @@ PACKAGES = (
         "services/enrichment/availability",
         "*",
         "enrichment",
-        "breakers call_time limits pauses probes",
+        "breaker_copy breakers call_time limits pauses probes",
         SAMPLE,
     ),
     Package(
         "chassis-pure",
         "chassis",
-        "clock deadlines errors group_commit settings tokens validation",
+        "auth clock deadlines errors group_commit settings tokens validation",
         "chassis",
-        "clock deadlines errors group_commit settings tokens validation violations",
+        "clock deadlines errors group_commit settings tokens validation verifier violations",
     ),
     Package(
         "chassis-servers",
         "chassis",
-        "auth consumer dead_letters inbox interceptor loops messaging outbox",
+        "consumer dead_letters inbox interceptor loops messaging outbox",
         "chassis",
-        "auth consumer consumer_failures dead_letters inbox interceptor loops outbox server",
+        "consumer consumer_failures dead_letters inbox interceptor loops messaging outbox server",
         SAMPLE,
     ),
 )
