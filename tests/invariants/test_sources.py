@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import uuid
+from typing import Any
 
 import httpx
 import pytest
@@ -64,7 +65,8 @@ def test_the_contract_knows_its_name_and_where_its_finding_stands(source: Source
     request = runs_pb2.RetrySourceRequest(prospect_id=str(uuid.uuid4()), source=source)
     assert violations_of(request) == []
     field = prospect_pb2.Prospect.DESCRIPTOR.fields_by_name[SOURCES[source].column]
-    ours = {each.name for each in dataclasses.fields(SOURCES[source].finding)}
+    finding: Any = SOURCES[source].finding
+    ours = {each.name for each in dataclasses.fields(finding)}
     assert field.message_type is not None
     assert ours == set(field.message_type.fields_by_name)
 
