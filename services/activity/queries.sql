@@ -1,14 +1,13 @@
--- The activity service's statements, whole and named; store.py calls them.
+-- The activity service's statements, whole and named.
 --
--- An entry that is read leaves as one value, which wire.py writes as it comes, and with its times as the bytes
--- that Postgres sends: as microseconds since 1970, by date_part, a page of 1,000 takes a fifth more of the
--- statement's time.
+-- An entry that is read is one value, which entries/encoding.py encodes as it arrives, and two times, as the
+-- bytes that PostgreSQL sends: as microseconds since 1970, by date_part, the statement of a page of 1,000 would
+-- take a fifth longer.
 
 -- name: append_or_skip
--- Insert a batch; entries whose key is taken are left out. The leaves of those that were added stand with
--- their ids in a row of batches. Returns how many were added; no row where there were none.
--- They go in in the order of their keys: two batches with the same ones wait for each other in one order,
--- and not each for the other.
+-- Append a batch; entries whose key is taken are skipped. A row of batches gets the ids and leaves of those that
+-- were added. Returns how many were added; no row where there were none.
+-- Rows are inserted in the order of their keys, so that two batches with the same keys do not deadlock.
 with added as (
   insert into activity.activity_log (
     tenant_id, activity_id, user_id, action_type, target_id, metadata, created_at, ip_address,
@@ -33,9 +32,9 @@ having count(*) > 0
 returning entry_count
 
 -- name: append_all_new
--- The same for a batch of which no key should be taken, with the event that tells of it ($11 to $17): a
--- transaction by itself, in one round trip. Where a key is taken it fails, and nothing is written.
--- Each row has its tenant from the setting that is made here, so that it cannot be there before.
+-- Append a batch and the event that tells of it ($11 to $17): a whole transaction in one round trip. Where a key
+-- is taken it fails, and nothing is written. Each row takes its tenant from the setting that is made here, so
+-- that the setting is made before the row.
 with tenant as materialized (
   select set_config('app.current_tenant_id', ($1::uuid)::text, true)::uuid as tenant_id
 ), added as (
@@ -71,8 +70,8 @@ from activity.batches b, unnest(b.activity_ids, b.created_ats) as e (activity_id
 where b.tenant_id = $1 and b.batch_id = $2
 
 -- name: find_conflicting
--- Of entries whose key is taken, by place, those whose content differs from what stands. An erased entry
--- has no content to differ from.
+-- The places of entries whose key is taken by an entry of other content. An erased entry has no content, and
+-- none differs from it.
 select (e.place - 1)::int as place
 from unnest($2::text[]::uuid[], $3::text[]::uuid[], $4::text[], $5::text[], $6::text[], $7::bigint[])
   with ordinality as e (activity_id, user_id, action_type, target_id, metadata, created_at, place)
@@ -82,9 +81,9 @@ where l.erased_by is null and (l.user_id, l.action_type, l.target_id, l.metadata
   is distinct from (e.user_id, e.action_type, e.target_id, e.metadata::jsonb)
 
 -- name: find_unstorable
--- Of entries that could not be stored together, by place, those that Postgres does not take, and why.
--- Metadata may be written as 16,384 bytes (see the ninth migration). What has exponents, outside of its
--- strings, that sum up to far more is not written to find that out: it could be 100 MB an entry.
+-- The places of entries that PostgreSQL does not take, and why. Metadata may be 16,384 bytes as PostgreSQL
+-- writes them (see the ninth migration). Where the exponents of its numbers sum up to far more, it is not
+-- written to measure it: that could be 100 MB an entry.
 select place, fault
 from (
   select (e.place - 1)::int as place, case
@@ -97,7 +96,7 @@ from (
   cross join lateral (select pg_input_is_valid(e.metadata, 'jsonb') as is_json) j
   cross join lateral (
     select sum(abs(found[1]::bigint)) as exponents
-    -- Of JSON only: where quotes match, looking for strings takes as long as the text is.
+    -- Of valid JSON only, in which looking for strings takes time in proportion to the text.
     from regexp_matches(
       regexp_replace(case when j.is_json then e.metadata end, '"(?:\\.|[^"\\])*"', '', 'g'),
       '[eE]([+-]?[0-9]{1,9})', 'g') as found
@@ -106,7 +105,7 @@ from (
 where fault is not null
 
 -- name: find_answer
--- The answer that a request id got before.
+-- The answer that a request id got.
 select content_hash, answer from activity.requests where tenant_id = $1 and request_id = $2
 
 -- name: save_answer
@@ -117,9 +116,8 @@ on conflict do nothing
 returning true
 
 -- name: list_newest
--- A page, newest first, below the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
-select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
-    user_agent)::activity.entry as entry,
+-- A page, newest first, after the cursor ($8, $9). It reads own_log, so that the index of metadata ($7) can be used.
+select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
   timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -131,12 +129,11 @@ order by l.created_at desc, l.activity_id desc
 limit activity.as_tenant($1, $10)
 
 -- name: list_newest_by_user
--- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
+-- The same page for some users ($4): each user's entries are read from the index in order of time, then merged.
 select l.entry, l.created_at, l.recorded_at
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
-  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
-      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+  select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
     timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -152,12 +149,11 @@ order by l.happened_at desc, l.key desc
 limit activity.as_tenant($1, $10)
 
 -- name: list_newest_by_action
--- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
+-- The same page for some actions ($5): each action's entries are read from the index in order of time, then merged.
 select l.entry, l.created_at, l.recorded_at
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
-  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
-      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+  select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
     timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -173,9 +169,8 @@ order by l.happened_at desc, l.key desc
 limit activity.as_tenant($1, $10)
 
 -- name: list_oldest
--- A page, oldest first, above the cursor ($8, $9). It reads own_log, so that metadata ($7) can be found by its index.
-select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
-    user_agent)::activity.entry as entry,
+-- A page, oldest first, after the cursor ($8, $9). It reads own_log, so that the index of metadata ($7) can be used.
+select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
   timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from activity.own_log l
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -187,12 +182,11 @@ order by l.created_at, l.activity_id
 limit activity.as_tenant($1, $10)
 
 -- name: list_oldest_by_user
--- The same page for some users ($4): each user's entries are read from the index in the order of time, and merged.
+-- The same page for some users ($4): each user's entries are read from the index in order of time, then merged.
 select l.entry, l.created_at, l.recorded_at
 from unnest($4::uuid[]) as wanted (user_id)
 cross join lateral (
-  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
-      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+  select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
     timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -208,12 +202,11 @@ order by l.happened_at, l.key
 limit activity.as_tenant($1, $10)
 
 -- name: list_oldest_by_action
--- The same page for some actions ($5): each action's entries are read from the index in the order of time, and merged.
+-- The same page for some actions ($5): each action's entries are read from the index in order of time, then merged.
 select l.entry, l.created_at, l.recorded_at
 from unnest($5::text[]) as wanted (action_type)
 cross join lateral (
-  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
-      coalesce(host(ip_address), ''), user_agent)::activity.entry as entry,
+  select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
     timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at,
     created_at as happened_at, activity_id as key
   from activity.activity_log
@@ -233,7 +226,7 @@ limit activity.as_tenant($1, $10)
 select name, number from activity.action_types
 
 -- name: few_contain
--- Whether at most $5 entries of a range of time have these metadata ($4); stops counting there.
+-- Whether at most $5 entries of a range of time have these metadata ($4); it counts no further.
 select count(*) <= $5 as few
 from (
   select from activity.own_log
@@ -243,7 +236,7 @@ from (
 ) found
 
 -- name: list_newest_of_few
--- The same page where few entries have the metadata ($7): they are found by their index, then sorted.
+-- The same page where few entries have the metadata ($7): they are found by the index, then sorted.
 with few as materialized (
   select activity_id, user_id, action_type, target_id, metadata, created_at, recorded_at, ip_address,
     user_agent
@@ -254,15 +247,14 @@ with few as materialized (
     and ($6::text[] is null or target_id = any($6)) and metadata @> $7
     and (created_at, activity_id) < (activity.from_micros($8), $9)
 )
-select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
-    user_agent)::activity.entry as entry,
+select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
   timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from few l
 order by l.created_at desc, l.activity_id desc
 limit $10
 
 -- name: list_oldest_of_few
--- The same page where few entries have the metadata ($7): they are found by their index, then sorted.
+-- The same page where few entries have the metadata ($7): they are found by the index, then sorted.
 with few as materialized (
   select activity_id, user_id, action_type, target_id, metadata, created_at, recorded_at, ip_address,
     user_agent
@@ -273,21 +265,19 @@ with few as materialized (
     and ($6::text[] is null or target_id = any($6)) and metadata @> $7
     and (created_at, activity_id) > (activity.from_micros($8), $9)
 )
-select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
-    user_agent)::activity.entry as entry,
+select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
   timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from few l
 order by l.created_at, l.activity_id
 limit $10
 
 -- name: is_json
--- Whether Postgres takes a text as JSON.
+-- Whether PostgreSQL takes a text as JSON.
 select pg_input_is_valid($1, 'jsonb')
 
 -- name: get
--- An entry by its id, which happened within a range of time.
-select (activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
-    user_agent)::activity.entry as entry,
+-- An entry by its id, within a range of time.
+select activity.entry_of(activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
   timestamptz_send(created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from activity.activity_log
 where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at < activity.from_micros($3)
@@ -296,9 +286,8 @@ order by activity_log.created_at
 limit activity.as_tenant($1, 1)
 
 -- name: list_keys
--- Entries by their keys ($8, $9), in that order, as far as they match.
-select (l.activity_id::text, user_id::text, action_type, target_id, metadata::text, coalesce(host(ip_address), ''),
-    user_agent)::activity.entry as entry,
+-- The entries of these keys ($8, $9) that match, in the order of the keys.
+select activity.entry_of(l.activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
   timestamptz_send(l.created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
 from unnest($8::uuid[], $9::bigint[]) with ordinality as wanted (activity_id, created_at, place)
 join activity.activity_log l on l.activity_id = wanted.activity_id
@@ -311,8 +300,8 @@ order by wanted.place
 limit activity.as_tenant($1, cardinality($8))
 
 -- name: count
--- How many entries match, by UTC day or hour ($8), user ($9) and action ($10), or some of them; a page above
--- the cursor ($11, $12, $13).
+-- How many entries match, by any of UTC day or hour ($8), user ($9) and action ($10); a page of groups after the
+-- cursor ($11, $12, $13).
 select extract(epoch from period)::bigint as period, user_id::text as user_id, action_type, activity_count
 from (
   select coalesce(date_trunc($8::text, created_at, 'UTC'), 'epoch') as period,
@@ -331,8 +320,8 @@ order by period, user_id, action_type
 limit $14
 
 -- name: plan_export
--- For the rest of the transaction: plan for the values sent, and without workers, since sorting what they
--- read costs more than reading in the order of the key; end the session of a client that stands still ($1).
+-- For the rest of the transaction: plan for the values, and without parallel workers, since sorting what they
+-- read costs more than reading in the order of the key; end the session when it is idle for so long ($1).
 select set_config('plan_cache_mode', 'force_custom_plan', true),
   set_config('max_parallel_workers_per_gather', '0', true),
   set_config('idle_in_transaction_session_timeout', $1, true)
@@ -365,8 +354,8 @@ where tenant_id = $1 and created_at >= activity.from_micros($2) and created_at <
 order by created_at, activity_id
 
 -- name: find_unsealed
--- Tenants with batches that are not in their tree yet (as activity_sealer). One step of the index a tenant,
--- however many batches wait.
+-- The tenants with unsealed batches (as activity_sealer). It makes one step in the index for each tenant,
+-- however many batches that has.
 with recursive waiting as (
   (select tenant_id from activity.batches where first_leaf is null order by tenant_id limit 1)
   union all
@@ -378,7 +367,7 @@ with recursive waiting as (
 select tenant_id from waiting where tenant_id is not null
 
 -- name: lock_tree
--- Whether this transaction may append to the tenant's tree; it may until it ends.
+-- Lock the tenant's tree until the transaction ends; false where another transaction has the lock.
 select pg_try_advisory_xact_lock(hashtext('activity.trees'), hashtext($1::uuid::text))
 
 -- name: get_tree
@@ -390,7 +379,7 @@ select size, frontier, note, began_at, sealed_at from activity.trees where tenan
 select exists (select from activity.batches where tenant_id = $1 and first_leaf is not null)
 
 -- name: take_unsealed
--- The tenant's oldest unsealed batches, at most $2, together at most about $3 entries.
+-- The tenant's oldest unsealed batches: at most $2 of them, with about $3 entries in all.
 select batch_id, entry_count, leaves
 from (
   select b.batch_id, b.entry_count, b.leaves,
@@ -406,7 +395,7 @@ where entries_before < $3
 order by batch_id
 
 -- name: place_batches
--- Give batches their places in the tree; returns how many had none.
+-- Give batches their places in the tree; returns how many had none before.
 with placed as (
   update activity.batches b set first_leaf = p.first_leaf
   from unnest($2::uuid[], $3::bigint[]) as p (batch_id, first_leaf)
@@ -416,14 +405,14 @@ with placed as (
 select count(*) from placed
 
 -- name: save_tile
--- Put complete nodes ($5) behind the first $4 of a tile.
+-- Write complete nodes ($5) after the first $4 of a tile.
 insert into activity.tiles as t (tenant_id, level, tile, hashes)
 values ($1, $2, $3, $5)
 on conflict (tenant_id, level, tile) do update
   set hashes = substring(t.hashes for $4::int * 32) || excluded.hashes
 
 -- name: save_tree
--- Keep a tree that has grown from size $6; no row where it has not that size.
+-- Save a tree that has grown from size $6; no row where the stored one has another size.
 insert into activity.trees as t (tenant_id, size, frontier, note, began_at, sealed_at)
 values ($1, $2, $3, $4, $5, $5)
 on conflict (tenant_id) do update
@@ -433,7 +422,7 @@ on conflict (tenant_id) do update
 returning true
 
 -- name: leaves_between
--- The sealed leaves from place $2 to before $3, in pieces as they stand in their batches.
+-- The sealed leaves from place $2 to before $3, by batch.
 select greatest(b.first_leaf, $2) as first_leaf,
   substring(b.leaves from (greatest($2 - b.first_leaf, 0) * 32 + 1)::int
     for (greatest(least(b.first_leaf + b.entry_count, $3) - greatest(b.first_leaf, $2), 0) * 32)::int)
@@ -465,8 +454,8 @@ order by l.created_at
 limit 1
 
 -- name: count_sealed
--- Of the batches with a place in a tree of $2 leaves: how many entries those hold that have some between
--- $3 and $4, and how many stand outside of the tree.
+-- Of the batches with a place: how many entries those have that overlap the time from $3 to before $4, and how
+-- many entries have a place outside of a tree of $2 leaves.
 select
   coalesce(sum(entry_count) filter (where earliest < $4 and latest >= $3), 0)::bigint
     as overlapping_count,
@@ -476,8 +465,8 @@ from activity.batches
 where tenant_id = $1 and first_leaf is not null
 
 -- name: compare_leaves
--- Of the leaves from place $2 to before $3 whose entries happened from $4 to before $5: how many are in
--- which state, and which are not as they were sealed. Entries from before $6 may be gone.
+-- The leaves from place $2 to before $3 whose entries happened from $4 to before $5: how many are in each state,
+-- and up to 1,000 that are not as they were sealed. Entries from before $6 may be missing: they expired.
 with sealed as materialized (
   select b.batch_id, u.activity_id, u.created_at,
     substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
@@ -522,12 +511,12 @@ group by state
 order by state
 
 -- name: avoid_nested_loops
--- For the rest of the transaction: what is unnested from an array is always estimated as few rows.
+-- For the rest of the transaction: an unnested array is always estimated as few rows, which it is not.
 select set_config('enable_nestloop', 'off', true)
 
 -- name: compare_entries
--- Of the next $5 entries after the cursor ($2, $3) that happened before $4: how many are in which state,
--- which are in no batch that was sealed in the tree of $6 leaves, and the last of all.
+-- The next $5 entries after the cursor ($2, $3) that happened before $4: how many are in each state, up to 1,000
+-- that no sealed batch of the tree of $6 leaves has, and the last of all.
 with entries as materialized (
   select created_at, activity_id, batch_id from activity.activity_log
   where tenant_id = $1 and (created_at, activity_id) > ($2, $3::uuid) and created_at < $4
@@ -560,8 +549,8 @@ group by state
 order by state
 
 -- name: find_overdrawn
--- The receipts that more entries name, of those that happened from $2 to before $3, than they count. There
--- may be fewer: an erased entry expires as others do.
+-- The receipts that more entries name, of those that happened from $2 to before $3, than were erased under them.
+-- Fewer are no fault: an erased entry expires as others do.
 select r.receipt_id, r.erased_count, count(*) as entry_count
 from activity.activity_log l
 join activity.erasures r on r.tenant_id = $1 and r.receipt_id = l.erased_by
@@ -571,8 +560,8 @@ having count(*) > r.erased_count
 order by r.receipt_id
 
 -- name: sealed_lines
--- The leaves from place $2 to before $3 as JSON, in the order of the tree: all that the leaf covers, or,
--- where that is gone, the leaf alone and why. Entries from before $4 may be gone.
+-- The leaves from place $2 to before $3 as JSON, in the order of the tree: all that a leaf covers, or, where that
+-- is gone, the leaf and why. Entries from before $4 may be missing: they expired.
 with sealed as (
   select b.first_leaf + u.place - 1 as leaf_index, u.activity_id, u.created_at,
     substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
@@ -612,11 +601,11 @@ order by s.leaf_index
 select tenant_id, activity_count, digest::text, unpublished_events from activity.day_digests($1)
 
 -- name: unpublished
--- For each tenant, where its first and last unpublished events stand in the order of publishing.
+-- Each tenant's first and last unpublished events, by their ids in the outbox.
 select tenant_id, min(outbox_id) as first, max(outbox_id) as last from activity.outbox group by 1
 
 -- name: count_day
--- One tenant's UTC day by user and action, and by quarter-hour where $3 says so.
+-- One tenant's UTC day by user and action, and with $3 by quarter-hour.
 select user_id, action_type,
   action_type = 'add_to_list' and metadata @> '{"new_list": true}' as new_list,
   count(*) as activity_count,
@@ -639,8 +628,8 @@ select activity.ensure_partitions($1, $2)
 select month, estimated_rows, table_bytes, index_bytes from activity.partitions()
 
 -- name: begin_erasure
--- Write a receipt, which is counted up with every piece that is erased; where an erasure of the user is
--- under way or was broken off, go on with its receipt. Returns the receipt's id.
+-- Write a receipt, on which each transaction of the erasure adds what it erased. Where an erasure of the user is
+-- unfinished, its receipt is used. Returns the receipt's id.
 with under_way as (
   select receipt_id from activity.erasures where tenant_id = $1 and user_id = $3
   order by erased_at, receipt_id limit 1
@@ -652,14 +641,14 @@ with under_way as (
 select receipt_id from under_way union all select receipt_id from begun
 
 -- name: lock_erasing
--- One transaction at a time erases a user, until it ends: its pieces are counted on one receipt each.
+-- Lock the erasure of a user until the transaction ends: one transaction at a time erases its entries.
 select pg_advisory_xact_lock(hashtext('activity.erasing'), hashtext($1::uuid::text || $2::uuid::text))
 
 -- name: erase_some
--- Make a piece of a user's entries anonymous, and count it on the receipt. That a list was new stays: it
--- is counted. Returns how many entries were found: some of them may have expired meanwhile, and only a
--- piece that finds none says that none is left.
-with piece as (
+-- Make up to $4 of a user's entries anonymous, and count them on the receipt. That a list was new stays, since
+-- metrics counts it. Returns how many entries were found: some may have expired meanwhile, so only 0 says that
+-- none is left.
+with found as (
   select created_at, activity_id from activity.activity_log
   where tenant_id = $1 and user_id = $2 limit $4
 ), erased as (
@@ -667,7 +656,7 @@ with piece as (
     user_id = '00000000-0000-0000-0000-000000000000', target_id = '', ip_address = null,
     metadata = case when metadata @> '{"new_list": true}' then '{"new_list": true}' else '{}' end::jsonb,
     user_agent = '', salt = null, erased_by = $3
-  from piece p
+  from found p
   where l.tenant_id = $1 and l.created_at = p.created_at and l.activity_id = p.activity_id
     and l.user_id = $2
   returning 1
@@ -675,42 +664,42 @@ with piece as (
   update activity.erasures e set erased_count = e.erased_count + (select count(*) from erased)
   where e.tenant_id = $1 and e.receipt_id = $3
 )
-select count(*) from piece
+select count(*) from found
 
 -- name: complete_erasure
--- Forget whom a receipt is about; no row where that was done before.
+-- Forget whom a receipt is about: the erasure is complete. No row where that was done before.
 update activity.erasures set user_id = '00000000-0000-0000-0000-000000000000'
 where tenant_id = $1 and receipt_id = $2 and user_id <> '00000000-0000-0000-0000-000000000000'
 returning erased_at
 
 -- name: list_unfinished_erasures
--- The erasures that are under way or were broken off (as activity_keeper, who sees no others).
+-- The unfinished erasures (as activity_keeper, which sees no others).
 select tenant_id, receipt_id from activity.erasures
 
 -- name: get_erasure
--- A receipt; of an erasure that is complete its user is the anonymous one.
+-- A receipt; that of a complete erasure has the anonymous user.
 select receipt_id, user_id, erased_count, erased_at from activity.erasures
 where tenant_id = $1 and receipt_id = $2
 
 -- name: get_retention
--- How many days a tenant keeps its log; no row where it has no wish of its own.
+-- A tenant's own retention in days; no row where it has none.
 select retention_days from activity.retention where tenant_id = $1
 
 -- name: set_retention
--- Keep a tenant's log for so many days.
+-- Set a tenant's own retention in days.
 insert into activity.retention (tenant_id, retention_days) values ($1, $2)
 on conflict (tenant_id) do update set retention_days = excluded.retention_days, updated_at = now()
 
 -- name: unset_retention
--- Keep a tenant's log as long as the whole.
+-- Remove a tenant's own retention.
 delete from activity.retention where tenant_id = $1
 
 -- name: tenants_past
--- The tenants that do not keep a day ($1) any more, as seen on another ($2).
+-- The tenants whose own retention no longer keeps a day ($1) when it is $2.
 select tenant_id from activity.tenants_past($1, $2)
 
 -- name: lock_keeping
--- One replica at a time keeps the log; false where another does.
+-- Lock the maintenance of the log until the transaction ends; false where another replica has the lock.
 select pg_try_advisory_xact_lock(hashtext('activity.keeping'))
 
 -- name: list_retentions
@@ -718,26 +707,26 @@ select pg_try_advisory_xact_lock(hashtext('activity.keeping'))
 select tenant_id, retention_days from activity.retention
 
 -- name: expire_some
--- Delete a piece of a tenant's entries that happened before a time; returns how many it had.
-with piece as (
+-- Delete up to $3 of a tenant's entries that happened before a time ($2); returns how many were found.
+with found as (
   select created_at, activity_id from activity.activity_log
   where tenant_id = $1 and created_at < $2
   order by created_at limit $3
 ), gone as (
-  delete from activity.activity_log l using piece p
+  delete from activity.activity_log l using found p
   where l.tenant_id = $1 and l.created_at = p.created_at and l.activity_id = p.activity_id
   returning 1
 )
 select count(*) from gone
 
 -- name: mark_expired
--- Remember that a tenant's entries from before a time ($2) are being deleted.
+-- Remember that a tenant's entries from before a time ($2) expire.
 insert into activity.expiries as e (tenant_id, expired_before) values ($1, $2)
 on conflict (tenant_id) do update set expired_before = excluded.expired_before
 where e.expired_before < excluded.expired_before
 
 -- name: get_expired_before
--- Up to which time a tenant's entries were ever deleted; no row where none was.
+-- The time before which a tenant's entries ever expired; no row where none did.
 select expired_before from activity.expiries where tenant_id = $1
 
 -- name: mark_dropped
@@ -747,20 +736,20 @@ on conflict (is_only) do update set dropped_before = excluded.dropped_before
 where d.dropped_before < excluded.dropped_before
 
 -- name: get_dropped_before
--- Before which time months of the log were ever dropped; no row where none was.
+-- The time before which months of the log were ever dropped; no row where none was.
 select dropped_before from activity.drops
 
 -- name: forget_requests
--- Forget the answers to requests that are no longer idempotent (as activity_keeper).
+-- Forget the answers to request ids from before a time (as activity_keeper).
 delete from activity.requests where answered_at < $1
 
 -- name: lock_maintenance
--- One maintenance at a time, until the session ends; false where another runs.
+-- Lock the dropping of months until the session ends; false where another process has the lock.
 select pg_try_advisory_lock(hashtext('activity.maintenance'))
 
 -- name: expired_months
--- The months that end before a day, oldest first, those already detached included, and the commands that
--- detach and drop each (as the owner). A detachment that was broken off is finished.
+-- The months that end before a day, oldest first, also those already detached, with the commands that detach and
+-- drop each (as the owner). An unfinished detachment is finished.
 select to_char(m.month, 'YYYY-MM') as month, i.inhrelid is not null as is_attached,
   format('alter table activity.activity_log detach partition activity.%I %s', m.name,
     case when i.inhdetachpending then 'finalize' else 'concurrently' end) as detach,

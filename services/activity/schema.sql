@@ -84,6 +84,15 @@ end $$;
 
 ALTER FUNCTION activity.ensure_partitions(first_month date, last_month date) OWNER TO activity_owner;
 
+CREATE FUNCTION activity.entry_of(activity_id uuid, user_id uuid, action_type text, target_id text, metadata jsonb, ip_address inet, user_agent text) RETURNS activity.entry
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+  select (activity_id::text, user_id::text, action_type, target_id, metadata::text,
+    coalesce(host(ip_address), ''), user_agent)::activity.entry
+$$;
+
+ALTER FUNCTION activity.entry_of(activity_id uuid, user_id uuid, action_type text, target_id text, metadata jsonb, ip_address inet, user_agent text) OWNER TO activity_owner;
+
 CREATE FUNCTION activity.from_micros(micros bigint) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
