@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from functools import partial
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
 from chassis.interceptor import Context, preserialized
+from chassis.paging import Cursor, read_cursor
 from chassis.tokens import Tokens
 from chassis.validation import parse_time
 from services.activity import sql
@@ -26,12 +26,11 @@ from services.activity.entries.filters import (
     refusing_bad_metadata,
 )
 from services.activity.reading import store
-from services.activity.reading.store import Cursor, Page
+from services.activity.reading.store import Page
 
 DEFAULT_PAGE = 100
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
-_POSITION = struct.Struct(">q16s")
 
 
 class ReadingRpc:
@@ -62,15 +61,13 @@ class ReadingRpc:
         wanted = parse_filter(request.filter)
         newest_first = request.order_by in ("", "created_at desc")
         tokens = Tokens("list", tenant_id, request.filter, newest_first)
-        after = (
-            tokens.read("page_token", request.page_token, _cursor) if request.page_token else None
-        )
+        after = read_cursor(tokens, request.page_token)
         size = request.page_size or DEFAULT_PAGE
         page = Page(wanted, after, size + 1, newest_first)
         rows = await self._actions.learning(self._pool, partial(self._read, tenant_id, page))
         content, fits = response_of(rows[:size])
         if fits < len(rows):
-            token = tokens.issue(_position(rows[fits - 1]))
+            token = _cursor(rows[fits - 1]).token(tokens)
             content += pb.ListActivitiesResponse(next_page_token=token).SerializeToString()
         return preserialized(pb.ListActivitiesResponse, content)
 
@@ -100,10 +97,5 @@ def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
     ]
 
 
-def _position(last: asyncpg.Record) -> bytes:
-    return _POSITION.pack(micros_of(last["created_at"]), UUID(id_of(last["entry"])).bytes)
-
-
-def _cursor(position: bytes) -> Cursor:
-    moment, key = _POSITION.unpack(position)
-    return Cursor(moment, UUID(bytes=key))
+def _cursor(last: asyncpg.Record) -> Cursor:
+    return Cursor(micros_of(last["created_at"]), UUID(id_of(last["entry"])))

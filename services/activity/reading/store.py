@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from chassis.database import Connection, Pool, read
+from chassis.paging import Cursor
 from services.activity.entries.filters import Filter, not_json
 from services.activity.sql import SQL
 
@@ -18,14 +19,6 @@ MAX_SORTED = 10_000
 EXPORT_ROWS = 500
 _LOWEST = UUID(int=0)
 _HIGHEST = UUID(int=2**128 - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """The last entry of the previous page; its time in microseconds since 1970."""
-
-    created_at: int
-    activity_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +40,11 @@ class Page:
         wanted = self.wanted
         if self.newest_first:
             after = self.after or Cursor(wanted.end, _LOWEST)
-            wanted = replace(wanted, end=min(wanted.end, after.created_at + 1))
+            wanted = replace(wanted, end=min(wanted.end, after.micros + 1))
         else:
             after = self.after or Cursor(wanted.start - 1, _HIGHEST)
-            wanted = replace(wanted, start=max(wanted.start, after.created_at))
-        return (*wanted.values(), after.created_at, after.activity_id, self.limit)
+            wanted = replace(wanted, start=max(wanted.start, after.micros))
+        return (*wanted.values(), after.micros, after.row_id, self.limit)
 
 
 @dataclass(frozen=True, slots=True)

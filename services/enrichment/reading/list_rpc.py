@@ -5,14 +5,13 @@ A page token holds the time and id of a page's last row, so that rows added mean
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import runs_pb2
 
+from chassis import paging
 from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.interceptor import Context
@@ -23,7 +22,6 @@ from services.enrichment.reading.store import Cursor, RunRow
 
 DEFAULT_PAGE = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_POSITION = struct.Struct(">q16s")
 
 
 class ListRpc:
@@ -73,11 +71,11 @@ def _next(tokens: Tokens, rows: Sequence[RunRow], size: int, key: str) -> str:
         return ""
     last, _ = rows[size - 1]
     moment = (last["created_at"] - _EPOCH) // timedelta(microseconds=1)
-    return tokens.issue(_POSITION.pack(moment, last[key].bytes))
+    return paging.Cursor(moment, last[key]).token(tokens)
 
 
 def _cursor(tokens: Tokens, token: str) -> Cursor | None:
-    if not token:
+    after = paging.read_cursor(tokens, token)
+    if after is None:
         return None
-    moment, key = tokens.read("page_token", token, _POSITION.unpack)
-    return _EPOCH + timedelta(microseconds=moment), UUID(bytes=key)
+    return _EPOCH + timedelta(microseconds=after.micros), after.row_id

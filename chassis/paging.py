@@ -1,0 +1,34 @@
+"""Pages in the order of time and id: the cursor after which the next page begins, as its token.
+
+A cursor names a row, not a number of rows, so that what is added meanwhile moves nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from uuid import UUID
+
+from chassis.tokens import Tokens
+
+_POSITION = struct.Struct(">q16s")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last row of the previous page: its time in microseconds since 1970, and its id."""
+
+    micros: int
+    row_id: UUID
+
+    def token(self, tokens: Tokens) -> str:
+        """Return the page token that asks for what comes after."""
+        return tokens.issue(_POSITION.pack(self.micros, self.row_id.bytes))
+
+
+def read_cursor(tokens: Tokens, page_token: str) -> Cursor | None:
+    """Return the cursor of a request's page token; None for the first page."""
+    if not page_token:
+        return None
+    micros, row_id = tokens.read("page_token", page_token, _POSITION.unpack)
+    return Cursor(micros, UUID(bytes=row_id))

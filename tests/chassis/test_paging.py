@@ -1,0 +1,38 @@
+"""Page tokens: the next page begins after the row that the token names, for its own question."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from chassis.errors import InvalidArgument
+from chassis.paging import Cursor, read_cursor
+from chassis.tokens import Tokens
+
+TENANT = uuid.UUID(int=7)
+TOKENS = Tokens("list", TENANT, StringValue(value="wanted"))
+
+
+@pytest.mark.parametrize("micros", [0, -62_135_510_400_000_000, 1_796_083_200_000_001])
+def test_a_token_names_the_row_that_it_was_made_of(micros: int) -> None:
+    cursor = Cursor(micros, uuid.uuid4())
+    assert read_cursor(TOKENS, cursor.token(TOKENS)) == cursor
+
+
+def test_no_token_means_the_first_page() -> None:
+    assert read_cursor(TOKENS, "") is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        Cursor(1, TENANT).token(Tokens("list", TENANT, StringValue(value="other"))),
+        TOKENS.issue(b"no position"),
+        "é",
+    ],
+)
+def test_a_token_of_another_question_or_form_is_refused(token: str) -> None:
+    with pytest.raises(InvalidArgument):
+        read_cursor(TOKENS, token)
