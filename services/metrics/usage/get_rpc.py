@@ -52,11 +52,7 @@ class GetRpc:
         if request.grain == pb.USAGE_GRAIN_HOUR and (span[1] - span[0]).days >= MAX_HOURLY_DAYS:
             text = f"must be at most {MAX_HOURLY_DAYS} days of hours"
             raise InvalidArgument.field("end_date", "range", text)
-        asked = pb.GetUsageRequest()
-        asked.CopyFrom(request)
-        for field in ("page_token", "page_size"):
-            asked.ClearField(field)
-        tokens = Tokens("usage", tenant_id, asked)
+        tokens = Tokens("usage", tenant_id, request)
         after = position_of(tokens, request.page_token, *_parts(request))
         if _of_all(request):
             async with self._pool.acquire() as connection:

@@ -51,11 +51,7 @@ class SummaryRpc:
         """List those with the most of a counter."""
         tenant_id, span = current_caller().tenant_id, span_of(request.start_date, request.end_date)
         counter = COUNTERS[request.counter or pb.COUNTER_TOTAL_ACTIVITIES]
-        asked = pb.ListTopUsersRequest()
-        asked.CopyFrom(request)
-        asked.ClearField("page_token")
-        asked.ClearField("page_size")
-        tokens, size = Tokens("top", tenant_id, asked), request.page_size or DEFAULT_TOP
+        tokens, size = Tokens("top", tenant_id, request), request.page_size or DEFAULT_TOP
         position = position_of(tokens, request.page_token, read_number, read_number, UUID)
         rank, count, user = position or (0, None, None)
         async with tenant_transaction(self._pool, tenant_id) as connection:

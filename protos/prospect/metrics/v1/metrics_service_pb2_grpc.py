@@ -208,7 +208,7 @@ class MetricsServiceServicer(object):
     def RebuildUsage(self, request, context):
         """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
         transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-        that never hold still are UNAVAILABLE (USAGE_CHANGING), as are days whose events wait to be counted, and
+        that never hold still are UNAVAILABLE (USAGE_MOVING), as are days whose events wait to be counted, and
         nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -83,7 +83,7 @@ class MetricsServiceStub:
     RebuildUsage: _grpc.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
     transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-    that never hold still are UNAVAILABLE (USAGE_CHANGING), as are days whose events wait to be counted, and
+    that never hold still are UNAVAILABLE (USAGE_MOVING), as are days whose events wait to be counted, and
     nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
     """
 
@@ -142,7 +142,7 @@ class MetricsServiceAsyncStub(MetricsServiceStub):
     RebuildUsage: _aio.UnaryUnaryMultiCallable[_metrics_service_pb2.RebuildUsageRequest, _metrics_service_pb2.RebuildUsageResponse]  # type: ignore[assignment]
     """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
     transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-    that never hold still are UNAVAILABLE (USAGE_CHANGING), as are days whose events wait to be counted, and
+    that never hold still are UNAVAILABLE (USAGE_MOVING), as are days whose events wait to be counted, and
     nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
     """
 
@@ -276,7 +276,7 @@ class MetricsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_metrics_service_pb2.RebuildUsageResponse, _abc.Awaitable[_metrics_service_pb2.RebuildUsageResponse]]:
         """RebuildUsage counts a tenant's days anew from the log beside the roll-up, and swaps in one
         transaction: no reader sees half, and what is counted meanwhile is neither lost nor doubled. Days
-        that never hold still are UNAVAILABLE (USAGE_CHANGING), as are days whose events wait to be counted, and
+        that never hold still are UNAVAILABLE (USAGE_MOVING), as are days whose events wait to be counted, and
         nothing is changed. Without a deadline of the caller's it has none. It needs the scope metrics:audit.
         """
 
