@@ -21,8 +21,8 @@ from services.enrichment.sources.claude.prompt import INSTRUCTIONS
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.facts import facts_of
 from services.enrichment.sources.findings import Provenance, Subject, Summary, WebFindings, WebPage
+from tests.enrichment.sources.claude.test_summary import DATA
 from tests.enrichment.sources.serving import serve
-from tests.enrichment.sources.test_summary import DATA
 from tests.harness import SandboxDesk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
