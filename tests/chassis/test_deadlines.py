@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from chassis.deadlines import Deadlines
+from chassis.interceptor import Deadlines
 
 
 async def a_call(deadlines: Deadlines, until: asyncio.Event) -> str:
