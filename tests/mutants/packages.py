@@ -105,9 +105,9 @@ PACKAGES = (
     Package(
         "chassis-pure",
         "chassis",
-        "auth clock deadlines errors group_commit settings tokens validation",
+        "auth clock errors group_commit settings tokens validation",
         "chassis",
-        "clock deadlines errors group_commit settings tokens validation verifier violations",
+        "clock errors group_commit settings tokens validation verifier violations",
     ),
     Package(
         "chassis-servers",

@@ -10,7 +10,12 @@ import pytest
 from prospect.enrichment.v1 import prospect_pb2 as pb
 
 from chassis.clock import to_timestamp
-from services.enrichment.run.messages import run_status, step_message, steps_in_order
+from services.enrichment.run.messages import (
+    newer_step_message,
+    run_status,
+    step_message,
+    steps_in_order,
+)
 from services.enrichment.run.plan import Known, KnownAnswer
 from services.enrichment.run.records import (
     Remembered,
@@ -19,6 +24,7 @@ from services.enrichment.run.records import (
     known_of,
     remembered,
     step_of,
+    steps_of,
     subject_of,
 )
 from services.enrichment.run.state import Step, StepStatus
@@ -70,6 +76,14 @@ def test_answers_that_cannot_be_read_are_none(answered: str) -> None:
     assert answers_of(row) == {}
 
 
+@pytest.mark.parametrize(("name", "status"), [("newer", "complete"), ("exa", "newer")])
+def test_an_answer_that_only_a_newer_version_knows_is_left_out(name: str, status: str) -> None:
+    known = {"sec": {"status": "complete", "at": NOW.isoformat()}}
+    newer = {name: {"status": status, "at": NOW.isoformat()}}
+    row: Any = {"answered": json.dumps(newer | known)}
+    assert answers_of(row) == {SEC: KnownAnswer(StepStatus.COMPLETE, NOW)}
+
+
 def test_a_finding_is_read_from_its_sources_column() -> None:
     row: Any = {SOURCES[EXA].column: stored(finding(EXA)), SOURCES[SEC].column: None}
     assert finding_of(row, EXA) == finding(EXA)
@@ -99,6 +113,21 @@ def test_a_row_of_steps_is_a_step_with_all_its_values() -> None:
     row: Any = {name: getattr(STEP, name) for name in Step.__slots__}
     row |= {"source": "exa", "status": "pending"}
     assert step_of(row) == STEP
+
+
+@pytest.mark.parametrize("newer", [{"source": "newer"}, {"status": "newer"}])
+def test_steps_that_only_a_newer_version_knows_are_left_out(newer: dict[str, str]) -> None:
+    row: Any = {name: getattr(STEP, name) for name in Step.__slots__}
+    row |= {"source": "exa", "status": "pending"}
+    assert steps_of([row | newer, row]) == {EXA: STEP}
+
+
+def test_a_step_that_only_a_newer_version_knows_is_told_as_it_is_stored() -> None:
+    row: Any = {name: getattr(STEP, name) for name in Step.__slots__}
+    row |= {"source": "newer", "status": "pending"}
+    expected = step_message(STEP)
+    expected.source = "newer"
+    assert newer_step_message(row) == expected
 
 
 def test_a_step_as_a_message_has_what_a_caller_may_know() -> None:

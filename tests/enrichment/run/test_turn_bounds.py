@@ -42,6 +42,7 @@ class Rules:
     ask_paid_again: bool = False
     denials: dict[SourceName, Denial] = field(default_factory=dict)
     waited: float = 0.0
+    known: dict[SourceName, Answer] = field(default_factory=dict)
 
     def denial(self, step: Step) -> Denial | None:
         return self.denials.get(step.source)
@@ -59,7 +60,7 @@ class Rules:
         return None
 
     def recall(self, source: SourceName, brought: Findings) -> Answer | None:
-        return None
+        return self.known.get(source)
 
     def fallback(self, brought: Findings) -> Finding:
         return finding(CLAUDE)
@@ -286,6 +287,28 @@ def test_once_a_run_has_ended_its_summary_waits_for_answers_that_are_on_their_wa
     parked = Step(EXA, StepStatus.PARKED, next_attempt_at=LATE)
     run = a_run(waiting, parked, status=RunStatus.COMPLETE)
     assert [each.source for each in turn(run, now=DEADLINE).begun] == [CLAUDE]
+
+
+NEXT = {CONTACTOUT: StepStatus.COMPLETE, EXA: StepStatus.PENDING, CLAUDE: StepStatus.PENDING}
+
+
+def test_where_the_last_call_is_denied_the_summary_is_made_in_the_same_turn() -> None:
+    denied = Rules(denials={EXA: Denial(StepStatus.BUDGET_DENIED, "spent")})
+    assert [each.source for each in turn(a_run(NEXT), rules=denied).begun] == [CLAUDE]
+
+
+def test_where_the_last_answer_is_taken_over_the_summary_is_made_in_the_same_turn() -> None:
+    known = Rules(known={EXA: Answer(None)})
+    assert [each.source for each in turn(a_run(NEXT), rules=known).begun] == [CLAUDE]
+
+
+def test_the_next_way_of_asking_begins_without_failures() -> None:
+    ways = {CONTACTOUT: ("email", "name_and_company")}
+    step = asked(CONTACTOUT, lookup="email", failures=2, reason="busy")
+    parked = Rules(denials={CONTACTOUT: Denial(StepStatus.PARKED, "paused", JOIN)})
+    made = turn(a_run({}, step, lookups=ways), Returned(CONTACTOUT, Answer(None)), rules=parked)
+    after = made.steps[CONTACTOUT]
+    assert (after.lookup, after.failures, after.ready_at) == ("name_and_company", 0, NOW)
 
 
 # -- when it is looked at again --------------------------------------------------------------------
