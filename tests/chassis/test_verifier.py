@@ -116,6 +116,13 @@ async def test_a_token_of_another_issuer_or_without_a_claim_is_refused(
     assert await reason_of(verify, f"Bearer {a_token(**claims)}") == "TOKEN_INVALID"
 
 
+@pytest.mark.parametrize("claim", ["sub", "tenant_id"])
+async def test_a_claim_that_is_no_uuid_is_named(verify: Verify, claim: str) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        await verify(f"Bearer {a_token(**{claim: 'ada'})}")
+    assert refused.value.metadata == {"claim": claim}
+
+
 async def test_a_token_that_has_expired_is_refused_as_such(verify: Verify) -> None:
     past = (NOW - timedelta(seconds=5)).timestamp()
     assert await reason_of(verify, f"Bearer {a_token(exp=past)}") == "TOKEN_EXPIRED"

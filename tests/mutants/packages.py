@@ -105,16 +105,16 @@ PACKAGES = (
     Package(
         "chassis-pure",
         "chassis",
-        "auth clock errors group_commit settings tokens validation",
+        "clock errors group_commit settings tokens validation",
         "chassis",
-        "clock errors group_commit settings tokens validation verifier violations",
+        "clock errors group_commit* settings token* validation violations",
     ),
     Package(
         "chassis-servers",
         "chassis",
-        "consumer dead_letters inbox interceptor loops messaging outbox",
+        "auth consumer dead_letters inbox interceptor loops messaging outbox",
         "chassis",
-        "consumer consumer_failures dead_letters inbox interceptor loops messaging outbox server",
+        "auth consumer* dead_letters inbox interceptor loops messaging outbox server verifier",
         SAMPLE,
     ),
 )
