@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chassis import auth
 from chassis.auth import Caller, Verify, current_caller, set_caller, verifier
+from chassis.clock import utc_now
 from chassis.errors import PermissionDenied, Unauthenticated
 from chassis.settings import ServiceSettings, SettingsError
 
@@ -23,8 +24,7 @@ PEM = (
     .decode()
 )
 USER, TENANT = uuid.UUID(int=1), uuid.UUID(int=2)
-NOW = datetime.now(UTC).replace(microsecond=0)
-EXPIRES = (NOW + timedelta(hours=1)).timestamp()
+EXPIRES = (utc_now().replace(microsecond=0) + timedelta(days=1)).timestamp()
 
 
 def settings(**values: Any) -> ServiceSettings:
@@ -124,15 +124,15 @@ async def test_a_claim_that_is_no_uuid_is_named(verify: Verify, claim: str) -> N
 
 
 async def test_a_token_that_has_expired_is_refused_as_such(verify: Verify) -> None:
-    past = (NOW - timedelta(seconds=5)).timestamp()
+    past = int(utc_now().timestamp()) - 5
     assert await reason_of(verify, f"Bearer {a_token(exp=past)}") == "TOKEN_EXPIRED"
 
 
 async def test_clocks_may_differ_by_the_leeway() -> None:
     verify = verifier(settings(auth_leeway_seconds=30))
-    past = (NOW - timedelta(seconds=5)).timestamp()
+    past = int(utc_now().timestamp()) - 5
     assert (await verify(f"Bearer {a_token(exp=past)}")).expires_at == past + 30
-    earlier = (NOW - timedelta(seconds=35)).timestamp()
+    earlier = past - 30
     assert await reason_of(verify, f"Bearer {a_token(exp=earlier)}") == "TOKEN_EXPIRED"
 
 
@@ -161,15 +161,15 @@ async def test_a_signature_is_checked_again_after_five_minutes_or_when_it_expire
     lifetime: int,
     trusted: int,
 ) -> None:
-    now = NOW
+    began = now = utc_now().replace(microsecond=0)
     monkeypatch.setattr(auth, "utc_now", lambda: now)
-    exp = (NOW + timedelta(seconds=lifetime)).timestamp()
+    exp = (began + timedelta(seconds=lifetime)).timestamp()
     authorization = f"Bearer {a_token(exp=exp)}"
     await verify(authorization)
-    now = NOW + timedelta(seconds=trusted - 0.001)
+    now = began + timedelta(seconds=trusted - 0.001)
     await verify(authorization)
     assert len(decoded) == 1
-    now = NOW + timedelta(seconds=trusted)
+    now = began + timedelta(seconds=trusted)
     await verify(authorization)
     assert len(decoded) == 2
 
