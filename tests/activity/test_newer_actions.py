@@ -30,7 +30,7 @@ from tests.harness import Database, Identity
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 
-NEWER, UNTOLD = "meeting_booked", "call_logged"
+NEWER, UNTOLD = "meeting_booked", "never_released"
 NUMBER = 4_711
 WIDER = """
 do $$ begin
@@ -39,7 +39,7 @@ do $$ begin
       add constraint activity_log_action_type check (action_type in (%s))',
     string_agg(quote_literal(name), ', '))
     from (select name from activity.action_types
-      union values ('meeting_booked'), ('call_logged')) names);
+      union values ('meeting_booked'), ('never_released')) names);
 end $$
 """
 

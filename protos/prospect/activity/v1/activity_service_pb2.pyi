@@ -555,7 +555,7 @@ class ActivityFilter(_message.Message):
 
     @_builtins.property
     def action_types(self) -> _containers.RepeatedScalarFieldContainer[Global___ActionType.ValueType]:
-        """action_types keeps the entries of these kinds."""
+        """action_types keeps the entries of these kinds, 32 at most."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
