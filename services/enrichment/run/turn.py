@@ -356,7 +356,7 @@ class _Taker:
         """Return the steps that bring evidence; an older version's run has none of a new source."""
         return [self._turn.steps[source] for source in RESEARCH if source in self._turn.steps]
 
-    def _end(self, step: Step, status: StepStatus, reason: str = "") -> None:
+    def _end(self, step: Step, status: StepStatus, reason: str) -> None:
         clear = "" if status in (StepStatus.COMPLETE, StepStatus.NOT_FOUND) else step.error_class
         self._put(
             replace(
