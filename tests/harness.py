@@ -211,3 +211,12 @@ def violations(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
         if detail.Is(bad.DESCRIPTOR):
             detail.Unpack(bad)
     return [(each.field, each.reason) for each in bad.field_violations]
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """Return the error's reason and its metadata."""
+    status = rpc_status.from_call(error)
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    return info

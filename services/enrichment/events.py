@@ -22,7 +22,7 @@ from services.enrichment.erasure.forget_user import forget_user
 from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.parse import request_of
 from services.enrichment.intake.request_ids import GONE
-from services.enrichment.run.plan import UNDER_WAY
+from services.enrichment.run.plan import BEING_CANCELLED, UNDER_WAY
 from services.enrichment.worker.hints import Hints
 
 _log = structlog.get_logger()
@@ -62,7 +62,7 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
         try:
             await intake.accept(wanted)
         except FailedPrecondition as refusal:
-            if refusal.reason == UNDER_WAY and retries.has_room(tenant_id):
+            if refusal.reason in (UNDER_WAY, BEING_CANCELLED) and retries.has_room(tenant_id):
                 # Not the event's fault: it is delivered again until the run has ended.
                 raise RetryLater(refusal.message) from None
             if refusal.reason != GONE:

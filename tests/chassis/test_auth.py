@@ -16,13 +16,11 @@ import grpc
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from services.cli.operate.services import ServiceName
-from tests.harness import Identity, Services
+from tests.harness import Identity, Services, error_info
 
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
@@ -40,11 +38,7 @@ async def refusal(
     """Return the status and the reason of a refused call."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await activity.ListActivities(pb.ListActivitiesRequest(), metadata=metadata)
-    status = rpc_status.from_call(refused.value)
-    assert status is not None
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
-    return refused.value.code(), info.reason
+    return refused.value.code(), error_info(refused.value).reason
 
 
 async def test_a_call_without_a_token_is_unauthenticated(

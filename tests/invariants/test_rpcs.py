@@ -9,12 +9,10 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from devstack.stack import ALL_SCOPES, AUDIT_SCOPES
 from services.cli.operate.services import ServiceName
-from tests.harness import Identity
+from tests.harness import Identity, error_info
 from tests.invariants.rpcs import EVERY_RPC, call_of, first_answer
 
 EVERY_SCOPE = f"{ALL_SCOPES} {AUDIT_SCOPES}"
@@ -51,10 +49,7 @@ def missing_scope(error: grpc.aio.AioRpcError | None) -> str:
     """Return the scope that a refusal names."""
     assert error is not None
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
-    status = rpc_status.from_call(error)
-    assert status is not None
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
+    info = error_info(error)
     assert info.reason == "SCOPE_REQUIRED"
     return str(info.metadata["scope"])
 

@@ -78,7 +78,8 @@ class ErasureRpc:
         await end_batches(connection, tenant_id, [row["batch_id"] for row in batches], now)
         counts = (len(run_ids), len(events))
         values = (tenant_id, new_id(), prospect_id, caller.user_id, now, *counts)
-        return found(await connection.fetchrow(SQL.add_erasure, *values), "receipt", prospect_id)
+        (receipt,) = await connection.fetch(SQL.add_erasure, *values)
+        return receipt
 
     async def _suppress(self, connection: Connection, tenant_id: UUID, prospect_id: UUID) -> None:
         """Put the person on the suppression list, by all that is known of them."""

@@ -13,7 +13,13 @@ import asyncpg
 from chassis.database import Connection
 from chassis.errors import FailedPrecondition, FieldViolation, InvalidArgument, Refusal
 from services.enrichment.policy.suppression import Hasher
-from services.enrichment.run.plan import UNDER_WAY, Accepted, CannotJoin, Request
+from services.enrichment.run.plan import (
+    BEING_CANCELLED,
+    UNDER_WAY,
+    Accepted,
+    CannotJoin,
+    Request,
+)
 from services.enrichment.sql import SQL
 
 GONE = "REQUEST_GONE"
@@ -66,7 +72,10 @@ def answered(answer: Accepted | CannotJoin) -> Accepted | Refusal:
     violations = [FieldViolation("prospect_id", "prospect_id.under_way", answer.text)]
     metadata = {"run_id": str(answer.run_id)}
     return FailedPrecondition(
-        answer.text, reason=UNDER_WAY, violations=violations, metadata=metadata
+        answer.text,
+        reason=BEING_CANCELLED if answer.being_cancelled else UNDER_WAY,
+        violations=violations,
+        metadata=metadata,
     )
 
 

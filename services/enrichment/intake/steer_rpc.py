@@ -14,7 +14,6 @@ from chassis.interceptor import Context
 from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.parse import ask_again
 from services.enrichment.reading import store
-from services.enrichment.run.plan import UNDER_WAY
 from services.enrichment.run.state import CLAUDE
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
@@ -79,6 +78,6 @@ class SteerRpc:
                 f"{source.value} {is_so} in run {run_id}, which is still "
                 "under way; retry when the run has ended"
             )
-            raise FailedPrecondition(text, reason=UNDER_WAY)
+            raise FailedPrecondition(text, reason="STEP_NOT_OPEN", metadata={"run_id": str(run_id)})
         now = self._clock()
         await connection.execute(SQL.hurry_step, tenant_id, run_id, source.value, now)

@@ -11,7 +11,7 @@ from prospect.enrichment.v1 import policy_pb2 as pb
 from chassis.auth import current_caller
 from chassis.clock import Clock, to_timestamp
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import FieldViolation, InvalidArgument, found
+from chassis.errors import FieldViolation, InvalidArgument
 from chassis.interceptor import Context
 from services.enrichment.policy import store
 from services.enrichment.policy.policy import Policy
@@ -60,7 +60,7 @@ class PolicyRpc:
         changed = _changed(request)
         async with tenant_transaction(self._pool, tenant_id) as connection:
             await connection.execute(SQL.add_policy, tenant_id)
-            row = found(await connection.fetchrow(SQL.lock_policy, tenant_id), "policy", tenant_id)
+            (row,) = await connection.fetch(SQL.lock_policy, tenant_id)
             values = {name: row[name] for name in COLUMNS} | changed
             values["sources"] = json.dumps(json.loads(row["sources"]) | changed.get("sources", {}))
             columns = [values[name] for name in COLUMNS]

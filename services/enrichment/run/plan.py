@@ -33,7 +33,9 @@ HEAD_START: Mapping[Priority, timedelta] = {
 """How much earlier a request of this priority counts as made, among its tenant's: enough to go
 before a batch, little enough that a request of low priority does not wait for ever."""
 UNDER_WAY = "RUN_UNDER_WAY"
-"""Why a request that cannot join its prospect's run is refused."""
+"""The reason of a request that its prospect's run does not fit, since it is of other words."""
+BEING_CANCELLED = "RUN_BEING_CANCELLED"
+"""The reason of a request whose prospect's run is being cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class CannotJoin:
 
     run_id: UUID
     text: str
+    being_cancelled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ def _join(
     if running.cancel_requested or (others and not waits):
         doing = "being cancelled" if running.cancel_requested else "under way with other words"
         text = f"run {running.run_id} of this prospect is {doing}: request again when it has ended"
-        return CannotJoin(running.run_id, text)
+        return CannotJoin(running.run_id, text, running.cancel_requested)
     if waits and _takes_its_place(words, request, policy):
         plan.debounced[request.prospect_id] = request
     return Accepted(running.run_id, request.prospect_id, joined=True)

@@ -38,7 +38,7 @@ MAX_FAILURES: Mapping[ErrorClass, int] = {
 """How often a step may fail, by the class of the last error; a class not named is not retried."""
 MAX_ELAPSED = timedelta(hours=1)
 BACKOFF_SECONDS = 0.5
-MAX_BACKOFF_SECONDS = 30.0
+"""The longest pause after one failure; it doubles with each, and MAX_FAILURES bounds how often."""
 MIN_PARK = timedelta(milliseconds=100)
 CRASHED = SourceError(ErrorClass.TRANSIENT, "the reply was lost in a crash", uncertain=True)
 BROKEN_OFF = SourceError(ErrorClass.TRANSIENT, "the call was broken off", uncertain=True)
@@ -157,7 +157,7 @@ class _Taker:
     def _delay(self, error: SourceError, failures: int) -> float:
         if error.error_class is ErrorClass.THROTTLED and error.retry_after is not None:
             return error.retry_after
-        return min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0**failures) * self._jitter()
+        return BACKOFF_SECONDS * 2.0**failures * self._jitter()
 
     def _in_time(self, step: Step, again_at: datetime) -> bool:
         started_at = step.started_at or self._now

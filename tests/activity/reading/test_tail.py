@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
@@ -21,7 +19,7 @@ from chassis.messaging import OutgoingEvent
 from services.activity.reading import feed
 from services.cli.operate.services import ServiceName
 from tests.activity.log import METADATA, record
-from tests.harness import Database, Identity, Services, violations
+from tests.harness import Database, Identity, Services, error_info, violations
 
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
@@ -271,7 +269,7 @@ async def test_a_tail_ends_with_a_reason_when_the_service_stops(
         await reading
     await channel.close()
     assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert info_of(ended.value).reason == "STOPPING"
+    assert error_info(ended.value).reason == "STOPPING"
 
 
 async def until_cut_off(call: Tail, count: int) -> tuple[list[str], str]:
@@ -282,14 +280,5 @@ async def until_cut_off(call: Tail, count: int) -> tuple[list[str], str]:
             delivered += [each.activity_id for each in (await told(call)).activities]
     except grpc.aio.AioRpcError as error:
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017 -- the end of a loop
-        return delivered, info_of(error).metadata["resume_token"]
+        return delivered, error_info(error).metadata["resume_token"]
     return delivered, ""
-
-
-def info_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    """Return the error's ErrorInfo."""
-    status = rpc_status.from_call(error)
-    assert status is not None
-    info = error_details_pb2.ErrorInfo()
-    status.details[0].Unpack(info)
-    return info

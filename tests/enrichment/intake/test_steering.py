@@ -12,7 +12,7 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import operations_pb2, prospect_pb2, runs_pb2
 
 from tests.enrichment.test_service import finished, followed, statuses
-from tests.harness import Database, Identity, SandboxDesk, violations
+from tests.harness import Database, Identity, SandboxDesk, error_info, violations
 
 if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
@@ -181,6 +181,8 @@ async def test_a_source_that_has_ended_in_a_run_under_way_is_refused_until_the_r
         await retry(enrichment, ours, run.prospect_id, "exa")
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert "retry when the run has ended" in (refused.value.details() or "")
+    info = error_info(refused.value)
+    assert (info.reason, dict(info.metadata)) == ("STEP_NOT_OPEN", {"run_id": run.run_id})
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_request_that_cannot_join_is_told_of_the_run(
 ) -> None:
     plan = planned(request_, in_flight=in_flight)
     text = f"run {RUN} of this prospect is {doing}: request again when it has ended"
-    assert plan.answers[uuid.UUID(int=0)] == CannotJoin(RUN, text)
+    assert plan.answers[uuid.UUID(int=0)] == CannotJoin(RUN, text, in_flight.cancel_requested)
     assert plan == Plan(answers=plan.answers)
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.metrics.v1 import metrics_service_pb2 as pb
@@ -29,7 +27,7 @@ from services.metrics.quotas.rpc import QuotasRpc
 from services.metrics.sql import SQL
 from services.metrics.store import NewerVersionNeeded
 from services.metrics.usage.time_zone_rpc import TimeZoneRpc
-from tests.harness import Database, Identity
+from tests.harness import Database, Identity, error_info
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import batch, counted, no_dead_letters
 from tests.metrics.proof.test_moving import all_applied
@@ -78,11 +76,7 @@ async def test_a_day_with_an_unknown_action_is_neither_verified_nor_rebuilt(
         await call(pair, ours)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert refused.value.details() == f"the day has actions that a newer version counts: {NEWER}"
-    info = error_details_pb2.ErrorInfo()
-    status = rpc_status.from_call(refused.value)
-    assert status is not None
-    status.details[0].Unpack(info)
-    assert info.reason == "NEWER_VERSION_NEEDED"
+    assert error_info(refused.value).reason == "NEWER_VERSION_NEEDED"
     assert await usage(pair, ours) == recorded
 
 
