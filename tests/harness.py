@@ -189,11 +189,11 @@ class SandboxDesk:
         """Where the sandbox answers as the sources."""
         return str(self.client.base_url)
 
-    async def calls(self, source: str, subject: str = "") -> int:
-        """Return how often a source was asked, about one subject or at all."""
+    async def calls(self, source: str, about: str = "") -> int:
+        """Return how often a source was asked, about one person or company, or at all."""
         answer = (await self.client.get("/_sandbox/calls")).json()
-        if subject:
-            return int(answer["by_subject"].get(source, {}).get(subject, 0))
+        if about:
+            return int(answer["about"].get(source, {}).get(about, 0))
         return int(answer.get(source, 0))
 
     async def order(self, source: str, kind: str, **fault: Any) -> None:

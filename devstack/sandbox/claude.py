@@ -57,13 +57,13 @@ def error(
     return JSONResponse(body, status, headers={**headers, "request-id": request_id})
 
 
-def subject_of(call: Called) -> str:
+def about_whom(call: Called) -> str:
     """Return whom a call is about."""
     named = _NAME.search(str(call.json().get("messages", [{}])[-1].get("content", "")))
     return str(json.loads(named.group(1))) if named else ""
 
 
-VENDOR = Vendor(("/v1/messages",), routes, error, subject_of)
+VENDOR = Vendor(("/v1/messages",), routes, error, about_whom)
 
 
 class _Claude:

@@ -47,7 +47,7 @@ def error(status: int, headers: Mapping[str, str]) -> JSONResponse:
     return JSONResponse(body, status, headers=dict(headers))
 
 
-def subject_of(call: Called) -> str:
+def about_whom(call: Called) -> str:
     """Return whom a call is about."""
     if not call.body:
         return parse_qs(call.query).get("profile", [""])[0]
@@ -55,7 +55,7 @@ def subject_of(call: Called) -> str:
     return str(asked.get("full_name") or asked.get("linkedin_url") or asked.get("email") or "")
 
 
-VENDOR = Vendor(("/v1/people",), routes, error, subject_of)
+VENDOR = Vendor(("/v1/people",), routes, error, about_whom)
 
 
 async def _by_profile(request: Request) -> JSONResponse:

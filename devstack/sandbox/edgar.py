@@ -249,7 +249,7 @@ def error(status: int, headers: Mapping[str, str]) -> HTMLResponse:
     return page
 
 
-def subject_of(call: Called) -> str:
+def about_whom(call: Called) -> str:
     """Return the number of the company that a call is about."""
     digits = re.search(r"CIK(\d{10})|/data/(\d+)/", call.path)
     return str(int(digits.group(1) or digits.group(2))) if digits else ""
@@ -259,7 +259,7 @@ VENDOR = Vendor(
     ("/submissions", "/Archives"),
     lambda setup: routes(setup.data, rate=setup.sec_rate),
     error,
-    subject_of,
+    about_whom,
 )
 
 

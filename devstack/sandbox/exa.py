@@ -41,12 +41,12 @@ def error(status: int, headers: Mapping[str, str], tag: str = "") -> JSONRespons
     return JSONResponse(body, status, headers=dict(headers))
 
 
-def subject_of(call: Called) -> str:
+def about_whom(call: Called) -> str:
     """Return whom a call is about."""
     return str(call.json().get("query", ""))
 
 
-VENDOR = Vendor(("/search",), routes, error, subject_of)
+VENDOR = Vendor(("/search",), routes, error, about_whom)
 
 
 class _Exa:

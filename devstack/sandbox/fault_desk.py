@@ -22,18 +22,18 @@ class FaultDesk:
     """The calls that were made, and the faults that are still to be injected."""
 
     calls: Counter[str] = field(default_factory=Counter)
-    by_subject: dict[str, Counter[str]] = field(default_factory=dict)
+    by_whom: dict[str, Counter[str]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
-    def count(self, source: str, subject: str) -> None:
+    def count(self, source: str, about: str) -> None:
         """Count a call."""
         self.calls[source] += 1
-        self.by_subject.setdefault(source, Counter())[subject] += 1
+        self.by_whom.setdefault(source, Counter())[about] += 1
 
-    def take(self, source: str, subject: str, path: str) -> Fault | None:
+    def take(self, source: str, about: str, path: str) -> Fault | None:
         """Return the fault for this call, if any: of several the one ordered first."""
         for fault in self.faults:
-            if fault.fits(source, subject, path):
+            if fault.fits(source, about, path):
                 fault.times -= 1
                 if fault.times <= 0:
                     self.faults.remove(fault)
@@ -50,8 +50,8 @@ class FaultDesk:
     async def _calls(self, request: Request) -> Response:
         if request.method == "DELETE":
             self.calls.clear()
-            self.by_subject.clear()
-        return JSONResponse({**self.calls, "by_subject": self.by_subject})
+            self.by_whom.clear()
+        return JSONResponse({**self.calls, "about": self.by_whom})
 
     async def _faults(self, request: Request) -> Response:
         if request.method == "POST":

@@ -40,9 +40,9 @@ class FaultMiddleware:
             return
         body = await Request(scope, receive).body()
         vendor, query = self._vendors[source], scope.get("query_string", b"").decode()
-        subject = vendor.subject_of(Called(path, query, body))
-        self._desk.count(source, subject)
-        fault = self._desk.take(source, subject, path)
+        about = vendor.about_whom(Called(path, query, body))
+        self._desk.count(source, about)
+        fault = self._desk.take(source, about, path)
         await asyncio.sleep(self._latency)
         call = _Call(self._app, {**scope, "fault": fault}, _replay(body, receive), send)
         await call.answer(vendor, fault)

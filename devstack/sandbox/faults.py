@@ -100,7 +100,7 @@ KINDS: Mapping[Kind, About] = {
 class Fault(BaseModel):
     """A fault that was ordered; it is gone after `times` calls.
 
-    `subject` is a part of whom the call is about (for the SEC the company's number), `path` a part
+    `about` is a part of whom the call is about (for the SEC the company's number), `path` a part
     of the address; empty fits every call.
     """
 
@@ -110,7 +110,7 @@ class Fault(BaseModel):
     kind: Kind
     value: str | float | int | None = None
     times: int = Field(1, ge=1)
-    subject: str = ""
+    about: str = ""
     path: str = ""
 
     @model_validator(mode="after")
@@ -119,12 +119,10 @@ class Fault(BaseModel):
             raise ValueError(f"{self.kind} is no fault of {self.source or 'no source'}")
         return self
 
-    def fits(self, source: str, subject: str, path: str) -> bool:
+    def fits(self, source: str, about: str, path: str) -> bool:
         """Return whether a call gets this fault."""
-        named = not self.subject or (
-            subject == self.subject
-            if source == SEC
-            else self.subject.casefold() in subject.casefold()
+        named = not self.about or (
+            about == self.about if source == SEC else self.about.casefold() in about.casefold()
         )
         return self.source == source and named and self.path in path
 

@@ -45,10 +45,10 @@ class Vendor:
     """How the sandbox answers as one source.
 
     `paths` are the beginnings of its addresses; `error` makes an error in its form from a status
-    and headers; `subject_of` says whom a call is about, empty where the call does not tell.
+    and headers; `about_whom` says whom a call is about, empty where the call does not tell.
     """
 
     paths: tuple[str, ...]
     routes: Callable[[Setup], list[Route]]
     error: Callable[[int, Mapping[str, str]], Response]
-    subject_of: Callable[[Called], str]
+    about_whom: Callable[[Called], str]

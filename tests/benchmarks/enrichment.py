@@ -38,7 +38,7 @@ IN_FLIGHT = 128
 THEIRS_IN_FLIGHT = 32
 """DBOS and the bare loop are faster with 32 in flight than with 128."""
 SLOW_SECONDS = 0.2
-SUBJECT = replace(ADA, email="ada@engines.example")
+PERSON = replace(ADA, email="ada@engines.example")
 DBOS = ROOT / "build" / "dbos" / "bin" / "python"
 
 
@@ -54,7 +54,7 @@ class Bench:
     async def run(self) -> float:
         """Take a request in and wait until its run's end is committed; return the seconds."""
         started = time.perf_counter()
-        accepted = await self.engine.accept(SUBJECT, is_new=True)
+        accepted = await self.engine.accept(PERSON, is_new=True)
         await self.ends.setdefault(accepted.run_id, asyncio.Future())
         del self.ends[accepted.run_id]
         return time.perf_counter() - started

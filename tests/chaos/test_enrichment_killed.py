@@ -149,8 +149,8 @@ async def check_calls(stack: Stack) -> None:
         print(f"{source}: {ended} ended, {uncertain} uncertain, {counted[source]} counted")
         # A worker that died between its commit and its call is uncertain of one that never left.
         assert ended <= counted[source] <= ended + uncertain
-        subjects = counted["by_subject"][source]
-        assert max(subjects.values()) <= 1 + sum(
+        by_person = counted["about"][source]
+        assert max(by_person.values()) <= 1 + sum(
             n for (name, status), n in attempts.items() if name == source and status == "failed"
         )
 

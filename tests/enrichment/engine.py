@@ -29,8 +29,8 @@ from services.enrichment.sources.call import Answer, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import (
     Finding,
+    Person,
     Provenance,
-    Subject,
 )
 from services.enrichment.worker.execution import Ask, Execution
 from services.enrichment.worker.loop import Worker
@@ -39,7 +39,7 @@ from services.enrichment.worker.store import Times
 from services.enrichment.worker.turn_writer import Writer
 from tests.enrichment.sources.cases import example
 
-ADA = Subject("Ada Lovelace", "Analytical Engines", is_public_company=True, company_cik=320193)
+ADA = Person("Ada Lovelace", "Analytical Engines", is_public_company=True, company_cik=320193)
 _AT = datetime(2026, 11, 24, tzinfo=UTC)
 COST = 1_000
 
@@ -94,14 +94,14 @@ class Engine:
     tenant_id: uuid.UUID
     user_id: uuid.UUID = field(default_factory=uuid.uuid4)
 
-    def request(self, subject: Subject = ADA, **values: Any) -> Request:
+    def request(self, person: Person = ADA, **values: Any) -> Request:
         """Return a request of the engine's tenant."""
         given = {"tenant_id": self.tenant_id, "user_id": self.user_id, "prospect_id": new_id()}
-        return Request(**{**given, "subject": subject, **values})
+        return Request(**{**given, "person": person, **values})
 
-    async def accept(self, subject: Subject = ADA, **values: Any) -> Accepted:
+    async def accept(self, person: Person = ADA, **values: Any) -> Accepted:
         """Take a request in."""
-        return await self.intake.accept(self.request(subject, **values))
+        return await self.intake.accept(self.request(person, **values))
 
     async def run(self, run_id: uuid.UUID, tenant_id: uuid.UUID | None = None) -> store.RunRow:
         """Return a run as it stands."""
@@ -126,9 +126,9 @@ class Engine:
                 await asyncio.sleep(0.01)
         return row
 
-    async def enriched(self, subject: Subject = ADA, **values: Any) -> store.RunRow:
+    async def enriched(self, person: Person = ADA, **values: Any) -> store.RunRow:
         """Take a request in and wait for its run's end."""
-        return await self.ended((await self.accept(subject, **values)).run_id)
+        return await self.ended((await self.accept(person, **values)).run_id)
 
 
 TIMES = Times(

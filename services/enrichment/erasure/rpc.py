@@ -18,7 +18,7 @@ from services.enrichment.intake.batch import end_batches
 from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.reading import store
-from services.enrichment.run.records import finding_of, subject_of
+from services.enrichment.run.records import finding_of, person_of
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
 from services.enrichment.worker.hints import Hints
@@ -85,7 +85,7 @@ class ErasureRpc:
         """Put the person on the suppression list, by all that is known of them."""
         row = await store.get_prospect(connection, tenant_id, prospect_id)
         prospect, hasher = found(row, "prospect", prospect_id), self._hasher
-        keys: list[Key] = hasher.of_subject(tenant_id, subject_of(prospect))
+        keys: list[Key] = hasher.of_person(tenant_id, person_of(prospect))
         for source in SourceName:
             if finding := finding_of(prospect, source):
                 keys += hasher.of_finding(tenant_id, finding)

@@ -101,4 +101,4 @@ def ways_to_ask(source: SourceName, request: Request, policy: Policy) -> int:
     """Return how many calls it may take to find a person, 0 where there is no way to ask."""
     if not SOURCES[source].lookups:
         return 1
-    return len(set(policy.ways_to_ask(source, request.subject)))
+    return len(set(policy.ways_to_ask(source, request.person)))

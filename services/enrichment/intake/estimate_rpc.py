@@ -17,7 +17,7 @@ from services.enrichment.intake.estimator import Estimate, Estimator
 from services.enrichment.run import records
 from services.enrichment.run.plan import Request
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 from services.enrichment.sql import SQL
 
 
@@ -85,13 +85,13 @@ def _request(
         tenant_id=caller.tenant_id,
         user_id=caller.user_id,
         prospect_id=prospect_id,
-        subject=_subject(message) if told or not known else records.subject_of(known),
+        person=_person(message) if told or not known else records.person_of(known),
         force=force,
     )
 
 
-def _subject(message: pb.EstimatedProspect) -> Subject:
-    return Subject(
+def _person(message: pb.EstimatedProspect) -> Person:
+    return Person(
         name=message.name,
         company=message.company,
         email=message.email,

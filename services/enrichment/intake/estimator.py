@@ -63,7 +63,7 @@ class Estimator:
         return Estimate(tallies, row.policy, left)
 
     def _candidate(self, request: Request, row: asyncpg.Record | None) -> Candidate:
-        keys = self._hasher.of_subject(request.tenant_id, request.subject)
+        keys = self._hasher.of_person(request.tenant_id, request.person)
         if row is None:
             return Candidate(request, keys)
         return Candidate(request, keys, known_of(row), row["has_summary"])

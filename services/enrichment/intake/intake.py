@@ -211,8 +211,8 @@ async def _look_up(
     connection: Connection, tenant_id: UUID, requests: Sequence[Request]
 ) -> tuple[dict[UUID, Known], dict[UUID, InFlight]]:
     """Insert or lock the prospects; return what is known of them and their runs in flight."""
-    by_id = {request.prospect_id: request.subject for request in requests}
-    columns = [[getattr(subject, name) for subject in by_id.values()] for name in _WHO]
+    by_id = {request.prospect_id: request.person for request in requests}
+    columns = [[getattr(person, name) for person in by_id.values()] for name in _WHO]
     new = await connection.fetch(SQL.add_prospects, tenant_id, list(by_id), *columns)
     # Nothing is known of one that was just inserted, and no other transaction sees it.
     old = list(by_id.keys() - {row["prospect_id"] for row in new})

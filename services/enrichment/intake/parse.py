@@ -15,7 +15,7 @@ from services.enrichment.run import records
 from services.enrichment.run.plan import Priority, Request
 from services.enrichment.run.state import CLAUDE
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 
 
 def request_of(
@@ -33,7 +33,7 @@ def request_of(
         user_id=user_id,
         prospect_id=UUID(message.prospect_id) if message.prospect_id else new_id(),
         is_new=not message.prospect_id,
-        subject=subject_of(message),
+        person=person_of(message),
         request_id=UUID(own_id) if own_id else request_id,
         force=message.force,
         priority=Priority(message.priority) if message.priority else default,
@@ -42,12 +42,12 @@ def request_of(
     )
 
 
-def subject_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Subject:
+def person_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Person:
     """Return the person whom a request is about; refuse a blank name or company."""
     for field, text in (("name", message.name), ("company", message.company)):
         if not text.strip():
             raise InvalidArgument.field(field, "string.not_blank", "must not be blank")
-    return Subject(
+    return Person(
         name=message.name,
         company=message.company,
         title=message.title,
@@ -64,6 +64,6 @@ def ask_again(caller: Caller, prospect: asyncpg.Record, sources: list[SourceName
         tenant_id=caller.tenant_id,
         user_id=caller.user_id,
         prospect_id=prospect["prospect_id"],
-        subject=records.subject_of(prospect),
+        person=records.person_of(prospect),
         sources=tuple({**dict.fromkeys(sources), CLAUDE: None}),
     )

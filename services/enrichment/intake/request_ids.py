@@ -119,7 +119,7 @@ def _digest(hasher: Hasher, request: Request) -> bytes:
 def _asked(request: Request) -> list[object]:
     return [
         None if request.is_new else str(request.prospect_id),
-        *(getattr(request.subject, name) for name in request.subject.__slots__),
+        *(getattr(request.person, name) for name in request.person.__slots__),
         request.sources,
         request.force,
         request.budget_micros,

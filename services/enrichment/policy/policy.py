@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.enrichment.sources.catalogue import SOURCES, SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Policy:
         """Return how long the source's answers are fresh."""
         return self.source(source).fresh_for or SOURCES[source].fresh_for
 
-    def ways_to_ask(self, source: SourceName, subject: Subject) -> tuple[str, ...]:
+    def ways_to_ask(self, source: SourceName, person: Person) -> tuple[str, ...]:
         """Return the ways in which a source can be asked about a person, in the tenant's order."""
-        return SOURCES[source].ways_to_ask(subject, lookup_order(source, self.contact_lookups))
+        return SOURCES[source].ways_to_ask(person, lookup_order(source, self.contact_lookups))
 
     @property
     def has_day_budget(self) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.enrichment.sources.findings import Finding, Subject
+from services.enrichment.sources.findings import Finding, Person
 
 _LEGAL = re.compile(
     r"\b(inc|incorporated|corp|corporation|co|company|ltd|limited|llc|plc|gmbh|ag|sa|bv)\b"
@@ -36,10 +36,10 @@ class Hasher:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def of_subject(self, tenant_id: UUID, subject: Subject) -> list[Key]:
+    def of_person(self, tenant_id: UUID, person: Person) -> list[Key]:
         """Return the keys of the person that a request is about."""
         return self.keys(
-            tenant_id, [subject.email], [subject.linkedin_url], subject.name, subject.company
+            tenant_id, [person.email], [person.linkedin_url], person.name, person.company
         )
 
     def of_finding(self, tenant_id: UUID, finding: Finding) -> list[Key]:

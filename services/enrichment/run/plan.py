@@ -14,7 +14,7 @@ from uuid import UUID
 from services.enrichment.policy.policy import Policy
 from services.enrichment.run.state import CLAUDE, Step, StepStatus
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 
 
 class Priority(IntEnum):
@@ -48,7 +48,7 @@ class Request:
     tenant_id: UUID
     user_id: UUID
     prospect_id: UUID
-    subject: Subject
+    person: Person
     request_id: UUID | None = None
     force: bool = False
     priority: Priority = Priority.NORMAL
@@ -90,12 +90,12 @@ class Known:
     For those in `late` a run that has ended still waits: the next run waits for them in its place.
     """
 
-    subject: Subject
+    person: Person
     answers: Mapping[SourceName, KnownAnswer]
     late: frozenset[SourceName] = frozenset()
 
 
-NOTHING_KNOWN = Known(Subject("", ""), {})
+NOTHING_KNOWN = Known(Person("", ""), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,12 @@ class NewRun:
     @property
     def keeps_answers(self) -> bool:
         """Whether what sources have answered about the prospect stands."""
-        return self.known is None or keeps_answers(self.known.subject, self.request.subject)
+        return self.known is None or keeps_answers(self.known.person, self.request.person)
 
     @property
     def keeps_findings(self) -> bool:
         """Whether what was found of the prospect stands."""
-        return self.known is None or keeps_findings(self.known.subject, self.request.subject)
+        return self.known is None or keeps_findings(self.known.person, self.request.person)
 
 
 @dataclass(slots=True)
@@ -161,22 +161,22 @@ def plan_runs(
         prospect_id = request.prospect_id
         running = in_flight.get(prospect_id)
         if running:
-            words = plan.debounced.get(prospect_id, known[prospect_id]).subject
+            words = plan.debounced.get(prospect_id, known[prospect_id]).person
             plan.answers[key] = _join(plan, request, running, words, policy)
             continue
         mine = plan.begun.get(prospect_id)
         run_id = mine[0] if mine else make_id()
-        if not mine or _takes_its_place(mine[1].subject, request, policy):
+        if not mine or _takes_its_place(mine[1].person, request, policy):
             plan.begun[prospect_id] = run_id, request
         plan.answers[key] = Accepted(run_id, prospect_id, joined=mine is not None)
     return plan
 
 
 def _join(
-    plan: Plan, request: Request, running: InFlight, words: Subject, policy: Policy
+    plan: Plan, request: Request, running: InFlight, words: Person, policy: Policy
 ) -> Accepted | CannotJoin:
     waits = running.began_at is None
-    others = not keeps_answers(words, request.subject)
+    others = not keeps_answers(words, request.person)
     if running.cancel_requested or (others and not waits):
         doing = "being cancelled" if running.cancel_requested else "under way with other words"
         text = f"run {running.run_id} of this prospect is {doing}: request again when it has ended"
@@ -186,8 +186,8 @@ def _join(
     return Accepted(running.run_id, request.prospect_id, joined=True)
 
 
-def _takes_its_place(words: Subject, request: Request, policy: Policy) -> bool:
-    return bool(policy.debounce_seconds) or not keeps_answers(words, request.subject)
+def _takes_its_place(words: Person, request: Request, policy: Policy) -> bool:
+    return bool(policy.debounce_seconds) or not keeps_answers(words, request.person)
 
 
 def new_run(
@@ -209,7 +209,7 @@ def first_steps(
     request: Request, known: Known | None, policy: Policy, now: datetime
 ) -> dict[SourceName, Step]:
     """Return the steps of a new run, with the answers that still stand taken over."""
-    stands = known if known and keeps_answers(known.subject, request.subject) else NOTHING_KNOWN
+    stands = known if known and keeps_answers(known.person, request.person) else NOTHING_KNOWN
     return {source: _first_step(source, request, stands, policy, now) for source in SourceName}
 
 
@@ -246,18 +246,18 @@ def _no_call(source: SourceName, request: Request, policy: Policy) -> str:
     """Say why a source is not asked about this person; empty where it is."""
     if not policy.source(source).is_enabled:
         return "the tenant's policy does not allow it"
-    if source is SourceName.SEC and not request.subject.is_public_company:
+    if source is SourceName.SEC and not request.person.is_public_company:
         return "the company is not public"
-    if source is SourceName.SEC and request.subject.company_cik is None:
+    if source is SourceName.SEC and request.person.company_cik is None:
         return "no company_cik was given"
     return ""
 
 
-def keeps_answers(before: Subject, now: Subject) -> bool:
+def keeps_answers(before: Person, now: Person) -> bool:
     """Whether answers still stand for a request in other words: all but the title are the same."""
     return replace(before, title="") == replace(now, title="")
 
 
-def keeps_findings(before: Subject, now: Subject) -> bool:
+def keeps_findings(before: Person, now: Person) -> bool:
     """Whether what was found is still of the same person."""
     return (before.name, before.company) == (now.name, now.company)

@@ -20,7 +20,7 @@ import structlog
 from services.enrichment.run.plan import Known, KnownAnswer
 from services.enrichment.run.state import RunStatus, Step, StepStatus
 from services.enrichment.sources.catalogue import KNOWN, SOURCES, SourceName, from_json
-from services.enrichment.sources.findings import Finding, Subject
+from services.enrichment.sources.findings import Finding, Person
 
 _log = structlog.get_logger()
 _STEP_STATUSES = frozenset(status.value for status in StepStatus)
@@ -66,12 +66,12 @@ def answers_of(row: asyncpg.Record) -> dict[SourceName, KnownAnswer]:
 
 def known_of(row: asyncpg.Record) -> Known:
     """Return what is known of a prospect, from its row."""
-    return Known(subject_of(row), answers_of(row))
+    return Known(person_of(row), answers_of(row))
 
 
-def subject_of(row: asyncpg.Record) -> Subject:
+def person_of(row: asyncpg.Record) -> Person:
     """Return the person whom a row is about."""
-    return Subject(**{name: row[name] for name in Subject.__slots__})
+    return Person(**{name: row[name] for name in Person.__slots__})
 
 
 @cache

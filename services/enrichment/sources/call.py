@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Finding, Subject
+from services.enrichment.sources.findings import Finding, Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class SourceCall:
     where there is one way only.
     """
 
-    subject: Subject
+    person: Person
     findings: Mapping[SourceName, Finding]
     lookup: str = ""
 

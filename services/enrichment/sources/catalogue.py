@@ -21,7 +21,7 @@ from services.enrichment.sources.findings import (
     Contact,
     Finding,
     InsiderTrades,
-    Subject,
+    Person,
     Summary,
     WebFindings,
 )
@@ -38,7 +38,7 @@ class SourceName(StrEnum):
 
 # ContactOut takes the addresses of people only, not of companies.
 LINKEDIN_PERSON = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#]+)", re.IGNORECASE)
-CanAsk = Callable[[Subject], bool]
+CanAsk = Callable[[Person], bool]
 NO_PREFERENCE: Sequence[str] = ()
 
 
@@ -69,12 +69,10 @@ class Source:
         """Whether a lost reply may have been paid for."""
         return self.max_cost_micros > 0
 
-    def ways_to_ask(
-        self, subject: Subject, order: Sequence[str] = NO_PREFERENCE
-    ) -> tuple[str, ...]:
+    def ways_to_ask(self, person: Person, order: Sequence[str] = NO_PREFERENCE) -> tuple[str, ...]:
         """Return the ways in which a person can be asked about, in `order` or best first."""
         possible = [way for way in order or self.lookups if way in self.lookups]
-        return tuple(way for way in possible if self.lookups[way](subject))
+        return tuple(way for way in possible if self.lookups[way](person))
 
 
 SOURCES: Mapping[SourceName, Source] = {

@@ -17,7 +17,7 @@ import httpx
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import LINKEDIN_PERSON, SOURCES, SourceName
-from services.enrichment.sources.findings import Contact, Provenance, Subject
+from services.enrichment.sources.findings import Contact, Person, Provenance
 from services.enrichment.sources.http import Reply, Vendor, send, text, texts
 from services.enrichment.sources.person_names import match_person
 
@@ -58,7 +58,7 @@ class ContactOut:
 
     async def ask(self, call: SourceCall) -> Answer:
         """Ask in the call's one way; no finding where that finds nobody who can be reached."""
-        body = _body(call.subject, call.lookup)
+        body = _body(call.person, call.lookup)
         request = self._client.build_request("POST", self._url, json=body, headers=self._headers)
         reply = await send(self._client, request, VENDOR, seconds=self._seconds)
         if reply.status == 404 and reply.error_object():
@@ -72,7 +72,7 @@ class ContactOut:
         request_id = reply.headers.get("x-request-id", "")
         contact = self._contact(profile, request_id)
         cost = _cost(contact)
-        if not _is_same(contact, call.subject):
+        if not _is_same(contact, call.person):
             # Asked the same way again it would answer, and cost, the same.
             message = "ContactOut answered with another person"
             raise SourceError(
@@ -113,14 +113,14 @@ class ContactOut:
         )
 
 
-def _body(subject: Subject, lookup: str) -> dict[str, Any]:
-    if lookup not in SOURCES[SourceName.CONTACTOUT].ways_to_ask(subject):
+def _body(person: Person, lookup: str) -> dict[str, Any]:
+    if lookup not in SOURCES[SourceName.CONTACTOUT].ways_to_ask(person):
         message = f"ContactOut cannot look this person up by {lookup or 'nothing'}"
         raise SourceError(ErrorClass.REFUSED_REQUEST, message)
     ways: dict[str, dict[str, Any]] = {
-        "linkedin_url": {"linkedin_url": subject.linkedin_url},
-        "email": {"email": subject.email},
-        "name_and_company": {"full_name": subject.name, "company": [subject.company]},
+        "linkedin_url": {"linkedin_url": person.linkedin_url},
+        "email": {"email": person.email},
+        "name_and_company": {"full_name": person.name, "company": [person.company]},
     }
     return ways[lookup] | {"include": ["work_email", "personal_email", "phone"]}
 
@@ -134,15 +134,15 @@ def _is_sample(answer: dict[str, Any]) -> bool:
     return any(_SAMPLE.search(each) for name in named for each in texts(fields.get(name)))
 
 
-def _is_same(contact: Contact, subject: Subject) -> bool:
+def _is_same(contact: Contact, person: Person) -> bool:
     """A person is known by the profile's address, by the e-mail asked with, or by name."""
-    asked, found = _slug(subject.linkedin_url), _slug(contact.linkedin_url)
+    asked, found = _slug(person.linkedin_url), _slug(contact.linkedin_url)
     if asked and asked == found:
         return True
     emails = {each.casefold() for each in (*contact.work_emails, *contact.personal_emails)}
-    if subject.email and subject.email.casefold() in emails:
+    if person.email and person.email.casefold() in emails:
         return True
-    return match_person(subject.name, contact.full_name) is not None
+    return match_person(person.name, contact.full_name) is not None
 
 
 def _slug(url: str) -> str:

@@ -18,7 +18,7 @@ import httpx
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Provenance, Subject, WebFindings, WebPage
+from services.enrichment.sources.findings import Person, Provenance, WebFindings, WebPage
 from services.enrichment.sources.http import Reply, Vendor, send, text, texts
 
 VENDOR = Vendor(
@@ -64,9 +64,9 @@ class Exa:
         self._seconds = seconds
 
     async def ask(self, call: SourceCall) -> Answer:
-        """Return pages about the subject; no finding where there are none."""
+        """Return pages about the person; no finding where there are none."""
         body = {
-            "query": _query(call.subject),
+            "query": _query(call.person),
             "type": "auto",
             "numResults": PAGES,
             "contents": {"text": {"maxCharacters": EXCERPT}},
@@ -80,7 +80,7 @@ class Exa:
                 "answered without results", cost_micros=cost, request_id=request_id
             )
         found = (_page(each) for each in results if isinstance(each, dict))
-        pages = tuple(page for page in found if page.url and _is_about(page, call.subject))
+        pages = tuple(page for page in found if page.url and _is_about(page, call.person))
         if not pages:
             return Answer(None, cost, request_id)
         provenance = Provenance(self.name, self._url, request_id, self._clock())
@@ -103,8 +103,8 @@ class Exa:
         return answer
 
 
-def _query(subject: Subject) -> str:
-    return " ".join(filter(None, (subject.name, subject.title, subject.company)))
+def _query(person: Person) -> str:
+    return " ".join(filter(None, (person.name, person.title, person.company)))
 
 
 def _page(result: dict[str, Any]) -> WebPage:
@@ -119,10 +119,10 @@ def _page(result: dict[str, Any]) -> WebPage:
     )
 
 
-def _is_about(page: WebPage, subject: Subject) -> bool:
+def _is_about(page: WebPage, person: Person) -> bool:
     """Whether the page has the person's last name or the company's first word in it."""
     said = _plain(f"{page.title} {page.author} {page.excerpt} {page.url}")
-    wanted = {*_plain(subject.name).split()[-1:], *_plain(subject.company).split()[:1]}
+    wanted = {*_plain(person.name).split()[-1:], *_plain(person.company).split()[:1]}
     return not wanted.isdisjoint(said.split())
 
 

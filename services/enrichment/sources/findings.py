@@ -29,7 +29,7 @@ NON_DERIVATIVE = "non_derivative"
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Person:
     """Who a source is asked about."""
 
     name: str
@@ -42,7 +42,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class FoundPerson:
     """What identifies a person whom a finding is about."""
 
     emails: tuple[str, ...]
@@ -84,7 +84,7 @@ class Finding(Protocol):
     def provenance(self) -> Provenance:
         """Where it comes from."""
 
-    def people(self) -> tuple[Person, ...]:
+    def people(self) -> tuple[FoundPerson, ...]:
         """Return whom it names, for the suppression list; nobody where it proves no identity."""
 
     def statements(self) -> Iterator[Statement]:
@@ -104,10 +104,10 @@ class Contact:
     phones: tuple[str, ...]
     provenance: Provenance
 
-    def people(self) -> tuple[Person, ...]:
+    def people(self) -> tuple[FoundPerson, ...]:
         """Return whom it names."""
         emails = (*self.work_emails, *self.personal_emails)
-        return (Person(emails, self.linkedin_url, self.full_name, self.company),)
+        return (FoundPerson(emails, self.linkedin_url, self.full_name, self.company),)
 
     def statements(self) -> Iterator[Statement]:
         """Yield the person's position, and by what means the person can be reached."""
@@ -144,7 +144,7 @@ class WebFindings:
     pages: tuple[WebPage, ...]
     provenance: Provenance
 
-    def people(self) -> tuple[Person, ...]:
+    def people(self) -> tuple[FoundPerson, ...]:
         """Return nobody: a page is no proof of whom it names."""
         return ()
 
@@ -220,7 +220,7 @@ class InsiderTrades:
     superseded: tuple[InsiderTrade, ...] = ()
     owner_matches: tuple[OwnerMatch, ...] = ()
 
-    def people(self) -> tuple[Person, ...]:
+    def people(self) -> tuple[FoundPerson, ...]:
         """Return nobody: a filing names no address, and its owner was matched by name."""
         return ()
 
@@ -278,7 +278,7 @@ class Summary:
     provenance: Provenance
     kind: str = MODEL
 
-    def people(self) -> tuple[Person, ...]:
+    def people(self) -> tuple[FoundPerson, ...]:
         """Return nobody: it names whom its facts name."""
         return ()
 

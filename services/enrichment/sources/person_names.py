@@ -79,18 +79,18 @@ class _Name:
 
 def match_owner(person: str, owner: str) -> Match | None:
     """Match a person's name in natural order to a reporting owner in EDGAR's order."""
-    subject = _read(_natural_order(person))
+    asked = _read(_natural_order(person))
     filed = _read(owner.replace(",", " "))
-    if len(subject.words) < 2 or len(filed.words) < 2 or _is_company(subject, filed, owner):
+    if len(asked.words) < 2 or len(filed.words) < 2 or _is_company(asked, filed, owner):
         return None
-    if subject.suffix and filed.suffix and subject.suffix != filed.suffix:
+    if asked.suffix and filed.suffix and asked.suffix != filed.suffix:
         return None
     best = max(
-        filter(None, _splits(subject.words, filed.words)),
+        filter(None, _splits(asked.words, filed.words)),
         key=lambda match: match.confidence,
         default=None,
     )
-    if best is not None and subject.suffix != filed.suffix:
+    if best is not None and asked.suffix != filed.suffix:
         return Match(round(best.confidence - 0.05, 2), f"{best.reason}, one without suffix")
     return best
 
@@ -149,10 +149,10 @@ def _agrees(one: str, other: str) -> bool:
     return one == other or (1 in (len(one), len(other)) and one[0] == other[0])
 
 
-def _is_company(subject: _Name, filed: _Name, owner: str) -> bool:
+def _is_company(asked: _Name, filed: _Name, owner: str) -> bool:
     """Tell a company or several people; a word of the person's own name is no company word."""
     return bool(_JOINT.search(owner)) or bool(
-        set(filed.words) & (_COMPANY_WORDS - set(subject.words))
+        set(filed.words) & (_COMPANY_WORDS - set(asked.words))
     )
 
 

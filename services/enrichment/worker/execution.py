@@ -201,7 +201,7 @@ class Execution:
             _log.exception("telling the breaker failed", source=source.value)
 
     async def _outcome(self, begun: Begun) -> Answer | SourceError:
-        call = SourceCall(self._run.subject, self._run.evidence({}), begun.lookup)
+        call = SourceCall(self._run.person, self._run.evidence({}), begun.lookup)
         run_seconds = (self._run.state.late_until - self._clock()).total_seconds()
         try:
             async with call_timeout.limited(self._call_seconds, longest_wait=run_seconds):

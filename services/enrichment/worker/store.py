@@ -24,9 +24,9 @@ from services.enrichment.run.records import (
     _log,
     finding_of,
     is_of_newer_version,
+    person_of,
     remembered,
     steps_of,
-    subject_of,
 )
 from services.enrichment.run.state import (
     NO_PREVIOUS_CALLS,
@@ -38,7 +38,7 @@ from services.enrichment.run.state import (
     StepStatus,
 )
 from services.enrichment.sources.catalogue import SOURCES, SourceName
-from services.enrichment.sources.findings import Finding, Subject
+from services.enrichment.sources.findings import Finding, Person
 from services.enrichment.sql import SQL
 
 LEFT_ALONE = timedelta(seconds=2)
@@ -79,7 +79,7 @@ class ClaimedRun:
     lease: Lease
     prospect_id: UUID
     user_id: UUID
-    subject: Subject
+    person: Person
     traceparent: str
     created_at: datetime
     began_at: datetime
@@ -98,7 +98,7 @@ class ClaimedRun:
     def keys(self, hasher: Hasher) -> list[Key]:
         """Return the suppression keys of whom it is about."""
         if self._keys is None:
-            self._keys = hasher.of_subject(self.lease.tenant_id, self.subject)
+            self._keys = hasher.of_person(self.lease.tenant_id, self.person)
         return self._keys
 
     def evidence(self, brought: Findings) -> dict[SourceName, Finding]:
@@ -159,14 +159,14 @@ async def take_new(
     for new in made:
         lease, request = Lease(tenant_id, new.run_id, token, epoch=1), new.request
         deadline_at = now + times.deadline
-        state = _state(RunStatus.PENDING, new.steps, request.subject, order, deadline_at, times)
+        state = _state(RunStatus.PENDING, new.steps, request.person, order, deadline_at, times)
         row = by_prospect.get(request.prospect_id) if new.keeps_answers else None
         runs.append(
             ClaimedRun(
                 lease=lease,
                 prospect_id=request.prospect_id,
                 user_id=request.user_id,
-                subject=request.subject,
+                person=request.person,
                 traceparent=telemetry.traceparent(),
                 created_at=new.created_at,
                 began_at=now,
@@ -236,16 +236,16 @@ async def release(connection: Connection, lease: Lease, wake_at: datetime) -> No
 
 def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> ClaimedRun:
     steps = steps_of(row["steps"])
-    subject = subject_of(row)
+    person = person_of(row)
     began_at = row["began_at"] or now
     deadline_at = min(row["deadline_at"], began_at + times.deadline)
     status, order = RunStatus(row["status"]), row["contact_lookups"] or ()
-    state = _state(status, steps, subject, order, deadline_at, times)
+    state = _state(status, steps, person, order, deadline_at, times)
     return ClaimedRun(
         lease=lease,
         prospect_id=row["prospect_id"],
         user_id=row["user_id"],
-        subject=subject,
+        person=person,
         traceparent=row["traceparent"],
         created_at=row["created_at"],
         began_at=began_at,
@@ -266,7 +266,7 @@ def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> 
 def _state(
     status: RunStatus,
     steps: Steps,
-    subject: Subject,
+    person: Person,
     order: Sequence[str],
     deadline_at: datetime,
     times: Times,
@@ -278,7 +278,7 @@ def _state(
         deadline_at=deadline_at,
         late_until=deadline_at + times.late,
         lookups={
-            source: row.ways_to_ask(subject, lookup_order(source, order))
+            source: row.ways_to_ask(person, lookup_order(source, order))
             for source, row in SOURCES.items()
             if row.lookups
         },

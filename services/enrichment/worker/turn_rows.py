@@ -30,7 +30,7 @@ from services.enrichment.run.state import (
 )
 from services.enrichment.sources.call import SourceError
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 from services.enrichment.worker import announcements
 from services.enrichment.worker.store import ClaimedRun
 
@@ -215,7 +215,7 @@ def _new_run(new: NewRun, steps: Steps) -> dict[str, Any]:
         "source_status": {source.value: step.status for source, step in steps.items()},
         "keeps_findings": new.keeps_findings,
         "keeps_answers": new.keeps_answers,
-        **{name: getattr(request.subject, name) for name in Subject.__slots__},
+        **{name: getattr(request.person, name) for name in Person.__slots__},
     }
 
 

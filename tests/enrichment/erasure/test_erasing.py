@@ -270,7 +270,7 @@ async def test_a_batch_whose_last_open_run_is_erased_ends(
     nats: Client,
 ) -> None:
     told = await nats.subscribe(f"prospect.enrich.batch.{ours.tenant_id}")
-    await sandbox_desk.order("exa", "hang", subject="Ada Lovelace 0")
+    await sandbox_desk.order("exa", "hang", about="Ada Lovelace 0")
     batch_id, prospect_id = str(uuid.uuid4()), str(uuid.uuid4())
     people = [person(0, prospect_id=prospect_id), person(1)]
     sending = asyncio.create_task(send(enrichment, ours, chunk(batch_id, 0, people)))

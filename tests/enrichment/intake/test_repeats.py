@@ -27,7 +27,7 @@ from services.enrichment.reading import store
 from services.enrichment.run.plan import Accepted
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 from tests.enrichment.engine import ADA, Engine, Sources, engine, finding
 from tests.enrichment.intake.test_batch import chunk, person, send
 from tests.enrichment.intake.test_steering import until_exa_is
@@ -172,7 +172,7 @@ class Held:
             await self._called.wait()
 
     async def _ask(self, call: SourceCall) -> Answer:
-        self.asked.append(call.subject.name)
+        self.asked.append(call.person.name)
         self._called.set()
         await self.go_on.wait()
         return Answer(finding(SourceName.EXA))
@@ -205,7 +205,7 @@ async def test_a_run_that_has_not_begun_takes_the_newest_words(
         async with engine(dsn, nats_server.url, sources, tenant_id=one.tenant_id):
             await one.ended(accepted.run_id)
     assert accepted.joined
-    assert {call.subject.name for call in sources.asked} == {BORIS.name}
+    assert {call.person.name for call in sources.asked} == {BORIS.name}
 
 
 async def test_a_worker_that_has_read_the_old_words_does_not_ask_with_them(
@@ -225,7 +225,7 @@ async def test_a_worker_that_has_read_the_old_words_does_not_ask_with_them(
 
 @pytest.mark.parametrize("words", [(BORIS, ADA), (ADA, BORIS), (BORIS, BORIS, ADA)])
 async def test_of_requests_at_once_the_last_ones_words_are_asked_with(
-    dsn: str, nats_server: servers.Nats, words: Sequence[Subject]
+    dsn: str, nats_server: servers.Nats, words: Sequence[Person]
 ) -> None:
     sources, prospect_id = Sources(), new_id()
     async with engine(dsn, nats_server.url, sources) as one:

@@ -59,8 +59,7 @@ async def allow(database: Database, tenant_id: uuid.UUID, **columns: Any) -> Non
 async def suppress(database: Database, one: Engine, **values: str) -> None:
     """Put a person on the tenant's suppression list."""
     person = {"name": "", "company": "", "email": "", "linkedin_url": ""} | values
-    subject = replace(ADA, **person)  # type: ignore[arg-type]
-    for key in one.hasher.of_subject(one.tenant_id, subject):
+    for key in one.hasher.of_person(one.tenant_id, replace(ADA, **person)):  # type: ignore[arg-type]
         await database.fetch(
             "insert into enrichment.suppressions (tenant_id, digest, kind) values ($1, $2, $3)",
             one.tenant_id,
@@ -155,12 +154,12 @@ async def test_a_refund_is_free_for_other_runs_only_once_it_is_written(
     out: dict[str, asyncio.Event] = {}
 
     async def nothing(call: SourceCall) -> Answer:
-        await out.setdefault(call.subject.name, asyncio.Event()).wait()
+        await out.setdefault(call.person.name, asyncio.Event()).wait()
         return Answer(None, 0)
 
     async def ask(name: str) -> uuid.UUID:
-        subject = replace(ADA, name=name)
-        return (await one.accept(subject, sources=(CONTACTOUT,), is_new=True)).run_id
+        person = replace(ADA, name=name)
+        return (await one.accept(person, sources=(CONTACTOUT,), is_new=True)).run_id
 
     sources.answers[CONTACTOUT] = nothing
     limit = 2 * SOURCES[CONTACTOUT].max_cost_micros
@@ -242,8 +241,8 @@ async def test_force_or_another_person_makes_the_calls_again(
 ) -> None:
     prospect_id = new_id()
     await one.enriched(prospect_id=prospect_id)
-    subject = replace(ADA, company=changed.pop("company", ADA.company))
-    await one.enriched(subject, prospect_id=prospect_id, **changed)
+    person = replace(ADA, company=changed.pop("company", ADA.company))
+    await one.enriched(person, prospect_id=prospect_id, **changed)
     assert all(sources.calls[source] == 2 for source in (CONTACTOUT, EXA, SEC))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.enrichment.policy.policy import Policy, SourcePolicy, lookup_order
 from services.enrichment.sources.catalogue import SOURCES, SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 
 CONTACTOUT, EXA = SourceName.CONTACTOUT, SourceName.EXA
 
@@ -51,7 +51,7 @@ def test_a_tenant_orders_the_lookups_of_contactout_and_no_others() -> None:
 
 
 def test_a_person_is_asked_about_in_the_tenants_order() -> None:
-    ada = Subject("Ada", "Engines", email="ada@engines.example")
+    ada = Person("Ada", "Engines", email="ada@engines.example")
     policy = Policy(contact_lookups=("name_and_company", "email", "linkedin_url"))
     assert policy.ways_to_ask(CONTACTOUT, ada) == ("name_and_company", "email")
     assert Policy().ways_to_ask(CONTACTOUT, ada) == ("email", "name_and_company")

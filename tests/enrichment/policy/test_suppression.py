@@ -11,7 +11,7 @@ import pytest
 
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Contact, Subject
+from services.enrichment.sources.findings import Contact, Person
 from tests.enrichment.engine import finding
 
 TENANT = uuid.UUID(int=7)
@@ -26,7 +26,7 @@ def key(kind: str, value: str) -> Key:
 
 def keys(**values: str) -> list[Key]:
     """Return the keys of whom a request names."""
-    return HASHER.of_subject(TENANT, Subject(**({"name": "", "company": ""} | values)))  # type: ignore[arg-type]
+    return HASHER.of_person(TENANT, Person(**({"name": "", "company": ""} | values)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("email", ["ada@engines.example", " Ada@Engines.Example\n"])

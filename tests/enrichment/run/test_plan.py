@@ -31,26 +31,26 @@ from services.enrichment.run.plan import (
 )
 from services.enrichment.run.state import Step, StepStatus
 from services.enrichment.sources.catalogue import SOURCES, SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 
 CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
 CLAUDE = SourceName.CLAUDE
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PROSPECT, OTHER, RUN = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=100)
-ADA = Subject("Ada Lovelace", "Engines", is_public_company=True, company_cik=7)
+ADA = Person("Ada Lovelace", "Engines", is_public_company=True, company_cik=7)
 GRACE = replace(ADA, name="Grace Hopper")
 DEBOUNCING = Policy(debounce_seconds=5)
 
 
-def a_request(subject: Subject = ADA, prospect_id: uuid.UUID = PROSPECT, **values: Any) -> Request:
-    return Request(uuid.UUID(int=8), uuid.UUID(int=9), prospect_id, subject, **values)
+def a_request(person: Person = ADA, prospect_id: uuid.UUID = PROSPECT, **values: Any) -> Request:
+    return Request(uuid.UUID(int=8), uuid.UUID(int=9), prospect_id, person, **values)
 
 
 def planned(
     *requests: Request,
     in_flight: InFlight | None = None,
     policy: Policy | None = None,
-    words: Subject = ADA,
+    words: Person = ADA,
 ) -> Plan:
     """Plan requests, whose keys are 0, 1, …; new runs are 1000, 1001, …"""
     ids = count(1000)
@@ -161,12 +161,12 @@ def steps(
 def answered(
     *sources: SourceName,
     ago: timedelta = timedelta(),
-    subject: Subject = ADA,
+    person: Person = ADA,
     late: frozenset[SourceName] = frozenset(),
 ) -> Known:
     """Return what is known where these sources have answered."""
     found = KnownAnswer(StepStatus.COMPLETE, NOW - ago)
-    return Known(subject, dict.fromkeys(sources, found), late)
+    return Known(person, dict.fromkeys(sources, found), late)
 
 
 def test_of_a_new_person_every_source_is_asked_at_once_and_then_the_summary() -> None:
@@ -200,7 +200,7 @@ def test_an_answer_that_is_as_old_as_it_may_be_does_not_stand() -> None:
     ("request_", "known"),
     [
         (a_request(force=True), answered(EXA)),
-        (a_request(), answered(EXA, subject=GRACE)),
+        (a_request(), answered(EXA, person=GRACE)),
         (a_request(), answered(EXA, late=frozenset({EXA}))),
         (a_request(sources=(EXA,)), answered(EXA)),
     ],
@@ -280,7 +280,7 @@ def test_a_new_run_has_its_requests_first_steps_and_what_is_known_of_its_prospec
     ],
 )
 def test_other_words_let_findings_stand_of_the_same_person_and_answers_of_the_same_words(
-    before: Subject, answers: bool, findings: bool
+    before: Person, answers: bool, findings: bool
 ) -> None:
     assert keeps_answers(before, ADA) is answers
     assert keeps_findings(before, ADA) is findings

@@ -22,21 +22,21 @@ from services.enrichment.run.records import (
     answers_of,
     finding_of,
     known_of,
+    person_of,
     remembered,
     step_of,
     steps_of,
-    subject_of,
 )
 from services.enrichment.run.state import Step, StepStatus
 from services.enrichment.sources.catalogue import SOURCES, SourceName
-from services.enrichment.sources.findings import Finding, Subject, to_json
+from services.enrichment.sources.findings import Finding, Person, to_json
 from tests.enrichment.engine import finding
 
 CONTACTOUT, EXA, SEC = SourceName.CONTACTOUT, SourceName.EXA, SourceName.SEC
 CLAUDE = SourceName.CLAUDE
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-ADA = Subject("Ada", "Engines", "Countess", "a@b.example", "linkedin.com/in/ada", True, 7)
-WORDS = {name: getattr(ADA, name) for name in Subject.__slots__}
+ADA = Person("Ada", "Engines", "Countess", "a@b.example", "linkedin.com/in/ada", True, 7)
+WORDS = {name: getattr(ADA, name) for name in Person.__slots__}
 STEP = Step(
     EXA,
     status=StepStatus.PENDING,
@@ -63,7 +63,7 @@ def stored(value: Finding) -> str:
 def test_a_row_is_whom_it_is_about_and_which_sources_have_answered() -> None:
     answered = {"exa": {"status": "not_found", "at": NOW.isoformat()}}
     row: Any = {**WORDS, "answered": json.dumps(answered)}
-    assert subject_of(row) == ADA
+    assert person_of(row) == ADA
     assert known_of(row) == Known(ADA, {EXA: KnownAnswer(StepStatus.NOT_FOUND, NOW)})
 
 

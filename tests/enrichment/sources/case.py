@@ -13,15 +13,15 @@ from services.enrichment.sources.call import Answer, ErrorClass, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import (
     Finding,
+    Person,
     Provenance,
-    Subject,
     WebFindings,
     WebPage,
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 KEY = "secret-key-4711"
-ADAMS = Subject(
+ADAMS = Person(
     "Katherine Adams",
     "Apple Inc.",
     email="kate.private@mail.example",

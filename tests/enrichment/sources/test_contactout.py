@@ -18,14 +18,14 @@ from starlette.routing import Route
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.contactout import ContactOut
-from services.enrichment.sources.findings import Contact, Subject
+from services.enrichment.sources.findings import Contact, Person
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 from tests.harness import SandboxDesk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WAYS = SOURCES[SourceName.CONTACTOUT].ways_to_ask
-JANE = Subject(
+JANE = Person(
     "Jane Doe",
     "Acme Corp",
     email="jane.doe@acme.example",
@@ -91,7 +91,7 @@ async def ask() -> AsyncIterator[Ask]:
         client = await stack.enter_async_context(httpx.AsyncClient(verify=certificates()))
 
         async def against(
-            answer: Any, subject: Subject = JANE, lookup: str = "name_and_company"
+            answer: Any, person: Person = JANE, lookup: str = "name_and_company"
         ) -> Answer:
             async def respond(request: Request) -> Response:
                 return answer if isinstance(answer, Response) else JSONResponse(answer)
@@ -99,7 +99,7 @@ async def ask() -> AsyncIterator[Ask]:
             route = Route("/v1/people/enrich", respond, methods=["POST"])
             url = await stack.enter_async_context(serve([route]))
             source = ContactOut(client, url, "key", clock=lambda: NOW)
-            return await source.ask(SourceCall(subject, {}, lookup))
+            return await source.ask(SourceCall(person, {}, lookup))
 
         yield against
 

@@ -15,12 +15,12 @@ from starlette.routing import Route
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.exa import Exa
-from services.enrichment.sources.findings import Subject, WebFindings
+from services.enrichment.sources.findings import Person, WebFindings
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-CALL = SourceCall(Subject("Jane Doe", "Acme Corp"), {})
+CALL = SourceCall(Person("Jane Doe", "Acme Corp"), {})
 PAGE = {"url": "https://news.example/1", "title": "Jane Doe of Acme", "text": "She spoke."}
 Ask = Callable[..., Awaitable[Answer]]
 

@@ -25,9 +25,9 @@ async def test_every_kind_is_listed_with_its_meaning_and_sources(sandbox_desk: S
 
 
 async def test_what_is_ordered_is_listed(sandbox_desk: SandboxDesk) -> None:
-    await sandbox_desk.order("sec", "html", subject="320193", times=2)
+    await sandbox_desk.order("sec", "html", about="320193", times=2)
     (order,) = (await sandbox_desk.client.get("/_sandbox/faults")).json()["ordered"]
-    assert (order["kind"], order["subject"], order["times"]) == ("html", "320193", 2)
+    assert (order["kind"], order["about"], order["times"]) == ("html", "320193", 2)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ async def test_an_order_that_makes_no_sense_is_refused(
 
 
 async def test_a_fault_meets_its_subject_as_often_as_ordered(sandbox_desk: SandboxDesk) -> None:
-    await sandbox_desk.order("contactout", "status", value=503, subject="jane", times=2)
+    await sandbox_desk.order("contactout", "status", value=503, about="jane", times=2)
     names = ("John Doe", "Jane Doe", "Jane Doe", "Jane Doe")
     statuses = [(await ask(sandbox_desk, name)).status_code for name in names]
     assert statuses == [200, 503, 503, 200]

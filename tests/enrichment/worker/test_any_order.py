@@ -20,7 +20,7 @@ from devstack import servers
 from services.enrichment.run.plan import Request
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SOURCES, SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 from tests.enrichment.crashing import CrashingPool
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
@@ -65,15 +65,15 @@ class World:
     all_runs: set[str] = field(default_factory=set)
     left: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
-    out: Counter[tuple[SourceName, Subject]] = field(default_factory=Counter)
-    paid_at_once: list[tuple[SourceName, Subject]] = field(default_factory=list)
+    out: Counter[tuple[SourceName, Person]] = field(default_factory=Counter)
+    paid_at_once: list[tuple[SourceName, Person]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sources.answers.update({source: self._ask(source) for source in SourceName})
 
     def _ask(self, source: SourceName) -> Any:
         async def ask(call: SourceCall) -> Answer:
-            key = source, call.subject
+            key = source, call.person
             if self.out[key] and SOURCES[source].is_paid:
                 self.paid_at_once.append(key)
             self.left[source.value] += 1
@@ -140,9 +140,9 @@ async def perform(world: World, one: Engine, operation: Any, database: Database)
     match operation:
         case ("request", prospect_id, force, other_words):
             email = "ada@engines.example" if other_words else ""
-            subject = replace(ADA, name=f"Ada {prospect_id}", email=email)
+            person = replace(ADA, name=f"Ada {prospect_id}", email=email)
             request = one.request(
-                subject, prospect_id=prospect_id, force=force, request_id=uuid.uuid4()
+                person, prospect_id=prospect_id, force=force, request_id=uuid.uuid4()
             )
             with suppress(FailedPrecondition):  # a run that is cancelled, or has other words
                 run_id = (await one.intake.accept(request)).run_id

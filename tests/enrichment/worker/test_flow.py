@@ -180,7 +180,7 @@ async def test_debounce_holds_a_run_back_and_takes_the_newest_words(
             await one.accept(replace(ADA, title=title), prospect_id=prospect_id)
         assert (await one.run(accepted.run_id))[0]["status"] == "pending"
         await one.ended(accepted.run_id)
-    assert {call.subject.title for call in sources.asked} == {"Chief Analyst"}
+    assert {call.person.title for call in sources.asked} == {"Chief Analyst"}
     assert sources.calls == dict.fromkeys(SourceName, 1)
 
 

@@ -19,7 +19,7 @@ from services.enrichment.policy.policy import Policy
 from services.enrichment.run.state import StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName as Name
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 from services.enrichment.worker.store import Times
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
@@ -65,7 +65,7 @@ async def ended_with_a_call_out(
     nats: servers.Nats,
     late: Late,
     policy: Policy | None = None,
-    subject: Subject = ADA,
+    person: Person = ADA,
     times: Times = SHORT,
 ) -> AsyncIterator[Scene]:
     """Let a run end by its deadline; the call is let go at the end of the test, at the latest."""
@@ -73,7 +73,7 @@ async def ended_with_a_call_out(
     dsn = database.dsn("enrichment_app")
     async with engine(dsn, nats.url, sources, times=times, policy=policy) as one:
         prospect_id = new_id()
-        run, _ = await one.enriched(subject, prospect_id=prospect_id)
+        run, _ = await one.enriched(person, prospect_id=prospect_id)
         yield Scene(one, late, prospect_id, run["run_id"])
         late.go_on.set()
 
@@ -148,9 +148,9 @@ async def test_an_older_run_begins_no_call_once_there_is_a_newer_one(
     database: Database, nats_server: servers.Nats
 ) -> None:
     late = Late(first=Answer(None))
-    subject = replace(ADA, email="ada@engines.example")
-    async with ended_with_a_call_out(database, nats_server, late, subject=subject) as scene:
-        accepted = await scene.engine.accept(subject, prospect_id=scene.prospect_id)
+    person = replace(ADA, email="ada@engines.example")
+    async with ended_with_a_call_out(database, nats_server, late, person=person) as scene:
+        accepted = await scene.engine.accept(person, prospect_id=scene.prospect_id)
         # Neither of the ways in which a worker hears of it: it has to look.
         late.go_on.set()
         _, old = await scene.engine.settled(scene.run_id)

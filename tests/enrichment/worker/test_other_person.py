@@ -68,7 +68,7 @@ async def test_a_run_that_is_held_back_becomes_the_newest_requests(
         accepted = await one.accept(prospect_id=prospect_id)
         await one.accept(BORIS, prospect_id=prospect_id, sources=(SourceName.CONTACTOUT,))
         _, steps = await one.ended(accepted.run_id)
-    assert [call.subject.name for call in sources.asked if call.subject != ADA] == [BORIS.name]
+    assert [call.person.name for call in sources.asked if call.person != ADA] == [BORIS.name]
     assert steps[SourceName.CONTACTOUT].status == "complete"
     assert steps[SourceName.EXA].status == "skipped"
 
@@ -83,12 +83,12 @@ async def test_a_person_suppressed_while_a_call_is_out_is_not_kept(
         await go_on.wait()
         return Answer(finding(SourceName.EXA), COST, "request-1")
 
-    subject = replace(ADA, email="ada@engines.example")
+    person = replace(ADA, email="ada@engines.example")
     sources = Sources(answers={SourceName.EXA: slow})
     async with engine(dsn, nats_server.url, sources) as one:
-        accepted = await one.accept(subject)
+        accepted = await one.accept(person)
         await out.wait()
-        key = one.hasher.of_subject(one.tenant_id, subject)[0]
+        key = one.hasher.of_person(one.tenant_id, person)[0]
         await database.fetch(
             "insert into enrichment.suppressions (tenant_id, kind, digest) values ($1, $2, $3)",
             one.tenant_id,

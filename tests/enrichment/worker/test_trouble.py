@@ -21,7 +21,7 @@ from services.enrichment.run.state import Lost, Returned, RunState, Turn
 from services.enrichment.run.turn import take_turn
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.findings import Subject
+from services.enrichment.sources.findings import Person
 from services.enrichment.worker import store, turn_writer
 from services.enrichment.worker.loop import CLAIMER
 from tests.enrichment.crashing import Crashed, CrashingPool
@@ -76,16 +76,16 @@ async def test_a_finding_that_cannot_be_read_is_taken_for_none(
 async def test_a_run_that_cannot_be_read_stops_none_of_its_tenant(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject_of = records.subject_of
+    person_of = records.person_of
 
-    def failing(row: asyncpg.Record) -> Subject:
+    def failing(row: asyncpg.Record) -> Person:
         if row["email"]:
             raise ValueError("cannot be read")
-        return subject_of(row)
+        return person_of(row)
 
     async with engine(dsn, nats_server.url, Sources(), working=False) as idle:
         spoilt, good = [(await idle.accept(each)).run_id for each in (BROKEN, ADA)]
-    monkeypatch.setattr("services.enrichment.worker.store.subject_of", failing)
+    monkeypatch.setattr("services.enrichment.worker.store.person_of", failing)
     async with engine(dsn, nats_server.url, Sources(), tenant_id=idle.tenant_id) as one:
         row, *_ = await one.ended(good)
         assert row["status"] == "complete"
@@ -358,8 +358,8 @@ async def test_a_turn_that_goes_wrong_is_its_runs_alone(
     monkeypatch.setattr(turn_writer, "take_turn", buggy)
     sources = Sources()
     async with engine(dsn, nats_server.url, sources) as one:
-        subjects = [BROKEN, *[ADA] * 20]
-        accepted = await asyncio.gather(*(one.accept(each) for each in subjects))
+        people = [BROKEN, *[ADA] * 20]
+        accepted = await asyncio.gather(*(one.accept(each) for each in people))
         for each in accepted[1:]:
             row, *_ = await one.ended(each.run_id)
             assert row["status"] == "complete"

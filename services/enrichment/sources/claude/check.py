@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from services.enrichment.sources.claude.quantities import unsupported
-from services.enrichment.sources.findings import Fact, Sentence, Subject
+from services.enrichment.sources.findings import Fact, Person, Sentence
 
 MAX_SENTENCES = 6
 MAX_CHARACTERS = 400
@@ -40,18 +40,18 @@ _SMALL = frozenset(_SMALL_WORDS.split())
 
 
 def fault_of(
-    sentences: Sequence[Sentence], facts: Sequence[Fact], subject: Subject, instructions: str
+    sentences: Sequence[Sentence], facts: Sequence[Fact], person: Person, instructions: str
 ) -> str:
     """Return why the sentences may not stand, in words without personal data; empty if they may."""
     if not 1 <= len(sentences) <= MAX_SENTENCES:
         return f"a summary has 1 to {MAX_SENTENCES} sentences"
     texts = {fact.id: fact.text for fact in facts}
-    rules = (rule for each in sentences for rule in _rules(each, texts, subject, instructions))
+    rules = (rule for each in sentences for rule in _rules(each, texts, person, instructions))
     return next((reason for broken, reason in rules if broken), "")
 
 
 def _rules(
-    sentence: Sentence, texts: Mapping[str, str], subject: Subject, instructions: str
+    sentence: Sentence, texts: Mapping[str, str], person: Person, instructions: str
 ) -> Iterator[tuple[bool, str]]:
     """Yield each rule: whether the sentence breaks it, and what is wrong then."""
     text, ids = sentence.text, sentence.fact_ids
@@ -64,7 +64,7 @@ def _rules(
     yield bool(unsupported(text, cited)), "a number stands in no cited fact"
     yield _ADDRESS.search(text) is not None, "it carries an address or markup"
     yield _leaks(text, instructions, cited), "it repeats its instructions"
-    known = _stems(f"{cited}\n{subject.name}\n{subject.title}\n{subject.company}")
+    known = _stems(f"{cited}\n{person.name}\n{person.title}\n{person.company}")
     yield not _names(text) <= known, "a name stands in no cited fact"
     said = _stems(text)
     yield 2 * len(said & known) < len(said), "a sentence says what its facts do not"

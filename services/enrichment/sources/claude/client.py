@@ -96,12 +96,12 @@ class Claude:
         facts = facts_of(call.findings)
         if not facts:
             return Answer(None)
-        message, request_id = await self._send(prompt(call.subject, facts))
+        message, request_id = await self._send(prompt(call.person, facts))
         usage = _usage(message)
         cost = cost_micros(self._model, usage)
         try:
             sentences = _sentences(message)
-            if fault := fault_of(sentences, facts, call.subject, RULES):
+            if fault := fault_of(sentences, facts, call.person, RULES):
                 error = VENDOR.invalid(f"answered a text that fails its check: {fault}")
                 error.of_source = False  # what the web says of one person may make it so
                 raise error

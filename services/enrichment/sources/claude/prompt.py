@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from services.enrichment.sources.findings import Fact, Subject
+from services.enrichment.sources.findings import Fact, Person
 
 RULES = """You write a short briefing about a person, for a salesperson who is about to call.
 
@@ -114,9 +114,9 @@ SCHEMA: dict[str, object] = {
 PROMPT_VERSION = hashlib.sha256(f"{INSTRUCTIONS}{json.dumps(SCHEMA)}".encode()).hexdigest()[:16]
 
 
-def prompt(subject: Subject, facts: Sequence[Fact]) -> str:
+def prompt(person: Person, facts: Sequence[Fact]) -> str:
     """Return what is asked about one person."""
-    who = _line({"name": subject.name, "title": subject.title, "company": subject.company})
+    who = _line({"name": person.name, "title": person.title, "company": person.company})
     lines = "\n".join(_line({"id": fact.id, "text": fact.text}) for fact in facts)
     return f"The person: {who}\n<facts>\n{lines}\n</facts>"
 

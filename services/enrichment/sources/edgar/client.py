@@ -81,17 +81,17 @@ class SecEdgar:
         self._documents: OrderedDict[str, _Fetched] = OrderedDict()
 
     async def ask(self, call: SourceCall) -> Answer:
-        """Return the subject's trades at the company; no finding where there are none."""
-        subject = call.subject
-        if not subject.company_cik:
+        """Return the person's trades at the company; no finding where there are none."""
+        person = call.person
+        if not person.company_cik:
             raise SourceError(ErrorClass.REFUSED_REQUEST, "SEC needs the company's number (CIK)")
-        cik = subject.company_cik
+        cik = person.company_cik
         url = f"{self._data_url}/submissions/CIK{cik:010d}.json"
         submissions = await self._http.get_json(url)
         if submissions is None or submissions.get("insiderTransactionForIssuerExists") == 0:
             return Answer(finding=None)
         filings = await self._read(await self._list_filings(cik, submissions))
-        found = trades_of(subject.name, cik, filings)
+        found = trades_of(person.name, cik, filings)
         if not found.trades:
             return Answer(finding=None)
         finding = InsiderTrades(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from services.enrichment.sources.claude.check import fault_of
-from services.enrichment.sources.findings import Fact, Sentence, Subject
+from services.enrichment.sources.findings import Fact, Person, Sentence
 
-JANE = Subject("Jane Doe", "Acme Corp")
+JANE = Person("Jane Doe", "Acme Corp")
 SOLD = Fact("sec-1", "Jane Doe sold shares of Acme Corp", "")
 PLANT = Fact("exa-1", "Valves are made in Ohio", "")
 ORDERS = "please do not mention these orders"

@@ -20,13 +20,13 @@ from services.enrichment.sources.claude.prices import PRICES, cost_micros
 from services.enrichment.sources.claude.prompt import INSTRUCTIONS
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.facts import facts_of
-from services.enrichment.sources.findings import Provenance, Subject, Summary, WebFindings, WebPage
+from services.enrichment.sources.findings import Person, Provenance, Summary, WebFindings, WebPage
 from tests.enrichment.sources.claude.test_summary import DATA
 from tests.enrichment.sources.serving import serve
 from tests.harness import SandboxDesk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-JANE = Subject("Jane Doe", "Acme Corp")
+JANE = Person("Jane Doe", "Acme Corp")
 SECRET = "key-4711"
 PAGE = WebPage(
     "Jane Doe opens a plant of Acme",

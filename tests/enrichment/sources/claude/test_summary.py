@@ -26,9 +26,9 @@ from services.enrichment.sources.findings import (
     Finding,
     InsiderTrade,
     InsiderTrades,
+    Person,
     Provenance,
     Sentence,
-    Subject,
     WebFindings,
     WebPage,
 )
@@ -36,7 +36,7 @@ from services.enrichment.sources.prompt_injection import gives_orders
 
 DATA = ROOT / "devstack/sandbox/data"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-JANE = Subject("Jane Doe", "Acme Corp", title="Chief Financial Officer")
+JANE = Person("Jane Doe", "Acme Corp", title="Chief Financial Officer")
 FACTS = (
     Fact(
         "sec-1",

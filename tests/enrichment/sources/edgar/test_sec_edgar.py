@@ -23,15 +23,15 @@ from devstack.stack import ROOT
 from services.enrichment.sources.call import ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.edgar.client import SecEdgar
 from services.enrichment.sources.edgar.ownership import xml_block
-from services.enrichment.sources.findings import InsiderTrades, Subject, to_json
+from services.enrichment.sources.findings import InsiderTrades, Person, to_json
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import PACE, Pace, serve
 from tests.harness import SandboxDesk
 
 DATA = ROOT / "devstack/sandbox/data"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-ADAMS = Subject("Katherine Adams", "Apple", company_cik=320193, is_public_company=True)
-SCARPELLI = Subject("Michael Scarpelli", "Snowflake", company_cik=1640147)
+ADAMS = Person("Katherine Adams", "Apple", company_cik=320193, is_public_company=True)
+SCARPELLI = Person("Michael Scarpelli", "Snowflake", company_cik=1640147)
 APPLE_XML = xml_block((DATA / "sec/filings/0000320193-22-000061.txt").read_bytes())
 CONTACT = "Prospect Platform tests@example.com"
 
@@ -61,8 +61,8 @@ async def sandbox() -> AsyncIterator[str]:
         yield url
 
 
-def about(subject: Subject) -> SourceCall:
-    return SourceCall(subject, {})
+def about(person: Person) -> SourceCall:
+    return SourceCall(person, {})
 
 
 def found(answer: Any) -> InsiderTrades:
@@ -129,8 +129,8 @@ async def test_only_sales_and_purchases_are_market_trades(make: Make, sandbox: s
 
 
 async def test_a_gift_at_no_price_costs_zero(make: Make, sandbox: str) -> None:
-    subject = replace(SCARPELLI, name="John McMahon")
-    (gift,) = found(await make(sandbox).ask(about(subject))).trades
+    person = replace(SCARPELLI, name="John McMahon")
+    (gift,) = found(await make(sandbox).ask(about(person))).trades
     assert (gift.form, gift.transaction_code, gift.price_per_share) == ("5", "G", Decimal(0))
 
 
@@ -145,7 +145,7 @@ async def test_a_gift_at_no_price_costs_zero(make: Make, sandbox: str) -> None:
     ],
 )
 async def test_nothing_is_an_answer(make: Make, sandbox: str, name: str, cik: int) -> None:
-    answer = await make(sandbox).ask(about(Subject(name, "", company_cik=cik)))
+    answer = await make(sandbox).ask(about(Person(name, "", company_cik=cik)))
     assert answer.finding is None
 
 
@@ -396,7 +396,7 @@ async def test_the_real_older_page_of_a_company_is_read(make: Make) -> None:
 
     async with serve(fake(index, document)) as url:
         source = make(url, max_filings=ours + 2, pace=at_once)
-        await source.ask(about(Subject("Elon Musk", "Tesla", company_cik=1318605)))
+        await source.ask(about(Person("Elon Musk", "Tesla", company_cik=1318605)))
     older = json.loads((folder / "CIK0001318605-submissions-001.json").read_text())
     pages = {number.replace("-", "") for number in older["accessionNumber"]}
     assert len(asked) == ours + 2
