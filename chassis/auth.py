@@ -171,7 +171,7 @@ class _KeySet:
             return self._keys[key_id]
         if self._read_at < self._tried_at:
             text = "the keys that tokens are signed with cannot be read"
-            raise Unavailable(text, reason="KEYS_UNAVAILABLE")
+            raise Unavailable(text, reason="KEYS_UNAVAILABLE", retry_seconds=COOLDOWN_SECONDS)
         text = "the token is not valid: no key of the issuer has its kid"
         raise Unauthenticated(text, reason="TOKEN_INVALID")
 

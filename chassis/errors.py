@@ -11,21 +11,35 @@ Refusal                 the caller can do something about it
 
 A transient error (`chassis.transient`) is answered as UNAVAILABLE. Every other exception is a bug:
 logged with its trace, shown as "internal error".
+
+A status travels in the trailers of its call. Many clients take 8 kB of those; of more they make
+RESOURCE_EXHAUSTED without details. So a status is bounded: what has no room is left out, and
+`omitted_violations` in the metadata says how many fields at fault are not named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar, TypeVar
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 T = TypeVar("T")
 
 DOMAIN = "prospect"
+# Bytes of an encoded status; base64 makes 6,000 of them, beside which the message comes again.
+MAX_STATUS = 4_500
+MAX_MESSAGE = 1_000
+MAX_METADATA = 1_200
+MAX_VIOLATIONS = 100
+# Of the texts of one violation; also the room that is kept for at least one.
+MAX_TEXT = 600
+OMITTED = "omitted_violations"
+_OMITTED_BYTES = 40
 
 
 class OperatorError(Exception):
@@ -41,14 +55,29 @@ class FieldViolation:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit that a call went beyond: its name (`concurrent_exports`), whose it is, and its value.
+
+    `subject` is `replica`, `stream`, or `tenant:<id>`.
+    """
+
+    name: str
+    subject: str
+    value: int
+
+
 class Refusal(Exception):
     """A call refused for what the caller can act on.
 
     `reason` is for programs: UPPER_SNAKE, one for one condition over all services, in the table of
-    docs/errors.md. `metadata` holds the values that go with it.
+    docs/errors.md. `metadata` holds the values that go with it. `retry_seconds` is how long to wait
+    before the same call may succeed; None where it will not by waiting.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    limit: Limit | None = None
+    retry_seconds: float | None = None
 
     def __init__(
         self,
@@ -57,22 +86,34 @@ class Refusal(Exception):
         reason: str,
         violations: Sequence[FieldViolation] = (),
         metadata: Mapping[str, str] | None = None,
+        retry_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.violations = tuple(violations)
         self.metadata = dict(metadata or {})
+        if retry_seconds is not None:
+            self.retry_seconds = retry_seconds
 
     def status(self) -> status_pb2.Status:
-        """Return the status with its `google.rpc` details (aip.dev/193)."""
-        info = error_details_pb2.ErrorInfo(
-            reason=self.reason, domain=DOMAIN, metadata=self.metadata
-        )
-        details = [_packed(info)]
+        """Return the status with its `google.rpc` details (aip.dev/193) that have room."""
+        status = status_pb2.Status(code=self.code.value[0], message=_cut(self.message, MAX_MESSAGE))
+        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
+        info.metadata.update(_metadata_that_fits(self.metadata))
+        status.details.add().Pack(info)
+        if self.retry_seconds is not None:
+            status.details.add().Pack(_retry_info(self.retry_seconds))
+        if self.limit:
+            status.details.add().Pack(_quota_failure(self.limit, status.message))
         if self.violations:
-            details.append(_packed(_bad_request(self.violations)))
-        return status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
+            bad = _bad_request(self.violations, MAX_STATUS - status.ByteSize() - _OMITTED_BYTES)
+            omitted = len(self.violations) - len(bad.field_violations)
+            if omitted:
+                info.metadata[OMITTED] = str(omitted)
+                status.details[0].Pack(info)
+            status.details.add().Pack(bad)
+        return status
 
 
 class InvalidArgument(Refusal):
@@ -122,11 +163,29 @@ class ResourceExhausted(Refusal):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
+    @classmethod
+    def beyond(
+        cls,
+        limit: Limit,
+        message: str,
+        *,
+        reason: str,
+        metadata: Mapping[str, str] | None = None,
+        retry_seconds: float | None = None,
+    ) -> ResourceExhausted:
+        """Refuse for a limit, which stands in the metadata and in `QuotaFailure`."""
+        told = {"limit": limit.name, "limit_of": limit.subject, "limit_value": str(limit.value)}
+        told |= metadata or {}
+        refusal = cls(message, reason=reason, metadata=told, retry_seconds=retry_seconds)
+        refusal.limit = limit
+        return refusal
+
 
 class Unavailable(Refusal):
     """The service cannot answer now; the same call may succeed soon."""
 
     code = grpc.StatusCode.UNAVAILABLE
+    retry_seconds = 1.0
 
 
 def internal_status() -> status_pb2.Status:
@@ -134,21 +193,60 @@ def internal_status() -> status_pb2.Status:
     return status_pb2.Status(code=grpc.StatusCode.INTERNAL.value[0], message="internal error")
 
 
-def _bad_request(violations: Sequence[FieldViolation]) -> error_details_pb2.BadRequest:
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(
-                field=each.field, description=each.message, reason=each.rule
+def _bad_request(violations: Sequence[FieldViolation], room: int) -> error_details_pb2.BadRequest:
+    """Return the first violations, as many as fit into `room` bytes."""
+    bad = error_details_pb2.BadRequest()
+    # What BadRequest and each violation is wrapped in: a tag and a length, and the type's name.
+    room -= 64
+    for each in violations[:MAX_VIOLATIONS]:
+        named = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(each.field, MAX_TEXT),
+            description=_cut(each.message, MAX_TEXT),
+            reason=each.rule,
+        )
+        room -= named.ByteSize() + 4
+        if room < 0:
+            break
+        bad.field_violations.append(named)
+    return bad
+
+
+def _metadata_that_fits(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata for which there is room; a value is whole, or it is left out."""
+    fitting, room = {}, MAX_METADATA
+    for name, value in metadata.items():
+        size = len(name) + len(value.encode(errors="replace")) + 8
+        if size <= room:
+            fitting[name] = value
+            room -= size
+    return fitting
+
+
+def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    delay = Duration()
+    delay.FromMilliseconds(max(round(seconds * 1000), 1))
+    return error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def _quota_failure(limit: Limit, message: str) -> error_details_pb2.QuotaFailure:
+    return error_details_pb2.QuotaFailure(
+        violations=[
+            error_details_pb2.QuotaFailure.Violation(
+                subject=limit.subject,
+                description=_cut(message, MAX_TEXT),
+                quota_id=limit.name,
+                quota_value=limit.value,
             )
-            for each in violations[:100]
         ]
     )
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed
+def _cut(text: str, room: int) -> str:
+    """Return as much of a text as has room, in which gRPC writes a byte beyond ASCII as three."""
+    whole, text = len(text), text[:room].encode(errors="replace").decode()
+    costs = (1 if " " <= each <= "~" and each != "%" else 3 * len(each.encode()) for each in text)
+    fitting = sum(total <= room for total in accumulate(costs))
+    return text if fitting == whole else f"{text[: max(fitting - 9, 0)]}…"
 
 
 def found(row: T | None, kind: str, key: object) -> T:

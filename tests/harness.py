@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import grpc
 import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from pydantic import SecretStr
@@ -202,14 +203,23 @@ class SandboxDesk:
         (await self.client.post("/_sandbox/faults", json=body)).raise_for_status()
 
 
-def violations(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
-    """Return (field, rule) of the error's BadRequest details."""
+D = TypeVar("D", bound=Message)
+
+
+def detail(error: grpc.aio.AioRpcError, kind: type[D]) -> D:
+    """Return one of the error's details, empty where it has none of the kind."""
     status = rpc_status.from_call(error)
     assert status is not None
-    bad = error_details_pb2.BadRequest()
-    for detail in status.details:
-        if detail.Is(bad.DESCRIPTOR):
-            detail.Unpack(bad)
+    found = kind()
+    for each in status.details:
+        if each.Is(found.DESCRIPTOR):
+            each.Unpack(found)
+    return found
+
+
+def violations(error: grpc.aio.AioRpcError) -> list[tuple[str, str]]:
+    """Return (field, rule) of the error's BadRequest details."""
+    bad = detail(error, error_details_pb2.BadRequest)
     return [(each.field, each.reason) for each in bad.field_violations]
 
 

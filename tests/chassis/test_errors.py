@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import urllib.parse
+
 import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
-from chassis.errors import FieldViolation, InvalidArgument, NotFound, found, internal_status
+from chassis.errors import (
+    FieldViolation,
+    InvalidArgument,
+    Limit,
+    NotFound,
+    Refusal,
+    ResourceExhausted,
+    Unavailable,
+    found,
+    internal_status,
+)
+
+TEXTS = st.text(max_size=3000) | st.sampled_from(
+    ["x" * 10_000, "ü" * 5_000, "%" * 5_000, "\0" * 900]
+)
+VIOLATIONS = st.builds(FieldViolation, TEXTS, st.just("string.uuid"), TEXTS)
+HEADER_BYTES = 8_192
+"""What gRPC's clients take of trailers where nobody says otherwise."""
 
 
 def violations(count: int) -> list[FieldViolation]:
@@ -15,11 +37,13 @@ def violations(count: int) -> list[FieldViolation]:
     return [FieldViolation(f"f{n}", f"rule{n}", f"is wrong {n}") for n in range(count)]
 
 
-def details(refusal: InvalidArgument | NotFound) -> dict[str, Message]:
+def details(refusal: Refusal) -> dict[str, Message]:
     """Return the details of a refusal's status by their names."""
     kinds = {
         "ErrorInfo": error_details_pb2.ErrorInfo(),
         "BadRequest": error_details_pb2.BadRequest(),
+        "RetryInfo": error_details_pb2.RetryInfo(),
+        "QuotaFailure": error_details_pb2.QuotaFailure(),
     }
     packed = {each.type_url.rpartition(".")[2]: each for each in refusal.status().details}
     for name, detail in packed.items():
@@ -88,3 +112,77 @@ def test_of_a_bug_the_caller_sees_that_there_is_one() -> None:
     status = internal_status()
     assert (status.code, status.message) == (grpc.StatusCode.INTERNAL.value[0], "internal error")
     assert not status.details
+
+
+def size_of_trailers(refusal: Refusal) -> int:
+    """Return what a refusal takes on the wire: each header with the 32 bytes that HTTP/2 counts."""
+    status = refusal.status()
+    message = urllib.parse.quote(status.message, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    headers = {
+        ":status": "200",
+        "content-type": "application/grpc",
+        "grpc-status": "3",
+        "grpc-message": message,
+        "grpc-status-details-bin": base64.b64encode(status.SerializeToString()).decode(),
+    }
+    return sum(len(name) + len(value) + 32 for name, value in headers.items())
+
+
+@given(
+    st.lists(VIOLATIONS, max_size=120),
+    TEXTS,
+    st.dictionaries(st.text(max_size=200), TEXTS, max_size=8),
+)
+def test_a_status_has_room_in_the_trailers_whatever_is_told(
+    told: list[FieldViolation], message: str, metadata: dict[str, str]
+) -> None:
+    limit = Limit("unread_bytes", "tenant:0", 1)
+    refusal = ResourceExhausted.beyond(
+        limit, message, reason="TOO_SLOW", metadata=metadata, retry_seconds=1
+    )
+    refusal.violations = tuple(told)
+    assert size_of_trailers(refusal) < HEADER_BYTES
+    bad, info = details(refusal).get("BadRequest"), details(refusal)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.metadata["limit"]) == ("TOO_SLOW", "unread_bytes")
+    named = len(bad.field_violations) if isinstance(bad, error_details_pb2.BadRequest) else 0
+    assert named >= min(len(told), 1)
+    assert len(told) - named == int(info.metadata.get("omitted_violations", "0"))
+
+
+def test_a_value_that_has_no_room_is_left_out_whole() -> None:
+    metadata = {"long": "x" * 2_000, "run": "7"}
+    info = details(NotFound("no", reason="RUN_NOT_FOUND", metadata=metadata))["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert dict(info.metadata) == {"run": "7"}
+
+
+def test_a_long_message_is_cut() -> None:
+    message = NotFound("é" * 900, reason="RUN_NOT_FOUND").status().message
+    assert message == "é" * 157 + "…"
+
+
+def test_who_may_try_again_is_told_when() -> None:
+    passing = details(Unavailable("no", reason="STOPPING"))["RetryInfo"]
+    assert isinstance(passing, error_details_pb2.RetryInfo)
+    assert passing.retry_delay.seconds == 1
+    later = details(Unavailable("no", reason="USAGE_MOVING", retry_seconds=0.25))["RetryInfo"]
+    assert isinstance(later, error_details_pb2.RetryInfo)
+    assert later.retry_delay.ToMilliseconds() == 250
+    assert "RetryInfo" not in details(NotFound("no", reason="RUN_NOT_FOUND"))
+
+
+def test_a_limit_stands_in_the_metadata_and_in_the_quota_failure() -> None:
+    limit = Limit("concurrent_exports", "replica", 5)
+    told = details(ResourceExhausted.beyond(limit, "too many", reason="TOO_MANY_EXPORTS"))
+    info, quota = told["ErrorInfo"], told["QuotaFailure"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert isinstance(quota, error_details_pb2.QuotaFailure)
+    assert dict(info.metadata) == {
+        "limit": "concurrent_exports",
+        "limit_of": "replica",
+        "limit_value": "5",
+    }
+    (violation,) = quota.violations
+    assert (violation.subject, violation.quota_id) == ("replica", "concurrent_exports")
+    assert (violation.description, violation.quota_value) == ("too many", 5)

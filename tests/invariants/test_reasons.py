@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from chassis import errors
-from chassis.errors import FieldViolation, InvalidArgument, Refusal
+from chassis.errors import FieldViolation, InvalidArgument, Refusal, ResourceExhausted
 from chassis.messaging import OutgoingEvent
 from devstack.stack import ROOT, SERVICES
 
@@ -49,9 +49,15 @@ class Literals(ast.NodeVisitor):
         elif called in (FieldViolation, InvalidArgument.field):
             rule = self._value(node.args[1])
             self.rules |= {rule} if isinstance(rule, str) else set()
-        elif _is_refusal(called) or _is_own_constructor(node.func):
+        elif (
+            _is_refusal(called)
+            or called == ResourceExhausted.beyond
+            or _is_own_constructor(node.func)
+        ):
             for each in node.keywords:
-                if each.arg == "reason" and not isinstance(each.value, ast.JoinedStr):
+                passed_on = ast.unparse(each.value) == "reason"
+                made_up = isinstance(each.value, ast.JoinedStr)
+                if each.arg == "reason" and not (passed_on or made_up):
                     for value in _branches(each.value):
                         self._add(self._value(value), node)
 

@@ -17,7 +17,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.auth import Caller, current_caller
 from chassis.clock import Clock, new_id
 from chassis.database import Connection, Pool, tenant_snapshot, tenant_transaction
-from chassis.errors import InvalidArgument, Refusal, ResourceExhausted
+from chassis.errors import InvalidArgument, Limit, Refusal, ResourceExhausted
 from chassis.interceptor import Context
 from chassis.outbox import Relay
 from chassis.transient import TRANSIENT
@@ -31,6 +31,7 @@ from services.activity.retention.kept import complete_since
 
 CHUNK_BYTES = 128 * 1024
 PATIENCE = timedelta(seconds=60)  # with a client that reads nothing
+RETRY_SECONDS = 5.0  # until another export may have ended
 FORMATS = {
     pb.EXPORT_FORMAT_UNSPECIFIED: "ndjson",
     pb.EXPORT_FORMAT_NDJSON: "ndjson",
@@ -63,7 +64,9 @@ class ExportRpc:
         self._clock = clock
         self._retention = retention
         # Half of the connections stay for other calls, and for the exports' own entries.
-        self._exports = asyncio.Semaphore(pool.get_max_size() // 2)
+        max_exports = pool.get_max_size() // 2
+        self._exports = asyncio.Semaphore(max_exports)
+        self._limit = Limit("concurrent_exports", "replica", max_exports)
 
     async def ExportActivities(
         self, request: pb.ExportActivitiesRequest, context: Context
@@ -98,7 +101,9 @@ class ExportRpc:
         """Hold one of the places for exports, or refuse where all are taken."""
         if self._exports.locked():
             text = "as many exports run as this replica serves at once; try again in a moment"
-            raise ResourceExhausted(text, reason="TOO_MANY_EXPORTS")
+            raise ResourceExhausted.beyond(
+                self._limit, text, reason="TOO_MANY_EXPORTS", retry_seconds=RETRY_SECONDS
+            )
         async with self._exports:
             yield
 

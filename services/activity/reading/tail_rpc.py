@@ -14,7 +14,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.database import Pool
-from chassis.errors import InvalidArgument, ResourceExhausted
+from chassis.errors import InvalidArgument, Limit, ResourceExhausted
 from chassis.interceptor import Context
 from chassis.tokens import Tokens
 from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
@@ -79,8 +79,12 @@ class _Tail:
                     yield response
             except TooSlow:
                 text = "the client reads too slowly; resume from the resume_token"
-                metadata = {"resume_token": self._token()}
-                raise ResourceExhausted(text, reason="TOO_SLOW", metadata=metadata) from None
+                raise ResourceExhausted.beyond(
+                    Limit("unread_bytes", "stream", self.rpc.backlog_bytes),
+                    text,
+                    reason="TOO_SLOW",
+                    metadata={"resume_token": self._token()},
+                ) from None
 
     async def _start(self, resume_token: str) -> int:
         """Return the sequence of the event after which to begin."""

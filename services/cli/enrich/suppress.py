@@ -15,7 +15,7 @@ from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentService
 from services.cli.enrich import csv_rows
 from services.cli.enrich.options import Email, LinkedIn
 from services.cli.enrich.tables import moment
-from services.cli.terminal.client import REFUSED_EXIT, Client, violations
+from services.cli.terminal.client import REFUSED_EXIT, Client, omitted, violations
 from services.cli.terminal.message_json import print_json
 from services.cli.terminal.shared_options import ENRICHMENT, calls
 
@@ -158,6 +158,8 @@ def _refuse(error: grpc.RpcError, people: People, file: str | None) -> NoReturn:
         field = each.field[match.end() :] if match else each.field
         where = f"line {line}: {field}".removesuffix(": ")
         typer.echo(f"{where}: {each.description} ({each.reason})", err=True)
+    if more := omitted(error):
+        typer.echo(f"and {more} more", err=True)
     typer.echo(
         "the 1,000 lines around them were not taken, those before were; correct them and repeat",
         err=True,

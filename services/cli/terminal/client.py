@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from chassis.errors import OMITTED
 from chassis.settings import SettingsError
 
 TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
@@ -110,6 +111,13 @@ def violations(error: grpc.Call) -> list[error_details_pb2.BadRequest.FieldViola
     bad = error_details_pb2.BadRequest()
     _unpack(error, bad)
     return list(bad.field_violations)
+
+
+def omitted(error: grpc.Call) -> int:
+    """Return how many more fields a refused call found at fault, for which it had no room."""
+    info = error_details_pb2.ErrorInfo()
+    _unpack(error, info)
+    return int(info.metadata.get(OMITTED, "0"))
 
 
 def _unpack(error: grpc.Call, *messages: Message) -> None:

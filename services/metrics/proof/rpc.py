@@ -53,7 +53,7 @@ class ProofRpc:
             done = await self._rebuilder.rebuild(UUID(request.tenant_id), days)
         except DaysChanged:
             text = "events of these days keep coming in: try again"
-            raise Unavailable(text, reason="USAGE_MOVING") from None
+            raise Unavailable(text, reason="USAGE_MOVING", retry_seconds=60) from None
         except (grpc.aio.AioRpcError, RetryLater) as error:
             raise _unavailable(error) from error
         self._relay.wake()

@@ -9,7 +9,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import current_caller
 from chassis.database import Pool, tenant_snapshot
-from chassis.errors import ResourceExhausted
+from chassis.errors import Limit, ResourceExhausted
 from chassis.interceptor import Context
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
@@ -18,6 +18,7 @@ from services.metrics.usage.parse import span_of
 # At most: a day, a UUID, and for each counter a comma and a number of 64 bits.
 MAX_LINE_BYTES = len("9000-01-01,") + 36 + len(COUNTERS) * 20 + len("\r\n")
 CHUNK_LINES = 256 * 1024 // MAX_LINE_BYTES - 1
+RETRY_SECONDS = 5.0  # until another export may have ended
 HEADER = ",".join(["date", "user_id", *COUNTERS.values()]) + "\r\n"
 
 
@@ -30,6 +31,7 @@ class ExportRpc:
     def __init__(self, pool: Pool, max_exports: int) -> None:
         self._pool = pool
         self._places = asyncio.Semaphore(max_exports)
+        self._limit = Limit("concurrent_exports", "replica", max_exports)
 
     async def ExportUsage(
         self, request: pb.ExportUsageRequest, context: Context
@@ -39,7 +41,9 @@ class ExportRpc:
         text = HEADER
         if self._places.locked():
             full = "as many exports run as this replica serves at once; try again in a moment"
-            raise ResourceExhausted(full, reason="TOO_MANY_EXPORTS")
+            raise ResourceExhausted.beyond(
+                self._limit, full, reason="TOO_MANY_EXPORTS", retry_seconds=RETRY_SECONDS
+            )
         async with self._places, tenant_snapshot(self._pool, tenant_id) as connection:
             cursor = await connection.cursor(SQL.export, tenant_id, *span)
             while rows := await cursor.fetch(CHUNK_LINES):

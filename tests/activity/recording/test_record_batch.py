@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.error_details_pb2 import ErrorInfo
 from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import events_pb2
@@ -16,7 +18,7 @@ from chassis.clock import new_id, to_timestamp, utc_now
 
 if TYPE_CHECKING:
     from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
-from tests.harness import Database, Identity, violations
+from tests.harness import Database, Identity, detail, violations
 
 HUGE = '{"a": [1e131071' + ", 1e131071" * 800 + "]}"  # 100 MB written out
 
@@ -220,3 +222,37 @@ async def test_a_late_entry_inside_retention_goes_to_its_own_month(
     await activity.RecordActivities(request, metadata=ours.metadata())
     rows = await database.fetch("select tableoid::regclass::text as t from activity.activity_log")
     assert rows[0]["t"] == f"activity.activity_log_{late:%Y_%m}"
+
+
+REFUSED: dict[str, dict[str, object]] = {
+    "nil user": {"user_id": str(uuid.UUID(int=0))},
+    "too old": {"created_at": Timestamp(seconds=10**9)},
+    "unknown action": {"action_type": 99},
+    "NUL": {"target_id": "\0"},
+    "number too long": {"metadata_json": '{"a": 1e-16383}'},
+}
+
+
+@pytest.mark.parametrize("fields", REFUSED.values(), ids=list(REFUSED))
+async def test_a_refusal_of_many_entries_arrives_with_its_details(
+    activity: ActivityServiceAsyncStub, ours: Identity, fields: dict[str, object]
+) -> None:
+    request = pb.RecordActivitiesRequest(activities=[an_activity(**fields)] * 100)
+    for _ in range(5):  # gRPC's client refuses some of the statuses that are too large for it
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await activity.RecordActivities(request, metadata=ours.metadata())
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert violations(refused.value)[0][0].startswith("activities[0]")
+        omitted = detail(refused.value, ErrorInfo).metadata["omitted_violations"]
+        assert len(violations(refused.value)) + int(omitted) >= 100
+
+
+async def test_an_answer_names_ten_thousand_refused_entries(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    request = pb.RecordActivitiesRequest(
+        activities=[an_activity(created_at=Timestamp(seconds=10**9))] * 10_000,
+        partial_success=True,
+    )
+    answer = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert [each.index for each in answer.refused_entries] == list(range(10_000))
