@@ -2,9 +2,9 @@
 
 -- Accepting requests ------------------------------------------------------------------------------
 
--- name: claim_requests
--- Claim request ids; those that were claimed before are not returned. Waits for a transaction that is claiming
--- the same id at this moment.
+-- name: add_request_ids
+-- Add request ids; those that were added before are not returned. Waits for a transaction that is adding the
+-- same id at this moment.
 insert into enrichment.requests (tenant_id, request_id, created_at, digest)
 select $1, request_id, $3, digest from unnest($2::uuid[], $4::bytea[]) as r (request_id, digest)
 order by request_id
@@ -214,7 +214,7 @@ where tenant_id = $1 and run_id = any($4::uuid[]) and not in_batch
 -- Close a batch: no more chunks come.
 update enrichment.batches set closed_at = coalesce(closed_at, $3) where tenant_id = $1 and batch_id = $2
 
--- Claiming ----------------------------------------------------------------------------------------
+-- Leasing -----------------------------------------------------------------------------------------
 
 -- name: read_sources
 -- The state of every source.
@@ -222,15 +222,16 @@ select source, state, epoch, reason, failures, greatest(quota - 1, 0) + succeede
   openings, parked_until, parked_reason, paused, paused_until, paused_reason
 from enrichment.sources
 
--- name: lock_claims
--- Make claims one after another, so that each counts the leases of the one before.
+-- name: lock_leasing
+-- Have replicas lease runs one after another, so that each counts the leases of the one before. The lock's name
+-- is also an older version's.
 select pg_advisory_xact_lock(hashtext('enrichment.claims'))
 
--- name: claim
--- Lease open runs that are due: in fair turns between tenants, a tenant's own in the order of line_at, each
--- tenant within its cap (as enrichment_claimer). A tenant's turns lie 1 / weight apart and never before the
--- virtual time, so that a tenant that was idle saves no turns up. $1 how many, $2 the worker's token,
--- $3 the lease, $4 the default cap.
+-- name: lease_due
+-- Lease open runs that are due: fairly queued between tenants, a tenant's own in the order of line_at, each
+-- tenant within its cap (as enrichment_claimer). A tenant's runs start 1 / weight of virtual time apart and never
+-- before the present, so that a tenant that was idle saves nothing up; flows.turn is when its next may start.
+-- $1 how many, $2 the lease's token, $3 the lease, $4 the default cap.
 with recursive tenants as (
   (select tenant_id from enrichment.runs where open order by tenant_id limit 1)
   union all
@@ -239,14 +240,14 @@ with recursive tenants as (
     order by r.tenant_id limit 1)
   from tenants t where t.tenant_id is not null
 ),
-leased as (
+live as (
   select tenant_id, count(*) as runs from enrichment.runs
   where lease_token is not null and lease_expires_at > now() group by tenant_id
 ),
 due as (
   select r.tenant_id, r.run_id, s.start + (r.place - 1) * s.apart as start, s.apart
   from tenants t
-  left join leased l using (tenant_id)
+  left join live l using (tenant_id)
   left join enrichment.policies p using (tenant_id)
   left join enrichment.flows f using (tenant_id)
   cross join enrichment.virtual_time v
@@ -268,7 +269,7 @@ due as (
   order by start, r.tenant_id, r.place
   limit $1
 ),
-claimed as (
+leased as (
   update enrichment.runs r set
     lease_token = $2, lease_expires_at = now() + $3::interval, lease_epoch = r.lease_epoch + 1
   from due d where r.tenant_id = d.tenant_id and r.run_id = d.run_id
@@ -276,14 +277,14 @@ claimed as (
 ),
 served as (
   insert into enrichment.flows (tenant_id, turn)
-  select tenant_id, max(start + apart) from claimed group by tenant_id order by tenant_id
+  select tenant_id, max(start + apart) from leased group by tenant_id order by tenant_id
   on conflict (tenant_id) do update set turn = excluded.turn
 ),
 passed as (
   update enrichment.virtual_time v set turn = c.turn
-  from (select max(start) as turn from claimed) c where v.turn < c.turn
+  from (select max(start) as turn from leased) c where v.turn < c.turn
 )
-select tenant_id, run_id, lease_epoch from claimed order by start
+select tenant_id, run_id, lease_epoch from leased order by start
 
 -- name: does_anyone_wait
 -- Whether a run is due that no worker has, also where its tenant's cap is reached (as enrichment_claimer).
@@ -291,8 +292,8 @@ select exists (
   select from enrichment.runs
   where open and wake_at <= now() and (lease_expires_at is null or lease_expires_at <= now()))
 
--- name: try_lock_claims
--- As lock_claims, but false at once where another replica is claiming.
+-- name: try_lock_leasing
+-- As lock_leasing, but false at once where another replica is leasing runs.
 select pg_try_advisory_xact_lock(hashtext('enrichment.claims'))
 
 -- name: has_room
@@ -764,7 +765,7 @@ where b.tenant_id = $1 and b.created_at < $2 and not exists (
   where i.tenant_id = b.tenant_id and i.batch_id = b.batch_id and r.ended_at is null)
 
 -- name: forget_request_ids
--- Delete up to $3 request ids that were claimed before $1 and whose run is deleted, or ended before $2 (as
+-- Delete up to $3 request ids that were added before $1 and whose run is deleted, or ended before $2 (as
 -- enrichment_keeper); returns how many were deleted.
 with old as (
   select q.tenant_id, q.request_id from enrichment.requests q

@@ -24,7 +24,7 @@ from services.enrichment.policy.policy import Policy
 from services.enrichment.run.state import Turn
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.worker.store import ClaimedRun
+from services.enrichment.worker.store import LeasedRun
 from tests.benchmarks import enrichment_http
 from tests.benchmarks.plain_runs import plain_runs_per_second
 from tests.benchmarks.report import Benchmark, Result, ratio_of
@@ -110,7 +110,7 @@ def _follow(running: Engine, ends: dict[uuid.UUID, asyncio.Future[None]]) -> Non
     """Learn of each run's end when it is committed, as DBOS tells its own process."""
     take_turn = running.writer.take_turn
 
-    async def follow(run: ClaimedRun, *values: Any) -> Turn:
+    async def follow(run: LeasedRun, *values: Any) -> Turn:
         turn = await take_turn(run, *values)
         if turn.finish:
             ends.setdefault(run.lease.run_id, asyncio.Future()).set_result(None)

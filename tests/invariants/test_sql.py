@@ -20,8 +20,8 @@ STATEMENTS = [
 ]
 # The statements that another role than the app's own runs.
 ROLES = {
-    "lock_claims": "enrichment_claimer",
-    "claim": "enrichment_claimer",
+    "lock_leasing": "enrichment_claimer",
+    "lease_due": "enrichment_claimer",
     "renew": "enrichment_claimer",
     "tenants_with_history": "enrichment_keeper",
     "forget_request_ids": "enrichment_keeper",

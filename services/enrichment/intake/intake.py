@@ -46,7 +46,7 @@ from services.enrichment.sources.catalogue import known as known_sources
 from services.enrichment.sql import SQL
 from services.enrichment.worker import store
 from services.enrichment.worker.loop import Worker
-from services.enrichment.worker.store import ClaimedRun
+from services.enrichment.worker.store import LeasedRun
 from services.enrichment.worker.turn_rows import debounced_rows
 from services.enrichment.worker.turn_writer import Writer
 
@@ -65,7 +65,7 @@ class _Taken:
     """
 
     answers: list[Accepted | Refusal]
-    begun: Sequence[tuple[ClaimedRun, Turn]] = ()
+    begun: Sequence[tuple[LeasedRun, Turn]] = ()
     waits: bool = False
 
 
@@ -183,7 +183,7 @@ class Intake:
         new: Mapping[UUID, Request],
         batch_id: UUID | None,
         now: datetime,
-    ) -> tuple[Plan, Sequence[tuple[ClaimedRun, Turn]]]:
+    ) -> tuple[Plan, Sequence[tuple[LeasedRun, Turn]]]:
         """Decide what becomes of new requests, write it, and begin the runs that can begin now."""
         tenant_id = next(iter(new.values())).tenant_id
         known, in_flight = await _look_up(connection, tenant_id, list(new.values()))
@@ -191,7 +191,7 @@ class Intake:
             connection, tenant_id, now.date(), self._default
         )
         plan = plan_runs(new, known, in_flight, allowance.policy, lambda: new_id(now))
-        begun: Sequence[tuple[ClaimedRun, Turn]] = ()
+        begun: Sequence[tuple[LeasedRun, Turn]] = ()
         if plan.begun:
             wake_at = now + timedelta(seconds=allowance.policy.debounce_seconds)
             runs = [

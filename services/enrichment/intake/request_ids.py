@@ -42,7 +42,7 @@ async def find_repeats(
         return {}
     tenant_id = next(iter(firsts.values())).tenant_id
     values = (tenant_id, list(digests), now, list(digests.values()))
-    mine = await connection.fetch(SQL.claim_requests, *values)
+    mine = await connection.fetch(SQL.add_request_ids, *values)
     repeated = digests.keys() - {row["request_id"] for row in mine}
     if not repeated:
         return {}

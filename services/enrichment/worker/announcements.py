@@ -15,10 +15,10 @@ from chassis.messaging import OutgoingEvent
 from services.enrichment.run.messages import SOURCE, step_message, steps_in_order
 from services.enrichment.run.state import Finish, RunStatus, Step, Steps, StepStatus
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.worker.store import ClaimedRun
+from services.enrichment.worker.store import LeasedRun
 
 
-def progressed(run: ClaimedRun, steps: Sequence[Step]) -> OutgoingEvent:
+def progressed(run: LeasedRun, steps: Sequence[Step]) -> OutgoingEvent:
     """Return the event that says which steps have changed."""
     *others, last = [step_message(step) for step in steps]
     message = events_pb2.EnrichmentProgressed(
@@ -31,7 +31,7 @@ def progressed(run: ClaimedRun, steps: Sequence[Step]) -> OutgoingEvent:
     return _event("prospect.enrich.progressed", run, message)
 
 
-def amended(run: ClaimedRun, step: Step, now: datetime) -> OutgoingEvent:
+def amended(run: LeasedRun, step: Step, now: datetime) -> OutgoingEvent:
     """Return the event that says that a source answered after its run had ended."""
     message = events_pb2.EnrichmentAmended(
         tenant_id=str(run.lease.tenant_id),
@@ -55,7 +55,7 @@ def batch_ended(tenant_id: UUID, batch_id: UUID, user_id: UUID, now: datetime) -
     return OutgoingEvent.of(f"prospect.enrich.batch.{tenant_id}", message, SOURCE)
 
 
-def run_ended(run: ClaimedRun, steps: Steps, finish: Finish, now: datetime) -> OutgoingEvent:
+def run_ended(run: LeasedRun, steps: Steps, finish: Finish, now: datetime) -> OutgoingEvent:
     """Return the event that says how a run ended."""
     tenant_id, run_id = str(run.lease.tenant_id), str(run.lease.run_id)
     prospect_id, user_id = str(run.prospect_id), str(run.user_id)
@@ -84,6 +84,6 @@ def run_ended(run: ClaimedRun, steps: Steps, finish: Finish, now: datetime) -> O
     return _event("prospect.enrich.failed", run, failed)
 
 
-def _event(subject: str, run: ClaimedRun, message: Message) -> OutgoingEvent:
+def _event(subject: str, run: LeasedRun, message: Message) -> OutgoingEvent:
     event = OutgoingEvent.of(f"{subject}.{run.lease.tenant_id}", message, SOURCE)
     return replace(event, traceparent=run.traceparent)

@@ -37,7 +37,7 @@ from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import ANONYMOUS
 from services.enrichment.worker import store
 from services.enrichment.worker.run_rules import RuleInputs
-from services.enrichment.worker.store import ClaimedRun
+from services.enrichment.worker.store import LeasedRun
 from services.enrichment.worker.turn_writer import Writer
 
 Ask = Callable[[SourceCall], Awaitable[Answer]]
@@ -50,11 +50,11 @@ _log = structlog.get_logger()
 
 
 class Execution:
-    """Drives one claimed run until it ends, waits, or is handed back."""
+    """Drives one leased run until it ends, waits, or is handed back."""
 
     def __init__(
         self,
-        run: ClaimedRun,
+        run: LeasedRun,
         stopping: asyncio.Event,
         *,
         pool: Pool,

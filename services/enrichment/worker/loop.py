@@ -1,8 +1,8 @@
-"""The worker: claims runs that are due, by fair turn, and drives as many at once as it may.
+"""The worker: leases runs that are due, by fair queueing, and drives as many at once as it may.
 
 It looks once a second, and at once when told that there is something (a hint on NATS, or this
 process itself). Where it has room and nothing waits, a run begins in the transaction that takes it
-in. A run whose worker died is claimed again when its lease has run out; nobody has to notice the
+in. A run whose worker died is leased again when its lease has run out; nobody has to notice the
 death.
 """
 
@@ -29,11 +29,11 @@ from services.enrichment.run.state import Turn
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker import store
 from services.enrichment.worker.execution import Execution
-from services.enrichment.worker.store import ClaimedRun, Lease, LeaseLost, Times
+from services.enrichment.worker.store import Lease, LeasedRun, LeaseLost, Times
 
 LOOK_SECONDS = 1.0
 MAX_BEGUN_AT_ONCE = 8
-"""More new runs than this are left to the claim, which keeps the order between tenants."""
+"""More new runs than this are left to the workers, which keep the order between tenants."""
 CLAIMER = "enrichment_claimer"
 _log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Worker:
         pool: Pool,
         clock: Clock,
         breakers: Breakers,
-        execute: Callable[[ClaimedRun, asyncio.Event], Execution],
+        execute: Callable[[LeasedRun, asyncio.Event], Execution],
         times: Times,
         *,
         max_runs: int,
@@ -92,13 +92,13 @@ class Worker:
             execution.forget_user(user_id)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Claim and drive until told to stop; then let the calls that are out come back."""
+        """Lease and drive runs until told to stop; then let the calls that are out come back."""
         self._stopping = stopping
         renewing = asyncio.create_task(self._renew_forever())
         try:
             while not stopping.is_set():
                 self._wake.clear()
-                more = await self._try_claim()
+                more = await self._try_lease()
                 if more:
                     await asyncio.sleep(0)
                     continue
@@ -116,7 +116,7 @@ class Worker:
         tenant_id: UUID,
         made: Sequence[NewRun],
         allowance: AllowanceRow,
-    ) -> list[ClaimedRun]:
+    ) -> list[LeasedRun]:
         """Lease new runs to this worker where it is free and nobody waits; else return none.
 
         `allowance` is the tenant's as this transaction has read it. The runs are to be written with
@@ -133,7 +133,7 @@ class Worker:
             connection, tenant_id, made, self._token, order, self._times, now
         )
 
-    def drive(self, begun: Sequence[tuple[ClaimedRun, Turn]]) -> None:
+    def drive(self, begun: Sequence[tuple[LeasedRun, Turn]]) -> None:
         """Drive runs that have begun and are committed."""
         for run, turn in begun:
             if turn.open:
@@ -156,17 +156,17 @@ class Worker:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _try_claim(self) -> bool:
-        """Claim what is due; return whether there may be more."""
+    async def _try_lease(self) -> bool:
+        """Lease what is due; return whether there may be more."""
         try:
-            return await self._claim()
+            return await self._lease()
         except TRANSIENT as error:
             _log.warning("worker waits", error=repr(error))
         except Exception:
-            _log.exception("claiming failed")
+            _log.exception("leasing failed")
         return False
 
-    async def _claim(self) -> bool:
+    async def _lease(self) -> bool:
         room = self._max_runs - len(self._running)
         self._nobody_waits = False  # until this look says so again
         if room <= 0:
@@ -175,9 +175,9 @@ class Worker:
         async with role_transaction(self._pool, CLAIMER, durable=False) as connection:
             await self._breakers.renew(connection)
             if self._leases and self._clock() - self._renewed_at > self._times.lease / 2:
-                # Else it would claim its own runs anew, and drop what their calls have brought.
+                # Else it would lease its own runs anew, and drop what their calls have brought.
                 await self._renew(connection, list(self._leases.values()))
-            leases, others = await store.claim(
+            leases, others = await store.lease_due(
                 connection, room, self._token, self._times, self._cap
             )
         by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
@@ -201,7 +201,7 @@ class Worker:
                 await asyncio.gather(before, return_exceptions=True)
             self._start(run)
 
-    def _start(self, run: ClaimedRun, first: Turn | None = None) -> None:
+    def _start(self, run: LeasedRun, first: Turn | None = None) -> None:
         assert self._stopping is not None  # noqa: S101 -- only a worker that runs has leases
         run_id = run.lease.run_id
         self._leases[run_id] = run.lease
@@ -209,8 +209,8 @@ class Worker:
         self._executions[run_id] = execution = self._execute(run, self._stopping)
         self._running[run_id] = asyncio.create_task(self._drive(run, execution, first))
 
-    async def _drive(self, run: ClaimedRun, execution: Execution, first: Turn | None) -> None:
-        """Drive one run; after any failure its lease expires and a worker claims it again."""
+    async def _drive(self, run: LeasedRun, execution: Execution, first: Turn | None) -> None:
+        """Drive one run; after any failure its lease expires and a worker leases it again."""
         run_id = run.lease.run_id
         try:
             await execution.drive(first)
@@ -254,7 +254,7 @@ class Worker:
         for lease in leases:
             running = self._running.get(lease.run_id)
             if self._leases.get(lease.run_id) is not lease or running is None:
-                continue  # ended, or claimed anew, meanwhile
+                continue  # ended, or leased anew, meanwhile
             if lease.run_id not in held:
                 _log.info("lease lost", run=str(lease.run_id))
                 running.cancel()

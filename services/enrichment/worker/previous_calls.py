@@ -21,13 +21,13 @@ from services.enrichment.run.state import RUN_ENDED, PreviousCalls, StepStatus
 from services.enrichment.sources.call import Answer
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import SQL
-from services.enrichment.worker.store import ClaimedRun, Times
+from services.enrichment.worker.store import LeasedRun, Times
 
 
 async def refresh_previous_calls(
     connection: Connection,
     tenant_id: UUID,
-    runs: Sequence[ClaimedRun],
+    runs: Sequence[LeasedRun],
     times: Times,
     now: datetime,
 ) -> None:

@@ -15,7 +15,7 @@ from services.enrichment.run.state import CLAUDE, Denial, Findings, Step, StepSt
 from services.enrichment.sources.call import Answer
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
-from services.enrichment.worker.store import ClaimedRun
+from services.enrichment.worker.store import LeasedRun
 
 STOPPED_PAUSE = timedelta(seconds=5)
 PREVIOUS_CALL_PAUSE = timedelta(seconds=1)
@@ -37,7 +37,7 @@ class RunRules:
 
     def __init__(
         self,
-        run: ClaimedRun,
+        run: LeasedRun,
         allowance: TenantAllowance,
         inputs: RuleInputs,
         admitted: MutableMapping[SourceName, float],

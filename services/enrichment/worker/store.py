@@ -1,4 +1,4 @@
-"""What workers read and write in Postgres: claims, new runs and turns.
+"""What workers read and write in Postgres: leases, new runs and turns.
 
 Functions take a connection in a transaction. Everything a worker writes of a run is one statement,
 fenced by the run's lease, so that a worker that comes late changes nothing.
@@ -69,7 +69,7 @@ class Lease:
 
 
 @dataclass(slots=True)
-class ClaimedRun:
+class LeasedRun:
     """A run that a worker has leased; `memo` is the key of the evidence that Claude was given.
 
     `has_previous_calls` says that earlier runs had calls out when it was made, `outdated` that the
@@ -113,18 +113,18 @@ class ClaimedRun:
         return out + sum(step.cost_micros for step in self.state.steps.values())
 
 
-# -- claiming --------------------------------------------------------------------------------------
+# -- leasing ---------------------------------------------------------------------------------------
 
 
-async def claim(
+async def lease_due(
     connection: Connection, limit: int, token: UUID, times: Times, cap: int
 ) -> tuple[list[Lease], bool]:
     """Take the leases of up to `limit` runs that are due, and say whether others still wait.
 
-    Needs the claimer's role.
+    Needs the role enrichment_claimer.
     """
-    await connection.execute(SQL.lock_claims)
-    rows = await connection.fetch(SQL.claim, limit, token, times.lease, cap)
+    await connection.execute(SQL.lock_leasing)
+    rows = await connection.fetch(SQL.lease_due, limit, token, times.lease, cap)
     leases = [Lease(row["tenant_id"], row["run_id"], token, row["lease_epoch"]) for row in rows]
     full = len(leases) == limit
     return leases, full or bool(await connection.fetchval(SQL.does_anyone_wait))
@@ -133,9 +133,9 @@ async def claim(
 async def has_room(connection: Connection, tenant_id: UUID, runs: int, cap: int) -> bool:
     """Whether so many new runs may begin at once, without going before any run that waits.
 
-    Nobody claims until the transaction ends.
+    Nobody else leases a run until the transaction ends.
     """
-    if not await connection.fetchval(SQL.try_lock_claims):
+    if not await connection.fetchval(SQL.try_lock_leasing):
         return False
     return bool(await connection.fetchval(SQL.has_room, tenant_id, runs, cap))
 
@@ -148,7 +148,7 @@ async def take_new(
     order: Sequence[str],
     times: Times,
     now: datetime,
-) -> list[ClaimedRun]:
+) -> list[LeasedRun]:
     """Return new runs as leased to the worker that writes them; `order` is the policy's of
     ContactOut's lookups.
     """
@@ -162,7 +162,7 @@ async def take_new(
         state = _state(RunStatus.PENDING, new.steps, request.person, order, deadline_at, times)
         row = by_prospect.get(request.prospect_id) if new.keeps_answers else None
         runs.append(
-            ClaimedRun(
+            LeasedRun(
                 lease=lease,
                 prospect_id=request.prospect_id,
                 user_id=request.user_id,
@@ -207,8 +207,8 @@ async def renew(
 
 async def load_runs(
     connection: Connection, tenant_id: UUID, leases: Sequence[Lease], times: Times, now: datetime
-) -> list[ClaimedRun]:
-    """Return claimed runs of one tenant; one that cannot be read stops none of the others.
+) -> list[LeasedRun]:
+    """Return leased runs of one tenant; one that cannot be read stops none of the others.
 
     A run that only a newer version can work on is handed back as it is.
     """
@@ -222,7 +222,7 @@ async def load_runs(
             await release(connection, by_run[row["run_id"]], now + LEFT_ALONE)
             continue
         try:
-            runs.append(_claimed(row, by_run[row["run_id"]], times, now))
+            runs.append(_leased(row, by_run[row["run_id"]], times, now))
         except Exception:
             _log.exception("a run cannot be read", run=str(row["run_id"]))
     return runs
@@ -234,14 +234,14 @@ async def release(connection: Connection, lease: Lease, wake_at: datetime) -> No
     await connection.execute(SQL.release, *key, wake_at)
 
 
-def _claimed(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> ClaimedRun:
+def _leased(row: asyncpg.Record, lease: Lease, times: Times, now: datetime) -> LeasedRun:
     steps = steps_of(row["steps"])
     person = person_of(row)
     began_at = row["began_at"] or now
     deadline_at = min(row["deadline_at"], began_at + times.deadline)
     status, order = RunStatus(row["status"]), row["contact_lookups"] or ()
     state = _state(status, steps, person, order, deadline_at, times)
-    return ClaimedRun(
+    return LeasedRun(
         lease=lease,
         prospect_id=row["prospect_id"],
         user_id=row["user_id"],

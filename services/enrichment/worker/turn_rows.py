@@ -32,7 +32,7 @@ from services.enrichment.sources.call import SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Person
 from services.enrichment.worker import announcements
-from services.enrichment.worker.store import ClaimedRun
+from services.enrichment.worker.store import LeasedRun
 
 WORKER = f"{socket.gethostname()}/{os.getpid()}"
 QUEUE_PATIENCE = timedelta(hours=24)
@@ -55,7 +55,7 @@ class Rows:
         """
         return [_json(self._lists[name]) if name in self._lists else None for name in LISTS]
 
-    def add(self, run: ClaimedRun, turn: Turn) -> None:
+    def add(self, run: LeasedRun, turn: Turn) -> None:
         """Add a turn's rows."""
         run_id = run.lease.run_id
         changed = _changed(turn)
@@ -69,7 +69,7 @@ class Rows:
             self._settle(run, settled)
         self._lists["news"] += _news(run, turn, changed, self._now)
 
-    def _run(self, run: ClaimedRun, turn: Turn, changed: list[Step]) -> dict[str, Any]:
+    def _run(self, run: LeasedRun, turn: Turn, changed: list[Step]) -> dict[str, Any]:
         finish, findings = turn.finish, turn.findings
         status = finish.status if finish else run.state.status
         if status is RunStatus.PENDING:
@@ -95,7 +95,7 @@ class Rows:
             **found,
         }
 
-    def _answered(self, run: ClaimedRun, changed: list[Step]) -> dict[str, Any]:
+    def _answered(self, run: LeasedRun, changed: list[Step]) -> dict[str, Any]:
         """Return when each source answered, so that a later run need not ask again."""
         answered = {}
         for step in changed:
@@ -106,7 +106,7 @@ class Rows:
                 answered[step.source.value]["memo"] = run.memo
         return answered
 
-    def _settle(self, run: ClaimedRun, settled: Settled) -> None:
+    def _settle(self, run: LeasedRun, settled: Settled) -> None:
         run_id, source, outcome = run.lease.run_id, settled.source, settled.outcome
         error = outcome if isinstance(outcome, SourceError) else None
         cost = None if settled.status == "uncertain" else outcome.cost_micros
@@ -167,7 +167,7 @@ class NewRows:
         lists = (self.runs, self.steps, self.begun, self.news)
         return [_json(rows) if rows else None for rows in lists]
 
-    def add(self, new: NewRun, begun: tuple[ClaimedRun, Turn] | None = None) -> None:
+    def add(self, new: NewRun, begun: tuple[LeasedRun, Turn] | None = None) -> None:
         """Add a run; where this worker begins it at once, with its lease and its first turn."""
         steps, first = new.steps, dict[str, Any]()
         # A turn that brings something is written by save_turns, as any other.
@@ -187,7 +187,7 @@ class NewRows:
         self.runs.append(_new_run(new, steps) | row | first)
         self.steps += _steps(new.run_id, steps.values())
 
-    def _first_turn(self, run: ClaimedRun, turn: Turn) -> dict[str, Any]:
+    def _first_turn(self, run: LeasedRun, turn: Turn) -> dict[str, Any]:
         self.begun += [_begun(run.lease.run_id, begun, self.now) for begun in turn.begun]
         self.news += _news(run, turn, _changed(turn), self.now)
         return {
@@ -243,7 +243,7 @@ def _begun(run_id: UUID, begun: Begun, now: datetime) -> dict[str, Any]:
 
 
 def _news(
-    run: ClaimedRun, turn: Turn, changed: Sequence[Step], now: datetime
+    run: LeasedRun, turn: Turn, changed: Sequence[Step], now: datetime
 ) -> list[dict[str, Any]]:
     # The end of a run tells of its last steps as well.
     events = [announcements.progressed(run, changed)] if changed and not turn.finish else []
@@ -253,7 +253,7 @@ def _news(
     return [_event(run, event) for event in events]
 
 
-def _shown(run: ClaimedRun, turn: Turn, status: RunStatus) -> str:
+def _shown(run: LeasedRun, turn: Turn, status: RunStatus) -> str:
     """Return the prospect's status; a cancelled run is complete where it found something."""
     ended = status in RUN_ENDED
     if not ended:
@@ -266,7 +266,7 @@ def _shown(run: ClaimedRun, turn: Turn, status: RunStatus) -> str:
     return (RunStatus.COMPLETE if brought else RunStatus.FAILED).value
 
 
-def _event(run: ClaimedRun, event: OutgoingEvent) -> dict[str, Any]:
+def _event(run: LeasedRun, event: OutgoingEvent) -> dict[str, Any]:
     return {
         "run_id": run.lease.run_id,
         "event_id": event.event_id,

@@ -30,7 +30,7 @@ from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker import announcements, store
 from services.enrichment.worker.previous_calls import refresh_previous_calls
 from services.enrichment.worker.run_rules import RuleInputs, RunRules
-from services.enrichment.worker.store import ClaimedRun, LeaseLost, Times
+from services.enrichment.worker.store import LeasedRun, LeaseLost, Times
 from services.enrichment.worker.turn_rows import NewRows, Rows
 
 MAX_GROUP = 64
@@ -40,7 +40,7 @@ MAX_GROUP = 64
 class Move:
     """A run that takes a turn: what happened to it, and its admissions."""
 
-    run: ClaimedRun
+    run: LeasedRun
     happened: Sequence[Happening]
     admitted: MutableMapping[SourceName, float]
 
@@ -94,7 +94,7 @@ class Writer:
 
     async def take_turn(
         self,
-        run: ClaimedRun,
+        run: LeasedRun,
         happened: Sequence[Happening],
         admitted: MutableMapping[SourceName, float],
     ) -> Turn:
@@ -138,9 +138,9 @@ class Writer:
         connection: Connection,
         tenant_id: UUID,
         made: Sequence[NewRun],
-        runs: Sequence[ClaimedRun],
+        runs: Sequence[LeasedRun],
         row: AllowanceRow,
-    ) -> list[tuple[ClaimedRun, Turn]]:
+    ) -> list[tuple[LeasedRun, Turn]]:
         """Write new runs in the caller's transaction, with the first turns of those it has leased.
 
         `tell` when it ends. `row` is the tenant's allowance as that transaction has read it.
@@ -273,7 +273,7 @@ def _apply(move: Move, turn: Turn, now: datetime, row: asyncpg.Record | None = N
     run.state = replace(run.state, status=status, steps=turn.steps, cancel_requested=cancel)
 
 
-def _known_allowance(runs: Sequence[ClaimedRun]) -> AllowanceRow | None:
+def _known_allowance(runs: Sequence[LeasedRun]) -> AllowanceRow | None:
     """Return the allowance as last read, where turns may be taken by it.
 
     Turns of runs that have ended lock prospects, and the allowance is locked before those.
@@ -284,7 +284,7 @@ def _known_allowance(runs: Sequence[ClaimedRun]) -> AllowanceRow | None:
 
 
 def _newest_epochs(group: Sequence[Move]) -> dict[UUID, int]:
-    """Return each run's newest lease: a process may claim anew a run that it is still driving."""
+    """Return each run's newest lease: a process may lease anew a run that it is still driving."""
     epochs: dict[UUID, int] = {}
     for move in group:
         lease = move.run.lease

@@ -211,7 +211,7 @@ async def test_a_worker_that_comes_back_late_changes_nothing(
         async with asyncio.timeout(5):
             while not sources.calls[SourceName.SEC]:
                 await asyncio.sleep(0.01)
-        # As after a long pause: somebody else has claimed the run since.
+        # As after a long pause: somebody else has leased the run since.
         await database.fetch(
             "update enrichment.runs set lease_token = gen_random_uuid(),"
             " lease_epoch = lease_epoch + 1, lease_expires_at = now() + interval '1 second'"

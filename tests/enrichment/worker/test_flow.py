@@ -1,4 +1,4 @@
-"""Who goes first: fair turns between tenants, priorities within one, caps, joining and debounce."""
+"""Who goes first: fair queueing of tenants, priorities within one, caps, joining and debounce."""
 
 from __future__ import annotations
 
@@ -218,28 +218,28 @@ async def test_an_idle_worker_looks_once_a_second(
         looked += 1
         return [], False
 
-    monkeypatch.setattr(store, "claim", count)
+    monkeypatch.setattr(store, "lease_due", count)
     async with engine(dsn, nats_server.url, Sources()):
         await asyncio.sleep(2.5)
     assert 2 <= looked <= 3
 
 
-def claim_nothing(monkeypatch: pytest.MonkeyPatch, *, others_wait: bool) -> asyncio.Event:
+def lease_nothing(monkeypatch: pytest.MonkeyPatch, *, others_wait: bool) -> asyncio.Event:
     """Let workers find nothing; return what is set when one has looked."""
     looked = asyncio.Event()
 
-    async def claim(*_: object) -> tuple[list[store.Lease], bool]:
+    async def lease_due(*_: object) -> tuple[list[store.Lease], bool]:
         looked.set()
         return [], others_wait
 
-    monkeypatch.setattr(store, "claim", claim)
+    monkeypatch.setattr(store, "lease_due", lease_due)
     return looked
 
 
 async def test_a_run_begins_as_it_is_taken_in_where_a_worker_is_free_and_nobody_waits(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = claim_nothing(monkeypatch, others_wait=False)
+    looked = lease_nothing(monkeypatch, others_wait=False)
     async with engine(dsn, nats_server.url, Sources()) as running:
         await looked.wait()
         row, _ = await running.enriched()
@@ -249,7 +249,7 @@ async def test_a_run_begins_as_it_is_taken_in_where_a_worker_is_free_and_nobody_
 async def test_a_run_waits_for_its_turn_where_others_wait(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = claim_nothing(monkeypatch, others_wait=True)
+    looked = lease_nothing(monkeypatch, others_wait=True)
     async with engine(dsn, nats_server.url, Sources()) as running:
         await looked.wait()
         accepted = await running.accept()
@@ -261,7 +261,7 @@ async def test_a_run_waits_for_its_turn_where_others_wait(
 async def test_a_run_waits_where_one_of_its_tenant_has_come_since_the_worker_looked(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked, ours = claim_nothing(monkeypatch, others_wait=False), uuid.uuid4()
+    looked, ours = lease_nothing(monkeypatch, others_wait=False), uuid.uuid4()
     async with (
         engine(dsn, nats_server.url, Sources(), working=False, tenant_id=ours) as busy,
         engine(dsn, nats_server.url, Sources(), tenant_id=ours) as free,

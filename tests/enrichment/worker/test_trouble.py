@@ -48,14 +48,17 @@ def dsn(database: Database) -> str:
 async def test_a_look_that_fails_is_followed_by_the_next(
     dsn: str, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, failures = store.claim, [asyncpg.QueryCanceledError("cancelled"), ValueError("a bug")]
+    lease_due, failures = (
+        store.lease_due,
+        [asyncpg.QueryCanceledError("cancelled"), ValueError("a bug")],
+    )
 
     async def failing(*values: Any) -> Any:
         if failures:
             raise failures.pop()
-        return await claim(*values)
+        return await lease_due(*values)
 
-    monkeypatch.setattr(store, "claim", failing)
+    monkeypatch.setattr(store, "lease_due", failing)
     async with engine(dsn, nats_server.url, Sources()) as one:
         row, *_ = await one.enriched()
     assert row["status"] == "complete"
@@ -156,7 +159,7 @@ async def test_a_worker_keeps_its_own_runs_after_an_outage_that_was_longer_than_
         pools[0].dead = True
         await asyncio.sleep(TIMES.lease.total_seconds() + 0.3)
         go_on.set()
-        await asyncio.sleep(0.1)  # its turn is tried again in half a second: the claim comes first
+        await asyncio.sleep(0.1)  # its turn is tried again in half a second: its lease comes first
         pools[0].revive()
         one.worker.wake()
         await one.settled(run_id)
@@ -211,17 +214,17 @@ async def test_of_two_turns_of_a_run_in_one_group_only_the_newest_leases_is_take
     async with engine(dsn, nats_server.url, Sources(), working=False) as one:
         run_id, token = (await one.accept()).run_id, new_id()
 
-        async def claimed() -> store.ClaimedRun:
+        async def leased() -> store.LeasedRun:
             await database.fetch("update enrichment.runs set lease_expires_at = now()")
             async with role_transaction(one.pool, CLAIMER) as connection:
-                leases, _ = await store.claim(connection, 1, token, TIMES, 8)
+                leases, _ = await store.lease_due(connection, 1, token, TIMES, 8)
             async with tenant_transaction(one.pool, one.tenant_id) as connection:
                 now = utc_now()
                 return (await store.load_runs(connection, one.tenant_id, leases, TIMES, now))[0]
 
-        old = await claimed()
+        old = await leased()
         begun = (await one.writer.take_turn(old, (), {})).begun
-        new = await claimed()
+        new = await leased()
         answer = Returned(SourceName.EXA, Answer(finding(SourceName.EXA), COST))
         results = await asyncio.gather(
             one.writer.take_turn(old, [answer], {}),
