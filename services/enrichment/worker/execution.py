@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from chassis import telemetry
@@ -37,7 +38,7 @@ from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sql import ANONYMOUS
 from services.enrichment.worker import store
 from services.enrichment.worker.run_rules import RuleInputs
-from services.enrichment.worker.store import LeasedRun
+from services.enrichment.worker.store import LeasedRun, LeaseLost
 from services.enrichment.worker.turn_writer import Writer
 
 Ask = Callable[[SourceCall], Awaitable[Answer]]
@@ -125,7 +126,7 @@ class Execution:
         happened, self._happened = self._happened, []
         admitted, self._admitted = self._admitted, {}  # one that this turn does not use is dropped
         self._news.clear()
-        give_up_at = self._clock() + RETRY_TURN_FOR
+        give_up_at, again = self._clock() + RETRY_TURN_FOR, False
         while True:
             try:
                 return await self._writer.take_turn(self._run, happened, admitted)
@@ -133,6 +134,13 @@ class Execution:
                 if self._stopping.is_set() or self._clock() > give_up_at:
                     raise
                 _log.warning("turn waits", run=str(self._run.lease.run_id), error=repr(error))
+                again = True
+            except asyncpg.IntegrityConstraintViolationError:
+                if not again:
+                    raise
+                # It was committed, only the acknowledgement was lost: the run is read anew.
+                await self._hand_back(self._clock())
+                raise LeaseLost from None
             await asyncio.sleep(RETRY_PAUSE.total_seconds())
 
     async def _follow(self, turn: Turn) -> bool:

@@ -138,6 +138,28 @@ async def test_what_is_paid_for_is_kept_while_postgres_is_away(
     assert after or not uncertain
 
 
+async def test_a_run_goes_on_at_once_where_only_the_acknowledgement_of_a_turn_was_lost(
+    dsn: str, database: Database, nats_server: servers.Nats
+) -> None:
+    sources, pools = Sources(), []
+
+    def pool_of(pool: Any) -> CrashingPool:
+        pools.append(CrashingPool(pool, at=5, after=True))
+        return pools[0]
+
+    given: dict[str, Any] = {"pool_of": pool_of, "times": replace(TIMES, lease=timedelta(hours=1))}
+    async with engine(dsn, nats_server.url, sources, working=False) as idle:
+        run_id = (await idle.accept()).run_id
+        async with engine(dsn, nats_server.url, sources, tenant_id=idle.tenant_id, **given) as one:
+            async with asyncio.timeout(30):
+                while not pools[0].dead:
+                    await asyncio.sleep(0.01)
+            pools[0].revive()
+            one.worker.wake()
+            await idle.settled(run_id)
+    await check_books(database, sources, run_id)
+
+
 async def test_a_worker_keeps_its_own_runs_after_an_outage_that_was_longer_than_a_lease(
     dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
