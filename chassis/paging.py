@@ -12,6 +12,9 @@ from uuid import UUID
 from chassis.tokens import Tokens
 
 _POSITION = struct.Struct(">q16s")
+_FIRST_MICROS = -62_135_596_800_000_000
+_LAST_MICROS = 253_402_300_799_999_999
+"""The calendar's first and last moment, in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +33,11 @@ def read_cursor(tokens: Tokens, page_token: str) -> Cursor | None:
     """Return the cursor of a request's page token; None for the first page."""
     if not page_token:
         return None
-    micros, row_id = tokens.read("page_token", page_token, _POSITION.unpack)
+    return tokens.read("page_token", page_token, _parse)
+
+
+def _parse(position: bytes) -> Cursor:
+    micros, row_id = _POSITION.unpack(position)
+    if not _FIRST_MICROS <= micros <= _LAST_MICROS:
+        raise ValueError(micros)
     return Cursor(micros, UUID(bytes=row_id))

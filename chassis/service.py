@@ -32,6 +32,7 @@ from chassis.loops import repeat, sleep
 from chassis.messaging import Consumer, Stream
 from chassis.outbox import Relay
 from chassis.settings import ServiceSettings, SettingsError
+from chassis.tokens import TokenKeys, read_keys
 from chassis.transient import TRANSIENT
 
 HEALTH_SECONDS = 1.0
@@ -48,6 +49,7 @@ class Foundation:
     nats: Client
     relay: Relay
     stopping: asyncio.Event
+    token_keys: TokenKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +129,13 @@ async def _foundation(
     except (*TRANSIENT, asyncpg.PostgresError) as error:
         raise SettingsError(f"PROSPECT_POSTGRES_DSN: no connection: {error}") from None
     try:
+        token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
         client = await messaging.connect(
             settings.nats_url, f"prospect-{name}", settings.nats_credentials_file
         )
         try:
-            yield Foundation(pool, client, Relay(pool, client, f"{name}_relay"), stopping)
+            relay = Relay(pool, client, f"{name}_relay")
+            yield Foundation(pool, client, relay, stopping, token_keys)
         finally:
             with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
                 await client.close()

@@ -37,6 +37,11 @@ class ServiceSettings(BaseSettings):
     auth_leeway_seconds: float = Field(
         30, ge=0, le=300, description="how far the issuer's clock may be behind or ahead"
     )
+    token_keys: SecretStr = Field(
+        SecretStr(""),
+        description="secrets that sign page and resume tokens, 32 characters or more each, with "
+        "spaces between: the first signs, all verify; empty means one that the database keeps",
+    )
     tls_certificate_file: Path | None = Field(None, description="PEM chain; absent means no TLS")
     tls_key_file: Path | None = Field(None, description="PEM key of the certificate")
     max_message_mb: int = Field(4, ge=1, le=64, description="largest gRPC message in megabytes")

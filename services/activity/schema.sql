@@ -320,6 +320,15 @@ ALTER TABLE ONLY activity.tiles FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE activity.tiles OWNER TO activity_owner;
 
+CREATE TABLE activity.token_key (
+    only_row boolean DEFAULT true NOT NULL,
+    key bytea NOT NULL,
+    CONSTRAINT token_key_long CHECK ((octet_length(key) >= 32)),
+    CONSTRAINT token_key_one_row CHECK (only_row)
+);
+
+ALTER TABLE activity.token_key OWNER TO activity_owner;
+
 CREATE TABLE activity.trees (
     tenant_id uuid NOT NULL,
     size bigint NOT NULL,
@@ -375,6 +384,9 @@ ALTER TABLE ONLY activity.schema_migrations
 
 ALTER TABLE ONLY activity.tiles
     ADD CONSTRAINT tiles_pk PRIMARY KEY (tenant_id, level, tile);
+
+ALTER TABLE ONLY activity.token_key
+    ADD CONSTRAINT token_key_pk PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY activity.trees
     ADD CONSTRAINT trees_pk PRIMARY KEY (tenant_id);
@@ -530,5 +542,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE activity.retention TO activity_app;
 GRANT SELECT ON TABLE activity.retention TO activity_keeper;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE activity.tiles TO activity_app;
+
+GRANT SELECT ON TABLE activity.token_key TO activity_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE activity.trees TO activity_app;

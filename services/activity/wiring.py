@@ -42,7 +42,7 @@ TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
-    pool, relay = foundation.pool, foundation.relay
+    pool, relay, token_keys = foundation.pool, foundation.relay, foundation.token_keys
     signing_key = _key("LOG_SIGNING_KEY_FILE", settings.log_signing_key_file, private_key)
     former = settings.log_former_keys_file
     former_keys = _key("LOG_FORMER_KEYS_FILE", former, public_keys) if former else ()
@@ -67,8 +67,8 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         service=pb.DESCRIPTOR.services_by_name["ActivityService"],
         rpcs=rpcs(
             recording=RecordingRpc(pool, relay, recorder, window),
-            reading=ReadingRpc(pages, actions),
-            count=CountRpc(pool, actions),
+            reading=ReadingRpc(pages, actions, token_keys),
+            count=CountRpc(pool, actions, token_keys),
             tail=TailRpc(
                 pages,
                 actions,
@@ -76,6 +76,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
                 foundation.stopping,
                 settings.tail_backlog_bytes,
                 settings.tail_rest_seconds,
+                token_keys,
             ),
             export=ExportRpc(pool, relay, partitions, utc_now, retention),
             proof=ProofRpc(pool, utc_now, retention, (signing_key.public_key(), *former_keys)),

@@ -352,6 +352,15 @@ ALTER TABLE ONLY enrichment.suppressions FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.suppressions OWNER TO enrichment_owner;
 
+CREATE TABLE enrichment.token_key (
+    only_row boolean DEFAULT true NOT NULL,
+    key bytea NOT NULL,
+    CONSTRAINT token_key_long CHECK ((octet_length(key) >= 32)),
+    CONSTRAINT token_key_one_row CHECK (only_row)
+);
+
+ALTER TABLE enrichment.token_key OWNER TO enrichment_owner;
+
 CREATE TABLE enrichment.virtual_time (
     only_row boolean DEFAULT true NOT NULL,
     turn double precision DEFAULT 0 NOT NULL,
@@ -419,6 +428,9 @@ ALTER TABLE enrichment.steps
 
 ALTER TABLE ONLY enrichment.suppressions
     ADD CONSTRAINT suppressions_pk PRIMARY KEY (tenant_id, digest);
+
+ALTER TABLE ONLY enrichment.token_key
+    ADD CONSTRAINT token_key_pk PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY enrichment.virtual_time
     ADD CONSTRAINT virtual_time_pk PRIMARY KEY (only_row);
@@ -625,5 +637,7 @@ GRANT SELECT ON TABLE enrichment.sources TO enrichment_claimer;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.spending TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.suppressions TO enrichment_app;
+
+GRANT SELECT ON TABLE enrichment.token_key TO enrichment_app;
 
 GRANT SELECT,UPDATE ON TABLE enrichment.virtual_time TO enrichment_claimer;

@@ -53,6 +53,7 @@ TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED, topology.ENRIC
 async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
     pool, relay, rates = foundation.pool, foundation.relay, settings.rates
+    token_keys = foundation.token_keys
     default = Policy(
         ask_paid_again=settings.ask_paid_again, most_runs_at_once=settings.tenant_runs_in_hand
     )
@@ -80,17 +81,17 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         service=pb.DESCRIPTOR.services_by_name["EnrichmentService"],
         rpcs=rpcs(
             availability=AvailabilityRpc(pool, utc_now, breakers, rates, default),
-            batch=BatchRpc(pool, relay, utc_now, intake, follower),
+            batch=BatchRpc(pool, relay, utc_now, intake, follower, token_keys),
             erasure=ErasureRpc(pool, relay, utc_now, hasher, hints),
             estimate=EstimateRpc(pool, breakers, estimator),
             get=GetRpc(pool),
-            list=ListRpc(pool),
+            list=ListRpc(pool, token_keys),
             policy=PolicyRpc(pool, utc_now, default),
             replay=ReplayRpc(pool, relay, utc_now, intake, estimator),
             request=RequestRpc(pool, intake),
             steer=SteerRpc(pool, utc_now, intake, hints),
             suppression=SuppressionRpc(pool, utc_now, hasher),
-            watch=WatchRpc(pool, watchers),
+            watch=WatchRpc(pool, watchers, token_keys),
         ),
         handlers=events.handlers(pool, intake, hints),
         loops=(worker.run, Keeper(pool, history, utc_now).run),

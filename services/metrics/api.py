@@ -9,6 +9,7 @@ from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.interceptor import Rpc
 from chassis.outbox import Relay
+from chassis.tokens import TokenKeys
 from services.metrics.proof.rebuild import Rebuilder
 from services.metrics.proof.rpc import ProofRpc
 from services.metrics.quotas.rpc import QuotasRpc
@@ -21,16 +22,21 @@ from services.metrics.usage.watch_rpc import WatchRpc
 
 
 def rpcs(
-    pool: Pool, relay: Relay, rebuilder: Rebuilder, clock: Clock, stopping: asyncio.Event
+    pool: Pool,
+    relay: Relay,
+    rebuilder: Rebuilder,
+    clock: Clock,
+    stopping: asyncio.Event,
+    token_keys: TokenKeys,
 ) -> Mapping[str, Rpc]:
     """Return the table; what each RPC promises stands in the contract."""
     proof = ProofRpc(rebuilder, relay)
     quotas = QuotasRpc(pool, relay, clock)
     export = ExportRpc(pool, max_exports=pool.get_max_size() // 2)
-    get = GetRpc(pool)
-    summary = SummaryRpc(pool)
+    get = GetRpc(pool, token_keys)
+    summary = SummaryRpc(pool, token_keys)
     time_zone = TimeZoneRpc(pool)
-    watch = WatchRpc(Today(pool, clock), stopping)
+    watch = WatchRpc(Today(pool, clock), stopping, token_keys)
     return {
         "GetUsage": Rpc(get.GetUsage, "metrics:read"),
         "GetTenantSummary": Rpc(summary.GetTenantSummary, "metrics:read"),

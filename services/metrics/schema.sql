@@ -214,6 +214,15 @@ ALTER TABLE ONLY metrics.settings FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE metrics.settings OWNER TO metrics_owner;
 
+CREATE TABLE metrics.token_key (
+    only_row boolean DEFAULT true NOT NULL,
+    key bytea NOT NULL,
+    CONSTRAINT token_key_long CHECK ((octet_length(key) >= 32)),
+    CONSTRAINT token_key_one_row CHECK (only_row)
+);
+
+ALTER TABLE metrics.token_key OWNER TO metrics_owner;
+
 CREATE TABLE metrics.usage_metrics_daily (
     date date NOT NULL,
     tenant_id uuid NOT NULL,
@@ -340,6 +349,9 @@ ALTER TABLE ONLY metrics.schema_migrations
 ALTER TABLE ONLY metrics.settings
     ADD CONSTRAINT settings_pk PRIMARY KEY (tenant_id);
 
+ALTER TABLE ONLY metrics.token_key
+    ADD CONSTRAINT token_key_pk PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY metrics.usage_metrics_daily
     ADD CONSTRAINT usage_metrics_daily_pk PRIMARY KEY (tenant_id, date, user_id);
 
@@ -462,6 +474,8 @@ GRANT SELECT,INSERT ON TABLE metrics.reconciliations TO metrics_app;
 GRANT UPDATE(findings) ON TABLE metrics.reconciliations TO metrics_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE metrics.settings TO metrics_app;
+
+GRANT SELECT ON TABLE metrics.token_key TO metrics_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.usage_metrics_daily TO metrics_app;
 

@@ -11,8 +11,9 @@ from chassis.errors import InvalidArgument
 from chassis.paging import Cursor, read_cursor
 from chassis.tokens import Tokens
 
+KEYS = (b"k" * 32,)
 TENANT = uuid.UUID(int=7)
-TOKENS = Tokens("list", TENANT, StringValue(value="wanted"))
+TOKENS = Tokens(KEYS, "list", TENANT, StringValue(value="wanted"))
 
 
 @pytest.mark.parametrize("micros", [0, -62_135_510_400_000_000, 1_796_083_200_000_001])
@@ -28,7 +29,7 @@ def test_no_token_means_the_first_page() -> None:
 @pytest.mark.parametrize(
     "token",
     [
-        Cursor(1, TENANT).token(Tokens("list", TENANT, StringValue(value="other"))),
+        Cursor(1, TENANT).token(Tokens(KEYS, "list", TENANT, StringValue(value="other"))),
         TOKENS.issue(b"no position"),
         "é",
     ],

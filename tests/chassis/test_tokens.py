@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 import uuid
 from collections.abc import Callable
+from hashlib import blake2b
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from chassis.database import Pool, open_pool
 from chassis.errors import InvalidArgument
-from chassis.tokens import Tokens
+from chassis.settings import SettingsError
+from chassis.tokens import Tokens, read_keys
+from tests.harness import Database
 
+KEYS = (b"k" * 32,)
+NEW_KEY = (b"n" * 32,)
 TENANT = uuid.UUID(int=7)
 ASKED = StringValue(value="runs that failed")
-TOKEN = Tokens("list", TENANT, ASKED, 1).issue(b"place")
+TOKEN = Tokens(KEYS, "list", TENANT, ASKED, 1).issue(b"place")
 
 
 def test_a_token_gives_its_position_back() -> None:
-    assert Tokens("list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes) == b"place"
+    assert Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes) == b"place"
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Tokens("tail", TENANT, ASKED, 1),
-        Tokens("list", uuid.UUID(int=8), ASKED, 1),
-        Tokens("list", TENANT, StringValue(), 1),
-        Tokens("list", TENANT, ASKED, 2),
+        Tokens(KEYS, "tail", TENANT, ASKED, 1),
+        Tokens(KEYS, "list", uuid.UUID(int=8), ASKED, 1),
+        Tokens(KEYS, "list", TENANT, StringValue(), 1),
+        Tokens(KEYS, "list", TENANT, ASKED, 2),
     ],
     ids=["kind", "tenant", "question", "order"],
 )
@@ -41,7 +48,7 @@ def test_a_token_of_another_question_is_refused(other: Tokens) -> None:
 @pytest.mark.parametrize("token", ["", "x", "tampered", TOKEN[:-2], TOKEN + "=", "A" + TOKEN[1:]])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidArgument):
-        Tokens("list", TENANT, ASKED, 1).read("page_token", token, bytes)
+        Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", token, bytes)
 
 
 @pytest.mark.parametrize("parse", [json.loads, struct.Struct(">q").unpack])
@@ -49,4 +56,44 @@ def test_a_token_with_a_position_of_another_kind_is_refused(
     parse: Callable[[bytes], object],
 ) -> None:
     with pytest.raises(InvalidArgument):
-        Tokens("list", TENANT, ASKED, 1).read("page_token", TOKEN, parse)
+        Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", TOKEN, parse)
+
+
+def test_a_token_that_anyone_can_make_is_refused() -> None:
+    """Such as tokens were: a checksum without a key, before the position."""
+    said = ("list", TENANT.hex, ASKED.SerializeToString(deterministic=True), 1)
+    summed = blake2b(repr(said).encode() + b"place", digest_size=8, person=b"prospect-token")
+    forged = base64.urlsafe_b64encode(summed.digest() + b"place").decode()
+    with pytest.raises(InvalidArgument):
+        Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", forged, bytes)
+
+
+def test_a_token_signed_with_another_key_is_refused() -> None:
+    with pytest.raises(InvalidArgument):
+        Tokens(NEW_KEY, "list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes)
+
+
+def test_keys_are_changed_while_tokens_of_the_former_one_are_good() -> None:
+    changing = Tokens(NEW_KEY + KEYS, "list", TENANT, ASKED, 1)
+    assert changing.read("page_token", TOKEN, bytes) == b"place"
+    changed = Tokens(NEW_KEY, "list", TENANT, ASKED, 1)
+    assert changed.read("page_token", changing.issue(b"next"), bytes) == b"next"
+
+
+async def test_the_keys_of_the_setting_are_taken_in_order(pool: Pool) -> None:
+    first, second = "1" * 32, "2" * 32
+    keys = await read_keys(f" {first}\n{second} ", pool)
+    assert keys == (*await read_keys(first, pool), *await read_keys(second, pool))
+
+
+async def test_a_key_that_could_be_guessed_is_refused(pool: Pool) -> None:
+    with pytest.raises(SettingsError, match="PROSPECT_TOKEN_KEYS"):
+        await read_keys(f"{'1' * 32} short", pool)
+
+
+async def test_without_a_setting_the_replicas_of_a_service_agree_and_services_do_not(
+    pool: Pool, database: Database
+) -> None:
+    assert await read_keys("", pool) == await read_keys("", pool)
+    async with await open_pool(database.dsn("metrics_app"), schema="metrics", size=1) as other:
+        assert await read_keys("", other) != await read_keys("", pool)

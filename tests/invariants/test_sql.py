@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from chassis import inbox, migrate, outbox
+from chassis import inbox, migrate, outbox, tokens
 from chassis.database import Queries
 from devstack.stack import ROOT, SERVICES
 from tests.harness import Database
@@ -31,7 +31,7 @@ ROLES = {
     "mark_dropped": "activity_owner",
     "forget_requests": "activity_keeper",
 }
-CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._LOCK]
+CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._LOCK, tokens._READ_KEY]
 RELAY = [outbox._TAKE, outbox._DELETE, inbox._FORGET]
 
 

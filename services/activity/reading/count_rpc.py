@@ -13,7 +13,7 @@ from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
-from chassis.tokens import Tokens
+from chassis.tokens import TokenKeys, Tokens
 from services.activity import sql
 from services.activity.entries.actions import ActionNumbers
 from services.activity.entries.filters import Filter, parse_filter, refusing_bad_metadata
@@ -26,9 +26,10 @@ DEFAULT_GROUPS = 1_000
 class CountRpc:
     """Counts the log of the tenant in the token."""
 
-    def __init__(self, pool: Pool, actions: ActionNumbers) -> None:
+    def __init__(self, pool: Pool, actions: ActionNumbers, token_keys: TokenKeys) -> None:
         self._pool = pool
         self._actions = actions
+        self._token_keys = token_keys
 
     async def CountActivities(
         self, request: pb.CountActivitiesRequest, context: Context
@@ -36,7 +37,9 @@ class CountRpc:
         """Count by group."""
         tenant_id = current_caller().tenant_id
         wanted, grouping = parse_filter(request.filter), _grouping(request)
-        tokens = Tokens("count", tenant_id, request.filter, sorted(request.group_by))
+        tokens = Tokens(
+            self._token_keys, "count", tenant_id, request.filter, sorted(request.group_by)
+        )
         after = (
             tokens.read("page_token", request.page_token, _group) if request.page_token else None
         )

@@ -16,7 +16,7 @@ from chassis.auth import current_caller
 from chassis.database import Pool
 from chassis.errors import InvalidArgument, Limit, ResourceExhausted
 from chassis.interceptor import Context
-from chassis.tokens import Tokens
+from chassis.tokens import TokenKeys, Tokens
 from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
 from services.activity.entries.encoding import response_of
 from services.activity.entries.filters import Filter, parse_filter
@@ -37,6 +37,7 @@ class TailRpc:
     stopping: asyncio.Event
     backlog_bytes: int
     rest_seconds: float
+    token_keys: TokenKeys
 
     async def TailActivities(
         self, request: pb.TailActivitiesRequest, context: Context
@@ -45,7 +46,7 @@ class TailRpc:
         tenant_id = current_caller().tenant_id
         wanted = parse_filter(request.filter)
         await store.check_metadata(self.pool, wanted)
-        tokens = Tokens("tail", tenant_id, request.filter)
+        tokens = Tokens(self.token_keys, "tail", tenant_id, request.filter)
         tail = _Tail(self, tenant_id, wanted, tokens)
         async with aclosing(tail.follow(request.resume_token)) as responses:
             async for response in responses:
@@ -88,10 +89,12 @@ class _Tail:
 
     async def _start(self, resume_token: str) -> int:
         """Return the sequence of the event after which to begin."""
+        position = None
+        if resume_token:
+            (position,) = self.tokens.read("resume_token", resume_token, _POSITION.unpack)
         state = (await self.rpc.nats.jetstream().stream_info(STREAM)).state
-        if not resume_token:
+        if position is None:
             return state.last_seq
-        (position,) = self.tokens.read("resume_token", resume_token, _POSITION.unpack)
         if not state.first_seq - 1 <= position <= state.last_seq:
             text = "is older than the events that are kept; list the entries since then"
             raise InvalidArgument.field("resume_token", "resume_token.expired", text)

@@ -57,7 +57,7 @@ def _row(name: str, field: FieldInfo, environment: Mapping[str, str]) -> dict[st
     variable = f"{PREFIX}{name}".upper()
     secret = field.annotation is SecretStr
     value = environment.get(variable, "")
-    default = "" if field.is_required() else str(field.default if field.default != "" else '""')
+    default = "" if field.is_required() else str(field.default) or '""'
     return {
         "variable": variable,
         "meaning": field.description or "",

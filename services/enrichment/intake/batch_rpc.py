@@ -17,7 +17,7 @@ from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument, Refusal
 from chassis.interceptor import Context
 from chassis.outbox import Relay
-from chassis.tokens import Tokens
+from chassis.tokens import TokenKeys, Tokens
 from chassis.validation import violations_of
 from services.enrichment.intake.batch import BatchFollower, close_batch
 from services.enrichment.intake.intake import Intake
@@ -35,13 +35,20 @@ class BatchRpc:
     """Takes in and follows batches of the tenant in the token."""
 
     def __init__(
-        self, pool: Pool, relay: Relay, clock: Clock, intake: Intake, follower: BatchFollower
+        self,
+        pool: Pool,
+        relay: Relay,
+        clock: Clock,
+        intake: Intake,
+        follower: BatchFollower,
+        token_keys: TokenKeys,
     ) -> None:
         self._pool = pool
         self._relay = relay
         self._clock = clock
         self._intake = intake
         self._follower = follower
+        self._token_keys = token_keys
 
     async def BatchRequestEnrichments(
         self, requests: AsyncIterator[pb.BatchRequestEnrichmentsRequest], context: Context
@@ -66,7 +73,8 @@ class BatchRpc:
     ) -> AsyncIterator[pb.WatchBatchResponse]:
         """Follow a batch's progress and the runs that have ended, until the last has."""
         tenant_id, batch_id = current_caller().tenant_id, UUID(request.batch_id)
-        tokens = Tokens("batch", tenant_id, pb.WatchBatchRequest(batch_id=str(batch_id)))
+        question = pb.WatchBatchRequest(batch_id=str(batch_id))
+        tokens = Tokens(self._token_keys, "batch", tenant_id, question)
         position = 0
         if request.resume_token:
             (position,) = tokens.read("resume_token", request.resume_token, _POSITION.unpack)

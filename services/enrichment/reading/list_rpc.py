@@ -15,7 +15,7 @@ from chassis import paging
 from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.interceptor import Context
-from chassis.tokens import Tokens
+from chassis.tokens import TokenKeys, Tokens
 from services.enrichment.reading import messages, store
 from services.enrichment.reading.filters import prospect_filter, run_filter
 from services.enrichment.reading.store import Cursor, RunRow
@@ -27,15 +27,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class ListRpc:
     """Lists prospects and runs of the tenant in the token."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, token_keys: TokenKeys) -> None:
         self._pool = pool
+        self._token_keys = token_keys
 
     async def ListProspects(
         self, request: pb.ListProspectsRequest, context: Context
     ) -> pb.ListProspectsResponse:
         """Return a page of prospects."""
         tenant_id, wanted = current_caller().tenant_id, prospect_filter(request)
-        tokens, size = Tokens("prospects", tenant_id, request), request.page_size or DEFAULT_PAGE
+        tokens = Tokens(self._token_keys, "prospects", tenant_id, request)
+        size = request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
         async with tenant_transaction(
             self._pool, tenant_id, plans="force_custom_plan"
@@ -53,7 +55,8 @@ class ListRpc:
     ) -> runs_pb2.ListRunsResponse:
         """Return a page of runs."""
         tenant_id, wanted = current_caller().tenant_id, run_filter(request.filter)
-        tokens, size = Tokens("runs", tenant_id, request.filter), request.page_size or DEFAULT_PAGE
+        tokens = Tokens(self._token_keys, "runs", tenant_id, request.filter)
+        size = request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
         async with tenant_transaction(
             self._pool, tenant_id, plans="force_custom_plan"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -10,11 +11,14 @@ from prospect.enrichment.v1 import prospect_pb2
 
 from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import InvalidArgument, found
+from chassis.errors import found
 from chassis.interceptor import Context
+from chassis.tokens import TokenKeys, Tokens
 from services.enrichment.reading import store
 from services.enrichment.reading.wakeups import Watchers
 
+_POSITION = struct.Struct(">16sq")
+"""The id of a run, and the version of it that the caller knows."""
 OPEN = frozenset(
     {
         prospect_pb2.SOURCE_STATUS_PENDING,
@@ -28,43 +32,47 @@ OPEN = frozenset(
 class WatchRpc:
     """Follows runs of the tenant in the token."""
 
-    def __init__(self, pool: Pool, watchers: Watchers) -> None:
+    def __init__(self, pool: Pool, watchers: Watchers, token_keys: TokenKeys) -> None:
         self._pool = pool
         self._watchers = watchers
+        self._token_keys = token_keys
 
     async def WatchEnrichment(
         self, request: pb.WatchEnrichmentRequest, context: Context
     ) -> AsyncIterator[pb.WatchEnrichmentResponse]:
         """Follow the newest run of a prospect to its end."""
         tenant_id = current_caller().tenant_id
-        run_id, version = await self._where(tenant_id, request)
+        question = pb.WatchEnrichmentRequest(prospect_id=str(UUID(request.prospect_id)))
+        tokens = Tokens(self._token_keys, "watch-run", tenant_id, question)
+        run_id, version = await self._where(tenant_id, request, _known(tokens, request))
         async with self._watchers.watching(run_id) as woken:
             run = await store.run_message(self._pool, tenant_id, run_id)
             if version is None:
-                yield pb.WatchEnrichmentResponse(snapshot=run, resume_token=_token(run))
+                yield pb.WatchEnrichmentResponse(snapshot=run, resume_token=_token(tokens, run))
             elif run.version > version:
-                yield _change(None, run)
+                yield _change(tokens, None, run)
             while not _is_over(run, request.until_settled):
                 await self._watchers.wait(woken)
                 known, run = run, await store.run_message(self._pool, tenant_id, run_id)
                 if run.version != known.version:
-                    yield _change(known, run)
+                    yield _change(tokens, known, run)
 
     async def _where(
-        self, tenant_id: UUID, request: pb.WatchEnrichmentRequest
+        self, tenant_id: UUID, request: pb.WatchEnrichmentRequest, known: tuple[bytes, int] | None
     ) -> tuple[UUID, int | None]:
         """Return the prospect's newest run, and the version of it that the caller knows."""
         async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await store.get_prospect(connection, tenant_id, UUID(request.prospect_id))
         run_id: UUID = found(row, "prospect", request.prospect_id)["run_id"]
-        if not request.resume_token:
-            return run_id, None
-        try:
-            name, version = request.resume_token.split(".")
-            return run_id, int(version) if UUID(name) == run_id else None
-        except ValueError:
-            text = "must come from a response before"
-            raise InvalidArgument.field("resume_token", "resume_token", text) from None
+        return run_id, known[1] if known and known[0] == run_id.bytes else None
+
+
+def _known(tokens: Tokens, request: pb.WatchEnrichmentRequest) -> tuple[bytes, int] | None:
+    """Return the run that the caller knows, and its version; None where it sends no token."""
+    if not request.resume_token:
+        return None
+    run_id, version = tokens.read("resume_token", request.resume_token, _POSITION.unpack)
+    return run_id, version
 
 
 def _is_over(run: prospect_pb2.Run, until_settled: bool) -> bool:
@@ -73,13 +81,15 @@ def _is_over(run: prospect_pb2.Run, until_settled: bool) -> bool:
     return not until_settled or all(step.status not in OPEN for step in run.steps)
 
 
-def _token(run: prospect_pb2.Run) -> str:
-    return f"{run.run_id}.{run.version}"
+def _token(tokens: Tokens, run: prospect_pb2.Run) -> str:
+    return tokens.issue(_POSITION.pack(UUID(run.run_id).bytes, run.version))
 
 
-def _change(known: prospect_pb2.Run | None, run: prospect_pb2.Run) -> pb.WatchEnrichmentResponse:
+def _change(
+    tokens: Tokens, known: prospect_pb2.Run | None, run: prospect_pb2.Run
+) -> pb.WatchEnrichmentResponse:
     """Return what has changed since `known`; all steps where that is not given."""
     before = {step.source: step for step in known.steps} if known else {}
     steps = [step for step in run.steps if step != before.get(step.source)]
     change = pb.RunChange(run_id=run.run_id, status=run.status, steps=steps, missing=run.missing)
-    return pb.WatchEnrichmentResponse(change=change, resume_token=_token(run))
+    return pb.WatchEnrichmentResponse(change=change, resume_token=_token(tokens, run))

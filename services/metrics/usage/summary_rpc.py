@@ -13,7 +13,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import Connection, Pool, tenant_snapshot, tenant_transaction
 from chassis.interceptor import Context
-from chassis.tokens import Tokens
+from chassis.tokens import TokenKeys, Tokens
 from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
@@ -27,8 +27,9 @@ DEFAULT_TOP = 10
 class SummaryRpc:
     """Sums up the usage of the tenant in the token."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, token_keys: TokenKeys) -> None:
         self._pool = pool
+        self._token_keys = token_keys
 
     async def GetTenantSummary(
         self, request: pb.GetTenantSummaryRequest, context: Context
@@ -51,7 +52,8 @@ class SummaryRpc:
         """List those with the most of a counter."""
         tenant_id, span = current_caller().tenant_id, span_of(request.start_date, request.end_date)
         counter = COUNTERS[request.counter or pb.COUNTER_TOTAL_ACTIVITIES]
-        tokens, size = Tokens("top", tenant_id, request), request.page_size or DEFAULT_TOP
+        tokens = Tokens(self._token_keys, "top", tenant_id, request)
+        size = request.page_size or DEFAULT_TOP
         position = position_of(tokens, request.page_token, read_number, read_number, UUID)
         rank, count, user = position or (0, None, None)
         async with tenant_transaction(self._pool, tenant_id) as connection:

@@ -11,7 +11,7 @@ from chassis.auth import current_caller
 from chassis.errors import Unavailable
 from chassis.interceptor import Context
 from chassis.loops import sleep
-from chassis.tokens import Tokens
+from chassis.tokens import TokenKeys, Tokens
 from services.metrics.usage.today import Today
 
 EVERY_SECONDS = 1.0
@@ -20,16 +20,18 @@ EVERY_SECONDS = 1.0
 class WatchRpc:
     """Follows the usage of the tenant in the token."""
 
-    def __init__(self, today: Today, stopping: asyncio.Event) -> None:
+    def __init__(self, today: Today, stopping: asyncio.Event, token_keys: TokenKeys) -> None:
         self._today = today
         self._stopping = stopping
+        self._token_keys = token_keys
 
     async def WatchUsage(
         self, request: pb.WatchUsageRequest, context: Context
     ) -> AsyncIterator[pb.WatchUsageResponse]:
         """Send the totals whenever they differ from those that the watcher has."""
         tenant_id = current_caller().tenant_id
-        tokens, known = Tokens("watch", tenant_id, pb.WatchUsageRequest()), request.resume_token
+        tokens = Tokens(self._token_keys, "watch", tenant_id, pb.WatchUsageRequest())
+        known = request.resume_token
         if known:
             tokens.read("resume_token", known, bytes)
         try:

@@ -22,6 +22,7 @@ from tests.metrics.feed import USERS, batch, counted, spread
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 MOST_PAGES = 40
+KEYS = (b"k" * 32,)
 START = datetime(2026, 3, 10, tzinfo=UTC)
 SPANS = {
     pb.USAGE_GRAIN_UNSPECIFIED: ("2026-03-10", "2026-03-14"),
@@ -72,7 +73,7 @@ async def reading(pool: Pool) -> GetRpc:
         moments = spread(START, timedelta(days=days), 40, seed)
         await counted(pool, tenant_id, [batch(tenant_id, moments, seed)])
     auth.set_caller(Caller(uuid.uuid4(), tenant_id, frozenset()))
-    return GetRpc(pool)
+    return GetRpc(pool, KEYS)
 
 
 async def test_pages_of_any_size_hold_every_row_of_any_shape_once(reading: GetRpc) -> None:
@@ -101,10 +102,10 @@ async def test_a_page_token_that_says_what_we_do_not_is_refused(
 ) -> None:
     tenant_id, nothing = current_caller().tenant_id, cast(Any, None)
     for request in shapes():
-        request.page_token = Tokens("usage", tenant_id, request).issue(said)
+        request.page_token = Tokens(KEYS, "usage", tenant_id, request).issue(said)
         with pytest.raises(InvalidArgument, match="page_token"):
             await reading.GetUsage(request, nothing)
     top = pb.ListTopUsersRequest(start_date="2026-03-10", end_date="2026-03-14")
-    top.page_token = Tokens("top", tenant_id, top).issue(said)
+    top.page_token = Tokens(KEYS, "top", tenant_id, top).issue(said)
     with pytest.raises(InvalidArgument, match="page_token"):
-        await SummaryRpc(pool).ListTopUsers(top, nothing)
+        await SummaryRpc(pool, KEYS).ListTopUsers(top, nothing)
