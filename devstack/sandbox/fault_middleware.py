@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from devstack.sandbox.fault_desk import FaultDesk
 from devstack.sandbox.faults import Fault, Kind
+from devstack.sandbox.odd_json import odd
 from devstack.sandbox.vendor import Called, Vendor
 from services.enrichment.sources.catalogue import SourceName
 
@@ -134,6 +135,18 @@ class _Call:
 
         await self._respond(StreamingResponse(body(), media_type="application/json"))
 
+    async def odd_json(self, vendor: Vendor, fault: Fault) -> None:
+        """Send the answer with something odd in its JSON; a filing stays as it is."""
+        start, body = await self._whole()
+        headers = {k.decode(): v.decode() for k, v in start["headers"] if k != b"content-length"}
+        if "json" in headers.get("content-type", ""):
+            body = odd(str(fault.value), body)
+        await self._respond(Response(body, start["status"], headers))
+
+    async def body(self, vendor: Vendor, fault: Fault) -> None:
+        """Send the text that was ordered."""
+        await self._respond(Response(str(fault.value or ""), media_type="application/json"))
+
     async def redirect(self, vendor: Vendor, fault: Fault) -> None:
         """Send a redirect."""
         await self._respond(RedirectResponse(str(fault.value or "/_sandbox/calls"), 307))
@@ -157,6 +170,8 @@ _TRANSPORT: Mapping[Kind, Callable[[_Call, Vendor, Fault], Awaitable[None]]] = {
     Kind.MALFORMED: _Call.malformed,
     Kind.HTML: _Call.html,
     Kind.HUGE: _Call.huge,
+    Kind.ODD_JSON: _Call.odd_json,
+    Kind.BODY: _Call.body,
     Kind.REDIRECT: _Call.redirect,
     Kind.STATUS: _Call.status,
     Kind.RETRY_AFTER: _Call.retry_after,

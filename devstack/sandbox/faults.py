@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
+from devstack.sandbox.odd_json import NAMES
 from services.enrichment.sources.catalogue import RESEARCH, SourceName
 
 CONTACTOUT, EXA, CLAUDE = SourceName.CONTACTOUT, SourceName.EXA, SourceName.CLAUDE
@@ -32,6 +33,8 @@ class Kind(StrEnum):
     MALFORMED = "malformed"
     HTML = "html"
     HUGE = "huge"
+    ODD_JSON = "odd_json"
+    BODY = "body"
     REDIRECT = "redirect"
     STATUS = "status"
     RETRY_AFTER = "retry_after"
@@ -68,6 +71,10 @@ KINDS: Mapping[Kind, About] = {
     Kind.MALFORMED: About("half the body comes as if it were whole"),
     Kind.HTML: About("a page of HTML comes, with status 200"),
     Kind.HUGE: About("a body without end in sight comes", "megabytes, 100 if not given"),
+    Kind.ODD_JSON: About(
+        "JSON comes with what parsers or databases do not take", f"one of {', '.join(NAMES)}"
+    ),
+    Kind.BODY: About("just this text comes as JSON, with status 200", "the text"),
     Kind.REDIRECT: About("the answer points elsewhere", "the address"),
     Kind.STATUS: About("an error comes in the vendor's form", "the status"),
     Kind.RETRY_AFTER: About("429 comes with Retry-After", "seconds, or an HTTP date"),
@@ -114,9 +121,11 @@ class Fault(BaseModel):
     path: str = ""
 
     @model_validator(mode="after")
-    def _fits_its_source(self) -> Fault:
+    def _makes_sense(self) -> Fault:
         if self.source not in KINDS[self.kind].sources:
             raise ValueError(f"{self.kind} is no fault of {self.source or 'no source'}")
+        if self.kind is Kind.ODD_JSON and self.value not in NAMES:
+            raise ValueError(f"{self.value} is none of {', '.join(NAMES)}")
         return self
 
     def fits(self, source: str, about: str, path: str) -> bool:

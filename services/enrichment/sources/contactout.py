@@ -32,6 +32,7 @@ VENDOR = Vendor(
     },
 )
 CREDIT_MICROS = 100_000
+_STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 # What a key without the plan gets instead of an answer, as clients in the field know it.
 _SAMPLE = re.compile(r"example-person|@example\.(?:com|org|net)\b", re.IGNORECASE)
 
@@ -63,13 +64,13 @@ class ContactOut:
         reply = await send(self._client, request, VENDOR, seconds=self._seconds)
         if reply.status == 404 and reply.error_object():
             return Answer(None)
-        answer = self._opened(reply)
+        answer = await self._opened(reply)
         profile = answer.get("profile")
         if not profile:
             return Answer(None)
         if not isinstance(profile, dict):
             raise VENDOR.unreadable("answered a profile that is not an object")
-        request_id = reply.headers.get("x-request-id", "")
+        request_id = text(reply.headers.get("x-request-id"))
         contact = self._contact(profile, request_id)
         cost = _cost(contact)
         if not _is_same(contact, call.person):
@@ -81,15 +82,16 @@ class ContactOut:
         reachable = contact.work_emails or contact.personal_emails or contact.phones
         return Answer(contact if reachable else None, cost, request_id)
 
-    def _opened(self, reply: Reply) -> dict[str, Any]:
+    async def _opened(self, reply: Reply) -> dict[str, Any]:
         """Return the answer's object; a 200 may carry another status inside, or samples."""
         if reply.status != 200:
             raise VENDOR.error(reply.status, reply.headers, self._clock())
-        answer = VENDOR.object_of(reply.body)
-        inside = str(answer.get("status_code", 200))
-        if inside.isdecimal() and inside not in ("200", "404"):
+        answer = await VENDOR.object_of(reply.body)
+        inside = text(str(answer.get("status_code", 200)), 20)
+        is_status = _STATUS.fullmatch(inside)
+        if is_status and inside not in ("200", "404"):
             raise VENDOR.error(int(inside), reply.headers, self._clock())
-        if not inside.isdecimal() or "error" in answer:
+        if "error" in answer or not (is_status or answer.get("profile")):
             raise VENDOR.invalid("answered 200 with an error inside")
         if _is_sample(answer):
             message = "ContactOut answered with sample data: the key's plan does not cover the call"

@@ -11,15 +11,21 @@ import re
 import unicodedata
 from collections.abc import Callable
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import httpx
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Person, Provenance, WebFindings, WebPage
-from services.enrichment.sources.http import Reply, Vendor, send, text, texts
+from services.enrichment.sources.http import (
+    Reply,
+    Vendor,
+    dollars_in_micros,
+    send,
+    text,
+    texts,
+)
 
 VENDOR = Vendor(
     "Exa",
@@ -72,7 +78,8 @@ class Exa:
             "contents": {"text": {"maxCharacters": EXCERPT}},
         }
         request = self._client.build_request("POST", self._url, json=body, headers=self._headers)
-        answer = self._opened(await send(self._client, request, VENDOR, seconds=self._seconds))
+        reply = await send(self._client, request, VENDOR, seconds=self._seconds)
+        answer = await self._opened(reply)
         cost, request_id = _cost(answer), text(answer.get("requestId"))
         results = answer.get("results")
         if not isinstance(results, list):
@@ -86,7 +93,7 @@ class Exa:
         provenance = Provenance(self.name, self._url, request_id, self._clock())
         return Answer(WebFindings(pages[:PAGES], provenance), cost, request_id)
 
-    def _opened(self, reply: Reply) -> dict[str, Any]:
+    async def _opened(self, reply: Reply) -> dict[str, Any]:
         """Return the answer's object; a 200 may carry an error inside."""
         if reply.status != 200:
             said = reply.error_object()
@@ -94,7 +101,7 @@ class Exa:
             raise VENDOR.error(
                 reply.status, reply.headers, self._clock(), tag=tag, request_id=request_id
             )
-        answer = VENDOR.object_of(reply.body)
+        answer = await VENDOR.object_of(reply.body)
         if "error" in answer:
             cost, request_id = _cost(answer), text(answer.get("requestId"))
             error = VENDOR.error(200, reply.headers, self._clock(), tag=text(answer.get("tag")))
@@ -133,7 +140,7 @@ def _plain(value: str) -> str:
 
 def _day(value: Any) -> date | None:
     try:
-        return date.fromisoformat(str(value)[:10])
+        return date.fromisoformat(text(value)[:10])
     except ValueError:
         return None
 
@@ -142,7 +149,4 @@ def _cost(answer: dict[str, Any]) -> int:
     """Return costDollars.total in micro-dollars."""
     dollars = answer.get("costDollars")
     total = dollars.get("total") if isinstance(dollars, dict) else 0
-    try:
-        return max(0, int(Decimal(str(total or 0)) * 1_000_000))
-    except (InvalidOperation, ValueError, OverflowError):
-        return 0
+    return dollars_in_micros(total, SOURCES[SourceName.EXA].max_cost_micros)

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from services.enrichment.sources.call import ErrorClass, SourceError
+from services.enrichment.sources.vendor_json import read_json
 
 MAX_BYTES = 5 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
+LARGE_BYTES = 64 * 1024
+"""More than this is read beside the event loop, which may take a second."""
 MAX_RETRY_AFTER = 86_400.0
+MAX_DOLLARS = 1_000
+"""No call to a source costs more: an answer that says so is mistaken."""
 
 
 @functools.cache
@@ -80,11 +85,14 @@ class Vendor:
         message = f"{self.name} {reason}"
         return SourceError(ErrorClass.INVALID_ANSWER, message, uncertain=True)
 
-    def object_of(self, body: bytes) -> dict[str, Any]:
-        """Return the body's JSON object, or refuse the answer."""
+    async def object_of(self, body: bytes) -> dict[str, Any]:
+        """Return the body's JSON object with what cannot be stored replaced, or refuse it."""
         try:
-            value = json.loads(body)
-        except (ValueError, RecursionError):
+            if len(body) > LARGE_BYTES:
+                value = await asyncio.to_thread(read_json, body)
+            else:
+                value = read_json(body)
+        except ValueError:
             raise self.unreadable("answered something else than JSON") from None
         if not isinstance(value, dict):
             raise self.unreadable("answered JSON that is not an object")
@@ -102,8 +110,8 @@ class Reply:
     def error_object(self) -> dict[str, Any]:
         """Return the JSON object of an error; empty where it is none."""
         try:
-            value = json.loads(self.body)
-        except (ValueError, RecursionError):
+            value = read_json(self.body)
+        except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -174,5 +182,14 @@ def texts(value: Any) -> tuple[str, ...]:
 
 
 def text(value: Any, limit: int = 500) -> str:
-    """Read a text field, bounded; anything else is empty. A zero character fits no database."""
-    return value.replace("\0", "")[:limit].strip() if isinstance(value, str) else ""
+    """Read a text field, bounded; anything else is empty."""
+    return value[:limit].strip() if isinstance(value, str) else ""
+
+
+def dollars_in_micros(value: Any, most: int) -> int:
+    """Read what a call cost; no amount, or less than none, is 0, and `most` what no call costs."""
+    try:
+        dollars = Decimal(str(value or 0))
+        return int(max(dollars, Decimal()) * 1_000_000) if dollars <= MAX_DOLLARS else most
+    except InvalidOperation:
+        return 0

@@ -18,7 +18,7 @@ import anthropic
 import httpx2
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError, Usage
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.claude.check import fault_of
 from services.enrichment.sources.claude.prices import cost_micros
 from services.enrichment.sources.claude.prompt import (
@@ -30,7 +30,7 @@ from services.enrichment.sources.claude.prompt import (
 )
 from services.enrichment.sources.facts import facts_of
 from services.enrichment.sources.findings import Fact, Finding, Provenance, Sentence, Summary
-from services.enrichment.sources.http import MAX_BYTES, Vendor, certificates
+from services.enrichment.sources.http import MAX_BYTES, Vendor, certificates, text
 
 VENDOR = Vendor(
     "Claude",
@@ -98,9 +98,10 @@ class Claude:
             return Answer(None)
         message, request_id = await self._send(prompt(call.person, facts))
         usage = _usage(message)
-        cost = cost_micros(self._model, usage)
+        # More tokens than the limits allow are a mistake of the answer.
+        cost = min(cost_micros(self._model, usage), SOURCES[self.name].max_cost_micros)
         try:
-            sentences = _sentences(message)
+            sentences = await _sentences(message)
             if fault := fault_of(sentences, facts, call.person, RULES):
                 error = VENDOR.invalid(f"answered a text that fails its check: {fault}")
                 error.of_source = False  # what the web says of one person may make it so
@@ -119,7 +120,7 @@ class Claude:
         request_id: str,
     ) -> Summary:
         provenance = Provenance(self.name, self._url, request_id, self._clock())
-        return Summary(sentences, facts, str(message.get("model") or self._model), provenance)
+        return Summary(sentences, facts, text(message.get("model")) or self._model, provenance)
 
     async def _send(self, content: str) -> tuple[dict[str, Any], str]:
         """Return the message and the request's id; the SDK checks no type, so the body is read."""
@@ -147,15 +148,15 @@ class Claude:
             raise _connection_error(error) from None
         except anthropic.AnthropicError as error:
             raise VENDOR.unreadable(f"cannot be read: {type(error).__name__}") from None
-        return VENDOR.object_of(body), raw.headers.get("request-id", "")
+        return await VENDOR.object_of(body), text(raw.headers.get("request-id"))
 
     def _status_error(self, error: anthropic.APIStatusError) -> SourceError:
         return VENDOR.error(
             error.status_code,
             error.response.headers,
             self._clock(),
-            tag=error.error_code or "",
-            request_id=error.request_id or "",
+            tag=text(error.error_code),
+            request_id=text(error.request_id),
         )
 
 
@@ -217,7 +218,7 @@ def _usage(message: Mapping[str, Any]) -> Usage:
     )
 
 
-def _sentences(message: Mapping[str, Any]) -> tuple[Sentence, ...]:
+async def _sentences(message: Mapping[str, Any]) -> tuple[Sentence, ...]:
     """Read the sentences of a message that ended as it should."""
     stop = message.get("stop_reason")
     if stop != "end_turn":
@@ -227,7 +228,8 @@ def _sentences(message: Mapping[str, Any]) -> tuple[Sentence, ...]:
     blocks = message.get("content")
     found = [each for each in blocks if isinstance(each, dict)] if isinstance(blocks, list) else []
     parts = [str(each.get("text", "")) for each in found if each.get("type") == "text"]
-    sentences = VENDOR.object_of("".join(parts).encode()).get("sentences")
+    answer = await VENDOR.object_of("".join(parts).encode())
+    sentences = answer.get("sentences")
     if not isinstance(sentences, list):
         raise VENDOR.invalid("answered without sentences")
     return tuple(_sentence(each) for each in sentences)

@@ -53,7 +53,7 @@ class SecHttp:
     async def get_json(self, url: str) -> dict[str, Any] | None:
         """Return the JSON object at `url`; None where there is nothing (404)."""
         body = await self.get(url)
-        return None if body is None else VENDOR.object_of(body)
+        return None if body is None else await VENDOR.object_of(body)
 
     async def get(self, url: str) -> bytes | None:
         """Return the body at `url`; None where there is nothing (404)."""
