@@ -24,7 +24,7 @@ from chassis.errors import PermissionDenied, Unauthenticated, Unavailable
 from chassis.settings import ServiceSettings, SettingsError
 
 ALGORITHMS = ["EdDSA", "ES256", "RS256"]
-KNOWN_TOKENS = 10_000
+KNOWN_TOKENS, KNOWN_TOKENS_BYTES = 10_000, 8_000_000  # a token may have 16 kB
 FAR_FUTURE = 253_402_128_000
 """The year 9999 in seconds since 1970: a token that lives longer is taken to live so long."""
 TRUST_SECONDS = 300.0  # how long a token stays valid here after its key was withdrawn
@@ -75,17 +75,23 @@ def current_caller() -> Caller:
 def verifier(settings: ServiceSettings) -> Verify:
     """Return what turns `authorization` metadata into a Caller or raises Unauthenticated."""
     find_key = _key_source(settings)
-    known: OrderedDict[str | bytes | None, tuple[Caller, float]] = OrderedDict()
+    known: OrderedDict[str | bytes, tuple[Caller, float]] = OrderedDict()
+    known_bytes = 0
 
     async def verify(authorization: str | bytes | None) -> Caller:
+        nonlocal known_bytes
         # A signature costs as much to check as the rest of a call: each token's is checked once.
+        authorization = authorization or ""
         caller, expires_at = known.get(authorization, (None, 0.0))
         if caller and utc_now().timestamp() < expires_at:
             return caller
         caller, expires_at = await check(_token_in(authorization))
+        if authorization not in known:
+            known_bytes += len(authorization)
         known[authorization] = (caller, expires_at)
-        if len(known) > KNOWN_TOKENS:
-            known.popitem(last=False)
+        while len(known) > KNOWN_TOKENS or known_bytes > KNOWN_TOKENS_BYTES:
+            oldest, _ = known.popitem(last=False)
+            known_bytes -= len(oldest)
         return caller
 
     async def check(token: str) -> tuple[Caller, float]:
@@ -131,13 +137,13 @@ def _uuid(claims: Mapping[str, Any], name: str) -> UUID:
         raise Unauthenticated(text, reason="TOKEN_INVALID", metadata={"claim": name}) from None
 
 
-def _token_in(authorization: str | bytes | None) -> str:
+def _token_in(authorization: str | bytes) -> str:
     text = (
         authorization.decode("ascii", "replace")
         if isinstance(authorization, bytes)
         else authorization
     )
-    scheme, _, token = (text or "").partition(" ")
+    scheme, _, token = text.partition(" ")
     if scheme.lower() != "bearer" or not token:
         how = "send the metadata `authorization: Bearer <token>`"
         raise Unauthenticated(how, reason="TOKEN_MISSING")

@@ -3,8 +3,9 @@
 For each call: trace, token, scope, decoding, validation, deadline, error to status, and one log
 line, which has tenant, method, status, duration and trace id, and nothing that a user typed.
 
-A request comes as bytes and is decoded after its caller has been admitted: whoever has no token
-costs no more than the bytes. A call that fails leaves no reference to its request behind.
+A request is read after its caller has been admitted: whoever has no token costs no more than the
+metadata. For that each RPC is served to gRPC as one that takes a stream, whose messages gRPC reads
+when it is told to; this costs no more. A call that fails leaves no reference to its request behind.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeVar, cast
 
 import grpc
@@ -26,6 +28,7 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from chassis import auth, telemetry
+from chassis.admission.deadlines import Deadlines
 from chassis.clock import utc_now
 from chassis.errors import InvalidArgument, Refusal, Unavailable, internal_status
 from chassis.transient import TRANSIENT
@@ -33,7 +36,8 @@ from chassis.validation import violations_of
 
 _log = structlog.get_logger()
 T = TypeVar("T", bound=Message)
-Decode = Callable[[Any], Any]
+Decode = Callable[[bytes], Message]
+Receive = Callable[["Context"], Awaitable[Any]]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -60,9 +64,12 @@ class ContractMismatchError(Exception):
 class Interceptor:
     """Stands before every RPC of a service."""
 
-    def __init__(self, verify: auth.Verify, deadline_seconds: float) -> None:
+    def __init__(
+        self, verify: auth.Verify, deadline_seconds: float, first_message_seconds: float
+    ) -> None:
         self._verify = verify
         self._deadlines = Deadlines(deadline_seconds)
+        self._arrivals = Deadlines(first_message_seconds)
 
     def register(
         self, server: grpc.aio.Server, service: ServiceDescriptor, rpcs: Mapping[str, Rpc]
@@ -86,21 +93,27 @@ class Interceptor:
 
     def _handler(self, path: str, method: MethodDescriptor, rpc: Rpc) -> Any:
         """Wrap an RPC of any of the four kinds."""
-        wrap = self._streaming if method.server_streaming else self._single
-        kind = f"{_kind(method.client_streaming)}_{_kind(method.server_streaming)}"
-        return getattr(grpc, f"{kind}_rpc_method_handler")(
-            wrap(path, rpc, _decoder(GetMessageClass(method.input_type), rpc)),
+        wrap, serve = (
+            (self._streaming, grpc.stream_stream_rpc_method_handler)
+            if method.server_streaming
+            else (self._single, grpc.stream_unary_rpc_method_handler)
+        )
+        decode = _decoder(GetMessageClass(method.input_type), rpc)
+        receive = self._receive_each if method.client_streaming else self._receive_one
+        return cast(Any, serve)(
+            wrap(path, rpc, partial(receive, decode)),
             None,
             _unless_serialized(GetMessageClass(method.output_type).SerializeToString),
         )
 
-    def _single(self, path: str, rpc: Rpc, decode: Decode) -> Any:
-        async def call(request: Any, context: Context) -> Any:
+    def _single(self, path: str, rpc: Rpc, receive: Receive) -> Any:
+        async def call(_: object, context: Context) -> Any:
+            request = None
             log = _CallLog(path)
             task = None if rpc.no_deadline else self._deadlines.begin()
             try:
                 await self._admit(rpc.scope, context, log)
-                request = decode(request)
+                request = await receive(context)
                 return await rpc.serve(request, context)
             except BaseException as error:
                 del request
@@ -113,12 +126,13 @@ class Interceptor:
 
         return call
 
-    def _streaming(self, path: str, rpc: Rpc, decode: Decode) -> Any:
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    def _streaming(self, path: str, rpc: Rpc, receive: Receive) -> Any:
+        async def call(_: object, context: Context) -> AsyncIterator[Any]:
+            request = None
             log = _CallLog(path)
             try:
                 await self._admit(rpc.scope, context, log)
-                request = decode(request)
+                request = await receive(context)
                 # Closed with the call: a handler releases what it holds when its caller goes.
                 async with aclosing(rpc.serve(request, context)) as responses:
                     while (response := await _next_until_expiry(responses)) is not None:
@@ -131,6 +145,36 @@ class Interceptor:
 
         return call
 
+    async def _receive_one(self, decode: Decode, context: Context) -> Message:
+        """Return the request of an RPC that takes one."""
+        body = await self._first_message(context)
+        if body is grpc.aio.EOF:
+            raise InvalidArgument("the call has no request", reason="MALFORMED")
+        return decode(body)
+
+    async def _receive_each(self, decode: Decode, context: Context) -> AsyncIterator[Message]:
+        """Return the requests of an RPC that takes a stream, which are read as they are taken."""
+
+        async def requests() -> AsyncIterator[Message]:
+            body = await self._first_message(context)
+            while body is not grpc.aio.EOF:
+                yield decode(body)
+                body = await context.read()
+
+        return requests()
+
+    async def _first_message(self, context: Context) -> Any:
+        """Read the first message of a call, or end the call if it does not come in time."""
+        task = self._arrivals.begin()
+        try:
+            return await context.read()
+        except asyncio.CancelledError:
+            if self._arrivals.over(task):
+                raise TimeoutError from None
+            raise
+        finally:
+            self._arrivals.end(task)
+
     async def _admit(self, scope: str, context: Context, log: _CallLog) -> None:
         metadata = dict(context.invocation_metadata() or ())
         telemetry.start_trace(metadata.get("traceparent"))
@@ -138,49 +182,6 @@ class Interceptor:
         log.tenant = str(caller.tenant or "")
         caller.require(scope)
         auth.set_caller(caller)
-
-
-class Deadlines:
-    """Cancels the calls that take longer than the deadline of a call whose caller set none.
-
-    Every call gets the same time, so calls run out of time in the order in which they began: one
-    timer for the oldest call does what `asyncio.timeout` does with a timer a call, at a fifth of
-    its cost.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._ends: dict[asyncio.Task[object], float] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self) -> asyncio.Task[object]:
-        """Start the deadline of the running task; return the task."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- a call runs in a task
-        loop = asyncio.get_running_loop()
-        self._ends[task] = loop.time() + self._seconds
-        if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._cancel_late)
-        return task
-
-    def over(self, task: asyncio.Task[object]) -> bool:
-        """Return whether the deadline has passed, and the task was cancelled for that."""
-        return task not in self._ends
-
-    def end(self, task: asyncio.Task[object]) -> None:
-        """End the deadline: the call has been answered."""
-        self._ends.pop(task, None)
-
-    def _cancel_late(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = None
-        while self._ends:
-            task, end = next(iter(self._ends.items()))
-            if end > loop.time():
-                self._timer = loop.call_at(end, self._cancel_late)
-                return
-            del self._ends[task]
-            task.cancel()
 
 
 async def _next_until_expiry(responses: AsyncIterator[Any]) -> Any:
@@ -277,12 +278,8 @@ def _unless_serialized(serialize: Callable[[Any], bytes]) -> Callable[[Any], byt
     return lambda response: response if type(response) is bytes else serialize(response)
 
 
-def _kind(streaming: bool) -> str:
-    return "stream" if streaming else "unary"
-
-
 def _decoder(kind: type[Message], rpc: Rpc) -> Decode:
-    """Return what makes the bytes of a request, or of a stream of them, the RPC's argument."""
+    """Return what makes the bytes of a message the RPC's argument."""
 
     def decode(body: bytes) -> Message:
         try:
@@ -295,8 +292,4 @@ def _decoder(kind: type[Message], rpc: Rpc) -> Decode:
             raise InvalidArgument.of(violations)
         return request
 
-    async def decode_each(bodies: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-        async for body in bodies:
-            yield decode(body)
-
-    return lambda request: decode(request) if isinstance(request, bytes) else decode_each(request)
+    return decode

@@ -20,11 +20,13 @@ import grpc
 import nats.errors
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from nats.aio.client import Client
 
 from chassis import auth, inbox, messaging, telemetry
+from chassis.admission.health import Health
+from chassis.admission.server_options import server_options
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool
 from chassis.interceptor import Interceptor, Rpc
@@ -147,10 +149,12 @@ async def _serve(
     settings: ServiceSettings, foundation: Foundation, parts: Parts, stopping: asyncio.Event
 ) -> None:
     server = _create_server(settings)
-    interceptor = Interceptor(auth.verifier(settings), settings.deadline_seconds)
+    interceptor = Interceptor(
+        auth.verifier(settings), settings.deadline_seconds, settings.first_message_seconds
+    )
     interceptor.register(server, parts.service, parts.rpcs)
-    status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    status = Health(settings.first_message_seconds)
+    status.register(server)
     if settings.reflection:
         names = (parts.service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
@@ -167,7 +171,7 @@ async def _serve(
         working.append(tasks.create_task(_forget_old_events(foundation, stopping)))
         await stopping.wait()
         _log.info("draining")
-        await status.enter_graceful_shutdown()
+        status.stop()
         await server.stop(settings.drain_seconds)
         if working:
             await asyncio.wait(working)
@@ -186,15 +190,14 @@ async def _loop(loop: Loop, stopping: asyncio.Event) -> None:
 
 
 async def _follow_health(
-    status: health.aio.HealthServicer, foundation: Foundation, name: str, stopping: asyncio.Event
+    status: Health, foundation: Foundation, name: str, stopping: asyncio.Event
 ) -> None:
     """Report the service as serving while Postgres and NATS answer; "" is the process itself."""
     serving = health_pb2.HealthCheckResponse.ServingStatus
-    await status.set("", serving.SERVING)
     while not stopping.is_set():
         telemetry.flush_logs()
         well = foundation.nats.is_connected and await _answers(foundation.pool)
-        await status.set(name, serving.SERVING if well else serving.NOT_SERVING)
+        status.set(name, serving.SERVING if well else serving.NOT_SERVING)
         await sleep(HEALTH_SECONDS, stopping)
 
 
@@ -211,16 +214,7 @@ def _create_server(settings: ServiceSettings) -> grpc.aio.Server:
 
     Raises SettingsError where it cannot listen there.
     """
-    size = settings.max_message_mb * 1024 * 1024
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", size),
-            ("grpc.max_send_message_length", size),
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ],
-    )
+    server = grpc.aio.server(options=server_options(settings))
     try:
         _listen(server, settings)
     except RuntimeError:  # gRPC tells why in its own log line only

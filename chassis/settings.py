@@ -45,6 +45,35 @@ class ServiceSettings(BaseSettings):
     tls_certificate_file: Path | None = Field(None, description="PEM chain; absent means no TLS")
     tls_key_file: Path | None = Field(None, description="PEM key of the certificate")
     max_message_mb: int = Field(4, ge=1, le=64, description="largest gRPC message in megabytes")
+    max_metadata_kb: int = Field(
+        32, ge=8, le=1024, description="largest metadata of a call in kilobytes, its token included"
+    )
+    max_connections: int = Field(
+        2_000, ge=10, description="connections of clients at once; more are closed at once"
+    )
+    max_calls_per_connection: int = Field(
+        1_000, ge=1, description="calls open on one connection; more wait at the client"
+    )
+    connection_idle_seconds: float = Field(
+        900, gt=0, description="a connection without a call is closed after so long"
+    )
+    connection_age_seconds: float = Field(
+        120,
+        gt=0,
+        description="a connection gets no new call after about so long: its client connects anew "
+        "and finds new replicas",
+    )
+    connection_grace_seconds: float = Field(
+        3_600,
+        gt=0,
+        description="how much longer the calls of such a connection have; then streams are cut off",
+    )
+    client_ping_seconds: float = Field(
+        8, gt=0, description="a client that pings more often than this is disconnected"
+    )
+    first_message_seconds: float = Field(
+        10, gt=0, description="within so long the request of a call must have arrived"
+    )
     deadline_seconds: float = Field(
         30, gt=0, description="deadline of a unary call whose caller set none, and the longest"
     )

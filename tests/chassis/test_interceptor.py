@@ -18,7 +18,7 @@ async def verify(authorization: str | bytes | None) -> Caller:
 
 
 def register(rpcs: dict[str, Rpc]) -> None:
-    Interceptor(verify, 1.0).register(grpc.aio.server(), CONTRACT, rpcs)
+    Interceptor(verify, 1.0, 1.0).register(grpc.aio.server(), CONTRACT, rpcs)
 
 
 async def test_a_table_with_every_rpc_of_the_contract_is_served() -> None:

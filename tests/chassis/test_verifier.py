@@ -174,10 +174,15 @@ async def test_a_signature_is_checked_again_after_five_minutes_or_when_it_expire
     assert len(decoded) == 2
 
 
+@pytest.mark.parametrize(("limit", "value"), [("KNOWN_TOKENS", 2), ("KNOWN_TOKENS_BYTES", 900)])
 async def test_the_oldest_token_is_forgotten_where_there_are_too_many(
-    verify: Verify, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+    verify: Verify,
+    decoded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
 ) -> None:
-    monkeypatch.setattr(auth, "KNOWN_TOKENS", 2)
+    monkeypatch.setattr(auth, limit, value)
     first, second, third = (f"Bearer {a_token(scope=str(n))}" for n in range(3))
     for each in (first, second, third):
         await verify(each)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from chassis.interceptor import Deadlines
+from chassis.admission.deadlines import Deadlines
 
 
 async def a_call(deadlines: Deadlines, until: asyncio.Event) -> str:
