@@ -10,12 +10,14 @@ any other          a bug: the event is delivered again, later each time, and bec
 
 An event whose only fault is a value that this version does not know, such as an action type that a
 newer release brought, was sent by a newer version of a service: it is delivered again until a
-replica of that version takes it.
+replica of that version takes it. Only a few wait, since the broker hands out no more than a number
+of events at once; what is too many of them is a dead letter, which can be put back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -42,6 +44,8 @@ FETCH_SECONDS = 2.0
 # The longest pause before an event is delivered again: after a transient error, and after a bug.
 RETRY_SECONDS = 5.0
 BUG_SECONDS = 60.0
+# Of a consumer in one replica; all replicas together must leave room for other events.
+MAX_WAITING = 64
 # Broken only by values that this version does not know, by the ids that protovalidate gives them.
 UNKNOWN_VALUE_RULES = frozenset({"enum.defined_only", "string.in"})
 
@@ -75,6 +79,22 @@ class UnknownValueError(Exception):
     """An event has a value that only a newer version knows; the text names the field."""
 
 
+class _Waiting:
+    """The events of a consumer that wait for a newer replica, by their place in the stream."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, float] = {}
+
+    def has_room(self, sequence: int) -> bool:
+        """Whether this one may wait; one that waits comes again within RETRY_SECONDS."""
+        now = time.monotonic()
+        self._seen = {n: at for n, at in self._seen.items() if now - at < 2 * RETRY_SECONDS}
+        if sequence not in self._seen and len(self._seen) >= MAX_WAITING:
+            return False
+        self._seen[sequence] = now
+        return True
+
+
 async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event) -> None:
     """Handle events until told to stop, then finish those that were fetched.
 
@@ -84,6 +104,7 @@ async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event
     consumer = handler.consumer
     subscription = await jetstream.pull_subscribe_bind(consumer.name, stream=consumer.stream)
     in_hand: set[asyncio.Task[None]] = set()
+    waiting = _Waiting()
     async with asyncio.TaskGroup() as tasks:
         while not stopping.is_set():
             room = consumer.in_hand - len(in_hand)
@@ -91,7 +112,7 @@ async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event
                 await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
                 continue
             for message in await _fetch(subscription, consumer, room, stopping):
-                task = tasks.create_task(_settle(client, handler, message))
+                task = tasks.create_task(_settle(client, handler, waiting, message))
                 in_hand.add(task)
                 task.add_done_callback(in_hand.discard)
 
@@ -121,19 +142,19 @@ async def _fetch(
         return []
 
 
-async def _settle(client: Client, handler: Handler[Any], message: Msg) -> None:
+async def _settle(client: Client, handler: Handler[Any], waiting: _Waiting, message: Msg) -> None:
     telemetry.start_trace(headers_of(message).get("traceparent"))
     try:
-        await _handle(client, handler, message)
+        await _handle(client, handler, waiting, message)
     except nats.errors.Error as error:
         # The broker got no acknowledgement, so it delivers the event again.
         _log.warning("not settled", consumer=handler.consumer.name, error=repr(error))
 
 
-async def _handle(client: Client, handler: Handler[Any], message: Msg) -> None:
+async def _handle(client: Client, handler: Handler[Any], waiting: _Waiting, message: Msg) -> None:
     delivered = message.metadata.num_delivered
     try:
-        await handler.handle(_parse(handler, message))
+        await _try(handler, waiting, message)
     except Refusal as refusal:
         await bury(client, message, handler.consumer.name, refusal.message)
     except (*TRANSIENT, UnknownValueError) as error:
@@ -150,6 +171,17 @@ async def _handle(client: Client, handler: Handler[Any], message: Msg) -> None:
             await message.nak(delay=_backoff(delivered, BUG_SECONDS))
     else:
         await message.ack()
+
+
+async def _try(handler: Handler[Any], waiting: _Waiting, message: Msg) -> None:
+    try:
+        event = _parse(handler, message)
+    except UnknownValueError as error:
+        if waiting.has_room(message.metadata.sequence.stream):
+            raise
+        text = "has a value of a newer version, and too many events wait for one"
+        raise InvalidArgument.field(str(error), "value.unknown", text) from None
+    await handler.handle(event)
 
 
 def _backoff(delivered: int, longest: float) -> float:

@@ -35,6 +35,8 @@ KEPT_HEADERS = frozenset({
     "ce-id", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-specversion",
     "ce-datacontenttype", "ce-dataschema", "content-type", "traceparent",
 })  # fmt: skip
+PLACE_HEADER = "Prospect-Original-Place"
+"""Names the stream and the sequence of the event in it, `ACTIVITY/17`."""
 MAX_VALUE = 500
 """No header's value is longer, in characters."""
 _log = structlog.get_logger()
@@ -63,7 +65,7 @@ def dead_letter(message: Msg, consumer: str, reason: str, max_payload: int) -> D
         "Prospect-Dead-Consumer": consumer,
         "Prospect-Original-Subject": message.subject,
         "Prospect-Original-Id": given.get("nats-msg-id", ""),
-        "Prospect-Original-Place": f"{place.stream}/{place.sequence.stream}",
+        PLACE_HEADER: f"{place.stream}/{place.sequence.stream}",
         # Not the event's own id, for which the broker would drop the dead letter as a repeat.
         "Nats-Msg-Id": f"{consumer}/{place.stream}/{place.sequence.stream}",
     }

@@ -28,6 +28,7 @@ from services.metrics.proof.reconcile import reconcile
 from services.metrics.sql import ANONYMOUS, SQL
 
 APPLIED_SECONDS = 60.0
+RETRIED_SECONDS = 5.0
 
 
 def handlers(
@@ -84,7 +85,10 @@ async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -
 
 
 async def wait_applied(client: Client) -> None:
-    """Wait until the events published so far that change counts are handled: batches, erasures."""
+    """Wait until the events published so far that change counts are handled: batches, erasures.
+
+    But for batches that come again and again: proof/retried_events.py says whose they are.
+    """
     jetstream = client.jetstream()
     consumers = (topology.ACTIVITY_RECORDED, topology.METRICS_ERASED)
     targets = [
@@ -99,10 +103,16 @@ async def wait_applied(client: Client) -> None:
 
 
 async def _wait_handled(jetstream: JetStreamContext, consumer: Consumer, target: int) -> None:
+    began = asyncio.get_running_loop().time()
     while True:
         info = await jetstream.consumer_info(consumer.stream, consumer.name)
         handled = info.ack_floor.stream_seq if info.ack_floor else 0
         idle = info.num_pending == 0 and info.num_ack_pending == 0
         if idle or handled >= target:
+            return
+        tried = info.delivered is not None and info.delivered.stream_seq >= target
+        patient = asyncio.get_running_loop().time() - began < RETRIED_SECONDS
+        only_retries = info.num_ack_pending == info.num_redelivered or not patient
+        if consumer == topology.ACTIVITY_RECORDED and tried and only_retries:
             return
         await asyncio.sleep(0.05)

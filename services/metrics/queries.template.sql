@@ -33,6 +33,10 @@ insert into metrics.inbox (tenant_id, consumer, event_id)
 select $1, $2, id from unnest($3::uuid[]) id order by id
 on conflict do nothing
 
+-- name: count_events
+-- How many of these events ($3) are remembered as counted.
+select count(*) from metrics.inbox where tenant_id = $1 and consumer = $2 and event_id = any($3::uuid[])
+
 -- name: count
 -- Add entries to the roll-up, given as what their hash is made of, user, action (100 is add_to_list that
 -- made a list) and moment. Grouped as they came first, which casts and sums few rows; upserted in the

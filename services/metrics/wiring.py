@@ -12,6 +12,7 @@ from services.metrics.api import rpcs
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.dead_letters import dead_letters
 from services.metrics.proof.rebuild import Rebuilder
+from services.metrics.proof.retried_events import has_retried_events
 from services.metrics.proof.schedule import Schedule
 from services.metrics.settings import Settings
 from services.metrics.sql import SQL
@@ -33,6 +34,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         log,
         lambda: events.wait_applied(foundation.nats),
         lambda tenant_id: dead_letters(foundation.nats, tenant_id),
+        lambda tenant_id: has_retried_events(foundation.nats, pool, tenant_id),
     )
     return Parts(
         service=pb.DESCRIPTOR.services_by_name["MetricsService"],

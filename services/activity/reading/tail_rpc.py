@@ -9,6 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
+import structlog
 from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 
@@ -24,6 +26,7 @@ from services.activity.reading import store
 from services.activity.reading.feed import STREAM, Feed, FeedEvent, TooSlow
 
 MAX_KEYS = 1_000
+_log = structlog.get_logger()
 _POSITION = struct.Struct(">q")
 
 
@@ -121,7 +124,7 @@ class _Tail:
         waiting: pb.TailActivitiesResponse | None = None
         keys = list(_keys(event, self.wanted))
         for start in range(0, len(keys), MAX_KEYS):
-            for response in await self._read(keys[start : start + MAX_KEYS]):
+            for response in await self._read_known(keys[start : start + MAX_KEYS]):
                 if waiting:
                     yield waiting
                 waiting = response
@@ -129,6 +132,14 @@ class _Tail:
             self.position = event.sequence
             waiting.resume_token = self._token()
             yield waiting
+
+    async def _read_known(self, keys: list[tuple[str, int]]) -> list[pb.TailActivitiesResponse]:
+        """Read the entries of these keys; none where one is no key that the log can have."""
+        try:
+            return await self._read(keys)
+        except asyncpg.DataError as error:
+            _log.warning("no keys of the log", tenant=str(self.tenant_id), error=repr(error))
+            return []
 
     async def _read(self, keys: list[tuple[str, int]]) -> list[pb.TailActivitiesResponse]:
         """Read the entries of these keys that match, as responses that fit into a message."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -14,28 +14,41 @@ from prospect.activity.v1 import events_pb2 as activity_events
 from chassis.messaging import DEAD_LETTER_PREFIX, event_id_of
 
 STREAM = "DEAD_LETTERS"
+MAX_ENTRIES = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def dead_letters(client: Client, tenant_id: UUID) -> dict[UUID, set[date]]:
     """Return a tenant's events that could not be counted, with the UTC days of their entries."""
-    jetstream, found, place = client.jetstream(), dict[UUID, set[date]](), 1
+    found = dict[UUID, set[date]]()
+    async for headers, body in letters_of(client, tenant_id):
+        found |= _event(headers, body)
+    return found
+
+
+async def letters_of(
+    client: Client, tenant_id: UUID
+) -> AsyncGenerator[tuple[Mapping[str, str], bytes]]:
+    """Yield the headers and bodies of a tenant's dead letters of what is to be counted."""
+    jetstream, place = client.jetstream(), 1
     subject = f"{DEAD_LETTER_PREFIX}.activity.recorded.{tenant_id}"
     while True:
         try:
             letter = await jetstream.get_msg(STREAM, seq=place, subject=subject, next=True)
         except NotFoundError:
-            return found
+            return
         place = (letter.seq or place) + 1
-        found |= _event(letter.headers or {}, letter.data or b"")
+        yield letter.headers or {}, letter.data or b""
 
 
 def _event(headers: Mapping[str, str], body: bytes) -> dict[UUID, set[date]]:
-    """Return the event of a dead letter; nothing where its body or its id cannot be read."""
+    """Return the event of a dead letter; nothing where it is none that activity can have sent."""
     if "ce-id" not in headers:
         return {}
     try:
         message = activity_events.ActivitiesRecorded.FromString(body)
+        if len(message.created_at_micros) > MAX_ENTRIES:
+            return {}
         moments = [EPOCH + timedelta(microseconds=each) for each in message.created_at_micros]
     except (DecodeError, OverflowError):
         return {}

@@ -3,8 +3,8 @@
 It must not race with events on their way, or these would be lost or counted twice. So days are
 swapped only when all three hold:
 1. since the log's digest was taken, all the tenant's events that waited in activity's outbox were
-   published, and then every event of the stream up to that moment was handled: all it covers is
-   applied, however many came meanwhile;
+   published, and then every event of the stream up to that moment was handled, but for those of
+   other tenants that come again and again: all it covers is applied, however many came meanwhile;
 2. the log's counts, fetched later, still have that digest: they hold nothing newer;
 3. under the tenant's lock, the roll-up still has the digest of after 1: nothing was applied since.
 Otherwise the days are moving, and are looked at again.
@@ -44,6 +44,8 @@ DAY = timedelta(days=1)
 WaitApplied = Callable[[], Awaitable[None]]
 DeadLetters = Callable[[UUID], Awaitable[Mapping[UUID, Set[date]]]]
 """Gives a tenant's events that could not be counted, with the UTC days of their entries."""
+HasRetried = Callable[[UUID], Awaitable[bool]]
+"""Tells whether an event of a tenant comes again and again and is not counted yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,10 @@ class EventsNotApplied(RetryLater):
     """Events that the log has published were not counted within a minute."""
 
 
+async def _none_is_retried(_: UUID) -> bool:
+    return False
+
+
 class Rebuilder:
     """Rebuilds days of one tenant."""
 
@@ -102,11 +108,13 @@ class Rebuilder:
         log: Log,
         wait_applied: WaitApplied,
         dead_letters: DeadLetters,
+        has_retried: HasRetried = _none_is_retried,
     ) -> None:
         self.pool = pool
         self.log = log
         self.wait_applied = wait_applied
         self.dead_letters = dead_letters
+        self.has_retried = has_retried
 
     async def rebuild(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
         """Rebuild days, again while they change meanwhile; DaysChanged where they always do."""
@@ -133,6 +141,8 @@ class Rebuilder:
         if waiting and await self.unpublished(*waiting):
             raise DaysChanged
         await self.wait_applied()
+        if await self.has_retried(tenant_id):
+            raise DaysChanged
         if right:
             await self._count_and_swap(tenant_id, right, done)
         return done

@@ -1,0 +1,62 @@
+"""Events that come again and again: of a tenant whose event waits, days are moving; of others not.
+
+An event may wait for days, as for a newer replica that knows its values. What the broker has handed
+out of the stream is then handled but for such events, and whose they are is read from the stream
+itself, the inbox and the dead letters.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
+
+from chassis.database import Pool, tenant_transaction
+from chassis.dead_letters import PLACE_HEADER
+from chassis.messaging import event_id_of
+from services import topology
+from services.metrics.proof.dead_letters import letters_of
+from services.metrics.sql import SQL
+
+CONSUMER = topology.ACTIVITY_RECORDED
+MAX_EVENTS = 1_000
+"""Events that are read of a tenant; with more of them its days are taken for moving."""
+
+
+async def has_retried_events(client: Client, pool: Pool, tenant_id: UUID) -> bool:
+    """Whether an event of the tenant was handed out to be counted and has not been yet."""
+    info = await client.jetstream().consumer_info(CONSUMER.stream, CONSUMER.name)
+    if not info.num_ack_pending or not info.ack_floor or not info.delivered:
+        return False
+    first, last = info.ack_floor.stream_seq + 1, info.delivered.stream_seq
+    events = await _events(client, tenant_id, first, last)
+    if len(events) > MAX_EVENTS:
+        return True
+    places = {each.get(PLACE_HEADER) async for each, _ in letters_of(client, tenant_id)}
+    open_ids = [
+        event_id
+        for sequence, event_id in events.items()
+        if f"{CONSUMER.stream}/{sequence}" not in places
+    ]
+    async with tenant_transaction(pool, tenant_id) as connection:
+        counted = await connection.fetchval(SQL.count_events, tenant_id, CONSUMER.name, open_ids)
+    return bool(counted < len(set(open_ids)))
+
+
+async def _events(client: Client, tenant_id: UUID, first: int, last: int) -> dict[int, UUID]:
+    """Return the ids of a tenant's events in a part of the stream, a few too many at most."""
+    jetstream, found = client.jetstream(), dict[int, UUID]()
+    subject = CONSUMER.subject.replace("*", str(tenant_id))
+    while len(found) <= MAX_EVENTS:
+        try:
+            event = await jetstream.get_msg(CONSUMER.stream, seq=first, subject=subject, next=True)
+        except NotFoundError:
+            break
+        sequence = event.seq or first
+        if sequence > last:
+            break
+        headers = {name.lower(): value for name, value in (event.headers or {}).items()}
+        found[sequence] = event_id_of(headers, CONSUMER.stream, sequence)
+        first = sequence + 1
+    return found
