@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
@@ -13,7 +13,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from chassis.transient import RetryLater
+from chassis.identity.secrets import without_password
+from chassis.settings import SettingsError
+from chassis.transient import TRANSIENT, RetryLater
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -29,6 +31,7 @@ _returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 # Postgres aborted a transaction so that another one could go on.
 _ABORTED_FOR_ANOTHER = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 MAX_ATTEMPTS = 5
+OWNER_DSN = "PROSPECT_POSTGRES_OWNER_DSN"
 T = TypeVar("T")
 _log = structlog.get_logger()
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -56,6 +59,27 @@ async def open_pool(
             "plan_cache_mode": plans,
         },
     )
+
+
+async def connect_as_owner(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+    """Open the connection of the role that owns a schema; raise SettingsError without one."""
+    with reaching_by(OWNER_DSN, dsn):
+        return await asyncpg.connect(dsn, timeout=10)
+
+
+@contextmanager
+def reaching_by(variable: str, dsn: str) -> Iterator[None]:
+    """Raise SettingsError, which names the variable and no password, where a DSN leads nowhere."""
+    try:
+        yield
+    except (asyncpg.ClientConfigurationError, ValueError, ArithmeticError):
+        # What cannot be parsed may be quoted by the error, and be a part of the password.
+        form = "postgresql://role:password@host:5432/database"
+        text = f"is no DSN: write {form}, and encode special characters of the password (%40 for @)"
+        raise SettingsError(f"{variable} {text}") from None
+    except (*TRANSIENT, asyncpg.PostgresError) as error:
+        why = without_password(str(error), dsn)
+        raise SettingsError(f"{variable}: no connection: {why}") from None
 
 
 async def _leave_no_transaction(connection: asyncpg.Connection[asyncpg.Record]) -> None:

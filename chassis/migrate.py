@@ -13,6 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
+from chassis.database import connect_as_owner
 from chassis.errors import OperatorError
 
 FOUNDATION = Path(__file__).parent / "foundation"
@@ -55,7 +56,7 @@ def migrations_of(service: str, folder: Path) -> list[Migration]:
 
 async def migrate(dsn: str, service: str, folder: Path) -> list[str]:
     """Bring the schema `service` up to date; return the names of what was applied now."""
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await connect_as_owner(dsn)
     try:
         # Held until the connection closes: replicas that start together wait for each other.
         await connection.execute("select pg_advisory_lock($1)", LOCK)

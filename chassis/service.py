@@ -28,7 +28,8 @@ from chassis import auth, inbox, messaging, telemetry
 from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.consumer import Handler, consume
-from chassis.database import Pool, open_pool
+from chassis.database import Pool, open_pool, reaching_by
+from chassis.identity.secrets import without_password
 from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
 from chassis.messaging import Consumer, Stream
@@ -126,15 +127,11 @@ async def _foundation(
     name: str, settings: ServiceSettings, stopping: asyncio.Event
 ) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
-    try:
+    with reaching_by("PROSPECT_POSTGRES_DSN", dsn):
         pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size)
-    except (*TRANSIENT, asyncpg.PostgresError) as error:
-        raise SettingsError(f"PROSPECT_POSTGRES_DSN: no connection: {error}") from None
     try:
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
-        client = await messaging.connect(
-            settings.nats_url, f"prospect-{name}", settings.nats_credentials_file
-        )
+        client = await _connect_nats(name, settings)
         try:
             relay = Relay(pool, client, f"{name}_relay")
             yield Foundation(pool, client, relay, stopping, token_keys)
@@ -143,6 +140,15 @@ async def _foundation(
                 await client.close()
     finally:
         await pool.close()
+
+
+async def _connect_nats(name: str, settings: ServiceSettings) -> Client:
+    url = settings.nats_url.get_secret_value()
+    try:
+        return await messaging.connect(url, f"prospect-{name}", settings.nats_credentials_file)
+    except nats.errors.Error as error:
+        text = f"PROSPECT_NATS_URL: no connection: {without_password(str(error), url)}"
+        raise SettingsError(text) from None
 
 
 async def _serve(

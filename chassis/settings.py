@@ -1,18 +1,24 @@
-"""Settings: environment variables named PROSPECT_…, typed, checked at start, told in one line."""
+"""Settings: environment variables named PROSPECT_…, typed, checked at start, told in one line.
+
+A secret may stand in a file instead, which the variable `…_FILE` names, as Kubernetes mounts it.
+"""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chassis.errors import OperatorError
 
 PREFIX = "PROSPECT_"
+FILE = "_FILE"
 S = TypeVar("S", bound=BaseSettings)
 
 
@@ -20,15 +26,67 @@ class SettingsError(OperatorError):
     """A setting is missing, wrong or unknown; the text names the variable and the fix."""
 
 
+def is_secret(field: FieldInfo) -> bool:
+    """Return whether a setting may be given in a file, and is not shown."""
+    return field.annotation is SecretStr
+
+
+def read_secret(variable: str, environment: Mapping[str, str]) -> str | None:
+    """Return the secret that a variable holds, or that the file does which `…_FILE` names.
+
+    Raises SettingsError where both are set, and where the file has nothing to read.
+    """
+    given, path = environment.get(variable), environment.get(f"{variable}{FILE}")
+    if not path:
+        return given
+    if given is not None:
+        raise SettingsError(f"{variable} and {variable}{FILE} are both set: unset one")
+    try:
+        secret = Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}{FILE}: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable}{FILE}: {path} is no text") from None
+    if not secret:
+        raise SettingsError(f"{variable}{FILE}: {path} is empty")
+    return secret
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Has pydantic read each secret with `read_secret`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{PREFIX}{field_name}".upper()
+        secret = read_secret(variable, os.environ) if is_secret(field) else None
+        return secret, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields.items()
+        secrets = {name: self.get_field_value(field, name)[0] for name, field in fields}
+        return {name: secret for name, secret in secrets.items() if secret is not None}
+
+
 class ServiceSettings(BaseSettings):
     """What every service reads."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, and the files of secrets."""
+        return init_settings, _SecretFiles(settings_cls), env_settings
+
     listen: str = Field("0.0.0.0:50051", description="host:port that gRPC listens on")
     postgres_dsn: SecretStr = Field(description="DSN of the service's own role, <service>_app")
     postgres_pool_size: int = Field(10, ge=2, le=200, description="connections held at most")
-    nats_url: str = Field(description="NATS server, such as nats://nats:4222")
+    nats_url: SecretStr = Field(description="NATS server, such as nats://nats:4222")
     nats_credentials_file: Path | None = Field(None, description="NATS .creds file")
     auth_public_key: str = Field("", description="PEM public key that tokens are signed with")
     auth_jwks_url: str = Field("", description="JWKS address, instead of auth_public_key")
@@ -98,8 +156,13 @@ def load(cls: type[S]) -> S:
 
 def variables(cls: type[BaseSettings]) -> dict[str, str]:
     """Return each variable that `cls` reads and what it means."""
-    fields = cls.model_fields.items()
-    return {f"{PREFIX}{name}".upper(): field.description or "" for name, field in fields}
+    known = {}
+    for name, field in cls.model_fields.items():
+        variable = f"{PREFIX}{name}".upper()
+        known[variable] = field.description or ""
+        if is_secret(field):
+            known[f"{variable}{FILE}"] = f"file that holds {variable}"
+    return known
 
 
 def refuse_unknown(environment: Mapping[str, str], known: Iterable[str]) -> None:

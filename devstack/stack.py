@@ -29,6 +29,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis.clock import utc_now
 from chassis.errors import OperatorError
+from chassis.identity.secrets import private
 from chassis.migrate import migrate
 from chassis.settings import PREFIX
 from devstack import servers
@@ -246,8 +247,8 @@ def _environment(
 def _log_access(folder: Path, key: Ed25519PrivateKey, activity: str) -> dict[str, str]:
     """Return the settings with which metrics reads the log, and write the token they name."""
     token_file = folder / "activity-audit-token"
-    token_file.touch(mode=0o600)
-    token_file.write_text(mint(key, None, uuid.UUID(int=0), AUDIT_SCOPES, timedelta(days=365)))
+    with open(token_file, "w", opener=private) as file:
+        file.write(mint(key, None, uuid.UUID(int=0), AUDIT_SCOPES, timedelta(days=365)))
     return {
         "PROSPECT_ACTIVITY_ADDRESS": activity,
         "PROSPECT_ACTIVITY_TOKEN_FILE": str(token_file),
@@ -285,8 +286,8 @@ def _signing_key(path: Path) -> Ed25519PrivateKey:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        path.touch(mode=0o600)
-        path.write_bytes(pem)
+        with open(path, "wb", opener=private) as file:
+            file.write(pem)
     loaded = serialization.load_pem_private_key(path.read_bytes(), None)
     if not isinstance(loaded, Ed25519PrivateKey):
         raise StackError(f"{path.name} is not an Ed25519 key; delete it")

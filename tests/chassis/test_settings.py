@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from chassis.settings import SettingsError, load, refuse_unknown, variables
+from chassis.settings import (
+    ServiceSettings,
+    SettingsError,
+    is_secret,
+    load,
+    refuse_unknown,
+    variables,
+)
+from services.cli.operate.services import ServiceName, known_variables, settings_of
 
 
 class Small(BaseSettings):
@@ -62,3 +72,59 @@ def test_a_variable_that_is_like_none_is_refused_with_where_to_look() -> None:
 
 def test_variables_of_others_and_those_that_are_read_are_let_be() -> None:
     refuse_unknown({"PATH": "", "PROSPECT_POOL_SIZE": "7"}, ["PROSPECT_POOL_SIZE"])
+
+
+@pytest.fixture
+def common(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Set what every service needs, but for the DSN; return the file in which that is to be."""
+    monkeypatch.setenv("PROSPECT_NATS_URL", "nats://nats:4222")
+    monkeypatch.setenv("PROSPECT_POSTGRES_DSN_FILE", str(tmp_path / "dsn"))
+    return tmp_path / "dsn"
+
+
+def test_a_secret_is_read_from_the_file_that_its_variable_names(common: Path) -> None:
+    common.write_text("postgresql://app:secret@db/prospect\n")
+    settings = load(ServiceSettings)
+    assert settings.postgres_dsn.get_secret_value() == "postgresql://app:secret@db/prospect"
+    assert "secret@" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "No such file or directory"), (b"", "is empty"), (b"\xff", "is no text")],
+)
+def test_a_file_without_a_secret_stops_the_start_and_is_named(
+    common: Path, content: bytes | None, why: str
+) -> None:
+    if content is not None:
+        common.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"PROSPECT_POSTGRES_DSN_FILE: {common}:? {why}"):
+        load(ServiceSettings)
+
+
+def test_a_secret_given_twice_stops_the_start(
+    common: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common.write_text("one")
+    monkeypatch.setenv("PROSPECT_POSTGRES_DSN", "another")
+    with pytest.raises(SettingsError, match="are both set: unset one") as refused:
+        load(ServiceSettings)
+    assert "another" not in str(refused.value)
+
+
+def test_every_secret_may_be_in_a_file() -> None:
+    known = known_variables()
+    for name in ServiceName:
+        for field, setting in settings_of(name).model_fields.items():
+            if is_secret(setting):
+                assert f"PROSPECT_{field.upper()}_FILE" in known
+
+
+def test_what_has_a_secrets_name_is_one() -> None:
+    fields = {
+        name: field
+        for service in ServiceName
+        for name, field in settings_of(service).model_fields.items()
+        if name.endswith(("_key", "_keys", "_dsn", "_password", "_secret"))
+    }
+    assert [name for name, field in fields.items() if not is_secret(field)] == ["auth_public_key"]

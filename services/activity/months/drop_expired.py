@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 
 import asyncpg
 
+from chassis.database import connect_as_owner
 from chassis.errors import OperatorError
 from services.activity.sql import SQL
 
@@ -22,7 +23,7 @@ class MaintenanceError(OperatorError):
 
 async def drop_expired_months(dsn: str, first_kept: date, *, dry_run: bool = False) -> list[str]:
     """Drop the months that end before `first_kept` and return them as YYYY-MM; needs the owner."""
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await connect_as_owner(dsn)
     try:
         if not await connection.fetchval(SQL.lock_maintenance):
             raise MaintenanceError("months are being dropped elsewhere: wait until that has ended")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from datetime import UTC
 from typing import Annotated
 
@@ -15,6 +16,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from chassis.clock import utc_now
+from chassis.database import OWNER_DSN
+from chassis.settings import SettingsError, read_secret
 from services.activity.months.drop_expired import drop_expired_months
 from services.activity.retention.kept import kept_since
 from services.cli.terminal.client import Client
@@ -107,8 +110,11 @@ def partitions(
 def maintain(
     owner_dsn: Annotated[
         str,
-        typer.Option(envvar="PROSPECT_POSTGRES_OWNER_DSN", help="DSN of the role activity_owner."),
-    ],
+        typer.Option(
+            help=f"DSN of the role activity_owner; else {OWNER_DSN} or {OWNER_DSN}_FILE says it.",
+            show_default=False,
+        ),
+    ] = "",
     days: Annotated[
         int,
         typer.Option(envvar="PROSPECT_RETENTION_DAYS", min=31, help="How long the log is kept."),
@@ -124,8 +130,11 @@ def maintain(
 
     Example: prospect activity maintain --dry-run
     """
+    dsn = owner_dsn or read_secret(OWNER_DSN, os.environ)
+    if not dsn:
+        raise SettingsError(f"{OWNER_DSN} is not set (see `prospect activity maintain --help`)")
     first_kept = kept_since(utc_now(), days).date()
-    dropped = asyncio.run(drop_expired_months(owner_dsn, first_kept, dry_run=dry_run))
+    dropped = asyncio.run(drop_expired_months(dsn, first_kept, dry_run=dry_run))
     if as_json:
         typer.echo(json.dumps({"dropped": dropped, "dry_run": dry_run}))
     else:

@@ -9,6 +9,7 @@ from typing import Any, Self, TextIO
 
 import typer
 
+from chassis.identity.secrets import private
 from services.cli.enrich.csv_rows import PROSPECTS, REASONS, Refused
 from services.cli.terminal.message_json import print_json
 
@@ -43,7 +44,7 @@ class RefusedRows:
         try:
             if self._file is None:
                 self._file = open(  # noqa: SIM115 -- closed at the end
-                    path, "w", encoding="utf-8", newline=""
+                    path, "w", encoding="utf-8", newline="", opener=private
                 )
                 self._writer = csv.DictWriter(self._file, [*PROSPECTS.all, *REASONS])
                 self._writer.writeheader()

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from chassis.settings import PREFIX, refuse_unknown
+from chassis.identity.secrets import masked
+from chassis.settings import FILE, PREFIX, is_secret, refuse_unknown
 from services.cli.operate.services import ServiceName, known_variables, settings_of
 
 
@@ -55,12 +55,9 @@ def _fields(name: ServiceName | None) -> list[tuple[str, FieldInfo]]:
 
 def _row(name: str, field: FieldInfo, environment: Mapping[str, str]) -> dict[str, Any]:
     variable = f"{PREFIX}{name}".upper()
-    secret = field.annotation is SecretStr
-    value = environment.get(variable, "")
+    meaning, now = field.description or "", masked(environment.get(variable, ""))
+    if is_secret(field):
+        meaning = f"{meaning} (or {variable}{FILE}: a file that holds it)"
+        now = "(hidden)" if now else environment.get(f"{variable}{FILE}", "")
     default = "" if field.is_required() else str(field.default) or '""'
-    return {
-        "variable": variable,
-        "meaning": field.description or "",
-        "default": default,
-        "now": "(hidden)" if secret and value else value,
-    }
+    return {"variable": variable, "meaning": meaning, "default": default, "now": now}

@@ -16,12 +16,14 @@ from prospect.metrics.v1 import events_pb2 as metrics_events
 
 from chassis import messaging
 from chassis.errors import Unavailable
+from chassis.identity.secrets import masked
 from chassis.messaging import OutgoingEvent
-from chassis.settings import SettingsError
+from chassis.settings import SettingsError, read_secret
 from chassis.validation import violations_of
 from services import topology
 
 app = typer.Typer(no_args_is_help=True, help="Publish events to NATS, as a back end does.")
+NATS_URL, LOCAL = "PROSPECT_NATS_URL", "nats://127.0.0.1:4222"
 MESSAGES: dict[str, type[Message]] = {
     topology.REQUESTED: enrichment_events.EnrichmentRequested,
     topology.AGGREGATE_DAILY: metrics_events.AggregateDaily,
@@ -38,8 +40,12 @@ def publish(
     subject: Annotated[str, typer.Argument(help=f"One of: {', '.join(MESSAGES)}.")],
     body: Annotated[str, typer.Argument(help="The message as JSON, fields as in the contract.")],
     nats_url: Annotated[
-        str, typer.Option(envvar="PROSPECT_NATS_URL", help="Where NATS listens.")
-    ] = "nats://127.0.0.1:4222",
+        str,
+        typer.Option(
+            help=f"Where NATS listens; else {NATS_URL}, {NATS_URL}_FILE, and {LOCAL} say it.",
+            show_default=False,
+        ),
+    ] = "",
     check: Annotated[
         bool, typer.Option(help="Check the message against the contract's rules first.")
     ] = True,
@@ -61,10 +67,12 @@ def publish(
             typer.echo(f"{each.field}: {each.message} ({each.rule})", err=True)
         raise typer.Exit(2)
     event = OutgoingEvent.of(subject, message, os.environ.get("USER", "cli"))
+    nats_url = nats_url or read_secret(NATS_URL, os.environ) or LOCAL
     try:
         asyncio.run(_publish(nats_url, event))
     except (OSError, nats.errors.Error, Unavailable) as error:
-        raise SettingsError(f"NATS at {nats_url} did not take the event: {error}") from None
+        text = f"NATS at {masked(nats_url)} did not take the event: {error}"
+        raise SettingsError(text) from None
     result = {"subject": subject, "event_id": str(event.event_id)}
     typer.echo(json.dumps(result) if as_json else f"published {event.event_id} on {subject}")
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from chassis import migrate as migrations
-from chassis.settings import SettingsError
+from chassis.database import OWNER_DSN
+from chassis.settings import SettingsError, read_secret
 from services.cli.operate.services import ServiceName, folder_of
 
 
@@ -23,7 +24,8 @@ def migrate(
 ) -> None:
     """Bring the schemas up to date; safe to run twice and by many replicas at once.
 
-    PROSPECT_POSTGRES_OWNER_DSN says where, as the role <service>_owner. The roles must be there: a
+    PROSPECT_POSTGRES_OWNER_DSN (or PROSPECT_POSTGRES_OWNER_DSN_FILE) says where, as the role
+    <service>_owner. The roles must be there: a
     database administrator runs what --print-roles gives, once. (A superuser's DSN makes them.)
 
     Examples:
@@ -37,11 +39,9 @@ def migrate(
         for name in chosen:
             typer.echo(migrations.roles_of(name.value, folder_of(name)))
         return
-    dsn = os.environ.get("PROSPECT_POSTGRES_OWNER_DSN")
+    dsn = read_secret(OWNER_DSN, os.environ)
     if not dsn:
-        raise SettingsError(
-            "PROSPECT_POSTGRES_OWNER_DSN is not set (see `prospect migrate --help`)"
-        )
+        raise SettingsError(f"{OWNER_DSN} is not set (see `prospect migrate --help`)")
     for name in chosen:
         done = asyncio.run(migrations.migrate(dsn, name.value, folder_of(name)))
         typer.echo(f"{name.value}: {', '.join(done) if done else 'up to date'}")

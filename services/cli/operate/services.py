@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from chassis.database import OWNER_DSN
 from chassis.service import Foundation, Parts, Topology
-from chassis.settings import ServiceSettings, variables
+from chassis.settings import FILE, ServiceSettings, variables
 from services.cli.terminal import shared_options
 
 
@@ -49,7 +50,10 @@ def folder_of(name: ServiceName) -> Path:
 
 def known_variables() -> dict[str, str]:
     """Return every PROSPECT_ variable that any service reads, and what it means."""
-    known = {"PROSPECT_POSTGRES_OWNER_DSN": "DSN of the role that migrates, <service>_owner"}
+    known = {
+        OWNER_DSN: "DSN of the role that migrates, <service>_owner",
+        f"{OWNER_DSN}{FILE}": f"file that holds {OWNER_DSN}",
+    }
     known |= shared_options.VARIABLES
     for name in ServiceName:
         known |= variables(settings_of(name))

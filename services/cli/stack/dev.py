@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from chassis.identity.secrets import private
 from devstack.stack import Stack, StackError, credential_variable, running
 from services.enrichment.sources.catalogue import SourceName
 
@@ -41,7 +42,8 @@ def dev(
     try:
         with running(state.resolve(), fixed_ports=True, latency_ms=latency) as stack:
             token = stack.token(TENANT, USER)
-            (stack.folder / "token").write_text(token)
+            with open(stack.folder / "token", "w", opener=private) as file:
+                file.write(token)
             console.print(addresses(stack))
             console.print(f"[bold]Development token[/] (tenant {TENANT}, 12 h):\n{token}\n",
                           soft_wrap=True, highlight=False)  # fmt: skip

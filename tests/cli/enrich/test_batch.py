@@ -6,6 +6,7 @@ import asyncio
 import csv
 import os
 import signal
+import stat
 import sys
 import uuid
 from asyncio.subprocess import PIPE
@@ -50,6 +51,7 @@ async def test_good_rows_run_and_refused_rows_are_named_by_line_field_and_rule(
     assert "3 of 3 ended; 3 complete, $" in ended
     assert "line 5: name: must be at least 1 characters (string.min_len)" in done.stderr
     assert "line 4: is_public_company: 'maybe' must be true or false (bool)" in done.stderr
+    assert stat.S_IMODE(refused.stat().st_mode) == 0o600
     with refused.open() as file:
         rows = {row["line"]: (row["field"], row["rule"]) for row in csv.DictReader(file)}
     assert rows["6"] == ("email", "string.email")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
 
+import pytest
 from nats.aio.client import Client
 from prospect.enrichment.v1 import events_pb2
 
@@ -70,6 +72,48 @@ def test_config_shows_every_setting_and_hides_secrets() -> None:
     assert rows["PROSPECT_EXA_API_KEY"]["now"] == "(hidden)"
     assert rows["PROSPECT_LEASE_SECONDS"]["default"] == "6"
     assert all(row["meaning"] for row in rows.values())
+
+
+def test_config_shows_no_password_of_an_address_and_where_a_secrets_file_is() -> None:
+    done = prospect(
+        "config", "--json",
+        PROSPECT_NATS_URL="nats://u:secret@nats", PROSPECT_EXA_URL="https://u:secret@exa.example",
+        PROSPECT_EXA_API_KEY_FILE="/run/exa",
+    )  # fmt: skip
+    rows = {row["variable"]: row["now"] for row in json.loads(done.stdout)}
+    assert rows["PROSPECT_NATS_URL"] == "(hidden)"
+    assert rows["PROSPECT_EXA_URL"] == "https://***@exa.example"
+    assert rows["PROSPECT_EXA_API_KEY"] == "/run/exa"
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        (("serve", "activity"), "PROSPECT_POSTGRES_DSN"),
+        (("migrate", "activity"), "PROSPECT_POSTGRES_OWNER_DSN"),
+        (("activity", "maintain"), "PROSPECT_POSTGRES_OWNER_DSN"),
+    ],
+)
+def test_a_dsn_that_cannot_be_read_is_one_line_without_its_password(
+    command: tuple[str, ...], variable: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "dsn"
+    file.write_text("postgresql://app:secret#word@127.0.0.1:1/prospect")
+    others = {"PROSPECT_NATS_URL": "nats://127.0.0.1:1", "PROSPECT_LOG_SIGNING_KEY_FILE": "key"}
+    done = prospect(*command, **{f"{variable}_FILE": str(file)}, **others)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"prospect: {variable} is no DSN")
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
+
+
+def test_a_broker_that_does_not_answer_is_named_without_its_password() -> None:
+    done = prospect(
+        "events", "publish", topology.AGGREGATE_DAILY, '{"date": "2026-11-24"}',
+        PROSPECT_NATS_URL="nats://u:secret@127.0.0.1:1",
+    )  # fmt: skip
+    assert "NATS at nats://***@127.0.0.1:1 did not take the event" in done.stderr
+    assert "secret" not in done.stderr
 
 
 def test_migrate_says_what_it_applied_and_that_nothing_is_left(database: Database) -> None:

@@ -1,0 +1,1 @@
+"""Who is who: secrets, certificates, and the callers behind them."""
