@@ -45,6 +45,8 @@ async def repeat(
 async def sleep(seconds: float, *events: asyncio.Event) -> None:
     """Wait this long, or until one of the events is set."""
     waits = [asyncio.ensure_future(each.wait()) for each in events]
-    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for each in waits:
-        each.cancel()
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()

@@ -7,6 +7,7 @@ minutes and gigabytes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,14 +24,18 @@ _VALIDATOR = Validator()
 
 
 def violations_of(message: Message) -> list[FieldViolation]:
-    """Check `message` against its protovalidate rules; an empty list means that it keeps them."""
-    too_long = _lists_too_long(message)
-    if too_long:
-        return too_long
-    return [
-        FieldViolation(_path(found.proto.field), found.proto.rule_id, found.proto.message)
-        for found in _VALIDATOR.collect_violations(message)
+    """Check `message` against its protovalidate rules; an empty list means that it keeps them.
+
+    A list that is too long is emptied in `message`, so that its items cost nothing; all else is
+    checked, so that a batch can refuse one item and take the others.
+    """
+    too_long = _empty_long_lists(message)
+    known = {each.field for each in too_long}
+    found = [
+        FieldViolation(_path(each.proto.field), each.proto.rule_id, each.proto.message)
+        for each in _VALIDATOR.collect_violations(message)
     ]
+    return too_long + [each for each in found if each.field not in known]
 
 
 def parse_time(field: str, moment: Timestamp) -> datetime:
@@ -41,39 +46,48 @@ def parse_time(field: str, moment: Timestamp) -> datetime:
         raise InvalidArgument.field(field, "timestamp", "must be a valid time") from None
 
 
-class _List(NamedTuple):
-    """A repeated field that has a limit, or whose items have lists with one."""
+class _Part(NamedTuple):
+    """A field that is a list with a limit, or that holds messages with such lists."""
 
     name: str
+    is_list: bool
     max_items: int
-    of_items: tuple[_List, ...]
+    inner: tuple[_Part, ...]
 
 
 @cache
-def _lists_of(kind: Any) -> tuple[_List, ...]:
-    """Return the lists of a message type, by its descriptor."""
-    lists = []
+def _parts_of(kind: Any) -> tuple[_Part, ...]:
+    """Return the fields of a message type, by its descriptor, that have or hold limited lists."""
+    parts = []
     for field in kind.fields:
-        if field.is_repeated:
-            rules = field.GetOptions().Extensions[validate_pb2.field].repeated
-            inner = _lists_of(field.message_type) if field.message_type else ()
-            if rules.max_items or inner:
-                lists.append(_List(field.name, rules.max_items, inner))
-    return tuple(lists)
+        rules = field.GetOptions().Extensions[validate_pb2.field].repeated
+        ours = field.message_type and field.message_type.full_name.startswith("prospect.")
+        inner = _parts_of(field.message_type) if ours else ()
+        if rules.max_items or inner:
+            parts.append(_Part(field.name, field.is_repeated, rules.max_items, inner))
+    return tuple(parts)
 
 
-def _lists_too_long(message: Any) -> list[FieldViolation]:
-    """Return the first list of `message`, or of an item of its lists, that is too long."""
-    for each in _lists_of(message.DESCRIPTOR):
-        items = getattr(message, each.name)
-        if 0 < each.max_items < len(items):
-            text = f"must have at most {each.max_items} items"
-            return [FieldViolation(each.name, "repeated.max_items", text)]
-        for place, item in enumerate(items) if each.of_items else ():
-            for found in _lists_too_long(item):
-                path = f"{each.name}[{place}].{found.field}"
-                return [FieldViolation(path, found.rule, found.message)]
-    return []
+def _empty_long_lists(message: Any) -> list[FieldViolation]:
+    """Empty each list of `message`, however deep, that is too long; return what they break."""
+    found = []
+    for part in _parts_of(message.DESCRIPTOR):
+        if part.is_list:
+            items = getattr(message, part.name)
+            if 0 < part.max_items < len(items):
+                text = f"must have at most {part.max_items} items"
+                found.append(FieldViolation(part.name, "repeated.max_items", text))
+                message.ClearField(part.name)
+            elif part.inner:
+                for place, item in enumerate(items):
+                    found += _inside(f"{part.name}[{place}]", _empty_long_lists(item))
+        elif message.HasField(part.name):
+            found += _inside(part.name, _empty_long_lists(getattr(message, part.name)))
+    return found
+
+
+def _inside(path: str, found: list[FieldViolation]) -> list[FieldViolation]:
+    return [replace(each, field=f"{path}.{each.field}") for each in found]
 
 
 def _path(field: object) -> str:

@@ -10,6 +10,7 @@ import pytest
 from buf.validate import validate_pb2
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.enrichment.v1 import enrichment_service_pb2 as enrichment_pb
+from prospect.enrichment.v1 import policy_pb2
 
 from chassis.validation import violations_of
 from devstack.stack import SERVICES
@@ -54,8 +55,25 @@ def test_a_list_within_an_item_that_is_too_long_is_named_by_its_place() -> None:
     good = enrichment_pb.RequestEnrichmentRequest(name="Ada", company="Engines")
     long = enrichment_pb.RequestEnrichmentRequest(sources=["exa"] * 100)
     chunk = enrichment_pb.BatchRequestEnrichmentsRequest(requests=[good, long])
-    (violation,) = violations_of(chunk)
+    violation = violations_of(chunk)[0]
     assert (violation.field, violation.rule) == ("requests[1].sources", "repeated.max_items")
+
+
+def test_beside_a_list_that_is_too_long_all_else_is_checked() -> None:
+    long = enrichment_pb.RequestEnrichmentRequest(name="Ada", company="E", sources=["exa"] * 100)
+    bad = enrichment_pb.RequestEnrichmentRequest(name="Ada", company="E", email="no")
+    chunk = enrichment_pb.BatchRequestEnrichmentsRequest(batch_id="no", requests=[long, bad])
+    assert {(each.field, each.rule) for each in violations_of(chunk)} == {
+        ("requests[0].sources", "repeated.max_items"),
+        ("batch_id", "string.uuid"),
+        ("requests[1].email", "string.email"),
+    }
+
+
+def test_a_list_that_is_too_long_within_a_message_is_counted_first() -> None:
+    policy = policy_pb2.Policy(contact_lookups=["email"] * 100_000)
+    violation = violations_of(policy_pb2.UpdatePolicyRequest(policy=policy))[0]
+    assert (violation.field, violation.rule) == ("policy.contact_lookups", "repeated.max_items")
 
 
 def test_a_list_of_just_the_limit_is_looked_at_item_by_item() -> None:

@@ -95,11 +95,13 @@ class Feed:
     async def _wait(self, stopping: asyncio.Event, seconds: float) -> None:
         self._filled.clear()
         waits = [asyncio.create_task(each.wait()) for each in (self._filled, stopping)]
-        await asyncio.wait(
-            [*waits, self._reader], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        for each in waits:
-            each.cancel()
+        try:
+            await asyncio.wait(
+                [*waits, self._reader], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for each in waits:
+                each.cancel()
 
     async def _read(self) -> None:
         while True:
