@@ -55,6 +55,10 @@ $(DBOS): requirements-bench.txt
 mutants: $(READY) ## Change the code and name each change no test notices: ONLY=folder LIMIT=n SEED=n
 	$(BIN)/python -m tests.mutants $(if $(ONLY),--only $(ONLY)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SEED),--seed $(SEED))
 
+.PHONY: fuzz
+fuzz: $(READY) ## Send drawn requests and events to a stack of its own: SEED=… MINUTES=10
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: bench
 bench: $(READY) $(DBOS) ## Run the benchmarks, or with ONLY=activity those of one service
 	$(BIN)/python -m tests.benchmarks $(ONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 import logging
@@ -21,6 +22,7 @@ from chassis.settings import SettingsError
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$")
 FLUSH_SECONDS = 0.1
+TASKS = prometheus_client.Gauge("prospect_tasks", "asyncio tasks that are alive")
 _current: ContextVar[str] = ContextVar("traceparent", default="")
 
 
@@ -113,6 +115,11 @@ log_call = _lines.call
 def flush_logs() -> None:
     """Write the lines that wait; the health loop calls it, so that none waits long."""
     _lines.flush()
+
+
+def count_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Show how many tasks of the event loop are alive: more and more of them are a leak."""
+    TASKS.set_function(lambda: len(asyncio.all_tasks(loop)))
 
 
 def serve_metrics(listen: str) -> Callable[[], None]:

@@ -11,9 +11,50 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from chassis.clock import utc_now
 from services.cli.operate.services import ServiceName
 from tests.enrichment.test_service import sandbox_settings
 from tests.harness import Services
+
+DAY = utc_now().date().isoformat()
+DAYS = {"start_date": DAY, "end_date": DAY}
+LOGIN = {"action_type": "ACTION_TYPE_LOGIN"}
+MALLORY = {"name": "Mallory", "company": "Us"}
+ADA = {"name": "Ada Lovelace", "company": "Analytical Engines"}
+PEOPLE = [{"email": "ada@engines.example"}]
+QUOTA = {"counter": "COUNTER_TOTAL_LOGINS", "period": "QUOTA_PERIOD_DAY"}
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "RecordActivity": {"activity": LOGIN},
+    "RecordActivities": {"activities": [LOGIN]},
+    "StreamActivities": {"activities": [LOGIN]},
+    "UpdateRetention": {"retention_days": 90},
+    "ListDayDigests": {"date": DAY},
+    "CountDay": {"date": DAY},
+    "StreamDayCounts": {"date": DAY},
+    "RequestEnrichment": MALLORY,
+    "BatchRequestEnrichments": {"requests": [MALLORY]},
+    "RetrySource": {"source": "exa"},
+    "EstimateEnrichment": {"prospects": [ADA]},
+    "PauseSource": {"source": "exa", "resume": True},
+    "UpdatePolicy": {
+        "policy": {"debounce_seconds": 1},
+        "update_mask": {"paths": ["debounce_seconds"]},
+    },
+    "Suppress": {"people": PEOPLE},
+    "Unsuppress": {"people": PEOPLE},
+    "GetUsage": DAYS,
+    "GetTenantSummary": DAYS,
+    "ListTopUsers": DAYS,
+    "ExportUsage": DAYS,
+    "CheckQuota": {"counter": "COUNTER_TOTAL_LOGINS"},
+    "SetQuota": {"quota": QUOTA | {"soft_limit": 7}},
+    "DeleteQuota": QUOTA,
+    "SetTimeZone": {"time_zone": "Europe/Paris"},
+    "VerifyUsage": DAYS,
+    "RebuildUsage": DAYS,
+}
+"""What a valid request needs beside its ids."""
 
 
 def rpcs_of(name: ServiceName) -> list[MethodDescriptor]:

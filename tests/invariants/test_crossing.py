@@ -18,49 +18,10 @@ from chassis.clock import new_id, utc_now
 from services.cli.operate.services import ServiceName
 from tests.enrichment.rows import Rows
 from tests.harness import Database, Identity
-from tests.invariants.rpcs import EVERY_RPC, call_of, first_answer
+from tests.invariants.rpcs import EVERY_RPC, NEEDED, call_of, first_answer
 from tests.invariants.test_tenancy import ROWS
 
 Ids = Mapping[str, str]
-DAY = utc_now().date().isoformat()
-DAYS = {"start_date": DAY, "end_date": DAY}
-LOGIN = {"action_type": "ACTION_TYPE_LOGIN"}
-MALLORY = {"name": "Mallory", "company": "Us"}
-ADA = {"name": "Ada Lovelace", "company": "Analytical Engines"}
-PEOPLE = [{"email": "ada@engines.example"}]
-QUOTA = {"counter": "COUNTER_TOTAL_LOGINS", "period": "QUOTA_PERIOD_DAY"}
-
-# What a request needs beside the ids, which are filled in as the contract has them.
-NEEDED: dict[str, dict[str, Any]] = {
-    "RecordActivity": {"activity": LOGIN},
-    "RecordActivities": {"activities": [LOGIN]},
-    "StreamActivities": {"activities": [LOGIN]},
-    "UpdateRetention": {"retention_days": 90},
-    "ListDayDigests": {"date": DAY},
-    "CountDay": {"date": DAY},
-    "StreamDayCounts": {"date": DAY},
-    "RequestEnrichment": MALLORY,
-    "BatchRequestEnrichments": {"requests": [MALLORY]},
-    "RetrySource": {"source": "exa"},
-    "EstimateEnrichment": {"prospects": [ADA]},
-    "PauseSource": {"source": "exa", "resume": True},
-    "UpdatePolicy": {
-        "policy": {"debounce_seconds": 1},
-        "update_mask": {"paths": ["debounce_seconds"]},
-    },
-    "Suppress": {"people": PEOPLE},
-    "Unsuppress": {"people": PEOPLE},
-    "GetUsage": DAYS,
-    "GetTenantSummary": DAYS,
-    "ListTopUsers": DAYS,
-    "ExportUsage": DAYS,
-    "CheckQuota": {"counter": "COUNTER_TOTAL_LOGINS"},
-    "SetQuota": {"quota": QUOTA | {"soft_limit": 7}},
-    "DeleteQuota": QUOTA,
-    "SetTimeZone": {"time_zone": "Europe/Paris"},
-    "VerifyUsage": DAYS,
-    "RebuildUsage": DAYS,
-}
 # What an answer that holds nothing of theirs looks like; an RPC without a line finds nothing.
 HOLDS_OURS_ONLY: dict[str, Callable[[Any], bool]] = {
     "RecordActivity": lambda answer: not answer.duplicate,
