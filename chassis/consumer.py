@@ -63,7 +63,7 @@ class IncomingEvent(Generic[M]):
 class Handler(Generic[M]):
     """What handles the events of one consumer.
 
-    With `tenant_in_subject` the event's `tenant_id` must be the last token of its subject, which
+    With `tenant_in_subject` the event's `tenant_id` must be the last part of its subject, which
     is what the broker lets a publisher use. An event that anyone may publish `from_outside` is a
     dead letter also where its only fault is an unknown value: its sender made a mistake.
     """
@@ -112,7 +112,7 @@ async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event
                 await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
                 continue
             for message in await _fetch(subscription, consumer, room, stopping):
-                task = tasks.create_task(_settle(client, handler, waiting, message))
+                task = tasks.create_task(_acknowledge(client, handler, waiting, message))
                 in_hand.add(task)
                 task.add_done_callback(in_hand.discard)
 
@@ -142,13 +142,15 @@ async def _fetch(
         return []
 
 
-async def _settle(client: Client, handler: Handler[Any], waiting: _Waiting, message: Msg) -> None:
+async def _acknowledge(
+    client: Client, handler: Handler[Any], waiting: _Waiting, message: Msg
+) -> None:
     telemetry.start_trace(headers_of(message).get("traceparent"))
     try:
         await _handle(client, handler, waiting, message)
     except nats.errors.Error as error:
         # The broker got no acknowledgement, so it delivers the event again.
-        _log.warning("not settled", consumer=handler.consumer.name, error=repr(error))
+        _log.warning("not acknowledged", consumer=handler.consumer.name, error=repr(error))
 
 
 async def _handle(client: Client, handler: Handler[Any], waiting: _Waiting, message: Msg) -> None:

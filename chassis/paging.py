@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from uuid import UUID
 
-from chassis.tokens import Tokens
+from chassis.tokens import ContinuationTokens
 
 _POSITION = struct.Struct(">q16s")
 _FIRST_MICROS = -62_135_596_800_000_000
@@ -24,12 +24,12 @@ class Cursor:
     micros: int
     row_id: UUID
 
-    def token(self, tokens: Tokens) -> str:
+    def token(self, tokens: ContinuationTokens) -> str:
         """Return the page token that asks for what comes after."""
         return tokens.issue(_POSITION.pack(self.micros, self.row_id.bytes))
 
 
-def read_cursor(tokens: Tokens, page_token: str) -> Cursor | None:
+def read_cursor(tokens: ContinuationTokens, page_token: str) -> Cursor | None:
     """Return the cursor of a request's page token; None for the first page."""
     if not page_token:
         return None

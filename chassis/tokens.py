@@ -1,4 +1,4 @@
-"""Tokens with which a caller goes on: signed, and good only for the question they came from."""
+"""Page and resume tokens: signed, and good only for the question that they came from."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def read_keys(given: str, pool: Pool) -> TokenKeys:
     return tuple(blake2b(each, digest_size=32).digest() for each in secrets)
 
 
-class Tokens:
+class ContinuationTokens:
     """Makes and reads the tokens of one question: a kind, a tenant, and what was asked.
 
     Each RPC has a kind of its own. How large a page is and where it begins is no part of the

@@ -454,7 +454,7 @@ begun as (
     queue_wait_ms bigint, breaker_wait_ms bigint, limiter_wait_ms bigint, worker text)
   join leased using (run_id)
 ),
-settled as (
+ended_attempts as (
   update enrichment.attempts a set
     status = e.status, error_class = e.error_class, reason = e.reason,
     source_request_id = e.request_id, cost_micros = coalesce(e.cost_micros, a.reserved_micros),

@@ -1,8 +1,8 @@
 """The limit of a run: its rows, written by a bare asyncpg loop as a superuser, past every rule.
 
-As many commits as a run takes (accept, begin, settle and ask ContactOut otherwise, settle and
-begin the summary, settle and end), one statement a table and commit, no fence, no policy, no
-budget, no row level security.
+As many commits as a run takes (accept, begin, end an attempt and ask ContactOut otherwise, end the
+others and begin the summary, end it and the run), one statement a table and commit, no fence, no
+policy, no budget, no row level security.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ async def _run(
             *key, ALL,
         )  # fmt: skip
     await _begin(connection, key, FIRST)
-    await _settle(connection, key, prospect_id, FIRST, OTHERWISE)
-    await _settle(connection, key, prospect_id, OTHERWISE, SUMMARY)
+    await _end_attempts(connection, key, prospect_id, FIRST, OTHERWISE)
+    await _end_attempts(connection, key, prospect_id, OTHERWISE, SUMMARY)
     async with connection.transaction():
         await _end(connection, key, prospect_id, SUMMARY)
         await connection.execute(
@@ -128,7 +128,7 @@ async def _begin(connection: Connection, key: Key, calls: Calls) -> None:
         await connection.execute(ADD_EVENT, new_id(), key[0], BODY)
 
 
-async def _settle(
+async def _end_attempts(
     connection: Connection, key: Key, prospect_id: uuid.UUID, ended: Calls, begun: Calls
 ) -> None:
     async with connection.transaction():

@@ -9,11 +9,11 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from chassis.errors import InvalidArgument
 from chassis.paging import Cursor, read_cursor
-from chassis.tokens import Tokens
+from chassis.tokens import ContinuationTokens
 
 KEYS = (b"k" * 32,)
 TENANT = uuid.UUID(int=7)
-TOKENS = Tokens(KEYS, "list", TENANT, StringValue(value="wanted"))
+TOKENS = ContinuationTokens(KEYS, "list", TENANT, StringValue(value="wanted"))
 
 
 @pytest.mark.parametrize("micros", [0, -62_135_510_400_000_000, 1_796_083_200_000_001])
@@ -29,7 +29,9 @@ def test_no_token_means_the_first_page() -> None:
 @pytest.mark.parametrize(
     "token",
     [
-        Cursor(1, TENANT).token(Tokens(KEYS, "list", TENANT, StringValue(value="other"))),
+        Cursor(1, TENANT).token(
+            ContinuationTokens(KEYS, "list", TENANT, StringValue(value="other"))
+        ),
         TOKENS.issue(b"no position"),
         "é",
     ],

@@ -6,7 +6,7 @@ import uuid
 
 from google.protobuf.struct_pb2 import Struct
 
-from chassis.tokens import Tokens
+from chassis.tokens import ContinuationTokens
 
 KEYS = (b"k" * 32,)
 TENANT = uuid.UUID(int=7)
@@ -22,6 +22,6 @@ def question(names: list[str]) -> Struct:
 
 
 def test_the_order_in_which_a_map_was_filled_is_no_part_of_the_question() -> None:
-    token = Tokens(KEYS, "list", TENANT, question(NAMES)).issue(b"place")
-    again = Tokens(KEYS, "list", TENANT, question(NAMES[::-1]))
+    token = ContinuationTokens(KEYS, "list", TENANT, question(NAMES)).issue(b"place")
+    again = ContinuationTokens(KEYS, "list", TENANT, question(NAMES[::-1]))
     assert again.read("page_token", token, bytes) == b"place"

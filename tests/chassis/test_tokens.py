@@ -1,4 +1,4 @@
-"""Tokens: good for the question they came from, and for no other."""
+"""Page and resume tokens: good for the question they came from, and for no other."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ from google.protobuf.wrappers_pb2 import StringValue
 from chassis.database import Pool, open_pool
 from chassis.errors import InvalidArgument
 from chassis.settings import SettingsError
-from chassis.tokens import Tokens, read_keys
+from chassis.tokens import ContinuationTokens, read_keys
 from tests.harness import Database
 
 KEYS = (b"k" * 32,)
 NEW_KEY = (b"n" * 32,)
 TENANT = uuid.UUID(int=7)
 ASKED = StringValue(value="runs that failed")
-TOKEN = Tokens(KEYS, "list", TENANT, ASKED, 1).issue(b"place")
+TOKEN = ContinuationTokens(KEYS, "list", TENANT, ASKED, 1).issue(b"place")
 
 
 def test_a_token_gives_its_position_back() -> None:
-    assert Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes) == b"place"
+    assert (
+        ContinuationTokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes)
+        == b"place"
+    )
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Tokens(KEYS, "tail", TENANT, ASKED, 1),
-        Tokens(KEYS, "list", uuid.UUID(int=8), ASKED, 1),
-        Tokens(KEYS, "list", TENANT, StringValue(), 1),
-        Tokens(KEYS, "list", TENANT, ASKED, 2),
+        ContinuationTokens(KEYS, "tail", TENANT, ASKED, 1),
+        ContinuationTokens(KEYS, "list", uuid.UUID(int=8), ASKED, 1),
+        ContinuationTokens(KEYS, "list", TENANT, StringValue(), 1),
+        ContinuationTokens(KEYS, "list", TENANT, ASKED, 2),
     ],
     ids=["kind", "tenant", "question", "order"],
 )
-def test_a_token_of_another_question_is_refused(other: Tokens) -> None:
+def test_a_token_of_another_question_is_refused(other: ContinuationTokens) -> None:
     with pytest.raises(InvalidArgument) as refused:
         other.read("page_token", TOKEN, bytes)
     assert [each.field for each in refused.value.violations] == ["page_token"]
@@ -48,7 +51,7 @@ def test_a_token_of_another_question_is_refused(other: Tokens) -> None:
 @pytest.mark.parametrize("token", ["", "x", "tampered", TOKEN[:-2], TOKEN + "=", "A" + TOKEN[1:]])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidArgument):
-        Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", token, bytes)
+        ContinuationTokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", token, bytes)
 
 
 @pytest.mark.parametrize("parse", [json.loads, struct.Struct(">q").unpack])
@@ -56,7 +59,7 @@ def test_a_token_with_a_position_of_another_kind_is_refused(
     parse: Callable[[bytes], object],
 ) -> None:
     with pytest.raises(InvalidArgument):
-        Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", TOKEN, parse)
+        ContinuationTokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", TOKEN, parse)
 
 
 def test_a_token_that_anyone_can_make_is_refused() -> None:
@@ -65,18 +68,18 @@ def test_a_token_that_anyone_can_make_is_refused() -> None:
     summed = blake2b(repr(said).encode() + b"place", digest_size=8, person=b"prospect-token")
     forged = base64.urlsafe_b64encode(summed.digest() + b"place").decode()
     with pytest.raises(InvalidArgument):
-        Tokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", forged, bytes)
+        ContinuationTokens(KEYS, "list", TENANT, ASKED, 1).read("page_token", forged, bytes)
 
 
 def test_a_token_signed_with_another_key_is_refused() -> None:
     with pytest.raises(InvalidArgument):
-        Tokens(NEW_KEY, "list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes)
+        ContinuationTokens(NEW_KEY, "list", TENANT, ASKED, 1).read("page_token", TOKEN, bytes)
 
 
 def test_keys_are_changed_while_tokens_of_the_former_one_are_good() -> None:
-    changing = Tokens(NEW_KEY + KEYS, "list", TENANT, ASKED, 1)
+    changing = ContinuationTokens(NEW_KEY + KEYS, "list", TENANT, ASKED, 1)
     assert changing.read("page_token", TOKEN, bytes) == b"place"
-    changed = Tokens(NEW_KEY, "list", TENANT, ASKED, 1)
+    changed = ContinuationTokens(NEW_KEY, "list", TENANT, ASKED, 1)
     assert changed.read("page_token", changing.issue(b"next"), bytes) == b"next"
 
 

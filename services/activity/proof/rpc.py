@@ -42,7 +42,7 @@ KINDS = {
 
 
 class ProofRpc:
-    """Proves and verifies the log of the tenant in the token."""
+    """Proves and verifies the log of the caller's tenant."""
 
     def __init__(
         self,

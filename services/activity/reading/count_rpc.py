@@ -13,7 +13,7 @@ from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from services.activity import sql
 from services.activity.entries.actions import ActionNumbers
 from services.activity.entries.filters import Filter, parse_filter, refusing_bad_metadata
@@ -24,7 +24,7 @@ DEFAULT_GROUPS = 1_000
 
 
 class CountRpc:
-    """Counts the log of the tenant in the token."""
+    """Counts the log of the caller's tenant."""
 
     def __init__(self, pool: Pool, actions: ActionNumbers, token_keys: TokenKeys) -> None:
         self._pool = pool
@@ -37,7 +37,7 @@ class CountRpc:
         """Count by group."""
         tenant_id = current_caller().tenant_id
         wanted, grouping = parse_filter(request.filter), _grouping(request)
-        tokens = Tokens(
+        tokens = ContinuationTokens(
             self._token_keys, "count", tenant_id, request.filter, sorted(request.group_by)
         )
         after = (

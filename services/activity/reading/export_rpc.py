@@ -53,7 +53,7 @@ class StoodStill(Refusal):
 
 
 class ExportRpc:
-    """Exports the log of the tenant in the token."""
+    """Exports the log of the caller's tenant."""
 
     def __init__(
         self, pool: Pool, relay: Relay, partitions: Partitions, clock: Clock, retention: timedelta

@@ -13,7 +13,7 @@ from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
 from chassis.interceptor import Context, preserialized
 from chassis.paging import Cursor, read_cursor
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from chassis.validation import parse_time
 from services.activity import sql
 from services.activity.entries.actions import ActionNumbers
@@ -34,7 +34,7 @@ _DAY = 86_400 * _SECOND
 
 
 class ReadingRpc:
-    """Reads the log of the tenant in the token; `pool` is that for pages."""
+    """Reads the log of the caller's tenant; `pool` is that for pages."""
 
     def __init__(self, pool: Pool, actions: ActionNumbers, token_keys: TokenKeys) -> None:
         self._pool = pool
@@ -61,7 +61,9 @@ class ReadingRpc:
         tenant_id = current_caller().tenant_id
         wanted = parse_filter(request.filter)
         newest_first = request.order_by in ("", "created_at desc")
-        tokens = Tokens(self._token_keys, "list", tenant_id, request.filter, newest_first)
+        tokens = ContinuationTokens(
+            self._token_keys, "list", tenant_id, request.filter, newest_first
+        )
         after = read_cursor(tokens, request.page_token)
         size = request.page_size or DEFAULT_PAGE
         page = Page(wanted, after, size + 1, newest_first)

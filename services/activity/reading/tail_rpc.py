@@ -18,7 +18,7 @@ from chassis.auth import current_caller
 from chassis.database import Pool
 from chassis.errors import InvalidArgument, Limit, ResourceExhausted
 from chassis.interceptor import Context
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
 from services.activity.entries.encoding import response_of
 from services.activity.entries.filters import Filter, parse_filter
@@ -32,7 +32,7 @@ _POSITION = struct.Struct(">q")
 
 @dataclass(frozen=True, slots=True)
 class TailRpc:
-    """Follows the log of the tenant in the token; `pool` is that for pages."""
+    """Follows the log of the caller's tenant; `pool` is that for pages."""
 
     pool: Pool
     actions: ActionNumbers
@@ -49,7 +49,7 @@ class TailRpc:
         tenant_id = current_caller().tenant_id
         wanted = parse_filter(request.filter)
         await store.check_metadata(self.pool, wanted)
-        tokens = Tokens(self.token_keys, "tail", tenant_id, request.filter)
+        tokens = ContinuationTokens(self.token_keys, "tail", tenant_id, request.filter)
         tail = _Tail(self, tenant_id, wanted, tokens)
         async with aclosing(tail.follow(request.resume_token)) as responses:
             async for response in responses:
@@ -63,7 +63,7 @@ class _Tail:
     rpc: TailRpc
     tenant_id: UUID
     wanted: Filter
-    tokens: Tokens
+    tokens: ContinuationTokens
     position: int = 0
 
     async def follow(self, resume_token: str) -> AsyncGenerator[pb.TailActivitiesResponse, None]:

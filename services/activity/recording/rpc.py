@@ -26,7 +26,7 @@ MAX_CHUNKS = 4
 
 
 class RecordingRpc:
-    """Appends to the log of the tenant in the token."""
+    """Appends to the log of the caller's tenant."""
 
     def __init__(
         self, pool: Pool, relay: Relay, recorder: Recorder, window: Callable[[], Window]

@@ -24,7 +24,7 @@ from services.activity.retention.erasure import ANONYMOUS, Erasure
 
 
 class EraseRpc:
-    """Erases users of the tenant in the token."""
+    """Erases users of the caller's tenant."""
 
     def __init__(self, pool: Pool, relay: Relay, clock: Clock, broken_off: asyncio.Event) -> None:
         """`broken_off` wakes the keeper; it is set where a call leaves an erasure unfinished."""

@@ -18,7 +18,7 @@ from services.activity.retention.kept import kept_since
 
 
 class RetentionRpc:
-    """Reads and sets the retention of the tenant in the token, and lists the log's months."""
+    """Reads and sets the retention of the caller's tenant, and lists the log's months."""
 
     def __init__(self, pool: Pool, clock: Clock, retention: timedelta) -> None:
         self._pool = pool

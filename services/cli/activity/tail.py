@@ -27,7 +27,8 @@ def tail(
     target: Targets = None,
     metadata: Metadata = None,
     resume: Annotated[
-        str, typer.Option(help="The token that an earlier tail ended with: go on from there.")
+        str,
+        typer.Option(help="The resume token that an earlier tail ended with: go on from there."),
     ] = "",
 ) -> None:
     """Follow the log: entries as they are recorded, until Ctrl-C.
@@ -58,12 +59,12 @@ def tail(
 
 
 def _follow(
-    stub: ActivityServiceStub, wanted: pb.ActivityFilter, token: str
+    stub: ActivityServiceStub, wanted: pb.ActivityFilter, resume_token: str
 ) -> Iterator[pb.TailActivitiesResponse]:
     """Yield the messages of a tail; after a break go on from the last token."""
 
-    def tail_from(token: str) -> Iterator[pb.TailActivitiesResponse]:
-        request = pb.TailActivitiesRequest(filter=wanted, resume_token=token)
+    def tail_from(resume_token: str) -> Iterator[pb.TailActivitiesResponse]:
+        request = pb.TailActivitiesRequest(filter=wanted, resume_token=resume_token)
         return stub.TailActivities(request)
 
-    return resuming(tail_from, token, on_break=say_break)
+    return resuming(tail_from, resume_token, on_break=say_break)

@@ -21,7 +21,7 @@ Update = tuple[pb.WatchEnrichmentResponse, prospect_pb2.Run]
 def follow_run(
     stub: EnrichmentServiceStub,
     prospect_id: str,
-    token: str = "",
+    resume_token: str = "",
     *,
     until_settled: bool = False,
 ) -> Iterator[Update]:
@@ -34,7 +34,7 @@ def follow_run(
         )
         return stub.WatchEnrichment(request)
 
-    for message in resuming(watch, token):
+    for message in resuming(watch, resume_token):
         if message.HasField("snapshot"):
             run = message.snapshot
         else:
@@ -45,7 +45,7 @@ def follow_run(
 
 
 def follow_batch(
-    stub: EnrichmentServiceStub, batch_id: str, token: str = ""
+    stub: EnrichmentServiceStub, batch_id: str, resume_token: str = ""
 ) -> Iterator[pb.WatchBatchResponse]:
     """Yield each message about a batch until its last run has ended."""
 
@@ -53,7 +53,7 @@ def follow_batch(
         request = pb.WatchBatchRequest(batch_id=batch_id, resume_token=resume_token)
         return stub.WatchBatch(request)
 
-    return resuming(watch, token)
+    return resuming(watch, resume_token)
 
 
 def get_run(stub: EnrichmentServiceStub, run_id: str) -> runs_pb2.GetRunResponse:

@@ -29,7 +29,10 @@ def watch(
     prospect_id: Annotated[str, typer.Argument(help="UUID of a prospect.")] = "",
     batch: Annotated[str, typer.Option(help="UUID of a batch, instead of a prospect.")] = "",
     resume: Annotated[
-        str, typer.Option(help="The token of an earlier watch: show only what has changed since.")
+        str,
+        typer.Option(
+            help="The resume token of an earlier watch: show only what has changed since."
+        ),
     ] = "",
     until_settled: Annotated[
         bool,
@@ -59,12 +62,14 @@ def watch(
     raise typer.Exit(code)
 
 
-def watch_batch(stub: EnrichmentServiceStub, batch_id: str, token: str, as_json: bool) -> int:
+def watch_batch(
+    stub: EnrichmentServiceStub, batch_id: str, resume_token: str, as_json: bool
+) -> int:
     """Follow a batch to its end; return the exit code that it makes."""
-    last = token
+    last = resume_token
     progress = None
     try:
-        for message in shown_batch(follow_batch(stub, batch_id, token), quiet=as_json):
+        for message in shown_batch(follow_batch(stub, batch_id, resume_token), quiet=as_json):
             last, progress = message.resume_token, message.progress
             if as_json:
                 print_json(message)
@@ -81,15 +86,17 @@ def watch_batch(stub: EnrichmentServiceStub, batch_id: str, token: str, as_json:
 def _watch_run(
     stub: EnrichmentServiceStub,
     prospect_id: str,
-    token: str,
+    resume_token: str,
     until_settled: bool,
     as_json: bool,
 ) -> int:
-    last = token
+    last = resume_token
 
     def told() -> Iterator[Update]:
         nonlocal last
-        for message, run in follow_run(stub, prospect_id, token, until_settled=until_settled):
+        for message, run in follow_run(
+            stub, prospect_id, resume_token, until_settled=until_settled
+        ):
             last = message.resume_token
             if as_json:
                 print_json(message)
@@ -102,7 +109,7 @@ def _watch_run(
     return exit_code(run)
 
 
-def _say_how_to_resume(what: str, command: str, token: str) -> NoReturn:
-    resume = f" --resume {token}" if token else ""
+def _say_how_to_resume(what: str, command: str, resume_token: str) -> NoReturn:
+    resume = f" --resume {resume_token}" if resume_token else ""
     typer.echo(f"\n{what} goes on: {command}{resume}", err=True)
     raise typer.Exit(INTERRUPTED_EXIT)

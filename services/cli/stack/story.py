@@ -84,34 +84,34 @@ def _wanted() -> list[Wanted]:
 async def tell(stack: Stack, console: Console, tenant_id: uuid.UUID) -> None:
     """Run the main job and print each part."""
     ana = USERS["Ana"]
-    token: Metadata = (("authorization", f"Bearer {stack.token(tenant_id, ana)}"),)
+    metadata: Metadata = (("authorization", f"Bearer {stack.token(tenant_id, ana)}"),)
     async with (
         grpc.aio.insecure_channel(stack.addresses["activity"]) as activity,
         grpc.aio.insecure_channel(stack.addresses["enrichment"]) as enrichment,
         grpc.aio.insecure_channel(stack.addresses["metrics"]) as metrics,
     ):
         console.rule("1  A day of activity, over gRPC")
-        await _record_day(activity_api.ActivityServiceStub(activity), token, console)
+        await _record_day(activity_api.ActivityServiceStub(activity), metadata, console)
         console.rule("2  Enrichments, live")
         stub = enrichment_api.EnrichmentServiceStub(enrichment)
         wanted = _wanted()
-        await _request(stub, token, stack, tenant_id, wanted)
-        runs = await _watch(stub, token, console, wanted)
-        runs.append(await _ask_again(stub, token, console, wanted[0]))
+        await _request(stub, metadata, stack, tenant_id, wanted)
+        runs = await _watch(stub, metadata, console, wanted)
+        runs.append(await _ask_again(stub, metadata, console, wanted[0]))
         console.rule("3  Finished prospects")
         for each in wanted[:2]:
             request = enrichment_pb.GetProspectRequest(prospect_id=str(each.prospect_id))
-            response = await stub.GetProspect(request, metadata=token)
+            response = await stub.GetProspect(request, metadata=metadata)
             console.print(prospect_panel(response.prospect))
         console.rule("4  The day's usage, from metrics")
         complete = [run for run in runs if run.status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE]
-        rows = await _usage(metrics_api.MetricsServiceStub(metrics), token, len(complete))
+        rows = await _usage(metrics_api.MetricsServiceStub(metrics), metadata, len(complete))
         names = {str(user_id): name for name, user_id in USERS.items()}
         console.print(tables.usage_by_user(rows, names), tables.usage_chart(rows, names))
 
 
 async def _record_day(
-    stub: activity_api.ActivityServiceAsyncStub, token: Metadata, console: Console
+    stub: activity_api.ActivityServiceAsyncStub, metadata: Metadata, console: Console
 ) -> None:
     now = utc_now()
     day = _day_of_activities(now)
@@ -119,14 +119,16 @@ async def _record_day(
     recorded = 0
     for start in range(0, len(day), BATCH):
         request = activity_pb.RecordActivitiesRequest(activities=day[start : start + BATCH])
-        response = await stub.RecordActivities(request, metadata=token)
+        response = await stub.RecordActivities(request, metadata=metadata)
         recorded += response.recorded_count
     seconds = asyncio.get_running_loop().time() - started
     console.print(
         f"{recorded:,} activities of {len(USERS)} users recorded in {seconds:.2f} s "
         f"({recorded / seconds:,.0f}/s, each batch of {BATCH:,} durable before its answer)."
     )
-    page = await stub.ListActivities(activity_pb.ListActivitiesRequest(page_size=5), metadata=token)
+    page = await stub.ListActivities(
+        activity_pb.ListActivitiesRequest(page_size=5), metadata=metadata
+    )
     names = {str(user_id): name for name, user_id in USERS.items()}
     console.print(tables.activities(page.activities, names))
 
@@ -162,7 +164,7 @@ def _new_activity(
 
 async def _request(
     stub: enrichment_api.EnrichmentServiceAsyncStub,
-    token: Metadata,
+    metadata: Metadata,
     stack: Stack,
     tenant_id: uuid.UUID,
     wanted: Iterable[Wanted],
@@ -172,7 +174,7 @@ async def _request(
         if each.over_nats:
             await messaging.publish(client, _as_event(each, tenant_id))
         else:
-            await stub.RequestEnrichment(_as_request(each), metadata=token)
+            await stub.RequestEnrichment(_as_request(each), metadata=metadata)
     await client.close()
 
 
@@ -203,7 +205,7 @@ def _as_event(wanted: Wanted, tenant_id: uuid.UUID) -> OutgoingEvent:
 
 async def _watch(
     stub: enrichment_api.EnrichmentServiceAsyncStub,
-    token: Metadata,
+    metadata: Metadata,
     console: Console,
     wanted: list[Wanted],
 ) -> list[prospect_pb2.Run]:
@@ -213,14 +215,14 @@ async def _watch(
     with Live(console=console, refresh_per_second=10, get_renderable=lambda: tables.progress(
         labels, runs
     )):  # fmt: skip
-        await asyncio.gather(*(_follow(stub, token, w.prospect_id, runs) for w in wanted))
+        await asyncio.gather(*(_follow(stub, metadata, w.prospect_id, runs) for w in wanted))
     console.print()
     return list(runs.values())
 
 
 async def _follow(
     stub: enrichment_api.EnrichmentServiceAsyncStub,
-    token: Metadata,
+    metadata: Metadata,
     prospect_id: uuid.UUID,
     runs: dict[uuid.UUID, prospect_pb2.Run],
 ) -> None:
@@ -229,7 +231,7 @@ async def _follow(
     until = utc_now() + timedelta(seconds=WAIT_SECONDS)
     while True:
         try:
-            async for update in stub.WatchEnrichment(request, metadata=token):
+            async for update in stub.WatchEnrichment(request, metadata=metadata):
                 if update.HasField("snapshot"):
                     runs[prospect_id] = update.snapshot
                 else:
@@ -243,15 +245,15 @@ async def _follow(
 
 async def _ask_again(
     stub: enrichment_api.EnrichmentServiceAsyncStub,
-    token: Metadata,
+    metadata: Metadata,
     console: Console,
     wanted: Wanted,
 ) -> prospect_pb2.Run:
     """Ask for a prospect whose answers all still stand: nothing is bought twice."""
     started = asyncio.get_running_loop().time()
-    await stub.RequestEnrichment(_as_request(wanted), metadata=token)
+    await stub.RequestEnrichment(_as_request(wanted), metadata=metadata)
     runs: dict[uuid.UUID, prospect_pb2.Run] = {}
-    await _follow(stub, token, wanted.prospect_id, runs)
+    await _follow(stub, metadata, wanted.prospect_id, runs)
     run, seconds = runs[wanted.prospect_id], asyncio.get_running_loop().time() - started
     console.print(
         f"Asked for again: {wanted.name} is there in {seconds:.2f} s for "
@@ -261,14 +263,14 @@ async def _ask_again(
 
 
 async def _usage(
-    stub: metrics_api.MetricsServiceAsyncStub, token: Metadata, enriched: int
+    stub: metrics_api.MetricsServiceAsyncStub, metadata: Metadata, enriched: int
 ) -> list[metrics_pb.DailyUsage]:
     """Read today's usage once the events of what was done above have been counted."""
     today = utc_now().date().isoformat()
     request = metrics_pb.GetUsageRequest(start_date=today, end_date=today)
     until = utc_now() + timedelta(seconds=WAIT_SECONDS)
     while True:
-        rows = list((await stub.GetUsage(request, metadata=token)).rows)
+        rows = list((await stub.GetUsage(request, metadata=metadata)).rows)
         counted = sum(row.total_activities for row in rows)
         if counted >= ACTIVITIES + enriched or utc_now() > until:
             return rows

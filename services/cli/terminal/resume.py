@@ -1,4 +1,4 @@
-"""Reading a stream that goes on from its last token after the connection broke."""
+"""Reading a stream that goes on from its last resume token after the connection broke."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Message = TypeVar("Message", bound=_Resumable)
 
 def resuming(
     watch: Callable[[str], Iterator[Message]],
-    token: str = "",
+    resume_token: str = "",
     on_break: Callable[[], None] = lambda: None,
 ) -> Iterator[Message]:
-    """Yield a stream's messages; after a break call `on_break` once, go on from the last token."""
+    """Yield a stream's messages; after a break call `on_break` once, go on from the last one."""
     left = MAX_BREAKS
     has_spoken = False
     while True:
         try:
-            for message in watch(token):
-                token, left, has_spoken = message.resume_token, MAX_BREAKS, True
+            for message in watch(resume_token):
+                resume_token, left, has_spoken = message.resume_token, MAX_BREAKS, True
                 yield message
             return
         except grpc.RpcError as error:

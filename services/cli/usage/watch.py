@@ -45,8 +45,8 @@ def watch(
 
 def _updates(stub: MetricsServiceStub) -> Iterator[pb.WatchUsageResponse]:
 
-    def watch_from(token: str) -> Iterator[pb.WatchUsageResponse]:
-        request = pb.WatchUsageRequest(resume_token=token)
+    def watch_from(resume_token: str) -> Iterator[pb.WatchUsageResponse]:
+        request = pb.WatchUsageRequest(resume_token=resume_token)
         return stub.WatchUsage(request)
 
     return resuming(watch_from, on_break=say_break)

@@ -26,7 +26,7 @@ _STATES, _UNKNOWN = frozenset(pb.SourceState.keys()), pb.SOURCE_STATE_UNSPECIFIE
 
 
 class AvailabilityRpc:
-    """Shows the sources to the tenant in the token, and lets operators pause them."""
+    """Shows the sources to the caller's tenant, and lets operators pause them."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from services.enrichment.worker.hints import Hints
 
 
 class ErasureRpc:
-    """Erases prospects of the tenant in the token."""
+    """Erases prospects of the caller's tenant."""
 
     def __init__(
         self, pool: Pool, relay: Relay, clock: Clock, hasher: Hasher, hints: Hints

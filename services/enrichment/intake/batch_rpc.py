@@ -17,7 +17,7 @@ from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument, Refusal
 from chassis.interceptor import Context
 from chassis.outbox import Relay
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from chassis.validation import violations_of
 from services.enrichment.intake.batch import BatchFollower, close_batch
 from services.enrichment.intake.intake import Intake
@@ -32,7 +32,7 @@ _POSITION = struct.Struct(">q")
 
 
 class BatchRpc:
-    """Takes in and follows batches of the tenant in the token."""
+    """Takes in and follows batches of the caller's tenant."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class BatchRpc:
         """Follow a batch's progress and the runs that have ended, until the last has."""
         tenant_id, batch_id = current_caller().tenant_id, UUID(request.batch_id)
         question = pb.WatchBatchRequest(batch_id=str(batch_id))
-        tokens = Tokens(self._token_keys, "batch", tenant_id, question)
+        tokens = ContinuationTokens(self._token_keys, "batch", tenant_id, question)
         position = 0
         if request.resume_token:
             (position,) = tokens.read("resume_token", request.resume_token, _POSITION.unpack)

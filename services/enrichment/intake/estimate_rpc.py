@@ -22,7 +22,7 @@ from services.enrichment.sql import SQL
 
 
 class EstimateRpc:
-    """Estimates requests of the tenant in the token."""
+    """Estimates requests of the caller's tenant."""
 
     def __init__(self, pool: Pool, breakers: Breakers, estimator: Estimator) -> None:
         self._pool = pool

@@ -28,7 +28,7 @@ CHUNK = 500
 
 
 class ReplayRpc:
-    """Replays failed runs of the tenant in the token."""
+    """Replays failed runs of the caller's tenant."""
 
     def __init__(
         self, pool: Pool, relay: Relay, clock: Clock, intake: Intake, estimator: Estimator

@@ -13,7 +13,7 @@ from services.enrichment.reading.store import run_message
 
 
 class RequestRpc:
-    """Accepts requests of the tenant in the token."""
+    """Accepts requests of the caller's tenant."""
 
     def __init__(self, pool: Pool, intake: Intake) -> None:
         self._pool = pool

@@ -21,7 +21,7 @@ from services.enrichment.worker.hints import Hints
 
 
 class SteerRpc:
-    """Steers runs of the tenant in the token."""
+    """Steers runs of the caller's tenant."""
 
     def __init__(self, pool: Pool, clock: Clock, intake: Intake, hints: Hints) -> None:
         self._pool = pool

@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, Callable[[pb.Policy], Any]] = {
 
 
 class PolicyRpc:
-    """Reads and changes the policy of the tenant in the token."""
+    """Reads and changes the policy of the caller's tenant."""
 
     def __init__(self, pool: Pool, clock: Clock, default: Policy) -> None:
         self._pool = pool

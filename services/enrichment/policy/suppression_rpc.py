@@ -18,7 +18,7 @@ from services.enrichment.sql import SQL
 
 
 class SuppressionRpc:
-    """Keeps the suppression list of the tenant in the token."""
+    """Keeps the suppression list of the caller's tenant."""
 
     def __init__(self, pool: Pool, clock: Clock, hasher: Hasher) -> None:
         self._pool = pool

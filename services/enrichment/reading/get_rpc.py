@@ -15,7 +15,7 @@ from services.enrichment.reading import messages, store
 
 
 class GetRpc:
-    """Reads prospects and runs of the tenant in the token."""
+    """Reads prospects and runs of the caller's tenant."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -15,7 +15,7 @@ from chassis import paging
 from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.interceptor import Context
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from services.enrichment.reading import messages, store
 from services.enrichment.reading.filters import prospect_filter, run_filter
 from services.enrichment.reading.store import Cursor, RunRow
@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ListRpc:
-    """Lists prospects and runs of the tenant in the token."""
+    """Lists prospects and runs of the caller's tenant."""
 
     def __init__(self, pool: Pool, token_keys: TokenKeys) -> None:
         self._pool = pool
@@ -36,7 +36,7 @@ class ListRpc:
     ) -> pb.ListProspectsResponse:
         """Return a page of prospects."""
         tenant_id, wanted = current_caller().tenant_id, prospect_filter(request)
-        tokens = Tokens(self._token_keys, "prospects", tenant_id, request)
+        tokens = ContinuationTokens(self._token_keys, "prospects", tenant_id, request)
         size = request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
         async with tenant_transaction(
@@ -55,7 +55,7 @@ class ListRpc:
     ) -> runs_pb2.ListRunsResponse:
         """Return a page of runs."""
         tenant_id, wanted = current_caller().tenant_id, run_filter(request.filter)
-        tokens = Tokens(self._token_keys, "runs", tenant_id, request.filter)
+        tokens = ContinuationTokens(self._token_keys, "runs", tenant_id, request.filter)
         size = request.page_size or DEFAULT_PAGE
         after = _cursor(tokens, request.page_token)
         async with tenant_transaction(
@@ -68,7 +68,7 @@ class ListRpc:
         )
 
 
-def _next(tokens: Tokens, rows: Sequence[RunRow], size: int, key: str) -> str:
+def _next(tokens: ContinuationTokens, rows: Sequence[RunRow], size: int, key: str) -> str:
     """Return the token for what comes after a page; empty where nothing does."""
     if len(rows) <= size:
         return ""
@@ -77,7 +77,7 @@ def _next(tokens: Tokens, rows: Sequence[RunRow], size: int, key: str) -> str:
     return paging.Cursor(moment, last[key]).token(tokens)
 
 
-def _cursor(tokens: Tokens, token: str) -> Cursor | None:
+def _cursor(tokens: ContinuationTokens, token: str) -> Cursor | None:
     after = paging.read_cursor(tokens, token)
     if after is None:
         return None

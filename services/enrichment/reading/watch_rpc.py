@@ -13,7 +13,7 @@ from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import found
 from chassis.interceptor import Context
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from services.enrichment.reading import store
 from services.enrichment.reading.wakeups import Watchers
 
@@ -30,7 +30,7 @@ OPEN = frozenset(
 
 
 class WatchRpc:
-    """Follows runs of the tenant in the token."""
+    """Follows runs of the caller's tenant."""
 
     def __init__(self, pool: Pool, watchers: Watchers, token_keys: TokenKeys) -> None:
         self._pool = pool
@@ -43,7 +43,7 @@ class WatchRpc:
         """Follow the newest run of a prospect to its end."""
         tenant_id = current_caller().tenant_id
         question = pb.WatchEnrichmentRequest(prospect_id=str(UUID(request.prospect_id)))
-        tokens = Tokens(self._token_keys, "watch-run", tenant_id, question)
+        tokens = ContinuationTokens(self._token_keys, "watch-run", tenant_id, question)
         run_id, version = await self._where(tenant_id, request, _known(tokens, request))
         async with self._watchers.watching(run_id) as woken:
             run = await store.run_message(self._pool, tenant_id, run_id)
@@ -67,7 +67,9 @@ class WatchRpc:
         return run_id, known[1] if known and known[0] == run_id.bytes else None
 
 
-def _known(tokens: Tokens, request: pb.WatchEnrichmentRequest) -> tuple[bytes, int] | None:
+def _known(
+    tokens: ContinuationTokens, request: pb.WatchEnrichmentRequest
+) -> tuple[bytes, int] | None:
     """Return the run that the caller knows, and its version; None where it sends no token."""
     if not request.resume_token:
         return None
@@ -81,12 +83,12 @@ def _is_over(run: prospect_pb2.Run, until_settled: bool) -> bool:
     return not until_settled or all(step.status not in OPEN for step in run.steps)
 
 
-def _token(tokens: Tokens, run: prospect_pb2.Run) -> str:
+def _token(tokens: ContinuationTokens, run: prospect_pb2.Run) -> str:
     return tokens.issue(_POSITION.pack(UUID(run.run_id).bytes, run.version))
 
 
 def _change(
-    tokens: Tokens, known: prospect_pb2.Run | None, run: prospect_pb2.Run
+    tokens: ContinuationTokens, known: prospect_pb2.Run | None, run: prospect_pb2.Run
 ) -> pb.WatchEnrichmentResponse:
     """Return what has changed since `known`; all steps where that is not given."""
     before = {step.source: step for step in known.steps} if known else {}

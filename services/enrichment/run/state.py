@@ -222,8 +222,8 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of a call; what an `uncertain` one cost is not known."""
+class EndedAttempt:
+    """What became of an attempt; what an `uncertain` one cost is not known."""
 
     source: SourceName
     attempt: int
@@ -238,7 +238,7 @@ class Turn:
     steps: dict[SourceName, Step]
     changed: set[SourceName] = field(default_factory=set)
     begun: list[Begun] = field(default_factory=list)
-    settled: list[Settled] = field(default_factory=list)
+    ended_attempts: list[EndedAttempt] = field(default_factory=list)
     findings: dict[SourceName, Finding | None] = field(default_factory=dict)
     amended: list[SourceName] = field(default_factory=list)
     finish: Finish | None = None

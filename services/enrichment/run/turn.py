@@ -13,6 +13,7 @@ from services.enrichment.run.state import (
     Again,
     Begun,
     Denial,
+    EndedAttempt,
     Finish,
     Happening,
     Lost,
@@ -21,7 +22,6 @@ from services.enrichment.run.state import (
     Rules,
     RunState,
     RunStatus,
-    Settled,
     Step,
     StepStatus,
     Turn,
@@ -90,7 +90,7 @@ class _Taker:
     def _return(self, step: Step, outcome: Answer | SourceError) -> None:
         if step.status is not StepStatus.IN_PROGRESS:
             return  # it was broken off as it came back
-        self._turn.settled.append(_settled(step, outcome))
+        self._turn.ended_attempts.append(_ended_attempt(step, outcome))
         self._rules.settle(step.source, outcome.cost_micros)
         step = replace(step, cost_micros=step.cost_micros + outcome.cost_micros)
         if isinstance(outcome, SourceError):
@@ -165,7 +165,7 @@ class _Taker:
 
     def _lose(self, step: Step, error: SourceError) -> None:
         """Ask again after a lost reply: a paid source only once, and where the policy allows it."""
-        self._turn.settled.append(_uncertain(step, error))
+        self._turn.ended_attempts.append(_uncertain(step, error))
         transient = error.error_class is ErrorClass.TRANSIENT
         lost = replace(
             step,
@@ -189,7 +189,7 @@ class _Taker:
             return
         for step in list(self._turn.steps.values()):
             if step.status is StepStatus.IN_PROGRESS and not _paid(step.source):
-                self._turn.settled.append(_uncertain(step, BROKEN_OFF))
+                self._turn.ended_attempts.append(_uncertain(step, BROKEN_OFF))
                 lost = replace(step, uncertain_attempts=step.uncertain_attempts + 1)
                 self._end(lost, StepStatus.SKIPPED, CANCELLED)
 
@@ -379,11 +379,11 @@ def _complete(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.status is StepStatus.COMPLETE]
 
 
-def _uncertain(step: Step, error: SourceError) -> Settled:
-    return Settled(step.source, step.attempts, "uncertain", error)
+def _uncertain(step: Step, error: SourceError) -> EndedAttempt:
+    return EndedAttempt(step.source, step.attempts, "uncertain", error)
 
 
-def _settled(step: Step, outcome: Answer | SourceError) -> Settled:
+def _ended_attempt(step: Step, outcome: Answer | SourceError) -> EndedAttempt:
     match outcome:
         case SourceError():
             status = "failed"
@@ -391,7 +391,7 @@ def _settled(step: Step, outcome: Answer | SourceError) -> Settled:
             status = "not_found"
         case _:
             status = "complete"
-    return Settled(step.source, step.attempts, status, outcome)
+    return EndedAttempt(step.source, step.attempts, status, outcome)
 
 
 def _paid(source: SourceName) -> bool:

@@ -61,7 +61,7 @@ class Worker:
         self._max_runs = max_runs
         self._cap = cap
         self._drain_seconds = drain_seconds
-        self._token = new_id()
+        self._lease_token = new_id()
         self._wake = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._executions: dict[UUID, Execution] = {}
@@ -130,7 +130,7 @@ class Worker:
             return []
         order, now = allowance.policy.contact_lookups, self._clock()
         return await store.take_new(
-            connection, tenant_id, made, self._token, order, self._times, now
+            connection, tenant_id, made, self._lease_token, order, self._times, now
         )
 
     def drive(self, begun: Sequence[tuple[LeasedRun, Turn]]) -> None:
@@ -178,7 +178,7 @@ class Worker:
                 # Else it would lease its own runs anew, and drop what their calls have brought.
                 await self._renew(connection, list(self._leases.values()))
             leases, others = await store.lease_due(
-                connection, room, self._token, self._times, self._cap
+                connection, room, self._lease_token, self._times, self._cap
             )
         by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
         for lease in leases:
@@ -246,7 +246,7 @@ class Worker:
             self._let_go(leases, held)
 
     async def _renew(self, connection: Connection, leases: Sequence[Lease]) -> dict[UUID, bool]:
-        held = await store.renew(connection, self._token, self._times, leases)
+        held = await store.renew(connection, self._lease_token, self._times, leases)
         self._renewed_at = self._clock()
         return held
 

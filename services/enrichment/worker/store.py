@@ -60,7 +60,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a run: a worker's token, and how often the run has been leased."""
+    """The right to work on a run: its worker's token, and how often it has been leased."""
 
     tenant_id: UUID
     run_id: UUID
@@ -117,15 +117,17 @@ class LeasedRun:
 
 
 async def lease_due(
-    connection: Connection, limit: int, token: UUID, times: Times, cap: int
+    connection: Connection, limit: int, lease_token: UUID, times: Times, cap: int
 ) -> tuple[list[Lease], bool]:
     """Take the leases of up to `limit` runs that are due, and say whether others still wait.
 
     Needs the role enrichment_claimer.
     """
     await connection.execute(SQL.lock_leasing)
-    rows = await connection.fetch(SQL.lease_due, limit, token, times.lease, cap)
-    leases = [Lease(row["tenant_id"], row["run_id"], token, row["lease_epoch"]) for row in rows]
+    rows = await connection.fetch(SQL.lease_due, limit, lease_token, times.lease, cap)
+    leases = [
+        Lease(row["tenant_id"], row["run_id"], lease_token, row["lease_epoch"]) for row in rows
+    ]
     full = len(leases) == limit
     return leases, full or bool(await connection.fetchval(SQL.does_anyone_wait))
 
@@ -144,7 +146,7 @@ async def take_new(
     connection: Connection,
     tenant_id: UUID,
     made: Sequence[NewRun],
-    token: UUID,
+    lease_token: UUID,
     order: Sequence[str],
     times: Times,
     now: datetime,
@@ -157,7 +159,7 @@ async def take_new(
     by_prospect = {row["prospect_id"]: row for row in rows}
     runs = []
     for new in made:
-        lease, request = Lease(tenant_id, new.run_id, token, epoch=1), new.request
+        lease, request = Lease(tenant_id, new.run_id, lease_token, epoch=1), new.request
         deadline_at = now + times.deadline
         state = _state(RunStatus.PENDING, new.steps, request.person, order, deadline_at, times)
         row = by_prospect.get(request.prospect_id) if new.keeps_answers else None
@@ -182,21 +184,21 @@ async def take_new(
 async def begin_runs(
     connection: Connection,
     tenant_id: UUID,
-    token: UUID | None,
+    lease_token: UUID | None,
     times: Times,
     lists: Sequence[str | None],
 ) -> None:
-    """Write new runs, with the first turns of those that the token's worker begins at once."""
-    await connection.execute(SQL.begin_runs, tenant_id, token, times.lease, *lists)
+    """Write new runs, with the first turns of those that a worker begins at once."""
+    await connection.execute(SQL.begin_runs, tenant_id, lease_token, times.lease, *lists)
 
 
 async def renew(
-    connection: Connection, token: UUID, times: Times, leases: Sequence[Lease]
+    connection: Connection, lease_token: UUID, times: Times, leases: Sequence[Lease]
 ) -> dict[UUID, bool]:
     """Renew leases; return those that still hold, and whether the run is to be cancelled."""
     rows = await connection.fetch(
         SQL.renew,
-        token,
+        lease_token,
         times.lease,
         [lease.tenant_id for lease in leases],
         [lease.run_id for lease in leases],
@@ -213,8 +215,8 @@ async def load_runs(
     A run that only a newer version can work on is handed back as it is.
     """
     by_run = {lease.run_id: lease for lease in leases}
-    token = leases[0].token
-    rows = await connection.fetch(SQL.load_runs, tenant_id, list(by_run), token)
+    lease_token = leases[0].token
+    rows = await connection.fetch(SQL.load_runs, tenant_id, list(by_run), lease_token)
     runs = []
     for row in rows:
         if is_of_newer_version(row):
@@ -296,7 +298,7 @@ def _findings(row: asyncpg.Record, steps: Steps) -> dict[SourceName, Finding]:
 async def save_turns(
     connection: Connection,
     tenant_id: UUID,
-    token: UUID,
+    lease_token: UUID,
     times: Times,
     lists: Sequence[str | None],
     version: int | None = None,
@@ -306,7 +308,7 @@ async def save_turns(
     Where the allowance was read before this transaction, `version` is the one that was read: if it
     has changed, nothing is written and no run returned.
     """
-    values = (tenant_id, token, times.lease, *lists, version)
+    values = (tenant_id, lease_token, times.lease, *lists, version)
     rows = await connection.fetch(SQL.save_turns, *values)
     return {row["run_id"]: row for row in rows}
 

@@ -21,8 +21,8 @@ from services.enrichment.run.plan import HEAD_START, NewRun
 from services.enrichment.run.state import (
     RUN_ENDED,
     Begun,
+    EndedAttempt,
     RunStatus,
-    Settled,
     Step,
     Steps,
     StepStatus,
@@ -37,7 +37,7 @@ from services.enrichment.worker.store import LeasedRun
 WORKER = f"{socket.gethostname()}/{os.getpid()}"
 QUEUE_PATIENCE = timedelta(hours=24)
 """A run that no worker begins within this time ends; once begun it has its own deadline."""
-LISTS = ("runs", "steps", "begun", "settled", "money", "news")
+LISTS = ("runs", "steps", "begun", "ended_attempts", "money", "news")
 _ANSWERED = (StepStatus.COMPLETE, StepStatus.NOT_FOUND)
 
 
@@ -65,8 +65,8 @@ class Rows:
             self._lists["begun"].append(_begun(run_id, begun, self._now))
             if reserved := begun.permit.reserved_micros:
                 self._money(run_id, begun.source, begun.attempt, "reserve", reserved, None)
-        for settled in turn.settled:
-            self._settle(run, settled)
+        for attempt in turn.ended_attempts:
+            self._end_attempt(run, attempt)
         self._lists["news"] += _news(run, turn, changed, self._now)
 
     def _run(self, run: LeasedRun, turn: Turn, changed: list[Step]) -> dict[str, Any]:
@@ -106,16 +106,16 @@ class Rows:
                 answered[step.source.value]["memo"] = run.memo
         return answered
 
-    def _settle(self, run: LeasedRun, settled: Settled) -> None:
-        run_id, source, outcome = run.lease.run_id, settled.source, settled.outcome
+    def _end_attempt(self, run: LeasedRun, attempt: EndedAttempt) -> None:
+        run_id, source, outcome = run.lease.run_id, attempt.source, attempt.outcome
         error = outcome if isinstance(outcome, SourceError) else None
-        cost = None if settled.status == "uncertain" else outcome.cost_micros
-        self._lists["settled"].append(
+        cost = None if attempt.status == "uncertain" else outcome.cost_micros
+        self._lists["ended_attempts"].append(
             {
                 "run_id": run_id,
                 "source": source.value,
-                "attempt": settled.attempt,
-                "status": settled.status,
+                "attempt": attempt.attempt,
+                "status": attempt.status,
                 "error_class": error.error_class.value if error else "",
                 "reason": error.message[:500] if error else "",
                 "request_id": outcome.request_id,
@@ -126,9 +126,9 @@ class Rows:
         reserved, day = run.reserved.get(source, (0, self._now.date()))
         if cost is None or not (reserved or cost):
             return
-        self._money(run_id, source, settled.attempt, "settle", cost, day)
+        self._money(run_id, source, attempt.attempt, "settle", cost, day)
         if reserved != cost:
-            self._money(run_id, source, settled.attempt, "refund", reserved - cost, day)
+            self._money(run_id, source, attempt.attempt, "refund", reserved - cost, day)
 
     def _money(
         self,

@@ -157,8 +157,8 @@ class Writer:
         rows = NewRows(now)
         for new in made:
             rows.add(new, begun.get(new.run_id))
-        token = runs[0].lease.token if runs else None
-        await store.begin_runs(connection, tenant_id, token, self._times, rows.as_json())
+        lease_token = runs[0].lease.token if runs else None
+        await store.begin_runs(connection, tenant_id, lease_token, self._times, rows.as_json())
         more = [(move, turn) for move, turn in good if turn.brings]
         await self._write(connection, tenant_id, more, now)
         for move, turn in good:
@@ -239,9 +239,9 @@ class Writer:
             rows.add(run, turn)
         if not written:
             return {}
-        token = written[0][0].lease.token
+        lease_token = written[0][0].lease.token
         held = await store.save_turns(
-            connection, tenant_id, token, self._times, rows.as_json(), version
+            connection, tenant_id, lease_token, self._times, rows.as_json(), version
         )
         ended = [run_id for run_id, row in held.items() if row["ended_in_batch"]]
         if ended:
@@ -254,8 +254,8 @@ class Writer:
 def _apply(move: Move, turn: Turn, now: datetime, row: asyncpg.Record | None = None) -> None:
     """Update a run in memory to what is written; `row` is what save_turns returned of it."""
     run = move.run
-    for settled in turn.settled:
-        run.reserved.pop(settled.source, None)
+    for attempt in turn.ended_attempts:
+        run.reserved.pop(attempt.source, None)
     for begun in turn.begun:
         move.admitted.pop(begun.source, None)
         run.reserved[begun.source] = (begun.permit.reserved_micros, now.date())

@@ -4,7 +4,8 @@ A tenant's day whose digest differs is rebuilt from the log (rebuild.py says whe
 a local day that is not the sum of its quarters is counted from them, once every counter of every
 user's quarters is that of the log: a digest says nothing of counters. A day that the log does not
 keep any more is left as it was counted, its local days made the sums of their quarters. What is
-used of quotas is made the sum of the days. A tenant whose day cannot be settled stops no other's.
+used of quotas is made the sum of the days. A tenant whose day cannot
+be compared or repaired stops no other's.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def _raise_of(day: date, failed: dict[UUID, Exception]) -> None:
     if errors and all(_is_transient(each) for each in errors):
         raise errors[0]
     if errors:
-        text = f"{len(errors)} tenants' {day} could not be settled: {', '.join(map(str, failed))}"
+        tenants = ", ".join(map(str, failed))
+        text = f"{day} of {len(errors)} tenants could not be compared or repaired: {tenants}"
         raise NotReconciled(text[:500]) from errors[0]
 
 
@@ -126,15 +128,15 @@ async def _one_round(
         if only is not None and tenant_id not in only:
             continue
         try:
-            settled = await _settle(rebuilder, tenant_id, seen)
+            outcome = await _compare_and_repair(rebuilder, tenant_id, seen)
         except EventsNotApplied:
             raise  # every other tenant would wait as long, and for the same events
         except Exception as error:
             _log.exception("not reconciled", tenant=str(tenant_id), date=str(day))
             failed[tenant_id] = error
         else:
-            if settled:
-                found[tenant_id] = settled
+            if outcome:
+                found[tenant_id] = outcome
     return found
 
 
@@ -154,7 +156,9 @@ async def _read_day(rebuilder: Rebuilder, day: date) -> _Day:
     return _Day(day, logged, counted, uneven, unpublished | moved)
 
 
-async def _settle(rebuilder: Rebuilder, tenant_id: UUID, seen: _Day) -> Reconciliation | None:
+async def _compare_and_repair(
+    rebuilder: Rebuilder, tenant_id: UUID, seen: _Day
+) -> Reconciliation | None:
     """Repair one tenant's day where it differs; None where there is nothing to compare with."""
     theirs = seen.logged.get(tenant_id, LogDigest(Digest(), expired=seen.expired))
     ours, found = seen.counted.get(tenant_id, Digest()), Differences(seen.uneven.get(tenant_id, []))

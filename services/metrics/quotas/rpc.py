@@ -19,7 +19,7 @@ from services.metrics.store import lock_exclusive
 
 
 class QuotasRpc:
-    """The quotas of the tenant in the token."""
+    """The quotas of the caller's tenant."""
 
     def __init__(self, pool: Pool, relay: Relay, clock: Clock) -> None:
         self._pool = pool

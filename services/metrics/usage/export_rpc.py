@@ -23,7 +23,7 @@ HEADER = ",".join(["date", "user_id", *COUNTERS.values()]) + "\r\n"
 
 
 class ExportRpc:
-    """Exports the usage of the tenant in the token.
+    """Exports the usage of the caller's tenant.
 
     An export holds a connection for as long as its client reads, so `max_exports` run at once.
     """

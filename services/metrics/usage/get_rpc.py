@@ -18,7 +18,7 @@ from chassis.clock import to_timestamp
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
@@ -39,7 +39,7 @@ BY_ACTION = sorted(COUNTERS.keys() - {pb.COUNTER_TOTAL_ACTIVITIES})
 
 
 class GetRpc:
-    """Reads the usage of the tenant in the token."""
+    """Reads the usage of the caller's tenant."""
 
     def __init__(self, pool: Pool, token_keys: TokenKeys) -> None:
         self._pool = pool
@@ -53,7 +53,7 @@ class GetRpc:
         if request.grain == pb.USAGE_GRAIN_HOUR and (span[1] - span[0]).days >= MAX_HOURLY_DAYS:
             text = f"must be at most {MAX_HOURLY_DAYS} days of hours"
             raise InvalidArgument.field("end_date", "range", text)
-        tokens = Tokens(self._token_keys, "usage", tenant_id, request)
+        tokens = ContinuationTokens(self._token_keys, "usage", tenant_id, request)
         after = position_of(tokens, request.page_token, *_parts(request))
         if _of_all(request):
             async with self._pool.acquire() as connection:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from chassis.errors import InvalidArgument
-from chassis.tokens import Tokens
+from chassis.tokens import ContinuationTokens
 from services.metrics.counters import COUNTERS
 
 MAX_SPAN_DAYS = 366
@@ -41,15 +41,17 @@ def _day(field: str, text: str) -> date:
     return day
 
 
-def position_of(tokens: Tokens, token: str, *parts: Callable[[Any], Any]) -> list[Any] | None:
+def position_of(
+    tokens: ContinuationTokens, page_token: str, *parts: Callable[[Any], Any]
+) -> list[Any] | None:
     """Return what a page token says, each part as its reader returns it; None without a token."""
-    if not token:
+    if not page_token:
         return None
 
     def parse(position: bytes) -> list[Any]:
         return [read(part) for read, part in zip(parts, json.loads(position), strict=True)]
 
-    return tokens.read("page_token", token, parse)
+    return tokens.read("page_token", page_token, parse)
 
 
 def read_number(part: Any) -> int:

@@ -13,7 +13,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.auth import current_caller
 from chassis.database import Connection, Pool, tenant_snapshot, tenant_transaction
 from chassis.interceptor import Context
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
@@ -25,7 +25,7 @@ DEFAULT_TOP = 10
 
 
 class SummaryRpc:
-    """Sums up the usage of the tenant in the token."""
+    """Sums up the usage of the caller's tenant."""
 
     def __init__(self, pool: Pool, token_keys: TokenKeys) -> None:
         self._pool = pool
@@ -52,7 +52,7 @@ class SummaryRpc:
         """List those with the most of a counter."""
         tenant_id, span = current_caller().tenant_id, span_of(request.start_date, request.end_date)
         counter = COUNTERS[request.counter or pb.COUNTER_TOTAL_ACTIVITIES]
-        tokens = Tokens(self._token_keys, "top", tenant_id, request)
+        tokens = ContinuationTokens(self._token_keys, "top", tenant_id, request)
         size = request.page_size or DEFAULT_TOP
         position = position_of(tokens, request.page_token, read_number, read_number, UUID)
         rank, count, user = position or (0, None, None)

@@ -26,7 +26,7 @@ RECOUNT_SECONDS = 1_800
 
 
 class TimeZoneRpc:
-    """The settings of the tenant in the token."""
+    """The settings of the caller's tenant."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -11,14 +11,14 @@ from chassis.auth import current_caller
 from chassis.errors import Unavailable
 from chassis.interceptor import Context
 from chassis.loops import sleep
-from chassis.tokens import TokenKeys, Tokens
+from chassis.tokens import ContinuationTokens, TokenKeys
 from services.metrics.usage.today import Today
 
 EVERY_SECONDS = 1.0
 
 
 class WatchRpc:
-    """Follows the usage of the tenant in the token."""
+    """Follows the usage of the caller's tenant."""
 
     def __init__(self, today: Today, stopping: asyncio.Event, token_keys: TokenKeys) -> None:
         self._today = today
@@ -30,7 +30,7 @@ class WatchRpc:
     ) -> AsyncIterator[pb.WatchUsageResponse]:
         """Send the totals whenever they differ from those that the watcher has."""
         tenant_id = current_caller().tenant_id
-        tokens = Tokens(self._token_keys, "watch", tenant_id, pb.WatchUsageRequest())
+        tokens = ContinuationTokens(self._token_keys, "watch", tenant_id, pb.WatchUsageRequest())
         known = request.resume_token
         if known:
             tokens.read("resume_token", known, bytes)

@@ -356,7 +356,10 @@ def test_a_success_that_cannot_be_read_may_be_paid_for_and_has_its_class(
     step = made.steps[source]
     assert (step.status, step.error_class) == (StepStatus.FAILED, "invalid_answer")
     assert step.cost_micros == SOURCES[source].max_cost_micros
-    assert (made.settled[0].status, made.settled[0].outcome) == ("uncertain", unreadable)
+    assert (made.ended_attempts[0].status, made.ended_attempts[0].outcome) == (
+        "uncertain",
+        unreadable,
+    )
 
 
 def test_a_plain_summary_stands_in_for_a_text_that_cannot_be_read() -> None:
@@ -390,7 +393,7 @@ def test_a_paid_call_without_a_whole_answer_is_uncertain_and_not_made_again() ->
     cut = error(ErrorClass.TRANSIENT, uncertain=True)
     made = turn(calling(EXA), Returned(EXA, cut))
     assert (made.steps[EXA].status, made.steps[EXA].uncertain_attempts) == (StepStatus.FAILED, 1)
-    assert [each.status for each in made.settled] == ["uncertain"]
+    assert [each.status for each in made.ended_attempts] == ["uncertain"]
 
 
 def test_a_free_call_without_a_whole_answer_is_made_again() -> None:
@@ -458,16 +461,19 @@ def test_a_cancelled_run_ends_at_its_deadline_and_keeps_what_is_paid_for_later()
 def test_a_cancelled_run_waits_for_no_free_call() -> None:
     run = replace(calling(SEC), cancel_requested=True)
     made = turn(run)
-    assert (made.steps[SEC].status, made.settled[0].status) == (StepStatus.SKIPPED, "uncertain")
+    assert (made.steps[SEC].status, made.ended_attempts[0].status) == (
+        StepStatus.SKIPPED,
+        "uncertain",
+    )
     assert made.finish
     late = turn(after(run, made), Returned(SEC, found(SEC)))
-    assert (late.steps[SEC], late.settled) == (made.steps[SEC], [])
+    assert (late.steps[SEC], late.ended_attempts) == (made.steps[SEC], [])
 
 
 def test_a_cancel_after_the_end_breaks_off_no_call_whose_answer_a_newer_run_takes_over() -> None:
     run = replace(calling(SEC), status=RunStatus.COMPLETE, cancel_requested=True)
     made = turn(run)
-    assert (made.steps[SEC].status, made.settled) == (StepStatus.IN_PROGRESS, [])
+    assert (made.steps[SEC].status, made.ended_attempts) == (StepStatus.IN_PROGRESS, [])
     late = turn(after(run, made), Returned(SEC, found(SEC)))
     assert (late.findings, late.begun) == ({SEC: finding(SEC)}, [])
 

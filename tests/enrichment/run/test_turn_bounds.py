@@ -152,8 +152,8 @@ def test_a_free_source_is_asked_again_until_the_time_for_late_answers_is_over() 
 
 def test_a_lost_call_is_settled_as_uncertain_with_its_number_and_class() -> None:
     made = turn(a_run({}, asked(EXA, attempts=3, cost_micros=5)), Lost(EXA))
-    (settled,) = made.settled
-    assert (settled.source, settled.attempt, settled.status) == (EXA, 3, "uncertain")
+    (attempt,) = made.ended_attempts
+    assert (attempt.source, attempt.attempt, attempt.status) == (EXA, 3, "uncertain")
     step = made.steps[EXA]
     assert (step.error_class, step.cost_micros) == ("uncertain", 20_005)
 
@@ -182,10 +182,10 @@ def test_a_cancelled_run_breaks_off_each_free_call_and_lets_paid_ones_come_back(
     broken = made.steps[SEC]
     assert (broken.status, broken.reason) == (StepStatus.SKIPPED, "the run was cancelled")
     assert broken.uncertain_attempts == 1
-    (settled,) = made.settled
-    assert (settled.source, settled.status) == (SEC, "uncertain")
-    assert isinstance(settled.outcome, SourceError)
-    assert settled.outcome.message == "the call was broken off"
+    (attempt,) = made.ended_attempts
+    assert (attempt.source, attempt.status) == (SEC, "uncertain")
+    assert isinstance(attempt.outcome, SourceError)
+    assert attempt.outcome.message == "the call was broken off"
 
 
 def test_a_cancelled_run_that_has_ended_breaks_off_nothing() -> None:
@@ -404,13 +404,13 @@ def test_an_answer_ends_a_step_and_clears_what_went_before(
     step = made.steps[EXA]
     assert (step.status, step.reason, step.error_class) == (status, reason, "")
     assert (step.ended_at, step.next_attempt_at, step.parked_at) == (NOW, None, None)
-    (settled,) = made.settled
-    assert (settled.status, settled.outcome) == (status.value, answer)
+    (attempt,) = made.ended_attempts
+    assert (attempt.status, attempt.outcome) == (status.value, answer)
 
 
 def test_a_failed_call_is_settled_as_failed() -> None:
-    (settled,) = turn(a_run({}, asked(EXA)), Returned(EXA, FAILED)).settled
-    assert (settled.status, settled.attempt, settled.outcome) == ("failed", 1, FAILED)
+    (attempt,) = turn(a_run({}, asked(EXA)), Returned(EXA, FAILED)).ended_attempts
+    assert (attempt.status, attempt.attempt, attempt.outcome) == ("failed", 1, FAILED)
 
 
 def test_without_findings_the_summary_is_skipped_and_says_why() -> None:

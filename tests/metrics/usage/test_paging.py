@@ -15,7 +15,7 @@ from chassis import auth
 from chassis.auth import Caller, current_caller
 from chassis.database import Pool
 from chassis.errors import InvalidArgument
-from chassis.tokens import Tokens
+from chassis.tokens import ContinuationTokens
 from services.metrics.usage.get_rpc import GetRpc
 from services.metrics.usage.summary_rpc import SummaryRpc
 from tests.metrics.feed import USERS, batch, counted, spread
@@ -102,10 +102,10 @@ async def test_a_page_token_that_says_what_we_do_not_is_refused(
 ) -> None:
     tenant_id, nothing = current_caller().tenant_id, cast(Any, None)
     for request in shapes():
-        request.page_token = Tokens(KEYS, "usage", tenant_id, request).issue(said)
+        request.page_token = ContinuationTokens(KEYS, "usage", tenant_id, request).issue(said)
         with pytest.raises(InvalidArgument, match="page_token"):
             await reading.GetUsage(request, nothing)
     top = pb.ListTopUsersRequest(start_date="2026-03-10", end_date="2026-03-14")
-    top.page_token = Tokens(KEYS, "top", tenant_id, top).issue(said)
+    top.page_token = ContinuationTokens(KEYS, "top", tenant_id, top).issue(said)
     with pytest.raises(InvalidArgument, match="page_token"):
         await SummaryRpc(pool, KEYS).ListTopUsers(top, nothing)
