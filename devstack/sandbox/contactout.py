@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -108,7 +108,7 @@ def _profile(name: str, company: str) -> dict[str, Any]:
 
 
 def _name_in(url: str) -> str:
-    return url.rstrip("/").rsplit("/", 1)[-1].replace("-", " ").title()
+    return unquote(url.rstrip("/").rsplit("/", 1)[-1]).replace("-", " ").title()
 
 
 def _slug(text: str) -> str:

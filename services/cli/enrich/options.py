@@ -13,7 +13,7 @@ from services.cli.terminal.message_json import enum_names
 from services.cli.terminal.times import TIME_HELP, parse_time
 from services.enrichment.sources.catalogue import SourceName
 
-LINKEDIN_HELP = "The person's LinkedIn profile: https://www.linkedin.com/in/…"
+LINKEDIN_HELP = "The address of the person's LinkedIn profile, however it was copied."
 STATUSES = enum_names(prospect_pb2.EnrichmentStatus.DESCRIPTOR)
 SOURCE_STATUSES = enum_names(prospect_pb2.SourceStatus.DESCRIPTOR)
 

@@ -18,6 +18,7 @@ from services.enrichment.run import records
 from services.enrichment.run.plan import Request
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Person
+from services.enrichment.sources.identity import profile_address
 from services.enrichment.sql import SQL
 
 
@@ -95,7 +96,7 @@ def _person(message: pb.EstimatedProspect) -> Person:
         name=message.name,
         company=message.company,
         email=message.email,
-        linkedin_url=message.linkedin_url,
+        linkedin_url=profile_address(message.linkedin_url),
         is_public_company=message.is_public_company,
         company_cik=int(message.company_cik) if message.company_cik else None,
     )

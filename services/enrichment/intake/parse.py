@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,7 @@ from services.enrichment.run.plan import Priority, Request
 from services.enrichment.run.state import CLAUDE
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Person
+from services.enrichment.sources.identity import profile_address, profile_slug
 
 
 def request_of(
@@ -34,6 +36,7 @@ def request_of(
         prospect_id=UUID(message.prospect_id) if message.prospect_id else new_id(),
         is_new=not message.prospect_id,
         person=person_of(message),
+        sent=_as_sent(message),
         request_id=UUID(own_id) if own_id else request_id,
         force=message.force,
         priority=Priority(message.priority) if message.priority else default,
@@ -43,10 +46,21 @@ def request_of(
 
 
 def person_of(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Person:
-    """Return the person whom a request is about; refuse a blank name or company."""
+    """Return the person whom a request is about, with the profile's address in its usual form.
+
+    Refuse a blank name or company, and an address that names no profile.
+    """
     for field, text in (("name", message.name), ("company", message.company)):
         if not text.strip():
             raise InvalidArgument.field(field, "string.not_blank", "must not be blank")
+    sent = _as_sent(message)
+    if sent.linkedin_url and not profile_slug(sent.linkedin_url):
+        text = "must be the address of a LinkedIn profile, with /in/ or /pub/"
+        raise InvalidArgument.field("linkedin_url", "string.linkedin_profile", text)
+    return replace(sent, linkedin_url=profile_address(sent.linkedin_url))
+
+
+def _as_sent(message: pb.RequestEnrichmentRequest | events_pb2.EnrichmentRequested) -> Person:
     return Person(
         name=message.name,
         company=message.company,

@@ -117,9 +117,10 @@ def _digest(hasher: Hasher, request: Request) -> bytes:
 
 
 def _asked(request: Request) -> list[object]:
+    person = request.sent or request.person
     return [
         None if request.is_new else str(request.prospect_id),
-        *(getattr(request.person, name) for name in request.person.__slots__),
+        *(getattr(person, name) for name in person.__slots__),
         request.sources,
         request.force,
         request.budget_micros,

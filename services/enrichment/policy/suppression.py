@@ -10,16 +10,23 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 from uuid import UUID
 
 from services.enrichment.sources.findings import Finding, Person
+from services.enrichment.sources.identity import mailbox, plain, profile_slug
+from services.enrichment.sources.person_names import words_of
 
 _LEGAL = re.compile(
     r"\b(inc|incorporated|corp|corporation|co|company|ltd|limited|llc|plc|gmbh|ag|sa|bv)\b"
 )
-_LINKEDIN = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#\s]+)", re.IGNORECASE)
+_AT_THE_END = re.compile(r"(?<=.)( (sarl|srl|spa|nv|kg|kgaa|oy|ab|as|aps|se|pty|pvt|pte|llp|lp))+$")
+_UNSAID_WORDS = re.compile(r"^the (?=.)|\band\b")
+_LETTERS = re.compile(r"\b\w(?: \w)+\b")  # "s a" of S.A.
+_UNSAID = re.compile(r"['\u2018\u2019\u02bc`]")
+_FORMER_PROFILE = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#\s]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +67,56 @@ class Hasher:
         name: str,
         company: str,
     ) -> list[Key]:
-        """Return a key for each value that is given; name and company count together only."""
-        values = [("email", email.strip().lower()) for email in emails]
-        values += [("linkedin_url", _slug(profile)) for profile in profiles]
-        folded, firm = _fold(name), _LEGAL.sub("", _fold(company)).strip()
-        if folded and firm:
-            values.append(("name_and_company", f"{folded}\n{' '.join(firm.split())}"))
-        return [Key(kind, self.digest(tenant_id, kind, v)) for kind, v in values if v]
+        """Return the keys of what is given; name and company count together only.
+
+        What former versions wrote otherwise has a second key: their lists go on to hold.
+        """
+        values = [("email", each) for email in emails for each in _mailboxes(email)]
+        values += [("linkedin_url", each) for profile in profiles for each in _slugs(profile)]
+        values += [("name_and_company", each) for each in _names(name, company)]
+        unlike = dict.fromkeys(values)
+        return [Key(kind, self.digest(tenant_id, kind, each)) for kind, each in unlike if each]
 
     def digest(self, tenant_id: UUID, kind: str, value: str) -> bytes:
         """Return the tenant's hash of a value."""
         return hmac.digest(self._secret, f"{tenant_id}\n{kind}\n{value}".encode(), "sha256")
 
 
-def _slug(profile: str) -> str:
-    found = _LINKEDIN.search(profile)
-    return found.group(1).lower() if found else ""
+def _mailboxes(email: str) -> tuple[str, ...]:
+    former = email.strip().lower()
+    return mailbox(email) or former, former
+
+
+def _slugs(profile: str) -> tuple[str, ...]:
+    """Return a profile's name, and as former versions kept it: in the spelling that came."""
+    slug, former = profile_slug(profile), _FORMER_PROFILE.search(profile)
+    spelled = [slug, unicodedata.normalize("NFD", slug)]
+    encoded = [quote(each).lower() for each in spelled]
+    return (*spelled, *encoded, former[1].lower() if slug and former else "")
+
+
+def _names(name: str, company: str) -> Iterator[str]:
+    """Return who works where, in words alone, and as former versions kept it."""
+    has_digit = any(each.isdigit() for each in name)  # which is no part of a word
+    person, firm = "" if has_digit else " ".join(words_of(plain(name))), _firm(company)
+    if person and firm:
+        yield f"{person}\n{firm}"
+    person, firm = _fold(name), " ".join(_LEGAL.sub("", _fold(company)).split())
+    if person and firm:
+        yield f"{person}\n{firm}"
+
+
+def _firm(company: str) -> str:
+    """Return a company's name without its legal form, whatever signs that is written with."""
+    joined = _LETTERS.sub(
+        lambda letters: letters[0].replace(" ", ""), _fold(_UNSAID.sub("", plain(company)))
+    )
+    bare = _AT_THE_END.sub("", " ".join(_LEGAL.sub("", joined).split()))
+    return " ".join(_UNSAID_WORDS.sub("", bare).split())
 
 
 def _fold(text: str) -> str:
     """Return lower-case words without accents and punctuation."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    letters = "".join(c if c.isalnum() else " " for c in decomposed if not unicodedata.combining(c))
     return " ".join(letters.split())

@@ -15,6 +15,7 @@ from services.enrichment.policy.policy import Policy
 from services.enrichment.run.state import CLAUDE, Step, StepStatus
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Person
+from services.enrichment.sources.identity import folded, profile_slug
 
 
 class Priority(IntEnum):
@@ -42,7 +43,8 @@ BEING_CANCELLED = "RUN_BEING_CANCELLED"
 class Request:
     """A request for an enrichment, from an RPC or an event.
 
-    `sources` are those to ask, empty for all; the others' answers are taken over, however old.
+    `sent` is the person in the caller's own words, where these are not `person`'s. `sources` are
+    those to ask, empty for all; the others' answers are taken over, however old.
     """
 
     tenant_id: UUID
@@ -55,6 +57,7 @@ class Request:
     budget_micros: int = 0
     sources: tuple[SourceName, ...] = ()
     is_new: bool = False
+    sent: Person | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +257,22 @@ def _no_call(source: SourceName, request: Request, policy: Policy) -> str:
 
 
 def keeps_answers(before: Person, now: Person) -> bool:
-    """Whether answers still stand for a request in other words: all but the title are the same."""
-    return replace(before, title="") == replace(now, title="")
+    """Whether answers still stand for a request: all but the title says the same."""
+    return before == now or _words(before) == _words(now)
 
 
 def keeps_findings(before: Person, now: Person) -> bool:
     """Whether what was found is still of the same person."""
-    return (before.name, before.company) == (now.name, now.company)
+    return _words(before)[:2] == _words(now)[:2]
+
+
+def _words(person: Person) -> tuple[object, ...]:
+    """Return what a person is asked about with, however it is written."""
+    return (
+        folded(person.name),
+        folded(person.company),
+        folded(person.email),
+        profile_slug(person.linkedin_url) or person.linkedin_url,
+        person.is_public_company,
+        person.company_cik,
+    )

@@ -8,7 +8,6 @@ bound what one call may cost; what it did cost comes with its answer.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,6 +24,7 @@ from services.enrichment.sources.findings import (
     Summary,
     WebFindings,
 )
+from services.enrichment.sources.identity import profile_slug
 
 
 class SourceName(StrEnum):
@@ -36,8 +36,6 @@ class SourceName(StrEnum):
     CLAUDE = "claude"
 
 
-# ContactOut takes the addresses of people only, not of companies.
-LINKEDIN_PERSON = re.compile(r"linkedin\.com/(?:in|pub)/([^/?#]+)", re.IGNORECASE)
 CanAsk = Callable[[Person], bool]
 NO_PREFERENCE: Sequence[str] = ()
 
@@ -82,7 +80,7 @@ SOURCES: Mapping[SourceName, Source] = {
         max_cost_micros=400_000,
         fresh_for=timedelta(days=30),
         lookups={
-            "linkedin_url": lambda who: bool(LINKEDIN_PERSON.search(who.linkedin_url)),
+            "linkedin_url": lambda who: bool(profile_slug(who.linkedin_url)),
             "email": lambda who: "@" in who.email,
             "name_and_company": lambda who: bool(who.name and who.company),
         },

@@ -11,14 +11,14 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote
 
 import httpx
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
-from services.enrichment.sources.catalogue import LINKEDIN_PERSON, SOURCES, SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Contact, Person, Provenance
 from services.enrichment.sources.http import Reply, Vendor, send, text, texts
+from services.enrichment.sources.identity import mailbox, profile_address, profile_slug
 from services.enrichment.sources.person_names import match_person
 
 VENDOR = Vendor(
@@ -120,7 +120,7 @@ def _body(person: Person, lookup: str) -> dict[str, Any]:
         message = f"ContactOut cannot look this person up by {lookup or 'nothing'}"
         raise SourceError(ErrorClass.REFUSED_REQUEST, message)
     ways: dict[str, dict[str, Any]] = {
-        "linkedin_url": {"linkedin_url": person.linkedin_url},
+        "linkedin_url": {"linkedin_url": profile_address(person.linkedin_url)},
         "email": {"email": person.email},
         "name_and_company": {"full_name": person.name, "company": [person.company]},
     }
@@ -138,18 +138,13 @@ def _is_sample(answer: dict[str, Any]) -> bool:
 
 def _is_same(contact: Contact, person: Person) -> bool:
     """A person is known by the profile's address, by the e-mail asked with, or by name."""
-    asked, found = _slug(person.linkedin_url), _slug(contact.linkedin_url)
-    if asked and asked == found:
+    asked = profile_slug(person.linkedin_url)
+    if asked and asked == profile_slug(contact.linkedin_url):
         return True
-    emails = {each.casefold() for each in (*contact.work_emails, *contact.personal_emails)}
-    if person.email and person.email.casefold() in emails:
+    emails = {mailbox(each) for each in (*contact.work_emails, *contact.personal_emails)}
+    if person.email and mailbox(person.email) in emails:
         return True
     return match_person(person.name, contact.full_name) is not None
-
-
-def _slug(url: str) -> str:
-    found = LINKEDIN_PERSON.search(url)
-    return unquote(found[1]).casefold() if found else ""
 
 
 def _cost(contact: Contact) -> int:

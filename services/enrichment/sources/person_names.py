@@ -111,6 +111,12 @@ def match_person(person: str, other: str) -> Match | None:
     return max(filter(None, matches), key=lambda match: match.confidence, default=None)
 
 
+def words_of(name: str) -> tuple[str, ...]:
+    """Return a name's words in natural order: plain, without titles and degrees, suffix last."""
+    read = _read(_natural_order(name))
+    return (*read.words, read.suffix) if read.suffix else read.words
+
+
 def _splits(person: Sequence[str], owner: Sequence[str]) -> list[Match | None]:
     """Try every border between given and last names: last names may be several words."""
     return [

@@ -47,6 +47,80 @@ def test_a_profile_is_one_key_however_its_address_is_written(profile: str) -> No
     assert keys(linkedin_url=profile) == [key("linkedin_url", "ada-lovelace")]
 
 
+ZOE = [
+    "https://www.linkedin.com/in/zoë-q",
+    "https://de.linkedin.com/in/Zoë-Q/",
+    "linkedin.com/in/zo%C3%AB-q",
+    "http://www.linkedin.com/in/zo%c3%ab-q?trk=x#about",
+    "https://www.linkedin.com/in/zoe\u0308-q/de",
+    "https://www.linkedin.com/in/%7Ao%C3%AB-q",
+    "HTTPS://LinkedIn.com//IN/ZO%25C3%25AB-Q",
+    "linkedin.cn/mwlite/in/zoë\u200b-q",
+]
+
+
+@pytest.mark.parametrize("listed", ZOE)
+@pytest.mark.parametrize("asked", ZOE)
+def test_a_profile_is_the_same_in_every_spelling(listed: str, asked: str) -> None:
+    assert key("linkedin_url", "zoë-q") in keys(linkedin_url=listed)
+    assert key("linkedin_url", "zoë-q") in keys(linkedin_url=asked)
+
+
+@pytest.mark.parametrize("former", ["zoë-q", "zo%c3%ab-q", "zoe\u0308-q", "zoe%cc%88-q"], ids=ascii)
+@pytest.mark.parametrize("asked", ZOE)
+def test_a_profile_on_a_list_of_a_former_version_is_found(former: str, asked: str) -> None:
+    assert key("linkedin_url", former) in keys(linkedin_url=asked)
+
+
+@pytest.mark.parametrize(
+    ("email", "same"),
+    [
+        ("ada.love+news@gmail.com", "adalove@gmail.com"),
+        ("a.d.a@GoogleMail.com", "ada@gmail.com"),
+        ("ada+crm@engines.example", "ada@engines.example"),
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+        ("mailto:ada@engines.example", "ada@engines.example"),
+    ],
+)
+def test_a_mailbox_is_one_key_and_the_former_one_is_kept(email: str, same: str) -> None:
+    assert keys(email=email) == [key("email", same), key("email", email.lower())]
+
+
+@pytest.mark.parametrize("name", ["Lovelace, Ada", "Dr. Ada Lovelace, PhD", "Ada\u200d Lovelace"])
+@pytest.mark.parametrize("company", ["The Engines S.A.", "Engines S.r.l.", "ENGINES, L.L.C."])
+def test_a_name_with_titles_and_in_any_order_is_the_same(name: str, company: str) -> None:
+    assert key("name_and_company", "ada lovelace\nengines") in keys(name=name, company=company)
+
+
+@pytest.mark.parametrize(
+    ("name", "company", "former"),
+    [
+        ("Pat O'Brien", "Engines", "pat o brien\nengines"),
+        ("Lovelace, Ada", "Engines", "lovelace ada\nengines"),
+        ("Ada", "Ink and Paper S.A.", "ada\nink and paper s a"),
+    ],
+)
+def test_a_name_on_a_list_of_a_former_version_is_found(
+    name: str, company: str, former: str
+) -> None:
+    assert key("name_and_company", former) in keys(name=name, company=company)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"name": "John Doe Jr.", "company": "A"}, {"name": "John Doe Sr.", "company": "A"}),
+        ({"name": "Agent 47", "company": "A"}, {"name": "Agent 48", "company": "A"}),
+        ({"name": "Ada", "company": "Ink"}, {"name": "Ada", "company": "Paper"}),
+        ({"linkedin_url": "linkedin.com/in/a-b"}, {"linkedin_url": "linkedin.com/in/a-c"}),
+        ({"linkedin_url": "linkedin.com/in/a-b"}, {"linkedin_url": "notlinkedin.com/in/a-b"}),
+        ({"email": "a.b@engines.example"}, {"email": "ab@engines.example"}),
+    ],
+)
+def test_others_share_no_key(one: dict[str, str], other: dict[str, str]) -> None:
+    assert not set(keys(**one)) & set(keys(**other))
+
+
 def test_an_address_that_is_no_profile_is_no_key() -> None:
     assert keys(linkedin_url="https://www.linkedin.com/company/engines") == []
 

@@ -274,6 +274,7 @@ def test_a_new_run_has_its_requests_first_steps_and_what_is_known_of_its_prospec
     [
         (ADA, True, True),
         (replace(ADA, title="Countess"), True, True),
+        (replace(ADA, name="ADA  lovelace"), True, True),
         (replace(ADA, email="ada@engines.example"), False, True),
         (replace(ADA, company="Looms"), False, False),
         (GRACE, False, False),

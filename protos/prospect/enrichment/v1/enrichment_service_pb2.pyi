@@ -50,7 +50,9 @@ class RequestEnrichmentRequest(_message.Message):
     email: _builtins.str
     """email is a known e-mail; absent means none."""
     linkedin_url: _builtins.str
-    """linkedin_url is the person's LinkedIn profile, /in/ or /pub/; absent means unknown."""
+    """linkedin_url is the address of the person's LinkedIn profile as people have it: with or without a
+    scheme, of any host of LinkedIn's; absent means unknown.
+    """
     is_public_company: _builtins.bool
     """is_public_company says whether the company files with the SEC; false skips the SEC."""
     company_cik: _builtins.str

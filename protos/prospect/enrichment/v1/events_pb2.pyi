@@ -51,7 +51,9 @@ class EnrichmentRequested(_message.Message):
     email: _builtins.str
     """email is a known e-mail; absent means none."""
     linkedin_url: _builtins.str
-    """linkedin_url is the person's LinkedIn profile, /in/ or /pub/; absent means unknown."""
+    """linkedin_url is the address of the person's LinkedIn profile as people have it: with or without a
+    scheme, of any host of LinkedIn's; absent means unknown.
+    """
     name: _builtins.str
     """name is the person's name, 1 to 200 characters, not blank, no zero character."""
     company: _builtins.str

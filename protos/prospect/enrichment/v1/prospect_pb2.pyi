@@ -177,7 +177,7 @@ class Prospect(_message.Message):
     email: _builtins.str
     """email is the e-mail that the caller gave; empty means none."""
     linkedin_url: _builtins.str
-    """linkedin_url is the LinkedIn address that the caller gave; empty means none."""
+    """linkedin_url is the address of the LinkedIn profile that the caller gave, in its usual form; empty means none."""
     company: _builtins.str
     """company is the company's name."""
     title: _builtins.str
