@@ -15,7 +15,7 @@ import structlog
 
 from chassis.identity.secrets import without_password
 from chassis.settings import SettingsError
-from chassis.transient import TRANSIENT, RetryLater
+from chassis.transient import ABORTED, TRANSIENT, RetryLater
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -29,7 +29,6 @@ Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
 # Postgres aborted a transaction so that another one could go on.
-_ABORTED_FOR_ANOTHER = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 MAX_ATTEMPTS = 5
 OWNER_DSN = "PROSPECT_POSTGRES_OWNER_DSN"
 T = TypeVar("T")
@@ -174,7 +173,7 @@ async def retry_if_aborted(transaction: Callable[[], Awaitable[T]]) -> T:
     for _ in range(MAX_ATTEMPTS):
         try:
             return await transaction()
-        except _ABORTED_FOR_ANOTHER as error:
+        except ABORTED as error:
             # Without a pause: the next attempt waits for the locks of the transaction that won.
             _log.warning("transaction aborted in favour of another", error=repr(error))
     raise RetryLater(f"the transaction was aborted {MAX_ATTEMPTS} times in favour of others")

@@ -92,11 +92,21 @@ async def test_a_message_above_the_limit_is_refused(services: Services, ours: Id
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def break_recording(database: Database) -> None:
+    """Have the database refuse every batch as no caller can cause it."""
+    for statement in (
+        "create function activity.fail() returns trigger language plpgsql"
+        " as $$ begin raise exception 'a secret of the inside'; end $$",
+        "create trigger fail before insert on activity.batches execute function activity.fail()",
+    ):
+        await database.fetch(statement)
+
+
 async def test_a_bug_shows_nothing_of_its_inside(
     services: Services, ours: Identity, database: Database
 ) -> None:
     async with services.running(ServiceName.ACTIVITY) as channel:
-        await database.fetch("drop table activity.batches")
+        await break_recording(database)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await record(grpc_api.ActivityServiceStub(channel), ours)
     assert refused.value.code() is grpc.StatusCode.INTERNAL

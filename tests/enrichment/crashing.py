@@ -29,6 +29,10 @@ class CrashingPool:
         async with self._pool.acquire() as connection:
             yield _Connection(connection, self)
 
+    def die_at_next_commit(self) -> None:
+        """Die at the commit that comes next."""
+        self._left = 1
+
     def revive(self) -> None:
         """Let the process live on, as if its server had been away."""
         self._left, self.dead = 1_000_000, False

@@ -16,7 +16,7 @@ import asyncpg
 from chassis.database import Connection, Pool, tenant_transaction
 from chassis.group_commit import GroupCommit
 from chassis.outbox import Relay
-from chassis.transient import TRANSIENT
+from chassis.transient import ABORTED, TRANSIENT
 from services.activity.entries.batch import ID_TAKEN, Batch, Columns
 from services.activity.months.partitions import Partitions
 from services.activity.recording import store
@@ -155,6 +155,8 @@ class Recorder:
                     appended = await store.append_or_skip(connection, tenant_id, together)
                     if appended.conflicting:
                         raise _OneByOne
+        except ABORTED:
+            return None
         except TRANSIENT:
             raise
         except Exception:  # whatever is wrong with one batch, the others are appended

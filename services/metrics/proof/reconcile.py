@@ -19,6 +19,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import structlog
 
 from chassis.database import tenant_transaction
@@ -97,7 +98,8 @@ def _raise_of(day: date, failed: dict[UUID, Exception]) -> None:
 
 def _is_transient(error: Exception) -> bool:
     """Whether nobody is at fault; a statement that takes too long is this tenant's own fault."""
-    return isinstance(error, TRANSIENT) and not isinstance(error, TimeoutError)
+    too_long = isinstance(error, TimeoutError | asyncpg.QueryCanceledError)
+    return isinstance(error, TRANSIENT) and not too_long
 
 
 @dataclass(frozen=True, slots=True)

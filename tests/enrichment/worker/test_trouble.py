@@ -139,24 +139,31 @@ async def test_what_is_paid_for_is_kept_while_postgres_is_away(
 
 
 async def test_a_run_goes_on_at_once_where_only_the_acknowledgement_of_a_turn_was_lost(
-    dsn: str, database: Database, nats_server: servers.Nats
+    dsn: str, database: Database, nats_server: servers.Nats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources, pools = Sources(), []
+    sources, pools, turns = Sources(), [], 0
+    save_turns = store.save_turns
 
     def pool_of(pool: Any) -> CrashingPool:
-        pools.append(CrashingPool(pool, at=5, after=True))
+        pools.append(CrashingPool(pool, 1_000_000, after=True))
         return pools[0]
 
-    given: dict[str, Any] = {"pool_of": pool_of, "times": replace(TIMES, lease=timedelta(hours=1))}
-    async with engine(dsn, nats_server.url, sources, working=False) as idle:
-        run_id = (await idle.accept()).run_id
-        async with engine(dsn, nats_server.url, sources, tenant_id=idle.tenant_id, **given) as one:
-            async with asyncio.timeout(30):
-                while not pools[0].dead:
-                    await asyncio.sleep(0.01)
-            pools[0].revive()
-            one.worker.wake()
-            await idle.settled(run_id)
+    async def saving(*values: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        if turns == 2:  # the commit that comes next is this turn's
+            pools[0].die_at_next_commit()
+        return await save_turns(*values)
+
+    monkeypatch.setattr(store, "save_turns", saving)
+    times = replace(TIMES, lease=timedelta(hours=1))
+    async with engine(dsn, nats_server.url, sources, times=times, pool_of=pool_of) as one:
+        run_id = (await one.accept()).run_id
+        async with asyncio.timeout(60):
+            while not pools[0].dead:
+                await asyncio.sleep(0.01)
+        pools[0].revive()
+        await one.settled(run_id, seconds=60)
     await check_books(database, sources, run_id)
 
 
