@@ -14,12 +14,13 @@ from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.metrics.v1 import events_pb2
 
 from chassis import inbox
-from chassis.clock import Clock, to_datetime
+from chassis.clock import Clock
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool
 from chassis.errors import InvalidArgument
 from chassis.messaging import Consumer
 from chassis.outbox import Relay
+from chassis.validation import parse_time
 from services import topology
 from services.metrics import store
 from services.metrics.counting import Counting
@@ -70,7 +71,8 @@ def handlers(
 
 async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -> None:
     tenant_id, user_id = UUID(event.message.tenant_id), UUID(event.message.user_id)
-    consumer, erased_at = topology.METRICS_ERASED.name, to_datetime(event.message.erased_at)
+    consumer = topology.METRICS_ERASED.name
+    erased_at = parse_time("erased_at", event.message.erased_at)
     if user_id == ANONYMOUS:
         return
     async with store.rework(pool, tenant_id) as connection:

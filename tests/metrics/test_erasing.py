@@ -6,6 +6,7 @@ import uuid
 from datetime import date, timedelta
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from nats.aio.client import Client
 from prospect.activity.v1 import events_pb2 as activity_events
 
@@ -38,13 +39,15 @@ values ($1, $2, $3, $4, 2, 2), ($1, $2, $3, $5, 3, 3)
 COUNTED = "select user_id, total_activities from metrics.usage_shadow"
 
 
-async def erase(nats: Client, who: Identity, user_id: str) -> None:
+async def erase(
+    nats: Client, who: Identity, user_id: str, erased_at: Timestamp | None = None
+) -> None:
     """Tell that activity has erased a user."""
     message = activity_events.UserErased(
         tenant_id=str(who.tenant_id),
         user_id=user_id,
         receipt_id=str(uuid.uuid4()),
-        erased_at=to_timestamp(utc_now()),
+        erased_at=erased_at or to_timestamp(utc_now()),
     )
     event = OutgoingEvent.of(f"tenant.erased.{who.tenant_id}", message, "test")
     await messaging.publish(nats, event)
@@ -78,6 +81,16 @@ async def test_an_erased_user_is_named_by_no_table(
     assert "reconciliations" in await naming(database, USERS[1])
     counted = sorted((str(row["user_id"]), row[1]) for row in await database.fetch(COUNTED))
     assert counted == sorted([(str(ANONYMOUS), 5), (str(ANONYMOUS), 2), (USERS[1], 3)])
+
+
+async def test_an_erasure_at_no_moment_of_the_calendar_is_a_dead_letter_at_once(
+    pair: Pair, ours: Identity, nats: Client
+) -> None:
+    dead = await nats.subscribe("dead.>")
+    await erase(nats, ours, USERS[0], Timestamp(seconds=253_402_300_800))
+    letter = await dead.next_msg(timeout=20)
+    assert letter.headers
+    assert letter.headers["Prospect-Dead-Reason"].startswith("erased_at:")
 
 
 @metrics_pool
