@@ -21,6 +21,9 @@ from chassis.clock import to_datetime
 from chassis.errors import FieldViolation, InvalidArgument
 
 _VALIDATOR = Validator()
+# The contracts have one pattern, that of a text without NUL: as `cel`, with words in the contract,
+# it would take an entry of the log 3.5 us instead of 0.8. Other rules have their words there.
+_WORDS = {"string.pattern": "must not contain the character NUL"}
 
 
 def violations_of(message: Message) -> list[FieldViolation]:
@@ -31,10 +34,7 @@ def violations_of(message: Message) -> list[FieldViolation]:
     """
     too_long = _empty_long_lists(message)
     known = {each.field for each in too_long}
-    found = [
-        FieldViolation(_path(each.proto.field), each.proto.rule_id, each.proto.message)
-        for each in _VALIDATOR.collect_violations(message)
-    ]
+    found = [_in_words(each.proto) for each in _VALIDATOR.collect_violations(message)]
     return too_long + [each for each in found if each.field not in known]
 
 
@@ -44,6 +44,11 @@ def parse_time(field: str, moment: Timestamp) -> datetime:
         return to_datetime(moment)
     except (ValueError, OverflowError):
         raise InvalidArgument.field(field, "timestamp", "must be a valid time") from None
+
+
+def _in_words(found: Any) -> FieldViolation:
+    words = _WORDS.get(found.rule_id, found.message)
+    return FieldViolation(_path(found.field), found.rule_id, words)
 
 
 class _Part(NamedTuple):

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from prospect.enrichment.v1 import source_name_pb2 as prospect_dot_enrichment_dot_v1_dot_source__name__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'prospect/enrichment/v1/operations.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(prospect/enrichment/v1/source_name.proto\"u\n\x19\x45stimateEnrichmentRequest\x12I\n\tprospects\x18\x01 \x03(\x0b\x32).prospect.enrichment.v1.EstimatedProspectB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x9a\x02\n\x11\x45stimatedProspect\x12 \n\x0bprospect_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\"\n\x04name\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\x12%\n\x07\x63ompany\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\x12#\n\x05\x65mail\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc0\x02\x32\n^[^\\x00]*$\x12*\n\x0clinkedin_url\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\x12\x19\n\x11is_public_company\x18\x06 \x01(\x08\x12,\n\x0b\x63ompany_cik\x18\x07 \x01(\tB\x17\xbaH\x14r\x0f\x32\r^[0-9]{1,10}$\xd8\x01\x01\"\x9d\x01\n\x1a\x45stimateEnrichmentResponse\x12\x37\n\x07sources\x18\x01 \x03(\x0b\x32&.prospect.enrichment.v1.SourceEstimate\x12\x18\n\x10most_cost_micros\x18\x02 \x01(\x03\x12\x19\n\x11left_today_micros\x18\x03 \x01(\x03\x12\x11\n\tin_flight\x18\x04 \x01(\x05\"\xdd\x01\n\x0eSourceEstimate\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x05\x12\r\n\x05\x66resh\x18\x03 \x01(\x05\x12\x0f\n\x07skipped\x18\x04 \x01(\x05\x12\x12\n\nsuppressed\x18\x05 \x01(\x05\x12\x15\n\rbudget_denied\x18\x06 \x01(\x05\x12\x30\n\x0cparked_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rparked_reason\x18\x08 \x01(\t\x12\x18\n\x10most_cost_micros\x18\t \x01(\x03\"\x14\n\x12ListSourcesRequest\"F\n\x13ListSourcesResponse\x12/\n\x07sources\x18\x01 \x03(\x0b\x32\x1e.prospect.enrichment.v1.Source\"\xec\x02\n\x06Source\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.prospect.enrichment.v1.SourceState\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x05\x12\x18\n\x10\x63\x61lls_per_second\x18\x06 \x01(\x01\x12\x13\n\x0b\x63\x61lls_today\x18\x07 \x01(\x03\x12\x14\n\x0c\x66\x61iled_today\x18\x08 \x01(\x03\x12\x17\n\x0funcertain_today\x18\t \x01(\x03\x12\x1a\n\x12spent_today_micros\x18\n \x01(\x03\x12\x15\n\rbudget_micros\x18\x0b \x01(\x03\x12\x19\n\x11\x66resh_for_seconds\x18\x0c \x01(\x03\x12\x12\n\nis_enabled\x18\r \x01(\x08\x12\x11\n\tmedian_ms\x18\x0e \x01(\x01\"\x92\x01\n\x12PauseSourceRequest\x12\x1b\n\x06source\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x88\x91\xae\xb1\x02\x01\x12\x0e\n\x06resume\x18\x02 \x01(\x08\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06reason\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\"E\n\x13PauseSourceResponse\x12.\n\x06source\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.Source*\xa9\x01\n\x0bSourceState\x12\x1c\n\x18SOURCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SOURCE_STATE_CLOSED\x10\x01\x12\x15\n\x11SOURCE_STATE_OPEN\x10\x02\x12\x1a\n\x16SOURCE_STATE_HALF_OPEN\x10\x03\x12\x17\n\x13SOURCE_STATE_PARKED\x10\x04\x12\x17\n\x13SOURCE_STATE_PAUSED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'prospect/enrichment/v1/operations.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(prospect/enrichment/v1/source_name.proto\"u\n\x19\x45stimateEnrichmentRequest\x12I\n\tprospects\x18\x01 \x03(\x0b\x32).prospect.enrichment.v1.EstimatedProspectB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\xd0\x02\n\x11\x45stimatedProspect\x12 \n\x0bprospect_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\"\n\x04name\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\x12%\n\x07\x63ompany\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\x12#\n\x05\x65mail\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc0\x02\x32\n^[^\\x00]*$\x12*\n\x0clinkedin_url\x18\x05 \x01(\tB\x14\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\x12\x19\n\x11is_public_company\x18\x06 \x01(\x08\x12\x62\n\x0b\x63ompany_cik\x18\x07 \x01(\tBM\xbaHJ\xba\x01\x44\n\x0b\x63ompany_cik\x12\x16must be 1 to 10 digits\x1a\x1dthis.matches(\'^[0-9]{1,10}$\')\xd8\x01\x01\"\x9d\x01\n\x1a\x45stimateEnrichmentResponse\x12\x37\n\x07sources\x18\x01 \x03(\x0b\x32&.prospect.enrichment.v1.SourceEstimate\x12\x18\n\x10most_cost_micros\x18\x02 \x01(\x03\x12\x19\n\x11left_today_micros\x18\x03 \x01(\x03\x12\x11\n\tin_flight\x18\x04 \x01(\x05\"\xdd\x01\n\x0eSourceEstimate\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05\x63\x61lls\x18\x02 \x01(\x05\x12\r\n\x05\x66resh\x18\x03 \x01(\x05\x12\x0f\n\x07skipped\x18\x04 \x01(\x05\x12\x12\n\nsuppressed\x18\x05 \x01(\x05\x12\x15\n\rbudget_denied\x18\x06 \x01(\x05\x12\x30\n\x0cparked_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rparked_reason\x18\x08 \x01(\t\x12\x18\n\x10most_cost_micros\x18\t \x01(\x03\"\x14\n\x12ListSourcesRequest\"F\n\x13ListSourcesResponse\x12/\n\x07sources\x18\x01 \x03(\x0b\x32\x1e.prospect.enrichment.v1.Source\"\xec\x02\n\x06Source\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.prospect.enrichment.v1.SourceState\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\x05\x12\x18\n\x10\x63\x61lls_per_second\x18\x06 \x01(\x01\x12\x13\n\x0b\x63\x61lls_today\x18\x07 \x01(\x03\x12\x14\n\x0c\x66\x61iled_today\x18\x08 \x01(\x03\x12\x17\n\x0funcertain_today\x18\t \x01(\x03\x12\x1a\n\x12spent_today_micros\x18\n \x01(\x03\x12\x15\n\rbudget_micros\x18\x0b \x01(\x03\x12\x19\n\x11\x66resh_for_seconds\x18\x0c \x01(\x03\x12\x12\n\nis_enabled\x18\r \x01(\x08\x12\x11\n\tmedian_ms\x18\x0e \x01(\x01\"\x92\x01\n\x12PauseSourceRequest\x12\x1b\n\x06source\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x88\x91\xae\xb1\x02\x01\x12\x0e\n\x06resume\x18\x02 \x01(\x08\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06reason\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\"E\n\x13PauseSourceResponse\x12.\n\x06source\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.Source*\xa9\x01\n\x0bSourceState\x12\x1c\n\x18SOURCE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13SOURCE_STATE_CLOSED\x10\x01\x12\x15\n\x11SOURCE_STATE_OPEN\x10\x02\x12\x1a\n\x16SOURCE_STATE_HALF_OPEN\x10\x03\x12\x17\n\x13SOURCE_STATE_PARKED\x10\x04\x12\x17\n\x13SOURCE_STATE_PAUSED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,29 +47,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ESTIMATEDPROSPECT'].fields_by_name['linkedin_url']._loaded_options = None
   _globals['_ESTIMATEDPROSPECT'].fields_by_name['linkedin_url']._serialized_options = b'\272H\021r\017\030\364\0032\n^[^\\x00]*$'
   _globals['_ESTIMATEDPROSPECT'].fields_by_name['company_cik']._loaded_options = None
-  _globals['_ESTIMATEDPROSPECT'].fields_by_name['company_cik']._serialized_options = b'\272H\024r\0172\r^[0-9]{1,10}$\330\001\001'
+  _globals['_ESTIMATEDPROSPECT'].fields_by_name['company_cik']._serialized_options = b'\272HJ\272\001D\n\013company_cik\022\026must be 1 to 10 digits\032\035this.matches(\'^[0-9]{1,10}$\')\330\001\001'
   _globals['_PAUSESOURCEREQUEST'].fields_by_name['source']._loaded_options = None
   _globals['_PAUSESOURCEREQUEST'].fields_by_name['source']._serialized_options = b'\272H\010r\006\210\221\256\261\002\001'
   _globals['_PAUSESOURCEREQUEST'].fields_by_name['reason']._loaded_options = None
   _globals['_PAUSESOURCEREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\021r\017\030\310\0012\n^[^\\x00]*$'
-  _globals['_SOURCESTATE']._serialized_start=1641
-  _globals['_SOURCESTATE']._serialized_end=1810
+  _globals['_SOURCESTATE']._serialized_start=1695
+  _globals['_SOURCESTATE']._serialized_end=1864
   _globals['_ESTIMATEENRICHMENTREQUEST']._serialized_start=171
   _globals['_ESTIMATEENRICHMENTREQUEST']._serialized_end=288
   _globals['_ESTIMATEDPROSPECT']._serialized_start=291
-  _globals['_ESTIMATEDPROSPECT']._serialized_end=573
-  _globals['_ESTIMATEENRICHMENTRESPONSE']._serialized_start=576
-  _globals['_ESTIMATEENRICHMENTRESPONSE']._serialized_end=733
-  _globals['_SOURCEESTIMATE']._serialized_start=736
-  _globals['_SOURCEESTIMATE']._serialized_end=957
-  _globals['_LISTSOURCESREQUEST']._serialized_start=959
-  _globals['_LISTSOURCESREQUEST']._serialized_end=979
-  _globals['_LISTSOURCESRESPONSE']._serialized_start=981
-  _globals['_LISTSOURCESRESPONSE']._serialized_end=1051
-  _globals['_SOURCE']._serialized_start=1054
-  _globals['_SOURCE']._serialized_end=1418
-  _globals['_PAUSESOURCEREQUEST']._serialized_start=1421
-  _globals['_PAUSESOURCEREQUEST']._serialized_end=1567
-  _globals['_PAUSESOURCERESPONSE']._serialized_start=1569
-  _globals['_PAUSESOURCERESPONSE']._serialized_end=1638
+  _globals['_ESTIMATEDPROSPECT']._serialized_end=627
+  _globals['_ESTIMATEENRICHMENTRESPONSE']._serialized_start=630
+  _globals['_ESTIMATEENRICHMENTRESPONSE']._serialized_end=787
+  _globals['_SOURCEESTIMATE']._serialized_start=790
+  _globals['_SOURCEESTIMATE']._serialized_end=1011
+  _globals['_LISTSOURCESREQUEST']._serialized_start=1013
+  _globals['_LISTSOURCESREQUEST']._serialized_end=1033
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=1035
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=1105
+  _globals['_SOURCE']._serialized_start=1108
+  _globals['_SOURCE']._serialized_end=1472
+  _globals['_PAUSESOURCEREQUEST']._serialized_start=1475
+  _globals['_PAUSESOURCEREQUEST']._serialized_end=1621
+  _globals['_PAUSESOURCERESPONSE']._serialized_start=1623
+  _globals['_PAUSESOURCERESPONSE']._serialized_end=1692
 # @@protoc_insertion_point(module_scope)

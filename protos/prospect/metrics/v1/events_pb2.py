@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from prospect.metrics.v1 import metrics_service_pb2 as prospect_dot_metrics_dot_v1_dot_metrics__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n prospect/metrics/v1/events.proto\x12\x13prospect.metrics.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)prospect/metrics/v1/metrics_service.proto\"F\n\x0e\x41ggregateDaily\x12\x34\n\x04\x64\x61te\x18\x01 \x01(\tB&\xbaH#r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\xd8\x01\x01\"\x8a\x02\n\x11UsageQuotaReached\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x07\x63ounter\x18\x02 \x01(\x0e\x32\x1c.prospect.metrics.v1.Counter\x12\x30\n\x06period\x18\x03 \x01(\x0e\x32 .prospect.metrics.v1.QuotaPeriod\x12\x14\n\x0cperiod_start\x18\x04 \x01(\t\x12\x0c\n\x04hard\x18\x05 \x01(\x08\x12\r\n\x05limit\x18\x06 \x01(\x03\x12\x0c\n\x04used\x18\x07 \x01(\x03\x12\x36\n\nreached_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n prospect/metrics/v1/events.proto\x12\x13prospect.metrics.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)prospect/metrics/v1/metrics_service.proto\"x\n\x0e\x41ggregateDaily\x12\x66\n\x04\x64\x61te\x18\x01 \x01(\tBX\xbaHU\xba\x01O\n\x04\x64\x61te\x12\x19must be a day, YYYY-MM-DD\x1a,this.matches(\'^[0-9]{4}-[0-9]{2}-[0-9]{2}$\')\xd8\x01\x01\"\x8a\x02\n\x11UsageQuotaReached\x12\x1b\n\ttenant_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12-\n\x07\x63ounter\x18\x02 \x01(\x0e\x32\x1c.prospect.metrics.v1.Counter\x12\x30\n\x06period\x18\x03 \x01(\x0e\x32 .prospect.metrics.v1.QuotaPeriod\x12\x14\n\x0cperiod_start\x18\x04 \x01(\t\x12\x0c\n\x04hard\x18\x05 \x01(\x08\x12\r\n\x05limit\x18\x06 \x01(\x03\x12\x0c\n\x04used\x18\x07 \x01(\x03\x12\x36\n\nreached_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'prospect.metrics.v1.events_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AGGREGATEDAILY'].fields_by_name['date']._loaded_options = None
-  _globals['_AGGREGATEDAILY'].fields_by_name['date']._serialized_options = b'\272H#r\0362\034^[0-9]{4}-[0-9]{2}-[0-9]{2}$\330\001\001'
+  _globals['_AGGREGATEDAILY'].fields_by_name['date']._serialized_options = b'\272HU\272\001O\n\004date\022\031must be a day, YYYY-MM-DD\032,this.matches(\'^[0-9]{4}-[0-9]{2}-[0-9]{2}$\')\330\001\001'
   _globals['_USAGEQUOTAREACHED'].fields_by_name['tenant_id']._loaded_options = None
   _globals['_USAGEQUOTAREACHED'].fields_by_name['tenant_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_USAGEQUOTAREACHED'].fields_by_name['reached_at']._loaded_options = None
   _globals['_USAGEQUOTAREACHED'].fields_by_name['reached_at']._serialized_options = b'\272H\003\310\001\001'
   _globals['_AGGREGATEDAILY']._serialized_start=162
-  _globals['_AGGREGATEDAILY']._serialized_end=232
-  _globals['_USAGEQUOTAREACHED']._serialized_start=235
-  _globals['_USAGEQUOTAREACHED']._serialized_end=501
+  _globals['_AGGREGATEDAILY']._serialized_end=282
+  _globals['_USAGEQUOTAREACHED']._serialized_start=285
+  _globals['_USAGEQUOTAREACHED']._serialized_end=551
 # @@protoc_insertion_point(module_scope)
