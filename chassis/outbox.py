@@ -2,13 +2,15 @@
 
 Each service's schema has the table `outbox` and the role `<service>_relay`, which sees that table
 across tenants and nothing else. The relay deletes a row after the broker's ack, so an event is
-published once or more, never not at all. One relay at a time per schema, by an advisory lock.
+published once or more, never not at all. One relay at a time per schema has the lease: it publishes
+outside any transaction, so a replica that falls silent there holds up the others for LEASE only.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -16,12 +18,15 @@ import structlog
 from nats.aio.client import Client
 
 from chassis import messaging
+from chassis.clock import new_id
 from chassis.database import Connection, Pool, role_transaction
 from chassis.loops import sleep
 from chassis.messaging import OutgoingEvent
 from chassis.transient import TRANSIENT
 
 BATCH = 256
+LEASE = timedelta(seconds=5)
+HOLD_AGAIN_SECONDS = 0.02
 IDLE_SECONDS = 0.5
 # Events that are committed within this time after a batch was published go into the next batch;
 # the first event of a burst is published at once.
@@ -33,12 +38,25 @@ insert into outbox
   (event_id, tenant_id, subject, event_type, source, body, occurred_at, traceparent)
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 """
-_LOCK = "select pg_try_advisory_xact_lock(hashtext('outbox'), hashtext(current_schema()))"
 _TAKE = """
-select outbox_id, event_id, subject, event_type, source, body, occurred_at, traceparent
-from outbox order by outbox_id limit $1
+with waiting as materialized (
+  select outbox_id, event_id, subject, event_type, source, body, occurred_at, traceparent
+  from outbox order by outbox_id limit $3
+),
+lease as (
+  update relay_lease set holder = $1, expires_at = clock_timestamp() + $2
+  where exists (select from waiting) and only_row in (
+    select only_row from relay_lease where holder = $1 or expires_at < clock_timestamp()
+    for update skip locked)
+  returning 1
+)
+select * from waiting where exists (select from lease) order by outbox_id
 """
-_DELETE = "delete from outbox where outbox_id = any($1::bigint[])"
+_END = """
+with published as (delete from outbox where outbox_id = any($2::bigint[]))
+update relay_lease set expires_at = '-infinity' where holder = $1
+"""
+_HOLD = "select true from relay_lease where expires_at < clock_timestamp() for update"
 
 
 async def enqueue(connection: Connection, tenant_id: UUID, events: Sequence[OutgoingEvent]) -> None:
@@ -50,6 +68,15 @@ async def enqueue(connection: Connection, tenant_id: UUID, events: Sequence[Outg
         )  # fmt: skip
 
 
+async def hold(connection: Connection) -> None:
+    """Keep every relay from taking events until the transaction ends, to change those that wait.
+
+    Returns once what a relay has in hand is published.
+    """
+    while not await connection.fetchval(_HOLD):  # noqa: ASYNC110 -- the row is Postgres' alone
+        await asyncio.sleep(HOLD_AGAIN_SECONDS)
+
+
 class Relay:
     """Moves committed events from a service's outbox to JetStream."""
 
@@ -57,6 +84,7 @@ class Relay:
         self._pool = pool
         self._jetstream = client.jetstream()
         self.role = role
+        self._holder = new_id()
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -84,12 +112,13 @@ class Relay:
 
     async def publish_pending(self) -> int:
         """Publish the oldest events, oldest first, and delete them; return how many."""
+        async with role_transaction(self._pool, self.role, durable=False) as connection:
+            rows = await connection.fetch(_TAKE, self._holder, LEASE, BATCH)
+        if not rows:
+            return 0
+        await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
         async with role_transaction(self._pool, self.role) as connection:
-            if not await connection.fetchval(_LOCK):
-                return 0
-            rows = await connection.fetch(_TAKE, BATCH)
-            await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
-            await connection.execute(_DELETE, [row["outbox_id"] for row in rows])
+            await connection.execute(_END, self._holder, [row["outbox_id"] for row in rows])
         return len(rows)
 
 

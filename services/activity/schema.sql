@@ -276,6 +276,15 @@ CREATE VIEW activity.own_log WITH (security_invoker='false') AS
 
 ALTER VIEW activity.own_log OWNER TO activity_owner;
 
+CREATE TABLE activity.relay_lease (
+    only_row boolean DEFAULT true NOT NULL,
+    holder uuid,
+    expires_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT relay_lease_one_row CHECK (only_row)
+);
+
+ALTER TABLE activity.relay_lease OWNER TO activity_owner;
+
 CREATE TABLE activity.requests (
     tenant_id uuid NOT NULL,
     request_id uuid NOT NULL,
@@ -372,6 +381,9 @@ ALTER TABLE ONLY activity.inbox
 
 ALTER TABLE ONLY activity.outbox
     ADD CONSTRAINT outbox_pk PRIMARY KEY (tenant_id, outbox_id);
+
+ALTER TABLE ONLY activity.relay_lease
+    ADD CONSTRAINT relay_lease_pk PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY activity.requests
     ADD CONSTRAINT requests_pk PRIMARY KEY (tenant_id, request_id);
@@ -532,6 +544,9 @@ GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_app;
 GRANT SELECT,DELETE ON TABLE activity.outbox TO activity_relay;
 
 GRANT SELECT ON TABLE activity.own_log TO activity_app;
+
+GRANT SELECT,UPDATE ON TABLE activity.relay_lease TO activity_relay;
+GRANT SELECT,UPDATE ON TABLE activity.relay_lease TO activity_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.requests TO activity_app;
 GRANT DELETE ON TABLE activity.requests TO activity_keeper;

@@ -679,10 +679,6 @@ returning digest
 -- The runs of a prospect.
 select run_id from enrichment.runs where tenant_id = $1 and prospect_id = $2
 
--- name: lock_relay
--- Keep the relay from publishing until this transaction ends.
-select pg_advisory_xact_lock(hashtext('outbox'), hashtext(current_schema()))
-
 -- name: delete_events
 -- Delete the pending events of a prospect ($2), which have its id in their body.
 delete from enrichment.outbox where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0

@@ -286,6 +286,15 @@ ALTER TABLE ONLY enrichment.prospects FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.prospects OWNER TO enrichment_owner;
 
+CREATE TABLE enrichment.relay_lease (
+    only_row boolean DEFAULT true NOT NULL,
+    holder uuid,
+    expires_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT relay_lease_one_row CHECK (only_row)
+);
+
+ALTER TABLE enrichment.relay_lease OWNER TO enrichment_owner;
+
 CREATE TABLE enrichment.requests (
     tenant_id uuid NOT NULL,
     request_id uuid NOT NULL,
@@ -398,6 +407,9 @@ ALTER TABLE ONLY enrichment.policies
 
 ALTER TABLE ONLY enrichment.prospects
     ADD CONSTRAINT prospects_pk PRIMARY KEY (tenant_id, prospect_id);
+
+ALTER TABLE ONLY enrichment.relay_lease
+    ADD CONSTRAINT relay_lease_pk PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY enrichment.requests
     ADD CONSTRAINT requests_pk PRIMARY KEY (tenant_id, request_id);
@@ -619,6 +631,9 @@ GRANT SELECT(most_runs_at_once) ON TABLE enrichment.policies TO enrichment_claim
 GRANT SELECT(weight) ON TABLE enrichment.policies TO enrichment_claimer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.prospects TO enrichment_app;
+
+GRANT SELECT,UPDATE ON TABLE enrichment.relay_lease TO enrichment_relay;
+GRANT SELECT,UPDATE ON TABLE enrichment.relay_lease TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.requests TO enrichment_app;
 GRANT DELETE ON TABLE enrichment.requests TO enrichment_keeper;

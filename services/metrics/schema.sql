@@ -197,6 +197,15 @@ ALTER TABLE ONLY metrics.reconciliations FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE metrics.reconciliations OWNER TO metrics_owner;
 
+CREATE TABLE metrics.relay_lease (
+    only_row boolean DEFAULT true NOT NULL,
+    holder uuid,
+    expires_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT relay_lease_one_row CHECK (only_row)
+);
+
+ALTER TABLE metrics.relay_lease OWNER TO metrics_owner;
+
 CREATE TABLE metrics.schema_migrations (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -343,6 +352,9 @@ ALTER TABLE metrics.quotas
 ALTER TABLE ONLY metrics.reconciliations
     ADD CONSTRAINT reconciliations_pk PRIMARY KEY (tenant_id, reconciliation_id);
 
+ALTER TABLE ONLY metrics.relay_lease
+    ADD CONSTRAINT relay_lease_pk PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY metrics.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
 
@@ -472,6 +484,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.quotas TO metrics_app;
 GRANT SELECT,INSERT ON TABLE metrics.reconciliations TO metrics_app;
 
 GRANT UPDATE(findings) ON TABLE metrics.reconciliations TO metrics_app;
+
+GRANT SELECT,UPDATE ON TABLE metrics.relay_lease TO metrics_relay;
+GRANT SELECT,UPDATE ON TABLE metrics.relay_lease TO metrics_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE metrics.settings TO metrics_app;
 

@@ -13,6 +13,7 @@ from chassis.database import Pool, tenant_transaction
 from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
 from services import topology
+from tests.harness import Database
 
 ROLE = "activity_relay"
 
@@ -94,3 +95,64 @@ async def test_a_stop_ends_the_relays_pause_and_what_is_left_is_published(
     stopping.set()
     await asyncio.wait_for(running, 10)
     assert await published(nats) == 2
+
+
+async def test_a_relay_that_falls_silent_holds_up_the_others_for_its_lease_only(
+    pool: Pool, nats: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publishing, publish_all = asyncio.Event(), messaging.publish_all
+
+    async def fall_silent(*_: object) -> None:
+        publishing.set()
+        await asyncio.Event().wait()
+
+    await enqueue(pool)
+    monkeypatch.setattr(messaging, "publish_all", fall_silent)
+    silent = asyncio.create_task(Relay(pool, nats, ROLE).publish_pending())
+    await publishing.wait()
+    monkeypatch.setattr(messaging, "publish_all", publish_all)
+    other = Relay(pool, nats, ROLE)
+    assert await other.publish_pending() == 0
+    await database.fetch("update activity.relay_lease set expires_at = now()")
+    assert await other.publish_pending() == 1
+    assert await published(nats) == 1
+    silent.cancel()
+
+
+async def test_no_connection_is_held_while_events_are_published(
+    pool: Pool, nats: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[object] = []
+
+    async def look(*_: object) -> None:
+        rows = await database.fetch(
+            "select state from pg_stat_activity where usename = 'activity_app'"
+            " and state like 'idle in transaction%'"
+        )
+        states.extend(rows)
+
+    monkeypatch.setattr(messaging, "publish_all", look)
+    await enqueue(pool)
+    assert await Relay(pool, nats, ROLE).publish_pending() == 1
+    assert states == []
+
+
+async def test_events_that_wait_are_changed_while_no_relay_has_them_in_hand(
+    pool: Pool, nats: Client, database: Database
+) -> None:
+    await enqueue(pool)
+    relay, held = Relay(pool, nats, ROLE), asyncio.Event()
+
+    async def change() -> None:
+        async with tenant_transaction(pool, uuid.uuid4()) as connection:
+            await outbox.hold(connection)
+            held.set()
+            assert await relay.publish_pending() == 0
+
+    await database.fetch("update activity.relay_lease set expires_at = now() + interval '1 hour'")
+    changing = asyncio.create_task(change())
+    await asyncio.sleep(0.1)
+    assert not held.is_set()
+    await database.fetch("update activity.relay_lease set expires_at = '-infinity'")
+    await changing
+    assert await relay.publish_pending() == 1

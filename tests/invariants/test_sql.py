@@ -31,8 +31,8 @@ ROLES = {
     "mark_dropped": "activity_owner",
     "forget_requests": "activity_keeper",
 }
-CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._LOCK, tokens._READ_KEY]
-RELAY = [outbox._TAKE, outbox._DELETE, inbox._FORGET]
+CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._HOLD, tokens._READ_KEY]
+RELAY = [outbox._TAKE, outbox._END, inbox._FORGET]
 
 
 async def prepare(database: Database, service: str, role: str, sql: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from chassis import outbox
 from chassis.database import Connection
 from services.enrichment.sql import ANONYMOUS, SQL
 
@@ -14,5 +15,5 @@ async def forget_user(connection: Connection, tenant_id: UUID, user_id: UUID) ->
     await connection.execute(SQL.anonymise_runs, *values)
     await connection.execute(SQL.anonymise_batches, *values)
     await connection.execute(SQL.anonymise_erasures, *values)
-    await connection.execute(SQL.lock_relay)
+    await outbox.hold(connection)
     await connection.execute(SQL.anonymise_events, tenant_id, str(user_id), str(ANONYMOUS))

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
+from chassis import outbox
 from chassis.auth import Caller, current_caller
 from chassis.clock import Clock, new_id, to_timestamp
 from chassis.database import Connection, Pool, tenant_transaction
@@ -72,7 +73,7 @@ class ErasureRpc:
     ) -> asyncpg.Record:
         tenant_id, now = caller.tenant_id, self._clock()
         batches = await connection.fetch(SQL.lock_batches_of, tenant_id, run_ids)
-        await connection.execute(SQL.lock_relay)
+        await outbox.hold(connection)
         events = await connection.fetch(SQL.delete_events, tenant_id, str(prospect_id))
         await connection.execute(SQL.delete_prospect, tenant_id, prospect_id)
         await end_batches(connection, tenant_id, [row["batch_id"] for row in batches], now)

@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
-import asyncpg
 import grpc
 import pytest
 from nats.aio.client import Client
@@ -247,18 +246,18 @@ async def test_an_erasure_waits_for_the_relay_so_that_the_receipt_counts_right(
     quiet: ErasureRpc, rows: Rows, database: Database
 ) -> None:
     prospect_id = await rows.prospect()
-    relay = await asyncpg.connect(database.dsn())
-    await relay.execute("select pg_advisory_lock(hashtext('outbox'), hashtext('enrichment'))")
+    lease = "update enrichment.relay_lease set expires_at = now() + $1::int * interval '1 hour'"
+    await database.fetch(lease, 1)  # a relay has events in hand
     request = pb.EraseProspectRequest(prospect_id=str(prospect_id))
     erasing = asyncio.create_task(quiet.EraseProspect(request, cast("Context", None)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not await database.fetch(
-            "select from pg_stat_activity"
-            " where wait_event = 'advisory' and datname = current_database()"
+            "select from pg_stat_activity where state = 'idle in transaction'"
+            " and query like '%relay_lease%' and datname = current_database()"
         ):
             await asyncio.sleep(0.02)
         assert await count(database, "prospects") == 1
-        await relay.close()
+        await database.fetch(lease, -1)
         await erasing
     assert await count(database, "prospects") == 0
 
