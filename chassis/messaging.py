@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import nats
 import structlog
@@ -24,9 +23,11 @@ from nats.js.errors import NotFoundError
 
 from chassis import telemetry
 from chassis.clock import new_id, utc_now
+from chassis.identity.nats_login import Login
 
 DEAD_LETTER_PREFIX = "dead"
 PROTOBUF = "application/protobuf"
+NOBODY = Login()
 _log = structlog.get_logger()
 
 
@@ -87,23 +88,35 @@ class OutgoingEvent:
 
 
 async def connect(
-    url: str, name: str, credentials: Path | None = None, *, persist: bool = True
+    url: str, name: str, login: Login = NOBODY, *, inbox: str = "", persist: bool = True
 ) -> Client:
-    """Connect; `persist` tries again for as long as the process lives, as a service does."""
+    """Connect; `persist` tries again for as long as the process lives, as a service does.
+
+    Answers come to subjects below `_INBOX_<inbox>`, of the client's name by default: another
+    client that may listen to its own answers hears none of these.
+    """
 
     async def on_error(error: Exception) -> None:
         _log.warning("nats trouble", error=repr(error))
 
+    login.check()
     return await nats.connect(
         url,
         name=name,
-        user_credentials=str(credentials) if credentials else None,
+        inbox_prefix=inbox_prefix(inbox or name),
+        user_credentials=str(login.credentials_file) if login.credentials_file else None,
+        nkeys_seed=str(login.nkey_seed_file) if login.nkey_seed_file else None,
         allow_reconnect=persist,
         max_reconnect_attempts=-1 if persist else 1,
         reconnect_time_wait=0.5,
         connect_timeout=5,
         error_cb=on_error,
     )
+
+
+def inbox_prefix(name: str) -> str:
+    """Return what subjects of answers to a client begin with."""
+    return f"_INBOX_{name}"
 
 
 async def ensure(

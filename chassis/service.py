@@ -29,6 +29,7 @@ from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool, reaching_by
+from chassis.identity.nats_login import Login, LoginError
 from chassis.identity.secrets import without_password
 from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
@@ -146,10 +147,21 @@ async def _foundation(
 async def _connect_nats(name: str, settings: ServiceSettings) -> Client:
     url = settings.nats_url.get_secret_value()
     try:
-        return await messaging.connect(url, f"prospect-{name}", settings.nats_credentials_file)
+        return await messaging.connect(url, f"prospect-{name}", _login(settings))
     except nats.errors.Error as error:
         text = f"PROSPECT_NATS_URL: no connection: {without_password(str(error), url)}"
         raise SettingsError(text) from None
+
+
+def _login(settings: ServiceSettings) -> Login:
+    """Return who this service is to the broker; raise SettingsError where its file is none."""
+    login = Login(settings.nats_credentials_file, settings.nats_nkey_seed_file)
+    try:
+        login.check()
+    except LoginError as error:
+        name = "CREDENTIALS" if login.credentials_file else "NKEY_SEED"
+        raise SettingsError(f"PROSPECT_NATS_{name}_FILE: {error}") from None
+    return login
 
 
 async def _serve(

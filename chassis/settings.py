@@ -87,7 +87,12 @@ class ServiceSettings(BaseSettings):
     postgres_dsn: SecretStr = Field(description="DSN of the service's own role, <service>_app")
     postgres_pool_size: int = Field(10, ge=2, le=200, description="connections held at most")
     nats_url: SecretStr = Field(description="NATS server, such as nats://nats:4222")
-    nats_credentials_file: Path | None = Field(None, description="NATS .creds file")
+    nats_credentials_file: Path | None = Field(
+        None, description="file with the service's JWT and seed for NATS (.creds)"
+    )
+    nats_nkey_seed_file: Path | None = Field(
+        None, description="file with the seed of the service's NKey for NATS, instead of a .creds"
+    )
     auth_public_key: str = Field("", description="PEM public key that tokens are signed with")
     auth_jwks_url: str = Field("", description="JWKS address, instead of auth_public_key")
     auth_issuer: str = Field("prospect", description="iss that tokens must carry")

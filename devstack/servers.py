@@ -122,8 +122,8 @@ def _init_data(user: _Unprivileged, binaries: Path, data: Path) -> None:
 
 
 @contextmanager
-def nats_server(folder: Path, *, port: int = 0) -> Iterator[Nats]:
-    """Run nats-server with JetStream, storing in `folder`."""
+def nats_server(folder: Path, *, port: int = 0, users: str = "") -> Iterator[Nats]:
+    """Run nats-server with JetStream, storing in `folder`; `users` says who may do what there."""
     folder.mkdir(parents=True, exist_ok=True)
     _clear_leftover(folder / "nats.pid")
     port = free_port(port)
@@ -131,7 +131,7 @@ def nats_server(folder: Path, *, port: int = 0) -> Iterator[Nats]:
     config = folder / "nats.conf"
     config.write_text(
         f'host: 127.0.0.1\nport: {port}\npid_file: "{folder / "nats.pid"}"\nmax_payload: 8MB\n'
-        f'jetstream {{ store_dir: "{folder / "jetstream"}" }}\n'
+        f'jetstream {{ store_dir: "{folder / "jetstream"}" }}\n{users}'
     )
     binary = Path(sys.executable).parent / "nats-server"
     with open(folder / "nats.log", "ab") as log:

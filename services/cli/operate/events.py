@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from pathlib import Path
 from typing import Annotated
 
 import nats.errors
@@ -16,6 +17,7 @@ from prospect.metrics.v1 import events_pb2 as metrics_events
 
 from chassis import messaging
 from chassis.errors import Unavailable
+from chassis.identity.nats_login import Login
 from chassis.identity.secrets import masked
 from chassis.messaging import OutgoingEvent
 from chassis.settings import SettingsError, read_secret
@@ -46,6 +48,14 @@ def publish(
             show_default=False,
         ),
     ] = "",
+    credentials_file: Annotated[
+        Path | None,
+        typer.Option(envvar="PROSPECT_NATS_CREDENTIALS_FILE", help="Your .creds file for NATS."),
+    ] = None,
+    nkey_seed_file: Annotated[
+        Path | None,
+        typer.Option(envvar="PROSPECT_NATS_NKEY_SEED_FILE", help="Or the seed of your NKey."),
+    ] = None,
     check: Annotated[
         bool, typer.Option(help="Check the message against the contract's rules first.")
     ] = True,
@@ -69,7 +79,7 @@ def publish(
     event = OutgoingEvent.of(subject, message, os.environ.get("USER", "cli"))
     nats_url = nats_url or read_secret(NATS_URL, os.environ) or LOCAL
     try:
-        asyncio.run(_publish(nats_url, event))
+        asyncio.run(_publish(nats_url, Login(credentials_file, nkey_seed_file), event))
     except (OSError, nats.errors.Error, Unavailable) as error:
         text = f"NATS at {masked(nats_url)} did not take the event: {error}"
         raise SettingsError(text) from None
@@ -87,8 +97,9 @@ def _parse(subject: str, body: str) -> Message:
         raise typer.BadParameter(f"body is not a {kind.DESCRIPTOR.full_name}: {error}") from None
 
 
-async def _publish(url: str, event: OutgoingEvent) -> None:
-    client = await asyncio.wait_for(messaging.connect(url, "prospect-cli", persist=False), 5)
+async def _publish(url: str, login: Login, event: OutgoingEvent) -> None:
+    connecting = messaging.connect(url, "prospect-cli", login, persist=False)
+    client = await asyncio.wait_for(connecting, 5)
     try:
         await messaging.publish(client, event)
     finally:
