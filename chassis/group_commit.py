@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class _Waiting(Generic[T, R]):
-    """A piece of work, and the caller that waits for its result."""
+    """Work, and the caller that waits for its result."""
 
     work: T
     done: asyncio.Future[R]
@@ -51,7 +51,7 @@ class _Queue(Generic[T, R]):
 class GroupCommit(Generic[T, R]):
     """Commits work in groups, by tenant.
 
-    `commit` returns a result or an error for each piece of work, in order. At most `max_parallel`
+    `commit` returns a result or an error for the work of each, in order. At most `max_parallel`
     transactions of a tenant run at once. Where a transaction costs much, a fuller group is worth a
     wait: with `linger_seconds`, a group that follows another is committed once as many callers as
     in the last group have come again, or after that time.

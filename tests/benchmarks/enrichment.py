@@ -35,9 +35,9 @@ LATENCY_ROUNDS = 7
 RUNS = 2_000
 DBOS_RUNS = 300
 IN_FLIGHT = 128
-THEIRS_IN_FLIGHT = 32
+OTHERS_IN_FLIGHT = 32
 """DBOS and the bare loop are faster with 32 in flight than with 128."""
-SLOW_SECONDS = 0.2
+SOURCE_LATENCY_SECONDS = 0.2
 PERSON = replace(ADA, email="ada@engines.example")
 DBOS = ROOT / "build" / "dbos" / "bin" / "python"
 
@@ -145,7 +145,7 @@ async def one_at_a_time() -> AsyncIterator[Result]:
 async def _dbos(dsn: str, runs: int) -> dict[str, float]:
     script = str(Path(__file__).with_name("dbos_runs.py"))
     process = await asyncio.create_subprocess_exec(
-        str(DBOS), script, dsn, str(runs), str(THEIRS_IN_FLIGHT), stdout=subprocess.PIPE
+        str(DBOS), script, dsn, str(runs), str(OTHERS_IN_FLIGHT), stdout=subprocess.PIPE
     )
     out, _ = await process.communicate()
     answer: dict[str, float] = json.loads(out)
@@ -157,7 +157,7 @@ async def against_plain_sql() -> AsyncIterator[Result]:
     rounds = []
     async with bench() as ours:
         for _ in range(ROUNDS):
-            plain = await plain_runs_per_second(ours.dsn, RUNS, THEIRS_IN_FLIGHT)
+            plain = await plain_runs_per_second(ours.dsn, RUNS, OTHERS_IN_FLIGHT)
             rounds.append((await ours.runs(RUNS, IN_FLIGHT), plain))
     yield ratio_of("enrichment.runs_vs_plain_sql", "runs/s", "0.4 or more", rounds)
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 ROUNDS = 3
 RUNS = 10
 LATENCY_MS = 200
-IN_FLIGHT = 1_000
-HELD_MS = 20_000
+RUNS_IN_FLIGHT = 1_000
+SLOW_LATENCY_MS = 20_000
 NO_LIMITS = {
-    "PROSPECT_RUNS_IN_HAND": str(IN_FLIGHT),
-    "PROSPECT_TENANT_RUNS_IN_HAND": str(IN_FLIGHT),
+    "PROSPECT_RUNS_IN_HAND": str(RUNS_IN_FLIGHT),
+    "PROSPECT_TENANT_RUNS_IN_HAND": str(RUNS_IN_FLIGHT),
     "PROSPECT_CONTACTOUT_CALLS_PER_SECOND": "0",
     "PROSPECT_EXA_CALLS_PER_SECOND": "0",
     "PROSPECT_CLAUDE_CALLS_PER_SECOND": "0",
@@ -99,13 +99,13 @@ async def against_slowest_source() -> AsyncIterator[Result]:
 
 async def memory_of_many() -> AsyncIterator[Result]:
     """What the service's process has with 1,000 runs in flight, their calls out."""
-    async with bench(HELD_MS) as at:
+    async with bench(SLOW_LATENCY_MS) as at:
         database = await asyncpg.connect(at.stack.postgres.dsn())
         process = psutil.Process(at.stack.processes["enrichment"].pid)
         before = process.memory_info().rss / 1e6
-        await asyncio.gather(*(at.request() for _ in range(IN_FLIGHT)))
+        await asyncio.gather(*(at.request() for _ in range(RUNS_IN_FLIGHT)))
         out = "select count(distinct run_id) from enrichment.attempts where status = 'started'"
-        while await database.fetchval(out) < IN_FLIGHT:
+        while await database.fetchval(out) < RUNS_IN_FLIGHT:
             await asyncio.sleep(0.1)
         megabytes = process.memory_info().rss / 1e6
         await database.close()

@@ -82,7 +82,7 @@ async def bench(*services: str) -> AsyncIterator[Bench]:
 
 
 COLUMNS = ("batch", "tenant_id", "activity_id", "user_id", "action_type", "created_at")
-A_DAY = """
+ADD_ENTRIES = """
 insert into activity.activity_log (
   tenant_id, activity_id, user_id, action_type, metadata, created_at)
 select $1, uuidv7(), ('00000000-0000-7000-8000-' || lpad((n % $4::int)::text, 12, '0'))::uuid,
@@ -90,7 +90,7 @@ select $1, uuidv7(), ('00000000-0000-7000-8000-' || lpad((n % $4::int)::text, 12
   $2::date::timestamp at time zone 'UTC' + n * interval '1 day' / $3::int
 from generate_series(0, $3::int - 1) n
 """
-ITS_QUARTERS = """
+ADD_QUARTER_HOURS = """
 insert into metrics.usage_metrics_quarter_hours (tenant_id, quarter_hour, user_id, total_logins,
   searches_executed, profiles_viewed, total_activities, digest)
 select tenant_id, date_bin('15 minutes', created_at, '2000-01-01Z'), user_id,
@@ -100,27 +100,27 @@ select tenant_id, date_bin('15 minutes', created_at, '2000-01-01Z'), user_id,
   sum(hashtextextended(activity_id::text || action_type, 0))
 from activity.activity_log group by 1, 2, 3
 """
-ITS_DAYS = """
+ADD_DAYS = """
 insert into metrics.usage_metrics_daily (tenant_id, date, user_id, total_logins,
   searches_executed, profiles_viewed, total_activities, digest)
 select tenant_id, (quarter_hour at time zone 'UTC')::date, user_id, sum(total_logins),
   sum(searches_executed), sum(profiles_viewed), sum(total_activities), sum(digest)
 from metrics.usage_metrics_quarter_hours group by 1, 2, 3
 """
-ITS_TOTALS = """
+ADD_DAILY_TOTALS = """
 insert into metrics.usage_metrics_daily_totals (tenant_id, date, total_logins, searches_executed,
   profiles_viewed, total_activities)
 select tenant_id, date, sum(total_logins), sum(searches_executed), sum(profiles_viewed),
   sum(total_activities)
 from metrics.usage_metrics_daily group by 1, 2
 """
-USED_DAYS = """
+ADD_DAYS_OF_USERS = """
 insert into metrics.usage_metrics_daily (tenant_id, date, user_id, total_logins, profiles_viewed,
   total_activities)
 select $1, $2::date - day, gen_random_uuid(), 3, 40, 43
 from generate_series(0, 29) day, generate_series(1, $3::int)
 """
-ROWS_TABLE = """
+CREATE_ROWS_TABLE = """
 create table metrics.bench_rows (
   batch int, tenant_id uuid, activity_id uuid, user_id uuid, action_type text,
   created_at timestamptz)
@@ -176,7 +176,7 @@ async def apply() -> AsyncIterator[Result]:
     """One consumer counting a stream of batches, against SQL that counts the same rows."""
     number, rounds = 300, []
     async with bench() as at:
-        await at.database.execute(ROWS_TABLE)
+        await at.database.execute(CREATE_ROWS_TABLE)
         for _ in range(ROUNDS + 1):
             told = batches(uuid.uuid4(), number)
             counted = await counting_seconds(at, told)
@@ -309,11 +309,11 @@ async def reconcile_a_day() -> AsyncIterator[Result]:
     day, rounds = utc_now().date() - timedelta(days=1), []
     async with bench("activity") as at:
         await at.database.execute("select activity.ensure_partitions($1, $1)", day)
-        await at.database.execute(A_DAY, at.tenant_id, day, 1_000_000, USERS, timeout=600)
+        await at.database.execute(ADD_ENTRIES, at.tenant_id, day, 1_000_000, USERS, timeout=600)
         await at.database.execute("vacuum analyze activity.activity_log")
-        await at.database.execute(ITS_QUARTERS, timeout=600)
-        await at.database.execute(ITS_DAYS, timeout=600)
-        await at.database.execute(ITS_TOTALS)
+        await at.database.execute(ADD_QUARTER_HOURS, timeout=600)
+        await at.database.execute(ADD_DAYS, timeout=600)
+        await at.database.execute(ADD_DAILY_TOTALS)
         await at.database.execute("vacuum analyze metrics.usage_metrics_quarter_hours")
         pool = await open_pool(at.stack.postgres.dsn("metrics_app"), schema="metrics", size=4)
         log = ActivityLog(
@@ -347,8 +347,8 @@ async def read() -> AsyncIterator[Result]:
         grain=pb.USAGE_GRAIN_DAY,
     )
     async with bench("metrics") as at, empty_server() as empty:
-        await at.database.execute(USED_DAYS, at.tenant_id, today, USERS)
-        await at.database.execute(ITS_TOTALS)
+        await at.database.execute(ADD_DAYS_OF_USERS, at.tenant_id, today, USERS)
+        await at.database.execute(ADD_DAILY_TOTALS)
         await at.database.execute("vacuum analyze metrics.usage_metrics_daily_totals")
         async with grpc.aio.insecure_channel(at.stack.addresses["metrics"]) as channel:
             stub = metrics_api.MetricsServiceStub(channel)

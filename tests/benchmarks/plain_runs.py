@@ -53,7 +53,7 @@ END_ATTEMPTS = """
 update plain.attempts set status = 'complete', ended_at = now(), cost_micros = 1000
 where tenant_id = $1 and run_id = $2 and source = any($3::text[]) and attempt = $4
 """
-TOUCH = """
+TOUCH_PROSPECT = """
 update plain.runs set version = version + 1, lease_expires_at = now()
 where tenant_id = $1 and run_id = $2
 """
@@ -124,7 +124,7 @@ async def _run(
 async def _begin(connection: Connection, key: Key, calls: Calls) -> None:
     async with connection.transaction():
         await _start(connection, key, calls)
-        await connection.execute(TOUCH, *key)
+        await connection.execute(TOUCH_PROSPECT, *key)
         await connection.execute(ADD_EVENT, new_id(), key[0], BODY)
 
 
@@ -134,7 +134,7 @@ async def _end_attempts(
     async with connection.transaction():
         await _end(connection, key, prospect_id, ended)
         await _start(connection, key, begun)
-        await connection.execute(TOUCH, *key)
+        await connection.execute(TOUCH_PROSPECT, *key)
         await connection.execute(ADD_EVENT, new_id(), key[0], BODY)
 
 

@@ -4,7 +4,7 @@ asyncpg calls `EntryEncoder.encode` with each row as it arrives, so most of a pa
 PostgreSQL makes the rest of it; the times of all rows are added at once at the end. When the last
 of 1,000 rows has come, 0.4 ms of encoding are left; it would be 0.9 for all rows at the end, and
 2.1 by way of messages. Bytes are put together as str, in which each character stands for a byte
-(latin-1): nothing in Python joins a few short pieces faster than an f-string does.
+(latin-1): nothing in Python joins a few short texts faster than an f-string does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LENGTHS = [_length(size) for size in range(1 << 14)]
 _TIMES = 32  # bytes of an entry's two times, unless one is out of the usual range
 
 # PostgreSQL sends a time as microseconds since 2000; one of more bits is encoded as a message.
-_EPOCH = 946_684_800
+_SECONDS_TO_2000 = 946_684_800
 _BITS = 54
 # x // 1_000_000 is x * _RECIPROCAL >> _SHIFT for all x of so many bits.
 _SHIFT = _BITS + 20
@@ -92,7 +92,7 @@ def response_of(rows: Sequence[asyncpg.Record]) -> tuple[bytes, int]:
 
 def micros_of(moment: bytes) -> int:
     """Return a time that PostgreSQL sent, in microseconds since 1970."""
-    return int.from_bytes(moment, "big", signed=True) + _EPOCH * 1_000_000
+    return int.from_bytes(moment, "big", signed=True) + _SECONDS_TO_2000 * 1_000_000
 
 
 def _fitting(sizes: Iterable[int]) -> int:
@@ -127,7 +127,7 @@ class _Operands(NamedTuple):
 
     too_wide: int  # the bits that a usual time does not have
     quotient_mask: int  # the bits of the quotient of a division
-    epoch: int  # the seconds from 1970 to 2000
+    seconds_to_2000: int  # the seconds from 1970 to 2000
     septet_masks: tuple[int, ...]  # seven bits of the seconds and of the nanoseconds each
     frames: int  # the tags and lengths of the fields, and the marks of their varints
 
@@ -146,7 +146,7 @@ def _operands(rows: int) -> _Operands:
     return _Operands(
         too_wide=for_each((1 << 64) - (1 << _BITS)),
         quotient_mask=for_each((1 << _BITS) - 1),
-        epoch=for_each(_EPOCH),
+        seconds_to_2000=for_each(_SECONDS_TO_2000),
         septet_masks=tuple(for_each(127 << bit | 127 << bit + 64) for bit in range(0, 35, 7)),
         frames=repeated(*frames),
     )
@@ -167,8 +167,8 @@ def _times(rows: Sequence[asyncpg.Record]) -> list[str] | None:
         return None
     seconds = micros * _RECIPROCAL >> _SHIFT & operands.quotient_mask
     nanos = (micros - seconds * 1_000_000) * 1_000
-    both = seconds + operands.epoch | nanos << 64
-    bits = sum([(both & mask) << place for place, mask in enumerate(operands.septet_masks)])
+    both = seconds + operands.seconds_to_2000 | nanos << 64
+    bits = sum([(both & mask) << shift for shift, mask in enumerate(operands.septet_masks)])
     text = (bits << 24 | operands.frames).to_bytes(32 * room + 3, "little").decode("latin-1")
     # The last row comes first: the integer was read from its highest byte on.
     return [text[start : start + 32] for start in range(32 * (len(rows) - 1), -1, -32)]

@@ -1,8 +1,8 @@
 """The leaf of an entry, computed from a line of a sealed export as SQL's leaf_hash computes it.
 
 Pure. The line is not parsed into Python values: a float would not be the number that was hashed,
-and nesting as deep as PostgreSQL takes it would overflow the parser. It is split into tokens, which
-are written as PostgreSQL writes jsonb.
+and nesting as deep as PostgreSQL takes it would overflow the parser. It is split into JSON
+tokens, which are written as PostgreSQL writes jsonb.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LineError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a sealed export: a leaf's place and hash, and its entry, or why that is gone."""
+    """A line of a sealed export: a leaf's index and hash, and its entry, or why that is gone."""
 
     index: int
     leaf: bytes
@@ -120,25 +120,25 @@ def _pairs(tokens: list[str]) -> Iterator[tuple[str, str]]:
 def _ends(tokens: list[str]) -> Iterator[int]:
     """Yield where each member ends: at a comma outside of nested objects and arrays."""
     depth = 0
-    for place, each in enumerate(tokens):
+    for position, each in enumerate(tokens):
         if each in ("{", "["):
             depth += 1
         elif each in ("}", "]"):
             depth -= 1
         elif each == "," and depth == 0:
-            yield place
+            yield position
     if tokens:
         yield len(tokens)
 
 
 def _tokens(text: str) -> Iterator[str]:
-    place = 0
-    while place < len(text):
-        found = _TOKEN.match(text, place)
+    position = 0
+    while position < len(text):
+        found = _TOKEN.match(text, position)
         if found is None:
-            raise LineError(f"not JSON at character {place}")
+            raise LineError(f"not JSON at character {position}")
         yield found[1]
-        place = found.end()
+        position = found.end()
 
 
 def _jsonb(tokens: list[str]) -> str:

@@ -155,20 +155,20 @@ def _split(size: int) -> int:
 def verify_inclusion(
     leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> bool:
-    """Say whether a proof shows the leaf at its place under the root (RFC 9162, 2.1.3.2)."""
+    """Say whether a proof shows the leaf at its index under the root (RFC 9162, 2.1.3.2)."""
     if not 0 <= index < size:
         return False
-    place, last, computed = index, size - 1, leaf
+    node, last, computed = index, size - 1, leaf
     for each in proof:
         if last == 0:
             return False
-        if place & 1 or place == last:
+        if node & 1 or node == last:
             computed = node_hash(each, computed)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
         else:
             computed = node_hash(computed, each)
-        place, last = place >> 1, last >> 1
+        node, last = node >> 1, last >> 1
     return last == 0 and computed == root
 
 
@@ -185,18 +185,18 @@ def verify_consistency(
         path.insert(0, first_root)
     if not path:
         return False
-    place, last = first - 1, size - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
+    node, last = first - 1, size - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
     old = new = path[0]
     for each in path[1:]:
         if last == 0:
             return False
-        if place & 1 or place == last:
+        if node & 1 or node == last:
             old, new = node_hash(each, old), node_hash(each, new)
-            while not place & 1 and place:
-                place, last = place >> 1, last >> 1
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
         else:
             new = node_hash(new, each)
-        place, last = place >> 1, last >> 1
+        node, last = node >> 1, last >> 1
     return last == 0 and old == first_root and new == root

@@ -183,7 +183,7 @@ def _tree_size(request: pb.GetLogProofRequest, stored: Tree) -> int:
 
 
 def _placed(found: asyncpg.Record | None, size: int) -> tuple[int, bytes]:
-    """Return an entry's place in a log of this size and its leaf, or refuse an entry not in it."""
+    """Return an entry's index in a log of this size and its leaf, or refuse an entry not in it."""
     if found is None:
         raise NotFound("the log has no such entry", reason="ACTIVITY_NOT_FOUND")
     if found["leaf"] is None:
@@ -192,7 +192,7 @@ def _placed(found: asyncpg.Record | None, size: int) -> tuple[int, bytes]:
         raise Unavailable("the entry is not sealed yet: ask again soon", reason="NOT_SEALED_YET")
     index = int(found["leaf_index"])
     if index >= size:
-        text = f"must be above the entry's place in the log, {index}"
+        text = f"must be above the entry's index in the log, {index}"
         raise InvalidArgument.field("tree_size", "tree_size", text)
     return index, found["leaf"]
 

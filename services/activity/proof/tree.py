@@ -22,7 +22,7 @@ from services.activity.sql import SQL
 
 TILE_LEVELS = 8
 TILE = 1 << TILE_LEVELS
-Place = tuple[int, int]  # a tile by level and number; level 0 is the leaves
+TileKey = tuple[int, int]  # a tile by level and number; level 0 is the leaves
 
 
 class TreeBroken(Refusal):
@@ -46,19 +46,19 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """Batches that have no place in the tree yet, in the order in which they get one."""
+    """Batches that are not in the tree yet, in the order in which they are sealed."""
 
     batch_ids: Sequence[UUID]
     entry_counts: Sequence[int]
     leaves: bytes
 
-    def places(self, first_leaf: int) -> list[int]:
+    def first_leaves(self, first_leaf: int) -> list[int]:
         """Return each batch's first leaf in a tree that has `first_leaf` leaves already."""
-        places = []
+        indexes = []
         for count in self.entry_counts:
-            places.append(first_leaf)
+            indexes.append(first_leaf)
             first_leaf += count
-        return places
+        return indexes
 
 
 async def find_tree(connection: Connection, tenant_id: UUID) -> Tree | None:
@@ -73,7 +73,7 @@ async def find_tree(connection: Connection, tenant_id: UUID) -> Tree | None:
 async def take_unsealed(
     connection: Connection, tenant_id: UUID, batch_count: int, entry_count: int
 ) -> Unsealed:
-    """Return the oldest batches without a place, about as many as asked for."""
+    """Return the oldest batches that are not in the tree yet, about as many as asked for."""
     rows = await connection.fetch(SQL.take_unsealed, tenant_id, batch_count, entry_count)
     return Unsealed(
         [row["batch_id"] for row in rows],
@@ -85,9 +85,9 @@ async def take_unsealed(
 async def save_growth(
     connection: Connection, tenant_id: UUID, before: Frontier, batches: Unsealed, growth: Growth
 ) -> None:
-    """Give batches their places and save the nodes that they completed."""
-    places = batches.places(before.size)
-    placed = await connection.fetchval(SQL.place_batches, tenant_id, batches.batch_ids, places)
+    """Put batches into the tree and save the nodes that they completed."""
+    indexes = batches.first_leaves(before.size)
+    placed = await connection.fetchval(SQL.place_batches, tenant_id, batches.batch_ids, indexes)
     if placed != len(batches.batch_ids):
         raise TreeBroken("another transaction has sealed a batch meanwhile")
     tiles = [
@@ -112,11 +112,11 @@ async def leaves_between(
 ) -> tuple[bytes, bool]:
     """Return the sealed leaves of a range, and whether each is there exactly once."""
     rows = await connection.fetch(SQL.leaves_between, tenant_id, *leaves)
-    place, whole = leaves[0], True
+    index, whole = leaves[0], True
     for row in rows:
-        whole = whole and row["first_leaf"] == place
-        place += len(row["leaves"]) // HASH_BYTES
-    return b"".join(row["leaves"] for row in rows), whole and place == leaves[1]
+        whole = whole and row["first_leaf"] == index
+        index += len(row["leaves"]) // HASH_BYTES
+    return b"".join(row["leaves"] for row in rows), whole and index == leaves[1]
 
 
 async def range_roots(
@@ -124,40 +124,40 @@ async def range_roots(
 ) -> list[bytes]:
     """Return the roots over ranges of the tree's first `size` leaves; reads a few rows for each."""
     nodes = [node for each in ranges for node in merkle.subtrees(each)]
-    tiles = await _read_tiles(connection, tenant_id, {_place(node) for node in nodes}, size)
+    tiles = await _read_tiles(connection, tenant_id, {_tile_of(node) for node in nodes}, size)
     return [merkle.range_root(each, lambda node: _node(node, tiles)) for each in ranges]
 
 
 async def tiles_of(
-    connection: Connection, tenant_id: UUID, places: Iterable[Place]
-) -> dict[Place, bytes]:
+    connection: Connection, tenant_id: UUID, keys: Iterable[TileKey]
+) -> dict[TileKey, bytes]:
     """Return the stored tiles among these."""
-    wanted = list(places)
+    wanted = list(keys)
     levels, numbers = [level for level, _ in wanted], [number for _, number in wanted]
     rows = await connection.fetch(SQL.get_tiles, tenant_id, levels, numbers)
     return {(row["level"], row["tile"]): row["hashes"] for row in rows}
 
 
 async def _read_tiles(
-    connection: Connection, tenant_id: UUID, places: set[Place], size: int
-) -> dict[Place, bytes]:
-    tiles = await tiles_of(connection, tenant_id, [place for place in places if place[0]])
-    for level, number in places:
+    connection: Connection, tenant_id: UUID, keys: set[TileKey], size: int
+) -> dict[TileKey, bytes]:
+    tiles = await tiles_of(connection, tenant_id, [key for key in keys if key[0]])
+    for level, number in keys:
         if level == 0:
             leaves = number * TILE, min((number + 1) * TILE, size)
             tiles[level, number], _ = await leaves_between(connection, tenant_id, leaves)
     return tiles
 
 
-def _place(node: Node) -> Place:
+def _tile_of(node: Node) -> TileKey:
     level, below = divmod(node.level, TILE_LEVELS)
     return level, node.index << below >> TILE_LEVELS
 
 
-def _node(node: Node, tiles: dict[Place, bytes]) -> bytes:
+def _node(node: Node, tiles: dict[TileKey, bytes]) -> bytes:
     below = node.level % TILE_LEVELS
     first = (node.index << below) % TILE * HASH_BYTES
-    block = tiles.get(_place(node), b"")[first : first + (HASH_BYTES << below)]
+    block = tiles.get(_tile_of(node), b"")[first : first + (HASH_BYTES << below)]
     if len(block) != HASH_BYTES << below:
         raise TreeBroken("a part of the tree is missing; VerifyLog says which")
     return merkle.root_of(_hashes(block))

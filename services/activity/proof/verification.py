@@ -90,38 +90,38 @@ class Verification:
         )
         total, outside = rows[0]
         if outside:
-            yield self._found(f"{outside} leaves have a place outside of the signed tree")
+            yield self._found(f"{outside} leaves stand outside of the signed tree")
         for begin in range(0, size, COMPARE_LEAVES):
-            piece = begin, min(begin + COMPARE_LEAVES, size)
+            span = begin, min(begin + COMPARE_LEAVES, size)
             rows = await self.connection.fetch(
                 SQL.compare_leaves,
-                *(about.tenant_id, *piece, about.start, about.end, about.kept_since),
+                *(about.tenant_id, *span, about.start, about.end, about.kept_since),
             )
             for discrepancy in self._count(rows):
                 yield discrepancy
-            for fault in await self._grow(piece):
+            for fault in await self._grow(span):
                 yield self._found(fault)
             yield Progress(min(self.checked_count, total), total)
 
-    async def _grow(self, piece: Range) -> list[str]:
+    async def _grow(self, span: Range) -> list[str]:
         """Append some leaves to the computed tree, and compare the stored tiles with it."""
         tenant_id = self.question.tenant_id
-        leaves, whole = await tree.leaves_between(self.connection, tenant_id, piece)
+        leaves, whole = await tree.leaves_between(self.connection, tenant_id, span)
         faults = []
         if not whole:
             faults.append(
-                f"the leaves from {piece[0]} to {piece[1] - 1} are not there exactly once each"
+                f"the leaves from {span[0]} to {span[1] - 1} are not there exactly once each"
             )
         before = self.computed.size
         growth = await asyncio.to_thread(merkle.append, self.computed, leaves)
         self.computed = growth.frontier
         for level in range(TILE_LEVELS, len(growth.completed), TILE_LEVELS):
             for number, offset, hashes in tree.in_tiles(before >> level, growth.completed[level]):
-                place = level // TILE_LEVELS, number
-                tiles = await tree.tiles_of(self.connection, tenant_id, [place])
+                key = level // TILE_LEVELS, number
+                tiles = await tree.tiles_of(self.connection, tenant_id, [key])
                 start = offset * merkle.HASH_BYTES
-                if tiles.get(place, b"")[start : start + len(hashes)] != hashes:
-                    faults.append(f"tile {number} of level {place[0]} is not that of the leaves")
+                if tiles.get(key, b"")[start : start + len(hashes)] != hashes:
+                    faults.append(f"tile {number} of level {key[0]} is not that of the leaves")
         return faults
 
     async def _compare_receipts(self) -> AsyncIterator[Discrepancy]:

@@ -98,7 +98,7 @@ class ExportRpc:
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
-        """Hold one of the places for exports, or refuse where all are taken."""
+        """Count as one of the exports under way, or refuse where all are taken."""
         if self._exports.locked():
             text = "as many exports run as this replica serves at once; try again in a moment"
             raise ResourceExhausted.beyond(
@@ -164,15 +164,15 @@ async def _chunks(
     header: bytes, batches: AsyncIterator[list[str]]
 ) -> AsyncGenerator[tuple[bytes, int], None]:
     """Join lines into chunks; yield each with the number of lines up to its end."""
-    pieces, size, count = [header], len(header), 0
+    encoded, size, count = [header], len(header), 0
     async for lines in batches:
         for line in lines:
-            piece = line.encode()
-            pieces.append(piece)
-            size += len(piece)
+            text = line.encode()
+            encoded.append(text)
+            size += len(text)
             count += 1
             if size >= CHUNK_BYTES:
-                yield b"".join(pieces), count
-                pieces, size = [], 0
+                yield b"".join(encoded), count
+                encoded, size = [], 0
     if size:
-        yield b"".join(pieces), count
+        yield b"".join(encoded), count

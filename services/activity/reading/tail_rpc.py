@@ -147,14 +147,14 @@ class _Tail:
         rows = await self.rpc.actions.learning(
             pool, lambda: store.list_keys(pool, self.tenant_id, self.wanted, keys)
         )
-        pieces = []
+        responses = []
         while rows:
             content, fits = response_of(rows)
-            piece = pb.TailActivitiesResponse.FromString(content)
-            piece.resume_token = self._token()
-            pieces.append(piece)
+            response = pb.TailActivitiesResponse.FromString(content)
+            response.resume_token = self._token()
+            responses.append(response)
             rows = rows[fits:]
-        return pieces
+        return responses
 
     def _response(self) -> pb.TailActivitiesResponse:
         return pb.TailActivitiesResponse(resume_token=self._token())

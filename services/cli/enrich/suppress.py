@@ -19,7 +19,7 @@ from services.cli.terminal.client import REFUSED_EXIT, Client, omitted, violatio
 from services.cli.terminal.message_json import print_json
 from services.cli.terminal.shared_options import ENRICHMENT, calls
 
-CHUNK_PEOPLE = 1_000
+PEOPLE_A_REQUEST = 1_000
 _PERSON = re.compile(r"people\[(\d+)\]\.?")
 Person = policy_pb2.SuppressedPerson
 People = list[tuple[int, Person]]
@@ -57,12 +57,12 @@ def suppress(
     """
     added = known = 0
     with client.calling(EnrichmentServiceStub) as stub:
-        for chunk in _chunks(file, email, linkedin, name, company):
-            request = policy_pb2.SuppressRequest(people=[p for _, p in chunk], reason=reason)
+        for group in _groups(file, email, linkedin, name, company):
+            request = policy_pb2.SuppressRequest(people=[p for _, p in group], reason=reason)
             try:
                 answer = stub.Suppress(request)
             except grpc.RpcError as error:
-                _refuse(error, chunk, file)
+                _refuse(error, group, file)
             added, known = added + answer.added, known + answer.known
     if client.as_json:
         print_json({"added": added, "known": known})
@@ -85,12 +85,12 @@ def unsuppress(
     """
     removed = 0
     with client.calling(EnrichmentServiceStub) as stub:
-        for chunk in _chunks(file, email, linkedin, name, company):
-            request = policy_pb2.UnsuppressRequest(people=[p for _, p in chunk])
+        for group in _groups(file, email, linkedin, name, company):
+            request = policy_pb2.UnsuppressRequest(people=[p for _, p in group])
             try:
                 removed += stub.Unsuppress(request).removed
             except grpc.RpcError as error:
-                _refuse(error, chunk, file)
+                _refuse(error, group, file)
     if client.as_json:
         print_json({"removed": removed})
     else:
@@ -126,10 +126,10 @@ def erase(
         )
 
 
-def _chunks(
+def _groups(
     file: str | None, email: str, linkedin: str, name: str, company: str
 ) -> Iterator[People]:
-    """Yield the people of the file in chunks, or the one of the options."""
+    """Yield the people of the file in groups of one request each, or the one of the options."""
     one = Person(email=email, linkedin_url=linkedin, name=name, company=company)
     is_named = any((email, linkedin, name, company))
     if is_named == bool(file):
@@ -137,19 +137,19 @@ def _chunks(
     if file is None:
         yield [(0, one)]
         return
-    chunk: People = []
+    group: People = []
     for row in csv_rows.read_rows(file, csv_rows.PEOPLE):
         texts = {each: row.cells.get(each, "") for each in csv_rows.PEOPLE.all}
-        chunk.append((row.line, Person(**texts)))
-        if len(chunk) == CHUNK_PEOPLE:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+        group.append((row.line, Person(**texts)))
+        if len(group) == PEOPLE_A_REQUEST:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _refuse(error: grpc.RpcError, people: People, file: str | None) -> NoReturn:
-    """Print which lines of a file were refused; earlier chunks have been taken."""
+    """Print which lines of a file were refused; earlier groups have been taken."""
     if not (file and isinstance(error, grpc.Call) and violations(error)):
         raise error
     for each in violations(error):

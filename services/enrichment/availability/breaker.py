@@ -8,7 +8,7 @@ of the source a failure, and anything else (cancelled, throttled, our own bad re
 call that began before the last change no longer counts. When an open breaker is due, one probe for
 all replicas goes through; when all of a wave have succeeded, the next may be twice as many: two,
 four, eight, then it is closed. A wave waits for calls as long as it takes. A probe
-without a verdict gives its place to another; after one whose process died, one probe begins anew.
+without a verdict lets another one leave; after one whose process died, one probe begins anew.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SUCCESSES = 2 * MAX_WAVE - 1
 """How many probes close an opened breaker: waves of 1, 2, 4 and 8."""
 MAX_RESET = timedelta(minutes=10)
 PROBE_SECONDS = 60.0
-"""How long after a wave's last place was taken a probe without an outcome counts as lost."""
+"""How long after a wave's last probe was admitted a probe without an outcome counts as lost."""
 LOOK_AGAIN = timedelta(seconds=1)
 COPY_AGE = timedelta(seconds=1)
 PAUSE_LOOK = timedelta(seconds=5)
@@ -177,16 +177,16 @@ class Breakers:
     async def admit(self, source: SourceName) -> int | Denial:
         """Admit a call, as a probe where the source is being tried; return the epoch it counts in.
 
-        Report the call's outcome; a probe without one keeps its place for PROBE_SECONDS.
+        Report the call's outcome; another probe may leave in its stead after PROBE_SECONDS.
         """
         state = self.state(source)
         if state.state == "closed":
             return state.epoch
-        place = (source, state.epoch, timedelta(seconds=PROBE_SECONDS))
+        values = (source, state.epoch, timedelta(seconds=PROBE_SECONDS))
         async with self._pool.acquire() as connection:
-            epoch = await store.admit_probe(connection, *place)
+            epoch = await store.admit_probe(connection, *values)
             if epoch is None:
-                epoch = await store.begin_probing(connection, *place)
+                epoch = await store.begin_probing(connection, *values)
             await self._read(connection)
         if epoch is not None:
             return epoch
@@ -216,7 +216,7 @@ class Breakers:
             await self._judge(row, verdict)
 
     async def _give_back(self, row: SourceState) -> None:
-        """Give the place of a probe that says nothing to another."""
+        """Let another probe leave for one that says nothing."""
         if row.state != "half_open":
             return
         async with self._pool.acquire() as connection:

@@ -80,7 +80,7 @@ async def change_source(
 async def begin_probing(
     connection: Connection, source: SourceName, epoch: int, patience: timedelta
 ) -> int | None:
-    """Take the place of the one probe of a breaker that is due; return the epoch it counts in."""
+    """Admit the one probe of a breaker that is due; return the epoch it counts in."""
     values = (source.value, epoch, patience)
     began: int | None = await connection.fetchval(SQL.begin_probing, *values)
     return began
@@ -89,7 +89,7 @@ async def begin_probing(
 async def admit_probe(
     connection: Connection, source: SourceName, epoch: int, patience: timedelta
 ) -> int | None:
-    """Take a place in the wave of probes under way; return the epoch that it counts in."""
+    """Admit a probe to the wave under way; return the epoch that it counts in."""
     values = (source.value, epoch, patience)
     admitted: int | None = await connection.fetchval(SQL.admit_probe, *values)
     return admitted
@@ -102,7 +102,7 @@ async def pass_probe(connection: Connection, source: SourceName, epoch: int) -> 
 
 
 async def give_back(connection: Connection, source: SourceName, epoch: int) -> None:
-    """Give the place of a probe that says nothing to another."""
+    """Let another probe leave for one that says nothing."""
     await connection.execute(SQL.give_back, source.value, epoch)
 
 

@@ -24,7 +24,7 @@ from services.enrichment.sources.catalogue import known
 from services.enrichment.sql import SQL
 
 DEFAULT_RUNS = 1_000
-CHUNK = 500
+GROUP = 500
 
 
 class ReplayRpc:
@@ -73,9 +73,9 @@ class ReplayRpc:
         """Begin the runs as a batch; return how many are new."""
         tenant_id, begun = requests[0].tenant_id, 0
         placed = list(enumerate(replace(each, priority=Priority.LOW) for each in requests))
-        for start in range(0, len(placed), CHUNK):
-            chunk = dict(placed[start : start + CHUNK])
-            accepted = await self._intake.accept_batch(batch_id, chunk)
+        for start in range(0, len(placed), GROUP):
+            group = dict(placed[start : start + GROUP])
+            accepted = await self._intake.accept_batch(batch_id, group)
             begun += sum(
                 isinstance(each, Accepted) and not each.joined for each in accepted.values()
             )

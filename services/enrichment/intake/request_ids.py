@@ -33,21 +33,21 @@ async def find_repeats(
     An id that came with other content is refused, and so is one whose run was erased: neither a
     mistaken client nor a late repeat brings an erased person back.
     """
-    digests = {
-        key: _digest(hasher, request)
+    hashes = {
+        key: _hash_of(hasher, request)
         for key, request in sorted(firsts.items())
         if request.request_id
     }
-    if not digests:
+    if not hashes:
         return {}
     tenant_id = next(iter(firsts.values())).tenant_id
-    values = (tenant_id, list(digests), now, list(digests.values()))
+    values = (tenant_id, list(hashes), now, list(hashes.values()))
     mine = await connection.fetch(SQL.add_request_ids, *values)
-    repeated = digests.keys() - {row["request_id"] for row in mine}
+    repeated = hashes.keys() - {row["request_id"] for row in mine}
     if not repeated:
         return {}
     rows = await connection.fetch(SQL.find_requests, tenant_id, list(repeated))
-    return {row["request_id"]: _answer(row, digests[row["request_id"]]) for row in rows}
+    return {row["request_id"]: _answer(row, hashes[row["request_id"]]) for row in rows}
 
 
 async def remember(
@@ -86,10 +86,10 @@ def place_taken(row: asyncpg.Record) -> Accepted | Refusal:
     return Accepted(row["run_id"], row["prospect_id"], joined=True)
 
 
-def _answer(row: asyncpg.Record, digest: bytes) -> Accepted | Refusal:
+def _answer(row: asyncpg.Record, content_hash: bytes) -> Accepted | Refusal:
     if row["prospect_id"] is None:
         return _gone("request_id", "what it asked for has been erased; a new id asks anew")
-    if row["digest"] not in (None, digest):
+    if row["digest"] not in (None, content_hash):
         return _taken()
     return Accepted(row["run_id"], row["prospect_id"], joined=True)
 
@@ -111,9 +111,9 @@ def _taken() -> Refusal:
     return InvalidArgument.field("request_id", "request_id.taken", text)
 
 
-def _digest(hasher: Hasher, request: Request) -> bytes:
+def _hash_of(hasher: Hasher, request: Request) -> bytes:
     """Return a keyed hash of what is asked, which outlives an erasure and reveals nothing."""
-    return hasher.digest(request.tenant_id, "request", json.dumps(_asked(request)))
+    return hasher.keyed_hash(request.tenant_id, "request", json.dumps(_asked(request)))
 
 
 def _asked(request: Request) -> list[object]:

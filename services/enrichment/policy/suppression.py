@@ -75,9 +75,9 @@ class Hasher:
         values += [("linkedin_url", each) for profile in profiles for each in _slugs(profile)]
         values += [("name_and_company", each) for each in _names(name, company)]
         unlike = dict.fromkeys(values)
-        return [Key(kind, self.digest(tenant_id, kind, each)) for kind, each in unlike if each]
+        return [Key(kind, self.keyed_hash(tenant_id, kind, each)) for kind, each in unlike if each]
 
-    def digest(self, tenant_id: UUID, kind: str, value: str) -> bytes:
+    def keyed_hash(self, tenant_id: UUID, kind: str, value: str) -> bytes:
         """Return the tenant's hash of a value."""
         return hmac.digest(self._secret, f"{tenant_id}\n{kind}\n{value}".encode(), "sha256")
 

@@ -40,8 +40,8 @@ class SuppressionRpc:
         tenant_id = current_caller().tenant_id
         keys = _keys_of(self._hasher, tenant_id, request.people)
         async with tenant_transaction(self._pool, tenant_id) as connection:
-            digests = [key.digest for key in keys]
-            rows = await connection.fetch(SQL.unsuppress, tenant_id, digests)
+            hashes = [key.digest for key in keys]
+            rows = await connection.fetch(SQL.unsuppress, tenant_id, hashes)
         return pb.UnsuppressResponse(removed=len(rows))
 
 

@@ -19,7 +19,7 @@ from services.enrichment.sources.identity import folded, profile_slug
 
 
 class Priority(IntEnum):
-    """A request's place among its tenant's own; the numbers are those of the contract."""
+    """How early a request is served among its tenant's own; the numbers are the contract's."""
 
     LOW = 1
     NORMAL = 2
@@ -90,7 +90,7 @@ class KnownAnswer:
 class Known:
     """What is known of a prospect: whom it was about, and which sources have answered.
 
-    For those in `late` a run that has ended still waits: the next run waits for them in its place.
+    For those in `late` a run that has ended still waits: the next run waits for them instead.
     """
 
     person: Person
@@ -169,7 +169,7 @@ def plan_runs(
             continue
         mine = plan.begun.get(prospect_id)
         run_id = mine[0] if mine else make_id()
-        if not mine or _takes_its_place(mine[1].person, request, policy):
+        if not mine or _takes_over_run(mine[1].person, request, policy):
             plan.begun[prospect_id] = run_id, request
         plan.answers[key] = Accepted(run_id, prospect_id, joined=mine is not None)
     return plan
@@ -184,12 +184,12 @@ def _join(
         doing = "being cancelled" if running.cancel_requested else "under way with other words"
         text = f"run {running.run_id} of this prospect is {doing}: request again when it has ended"
         return CannotJoin(running.run_id, text, running.cancel_requested)
-    if waits and _takes_its_place(words, request, policy):
+    if waits and _takes_over_run(words, request, policy):
         plan.debounced[request.prospect_id] = request
     return Accepted(running.run_id, request.prospect_id, joined=True)
 
 
-def _takes_its_place(words: Person, request: Request, policy: Policy) -> bool:
+def _takes_over_run(words: Person, request: Request, policy: Policy) -> bool:
     return bool(policy.debounce_seconds) or not keeps_answers(words, request.person)
 
 

@@ -113,7 +113,7 @@ async def differing_users(
     never in memory as a whole.
     """
     async with (
-        aclosing(rebuilder.log.count_day(tenant_id, day)) as pieces,
+        aclosing(rebuilder.log.count_day(tenant_id, day)) as messages,
         tenant_snapshot(rebuilder.pool, tenant_id) as connection,
     ):
         rows = await connection.fetch(SQL.erased_users, tenant_id)
@@ -123,7 +123,7 @@ async def differing_users(
             Counter[str](),
             Counter[str](),
         )  # of the anonymous user, with all who were erased
-        async for user, right, counted in _pairs(_by_user(pieces), _by_row(aiter(ours))):
+        async for user, right, counted in _pairs(_by_user(messages), _by_row(aiter(ours))):
             log.update(right if user in erased else NOTHING)
             theirs = NOTHING if user in erased else right
             if user == ANONYMOUS:
@@ -155,10 +155,12 @@ async def _by_row(rows: AsyncIterator[asyncpg.Record]) -> AsyncIterator[Sums]:
         yield row["user_id"], Counter(counters)
 
 
-async def _by_user(pieces: AsyncIterator[Sequence[activity_pb.ActionCount]]) -> AsyncIterator[Sums]:
+async def _by_user(
+    messages: AsyncIterator[Sequence[activity_pb.ActionCount]],
+) -> AsyncIterator[Sums]:
     """Sum up the counts of each user, which arrive one after the other."""
     user, sums = "", Counter[str]()
-    async for counts in pieces:
+    async for counts in messages:
         for each in counts:
             if user and each.user_id != user:
                 yield UUID(user), sums

@@ -15,7 +15,7 @@ from chassis.messaging import DEAD_LETTER_PREFIX, event_id_of
 
 STREAM = "DEAD_LETTERS"
 MAX_ENTRIES = 10_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def dead_letters(client: Client, tenant_id: UUID) -> dict[UUID, set[date]]:
@@ -30,14 +30,14 @@ async def letters_of(
     client: Client, tenant_id: UUID
 ) -> AsyncGenerator[tuple[Mapping[str, str], bytes]]:
     """Yield the headers and bodies of a tenant's dead letters of what is to be counted."""
-    jetstream, place = client.jetstream(), 1
+    jetstream, sequence = client.jetstream(), 1
     subject = f"{DEAD_LETTER_PREFIX}.activity.recorded.{tenant_id}"
     while True:
         try:
-            letter = await jetstream.get_msg(STREAM, seq=place, subject=subject, next=True)
+            letter = await jetstream.get_msg(STREAM, seq=sequence, subject=subject, next=True)
         except NotFoundError:
             return
-        place = (letter.seq or place) + 1
+        sequence = (letter.seq or sequence) + 1
         yield letter.headers or {}, letter.data or b""
 
 
@@ -49,7 +49,7 @@ def _event(headers: Mapping[str, str], body: bytes) -> dict[UUID, set[date]]:
         message = activity_events.ActivitiesRecorded.FromString(body)
         if len(message.created_at_micros) > MAX_ENTRIES:
             return {}
-        moments = [EPOCH + timedelta(microseconds=each) for each in message.created_at_micros]
+        moments = [UNIX_EPOCH + timedelta(microseconds=each) for each in message.created_at_micros]
     except (DecodeError, OverflowError):
         return {}
     return {event_id_of(headers, STREAM, 0): {each.date() for each in moments}}

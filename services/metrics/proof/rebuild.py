@@ -190,8 +190,8 @@ class Rebuilder:
 
     async def _fill(self, tenant_id: UUID, rebuild_id: UUID, day: date, digest: Digest) -> None:
         counted = Digest()
-        async with aclosing(self.log.count_day(tenant_id, day)) as pieces:
-            async for counts in pieces:
+        async with aclosing(self.log.count_day(tenant_id, day)) as messages:
+            async for counts in messages:
                 counted = _more(counted, counts)
                 async with tenant_transaction(self.pool, tenant_id) as connection:
                     await store.write_shadow(connection, tenant_id, rebuild_id, day, counts)

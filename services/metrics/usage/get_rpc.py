@@ -23,7 +23,7 @@ from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
 from services.metrics.usage import periods
-from services.metrics.usage.parse import Row, counters_of, position_of, read_place, span_of, sum_of
+from services.metrics.usage.parse import Row, counters_of, position_of, read_index, span_of, sum_of
 from services.metrics.usage.periods import Period
 
 MAX_HOURLY_DAYS = 31
@@ -84,7 +84,7 @@ def _parts(request: pb.GetUsageRequest) -> tuple[Callable[[Any], Any], ...]:
     if request.grain == pb.USAGE_GRAIN_UNSPECIFIED:
         return date.fromisoformat, UUID
     by_user = pb.USAGE_DIMENSION_USER in request.group_by
-    return read_place, (lambda part: str(UUID(part))) if by_user else str, read_place
+    return read_index, (lambda part: str(UUID(part))) if by_user else str, read_index
 
 
 def _users(request: pb.GetUsageRequest) -> list[UUID] | None:
@@ -133,7 +133,7 @@ def _page(
     rows: Iterable[tuple[int, Row]],
     after: list[Any] | None,
 ) -> Answer:
-    """Return what comes after the cursor of rows by the places of their periods."""
+    """Return what comes after the cursor of rows by the index of their period."""
     size = request.page_size or DEFAULT_PAGE
     by_action = pb.USAGE_DIMENSION_ACTION in request.group_by
     by_user = pb.USAGE_DIMENSION_USER in request.group_by
@@ -141,9 +141,9 @@ def _page(
     for number, row in rows:
         user = str(row["user_id"]) if by_user else ""
         for counter in BY_ACTION if by_action else [0]:
-            place = [number, user, counter]
-            if after is None or place > after:
-                usage.append((place, _period(cut[number], user, counter, row)))
+            position = [number, user, counter]
+            if after is None or position > after:
+                usage.append((position, _period(cut[number], user, counter, row)))
     more = usage[size - 1][0] if len(usage) > size else None
     page = [each for _, each in usage[:size]]
     return pb.GetUsageResponse(periods=page, time_zone=zone), more
@@ -168,11 +168,11 @@ async def _in_total(
 def _by_period(days: Mapping[date, Row], cut: Sequence[Period]) -> Iterator[tuple[int, Row]]:
     """Sum up the days of each period."""
     left = deque(days.items())
-    for place, period in enumerate(cut):
+    for index, period in enumerate(cut):
         inside = []
         while left and left[0][0] <= period.last_day:
             inside.append(left.popleft()[1])
-        yield place, sum_of(inside)
+        yield index, sum_of(inside)
 
 
 async def _by_user(
@@ -195,12 +195,12 @@ async def _by_user(
 
 
 def _columns(
-    request: pb.GetUsageRequest, cut: Sequence[Period], places: range
+    request: pb.GetUsageRequest, cut: Sequence[Period], indexes: range
 ) -> tuple[str, tuple[list[Any], ...]]:
-    chosen = [cut[place] for place in places]
+    chosen = [cut[index] for index in indexes]
     if request.grain == pb.USAGE_GRAIN_HOUR:
-        return "quarters", (list(places), [p.start for p in chosen], [p.end for p in chosen])
-    return "days", (list(places), [p.first_day for p in chosen], [p.last_day for p in chosen])
+        return "quarters", (list(indexes), [p.start for p in chosen], [p.end for p in chosen])
+    return "days", (list(indexes), [p.first_day for p in chosen], [p.last_day for p in chosen])
 
 
 def _period(period: Period, user: str, counter: int, row: Row) -> pb.PeriodUsage:

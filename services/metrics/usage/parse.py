@@ -16,7 +16,7 @@ from services.metrics.counters import COUNTERS
 MAX_SPAN_DAYS = 366
 # Before, zones have offsets that are no multiples of a quarter of an hour; after, days overflow.
 EARLIEST, LATEST = date(1972, 1, 1), date(9000, 1, 1)
-MAX_NUMBER, MAX_PLACE = 2**62, 2**31 - 1
+MAX_NUMBER, MAX_INDEX = 2**62, 2**31 - 1
 Row = Mapping[str, Any] | asyncpg.Record
 
 
@@ -55,15 +55,15 @@ def position_of(
 
 
 def read_number(part: Any) -> int:
-    """Read a number of a page token, no larger than what counts places and activities."""
+    """Read a number of a page token, no larger than what counts periods and activities."""
     if type(part) is not int or not 0 <= part <= MAX_NUMBER:
         raise ValueError(part)
     return part
 
 
-def read_place(part: Any) -> int:
-    """Read the place of a period or a counter in a page token."""
-    if read_number(part) > MAX_PLACE:
+def read_index(part: Any) -> int:
+    """Read the index of a period or a counter in a page token."""
+    if read_number(part) > MAX_INDEX:
         raise ValueError(part)
     return int(part)
 

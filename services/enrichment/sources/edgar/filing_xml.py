@@ -153,27 +153,27 @@ def _ownership_element(root: Any) -> Any:
 
 def _balance(block: str) -> str:
     """Return the document with its tags balanced by name and its stray < and & escaped."""
-    pieces: list[str] = []
+    parts: list[str] = []
     open_tags: list[str] = []
     last_closed = ""
     position = 0
     for markup in _MARKUP.finditer(block):
-        pieces.append(_escaped(block[position : markup.start()]))
+        parts.append(_escaped(block[position : markup.start()]))
         position = markup.end()
         if name := markup["end"]:
-            pieces.append(_closing(name, open_tags, last_closed))
+            parts.append(_closing(name, open_tags, last_closed))
             last_closed = name
         elif name := markup["start"]:
-            pieces.append(f"<{name}{_attributes(markup['attributes'])}{markup['empty']}>")
+            parts.append(f"<{name}{_attributes(markup['attributes'])}{markup['empty']}>")
             if not markup["empty"]:
                 open_tags.append(name)
             if len(open_tags) > MAX_DEPTH:
                 raise OwnershipError("the document is nested too deeply")
         else:
-            pieces.append(markup[0])
-    pieces.append(_escaped(block[position:]))
-    pieces.extend(f"</{name}>" for name in reversed(open_tags))
-    return "".join(pieces)
+            parts.append(markup[0])
+    parts.append(_escaped(block[position:]))
+    parts.extend(f"</{name}>" for name in reversed(open_tags))
+    return "".join(parts)
 
 
 def _closing(name: str, open_tags: list[str], last_closed: str) -> str:

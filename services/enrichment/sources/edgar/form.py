@@ -99,7 +99,7 @@ class DerivativeTerms:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """One transaction; `row` is its place among all rows of its table, holdings included."""
+    """One transaction; `row` is its number among all rows of its table, holdings included."""
 
     table: str
     row: int
