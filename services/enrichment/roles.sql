@@ -1,6 +1,6 @@
 -- Across tenants, ids and times, no content:
 --
---   enrichment_claimer  claims the runs that wait for a worker, and renews their leases
+--   enrichment_claimer  leases the runs that wait for a worker, and renews the leases
 --   enrichment_keeper   finds the runs and the requests that are old enough to be forgotten
 --
 -- The app steps into them by SET ROLE inside a transaction, and inherits none of it.

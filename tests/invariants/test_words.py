@@ -1,0 +1,34 @@
+"""Words with a second meaning, once replaced, do not come back (docs/glossary.md)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from devstack.stack import ROOT
+
+ANYWHERE = ("chassis", "services", "devstack")
+RUNS = ("services/enrichment",)
+REPLACED = [
+    (r"\bfair[ _-]turns?\b", ANYWHERE, "fair queueing: a turn is one move of a run"),
+    (r"(?i)\bclaim(s|ed|ing)?\b(?!')", RUNS, "lease: a claim is a JWT's"),
+    (r"\bSubject\b", RUNS, "Person: a subject is NATS's"),
+    (r"\b(MOST|LONGEST|LARGEST|LEAST|SHORTEST|SMALLEST)_[A-Z]", ANYWHERE, "MAX_ or MIN_"),
+    (r"\btenant in the token\b", ANYWHERE, "the caller's tenant: there are tokens of five kinds"),
+]
+
+
+@pytest.mark.parametrize(("word", "folders", "instead"), REPLACED)
+def test_a_word_that_was_replaced_does_not_come_back(
+    word: str, folders: tuple[str, ...], instead: str
+) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in {".py", ".sql"} and "migrations" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if re.search(word, line)
+    ]
+    assert found == [], f"say {instead}"
