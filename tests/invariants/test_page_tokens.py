@@ -14,8 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from chassis.tokens import PAGE_FIELDS
 from services.cli.operate.services import ServiceName
 from tests.harness import Identity, violations
-from tests.invariants.rpcs import call_of, first_answer, rpcs_of
-from tests.invariants.test_crossing import NEEDED
+from tests.invariants.rpcs import NEEDED, call_of, first_answer, rpcs_of
 
 SIGNATURES = [b"", bytes(8), bytes(16)]
 POSITIONS = [
