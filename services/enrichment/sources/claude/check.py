@@ -1,4 +1,4 @@
-"""May this summary be shown? Pure rules, each of which names what is wrong; the model is not asked.
+"""Checks a summary by pure rules, each of which names what is wrong; no model is asked.
 
 They hold whatever the model was told by a page that it read: a sentence cites facts that exist, its
 numbers and names stand in them, most of its words do, and it carries no address and nothing of our
@@ -89,7 +89,7 @@ def _names(text: str) -> set[str]:
 
 
 def _stems(text: str) -> set[str]:
-    """Return the beginnings of the words that carry meaning: that is enough to compare endings."""
+    """Return the first letters of the words that carry meaning, so that endings do not matter."""
     return {_stem(word) for word in _words(text) if len(word) > 2 and word not in _SMALL}
 
 

@@ -51,7 +51,7 @@ MAX_TOKENS = 1_024
 
 
 def memo_key(findings: Mapping[SourceName, Finding], model: str) -> str:
-    """Return the name of a summary: the same evidence, prompt and model need no second call."""
+    """Return a summary's key: no call is made for the same evidence, prompt and model again."""
     evidence = [(fact.id, fact.text, fact.url) for fact in facts_of(findings)]
     content = json.dumps([evidence, PROMPT_VERSION, model], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()
@@ -177,7 +177,7 @@ class _RefusedError(Exception):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body that ends in an error past the limit: the SDK reads a body whole."""
+    """A response body that raises an error past the limit, since the SDK reads any body whole."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
@@ -202,7 +202,7 @@ async def _bound(response: httpx2.Response) -> None:
 
 
 def _usage(message: Mapping[str, Any]) -> Usage:
-    """Read the counts of tokens; what is no count is none."""
+    """Read the counts of model tokens; one that is no number counts as none."""
     found = message.get("usage")
     counts = found if isinstance(found, dict) else {}
 

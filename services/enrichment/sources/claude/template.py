@@ -1,4 +1,4 @@
-"""The plain summary that stands in where no model's text passed the checks; pure.
+"""Writes a plain summary from the facts, for when no text of the model passed the checks; pure.
 
 It repeats facts that are our own words, and of a page on the web only its day: a text from outside
 that found its way past everything else gets no further than the list of facts.

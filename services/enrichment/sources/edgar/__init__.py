@@ -1,1 +1,1 @@
-"""SEC EDGAR: filings are fetched, read and told as insider trades."""
+"""SEC EDGAR: fetches ownership filings, reads them, and finds one person's trades in them."""

@@ -1,8 +1,8 @@
 """SEC EDGAR: the person's own trades in the company's securities, read from the filings.
 
 The company's submissions name its newest filings; each ownership filing is fetched as raw XML and
-read by ownership.py. A form stands in the feed of every number it names, so only documents whose
-issuer is the company count. A document that is broken is left out; when all are, the answer is.
+read by ownership.py. EDGAR lists a form under every company and person that it names, so documents
+of another issuer are left out. So is one that cannot be read; if none can be, the call fails.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def _balance(block: str) -> str:
 
 
 def _closing(name: str, open_tags: list[str], last_closed: str) -> str:
-    """Close everything up to the element called `name`; an end tag that ends nothing is dropped.
+    """Close everything up to the element called `name`; drop an end tag without a beginning.
 
     Dropping it is refused where something has lost its name: a field without its beginning would
     read as absent, a row without its beginning would not be read at all.

@@ -39,7 +39,7 @@ class ReadFiling:
 
 @dataclass(frozen=True, slots=True)
 class PersonsTrades:
-    """A person's trades, newest first, those that were superseded, and whom we took for them."""
+    """A person's trades, newest first, the superseded ones, and the owners taken for the person."""
 
     trades: tuple[InsiderTrade, ...]
     superseded: tuple[InsiderTrade, ...]
@@ -111,7 +111,7 @@ def _superseded(
 
 
 def _restated(group: Sequence[ReadFiling]) -> Iterable[tuple[tuple[str, str], str]]:
-    """Yield what a filing and its amendments, newest first, no longer say, and who says it now."""
+    """Yield each table that an amendment restates, and the amendment; `group` is newest first."""
     if sum(not _is_amendment(filing) for filing in group) > 1:
         return
     for table in (NON_DERIVATIVE, DERIVATIVE):
