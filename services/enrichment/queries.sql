@@ -200,6 +200,15 @@ select b.place, b.run_id, r.prospect_id
 from enrichment.batch_runs b left join enrichment.runs r on r.tenant_id = b.tenant_id and r.run_id = b.run_id
 where b.tenant_id = $1 and b.batch_id = $2 and b.place = any($3::int[])
 
+-- name: find_batch_people
+-- The runs that prospects have in a batch, the newest of each.
+select distinct on (r.prospect_id) r.prospect_id, r.run_id
+from enrichment.runs r
+where r.tenant_id = $1 and r.prospect_id = any($3::uuid[]) and exists (
+  select from enrichment.batch_runs b
+  where b.tenant_id = $1 and b.batch_id = $2 and b.run_id = r.run_id)
+order by r.prospect_id, r.created_at desc
+
 -- name: join_batch
 -- Put runs into a batch.
 with placed as (

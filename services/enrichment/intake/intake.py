@@ -6,6 +6,7 @@ request_id, one of a batch by its place in it.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from services.enrichment.run.plan import (
     Request,
     new_run,
     plan_runs,
+    words_of,
 )
 from services.enrichment.run.records import known_of
 from services.enrichment.run.state import Turn
@@ -130,6 +132,7 @@ class Intake:
         self, batch_id: UUID, requests: Mapping[int, Request]
     ) -> dict[int, Accepted | Refusal]:
         """Accept requests by their places in a batch; a place that has its run keeps it."""
+        requests = {place: self._named(each) for place, each in requests.items()}
         try:
             accepted = await retry_if_aborted(partial(self._accept_batch, batch_id, requests))
         except asyncpg.ForeignKeyViolationError:  # a prospect was erased at this moment: make it
@@ -148,15 +151,30 @@ class Intake:
             await connection.execute(SQL.open_batch, *key, first.user_id, now)
             rows = await connection.fetch(SQL.find_batch_places, *key, list(requests))
             answers |= {row["place"]: place_taken(row) for row in rows}
-            new = {place: each for place, each in requests.items() if place not in answers}
-            if new:
+            untaken = {place: each for place, each in requests.items() if place not in answers}
+            equal = await _in_batch(connection, key, untaken)
+            answers |= equal
+            if new := {place: each for place, each in untaken.items() if place not in equal}:
                 taken = await self._accept_in(connection, list(new.values()), batch_id)
                 answers |= dict(zip(new, taken.answers, strict=True))
-                got = {p: a.run_id for p in new if isinstance(a := answers[p], Accepted)}
+            if untaken:
+                got = {p: a.run_id for p in untaken if isinstance(a := answers[p], Accepted)}
                 await connection.execute(SQL.join_batch, *key, list(got), list(got.values()))
-                if any(each.request_id for each in new.values()):  # it may have ended before
+                if equal or any(each.request_id for each in new.values()):  # it may have ended
                     await store.end_batches(connection, tenant_id, list(got.values()), now)
         return answers
+
+    def _named(self, request: Request) -> Request:
+        """Give a request of a batch that names no prospect the one of its person.
+
+        The id is made of the person's words under the deployment's secret: the same person in
+        another row, or in another batch, is the same prospect and is not bought again.
+        """
+        if not request.is_new:
+            return request
+        words = json.dumps(words_of(request.person))
+        digest = self._hasher.digest(request.tenant_id, "prospect", words)
+        return replace(request, prospect_id=UUID(bytes=digest[:16], version=5))
 
     async def _accept_in(
         self, connection: Connection, requests: Sequence[Request], batch_id: UUID | None = None
@@ -205,6 +223,26 @@ class Intake:
             debounced = list(plan.debounced.values())
             await _debounce(connection, debounced, in_flight, known, allowance.policy, now)
         return plan, begun
+
+
+async def _in_batch(
+    connection: Connection, key: tuple[UUID, UUID], requests: Mapping[int, Request]
+) -> dict[int, Accepted]:
+    """Return the runs that people have got by an equal request of the same batch, by place."""
+    people = {
+        place: each.prospect_id
+        for place, each in requests.items()
+        if each.is_new and not each.request_id
+    }
+    if not people:
+        return {}
+    rows = await connection.fetch(SQL.find_batch_people, *key, list(people.values()))
+    runs = {row["prospect_id"]: row["run_id"] for row in rows}
+    return {
+        place: Accepted(runs[prospect_id], prospect_id, joined=True)
+        for place, prospect_id in people.items()
+        if prospect_id in runs
+    }
 
 
 async def _look_up(

@@ -258,16 +258,16 @@ def _no_call(source: SourceName, request: Request, policy: Policy) -> str:
 
 def keeps_answers(before: Person, now: Person) -> bool:
     """Whether answers still stand for a request: all but the title says the same."""
-    return before == now or _words(before) == _words(now)
+    return before == now or words_of(before) == words_of(now)
 
 
 def keeps_findings(before: Person, now: Person) -> bool:
     """Whether what was found is still of the same person."""
-    return _words(before)[:2] == _words(now)[:2]
+    return words_of(before)[:2] == words_of(now)[:2]
 
 
-def _words(person: Person) -> tuple[object, ...]:
-    """Return what a person is asked about with, however it is written."""
+def words_of(person: Person) -> tuple[object, ...]:
+    """Return what a person is asked about with, the same however it is written."""
     return (
         folded(person.name),
         folded(person.company),

@@ -14,6 +14,7 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import events_pb2, prospect_pb2
 
 from tests.enrichment.rows import Rows
+from tests.enrichment.test_service import followed
 from tests.harness import Database, Identity, SandboxDesk, violations
 
 if TYPE_CHECKING:
@@ -79,6 +80,75 @@ async def test_a_batch_is_accepted_by_chunks_and_followed_to_its_last_end(
     assert {row["priority"] for row in found} == {1}
     named = {each for answer in accepted for each in answer.prospect_ids}
     assert named == {row["prospect_id"] for row in found}
+
+
+async def test_equal_requests_of_a_batch_are_bought_once_whatever_their_spelling(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    database: Database,
+) -> None:
+    batch_id = str(uuid.uuid4())
+    ada = person(email="ada@engines.example", force=True)
+    other = person(
+        name="ADA  lovelace 0", email="Ada@engines.example", force=True, title="Countess"
+    )
+    first, progress = await send(enrichment, ours, chunk(batch_id, 0, [ada, other, person(1)]))
+    assert [(each.accepted, each.joined) for each in first] == [(3, 1)]
+    one, two, three = first[0].prospect_ids
+    assert one == two != three
+    assert await sandbox_desk.calls("exa") == 2
+    (spent,) = await database.fetch(
+        "select sum(cost_micros)::bigint as micros from enrichment.steps"
+    )
+    assert progress[-1].cost_micros == spent["micros"]
+
+
+async def test_an_equal_request_in_a_later_chunk_gets_the_run_that_has_ended(
+    enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
+) -> None:
+    batch_id = str(uuid.uuid4())
+    ada = person(force=True)
+    first_has_ended = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[pb.BatchRequestEnrichmentsRequest]:
+        yield chunk(batch_id, 0, [ada])
+        await first_has_ended.wait()
+        yield chunk(batch_id, 1, [ada, person(1)])
+
+    call = enrichment.BatchRequestEnrichments(chunks(), metadata=ours.metadata())
+    answers = aiter(call)
+    first = await anext(answers)
+    await followed(enrichment, ours, first.accepted.prospect_ids[0])
+    first_has_ended.set()
+    rest = [each async for each in answers]
+    assert rest[0].accepted.joined == 1
+    assert rest[0].accepted.prospect_ids[0] == first.accepted.prospect_ids[0]
+    last = rest[-1].progress
+    assert (last.total, last.complete) == (3, 3)
+    assert await sandbox_desk.calls("contactout") == 2
+
+
+async def test_a_person_of_an_earlier_batch_is_not_bought_again_while_the_answers_are_fresh(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    theirs: Identity,
+    sandbox_desk: SandboxDesk,
+) -> None:
+    ids = []
+    for _ in range(2):
+        accepted, progress = await send(
+            enrichment,
+            ours,
+            chunk(str(uuid.uuid4()), 0, [person(), person(is_public_company=True)]),
+        )
+        ids.append(list(accepted[0].prospect_ids))
+    assert ids[0] == ids[1]
+    assert len(set(ids[0])) == 2  # other words: another prospect
+    assert await sandbox_desk.calls("contactout") == 2
+    assert progress[-1].cost_micros == 0
+    accepted, _ = await send(enrichment, theirs, chunk(str(uuid.uuid4()), 0, [person()]))
+    assert accepted[0].prospect_ids[0] not in ids[0]
 
 
 async def test_bad_requests_are_refused_by_index_field_and_rule_and_the_rest_accepted(

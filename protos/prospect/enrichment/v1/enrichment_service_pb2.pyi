@@ -297,7 +297,11 @@ class BatchRequestEnrichmentsRequest(_message.Message):
     """first_index is the place of the chunk's first request in the batch, from 0."""
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestEnrichmentRequest]:
-        """requests are the chunk's, at most 500. Their request_id may be absent: a request is known by batch_id and place."""
+        """requests are the chunk's, at most 500. Their request_id may be absent: a request is known by batch_id and
+        place. Without a prospect_id, requests about the same person (the same words but for the title, however
+        written) are about one prospect: within a batch they share one run, in a later batch what is fresh is not
+        bought again.
+        """
 
     def __init__(
         self,
