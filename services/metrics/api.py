@@ -13,6 +13,7 @@ from chassis.tokens import TokenKeys
 from services.metrics.proof.rebuild import Rebuilder
 from services.metrics.proof.rpc import ProofRpc
 from services.metrics.quotas.rpc import QuotasRpc
+from services.metrics.usage.calendar import Calendar
 from services.metrics.usage.export_rpc import ExportRpc
 from services.metrics.usage.get_rpc import GetRpc
 from services.metrics.usage.summary_rpc import SummaryRpc
@@ -33,8 +34,9 @@ def rpcs(
     proof = ProofRpc(rebuilder, relay)
     quotas = QuotasRpc(pool, relay, clock)
     export = ExportRpc(pool, max_exports=pool.get_max_size() // 2)
-    get = GetRpc(pool, token_keys)
-    summary = SummaryRpc(pool, token_keys)
+    calendar = Calendar()
+    get = GetRpc(pool, token_keys, calendar)
+    summary = SummaryRpc(pool, token_keys, calendar)
     time_zone = TimeZoneRpc(pool)
     watch = WatchRpc(Today(pool, clock), stopping, token_keys)
     return {

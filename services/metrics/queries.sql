@@ -286,8 +286,18 @@ order by q.counter, q.period
 -- The tenant's zone.
 select coalesce((select time_zone from metrics.settings where tenant_id = $1), 'UTC')
 
+-- name: local_days
+-- The first moment of each day from $2 to $3 in a zone ($1): the first quarter of an hour whose local date
+-- it is. Of a midnight that comes twice `at time zone` takes the second, so earlier quarters are looked at.
+select (
+  select min(m.midnight - k * interval '15 minutes') from generate_series(0, 12) k
+  where ((m.midnight - k * interval '15 minutes') at time zone $1)::date >= d::date) as start
+from generate_series($2::date::timestamp, $3::date::timestamp, interval '1 day') d
+cross join lateral (select d at time zone $1 as midnight) m
+order by d
+
 -- name: knows_zone
--- Whether Postgres, which cuts days, knows a zone by this name.
+-- Whether Postgres, which knows where days begin, knows a zone by this name.
 select exists (select from pg_timezone_names where name = $1)
 
 -- name: set_time_zone

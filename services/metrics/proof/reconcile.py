@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import structlog
@@ -36,7 +35,7 @@ from services.metrics.proof.rebuild import DaysChanged, EventsNotApplied, LogDig
 from services.metrics.quotas.reached import announce_reached_limits
 from services.metrics.sql import SQL
 from services.metrics.store import Digest, Reconciliation
-from services.metrics.usage import periods
+from services.metrics.usage.calendar import read_days
 
 ROUNDS = 5
 PAUSE_SECONDS = 0.5
@@ -215,8 +214,9 @@ async def _touched(
     if theirs.expired:
         return []
     async with tenant_transaction(rebuilder.pool, tenant_id) as connection:
-        zone = ZoneInfo(await store.time_zone(connection, tenant_id))
-    before = periods.midnight(day, zone).date()
+        zone = await store.time_zone(connection, tenant_id)
+        local = await read_days(connection, zone, day, day)
+    before = local.midnight(day).date()
     if before == day:
         return [day]
     logged = await rebuilder.log.day_digests(before)

@@ -6,9 +6,9 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 from prospect.metrics.v1 import metrics_service_pb2 as pb
@@ -23,12 +23,13 @@ from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
 from services.metrics.usage import periods
+from services.metrics.usage.calendar import Calendar, LocalDays
 from services.metrics.usage.parse import Row, counters_of, position_of, read_index, span_of, sum_of
 from services.metrics.usage.periods import Period
 
 MAX_HOURLY_DAYS = 31
 DEFAULT_PAGE = 1000
-CUTS: dict[int, Callable[[date, date, ZoneInfo], list[Period]]] = {
+CUTS: dict[int, Callable[[date, date, LocalDays], list[Period]]] = {
     pb.USAGE_GRAIN_HOUR: periods.hours,
     pb.USAGE_GRAIN_DAY: periods.days,
     pb.USAGE_GRAIN_WEEK: periods.weeks,
@@ -41,9 +42,10 @@ BY_ACTION = sorted(COUNTERS.keys() - {pb.COUNTER_TOTAL_ACTIVITIES})
 class GetRpc:
     """Reads the usage of the caller's tenant."""
 
-    def __init__(self, pool: Pool, token_keys: TokenKeys) -> None:
+    def __init__(self, pool: Pool, token_keys: TokenKeys, calendar: Calendar) -> None:
         self._pool = pool
         self._token_keys = token_keys
+        self._calendar = calendar
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
         """Read a page of usage."""
@@ -58,11 +60,13 @@ class GetRpc:
         if _of_all(request):
             async with self._pool.acquire() as connection:
                 zone, days = await store.totals(connection, tenant_id, *span)
-            cut = CUTS[request.grain](*span, ZoneInfo(zone))
+                local = await self._calendar.days(connection, zone, *span)
+            cut = CUTS[request.grain](*span, local)
             response, more = _page(request, zone, cut, _by_period(days, cut), after)
         else:
             async with tenant_transaction(self._pool, tenant_id) as connection:
-                page = _rows if request.grain == pb.USAGE_GRAIN_UNSPECIFIED else _periods
+                no_periods = request.grain == pb.USAGE_GRAIN_UNSPECIFIED
+                page = _rows if no_periods else partial(_periods, self._calendar)
                 response, more = await page(connection, tenant_id, request, span, after)
         if more is not None:
             response.next_page_token = tokens.issue(json.dumps(more).encode())
@@ -111,6 +115,7 @@ async def _rows(
 
 
 async def _periods(
+    calendar: Calendar,
     connection: Connection,
     tenant_id: UUID,
     request: pb.GetUsageRequest,
@@ -120,7 +125,7 @@ async def _periods(
     """Read periods, those with nothing too; the cursor is a period, a user and a counter."""
     size = request.page_size or DEFAULT_PAGE
     zone = await store.time_zone(connection, tenant_id)
-    cut = CUTS[request.grain](*span, ZoneInfo(zone))
+    cut = CUTS[request.grain](*span, await calendar.days(connection, zone, *span))
     read = _by_user if pb.USAGE_DIMENSION_USER in request.group_by else _in_total
     found = await read(connection, tenant_id, request, cut, after, size + 1)
     return _page(request, zone, cut, [(row["place"], row) for row in found], after)

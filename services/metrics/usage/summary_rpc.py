@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import date
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
@@ -18,8 +17,9 @@ from services.metrics import store
 from services.metrics.counters import COUNTERS
 from services.metrics.sql import SQL
 from services.metrics.usage import periods
+from services.metrics.usage.calendar import DAY, Calendar, LocalDays
 from services.metrics.usage.parse import counters_of, position_of, read_number, span_of, sum_of
-from services.metrics.usage.periods import DAY, Period
+from services.metrics.usage.periods import Period
 
 DEFAULT_TOP = 10
 
@@ -27,9 +27,10 @@ DEFAULT_TOP = 10
 class SummaryRpc:
     """Sums up the usage of the caller's tenant."""
 
-    def __init__(self, pool: Pool, token_keys: TokenKeys) -> None:
+    def __init__(self, pool: Pool, token_keys: TokenKeys, calendar: Calendar) -> None:
         self._pool = pool
         self._token_keys = token_keys
+        self._calendar = calendar
 
     async def GetTenantSummary(
         self, request: pb.GetTenantSummaryRequest, context: Context
@@ -42,7 +43,10 @@ class SummaryRpc:
             zone = await store.time_zone(connection, tenant_id)
             spans = ((first, last), (first - length, first - DAY))
             current, previous = [
-                await _summary(connection, tenant_id, span, ZoneInfo(zone)) for span in spans
+                await _summary(
+                    connection, tenant_id, span, await self._calendar.days(connection, zone, *span)
+                )
+                for span in spans
             ]
         return pb.GetTenantSummaryResponse(current=current, previous=previous, time_zone=zone)
 
@@ -77,10 +81,10 @@ class SummaryRpc:
 
 
 async def _summary(
-    connection: Connection, tenant_id: UUID, span: tuple[date, date], zone: ZoneInfo
+    connection: Connection, tenant_id: UUID, span: tuple[date, date], local: LocalDays
 ) -> pb.UsageSummary:
     _, days = await store.totals(connection, tenant_id, *span)
-    cuts = [periods.days(*span, zone), periods.weeks(*span, zone), periods.months(*span, zone)]
+    cuts = [cut(*span, local) for cut in (periods.days, periods.weeks, periods.months)]
     chosen = [period for cut in cuts for period in cut]
     first_days, last_days = [p.first_day for p in chosen], [p.last_day for p in chosen]
     rows = await connection.fetch(

@@ -17,7 +17,7 @@ from chassis.interceptor import Context
 from services.metrics import store
 from services.metrics.sql import SQL
 from services.metrics.store import EARLIEST_DAY, LATEST_DAY, Digest
-from services.metrics.usage.periods import DAY
+from services.metrics.usage.calendar import DAY
 
 NOT_PLACES = {"Factory", "localtime", "posixrules"}
 """What zone databases hold beside places: the machine's own zone, and that of one never set."""
@@ -63,7 +63,7 @@ class TimeZoneRpc:
 
 
 async def _check(pool: Pool, zone: str) -> None:
-    """Refuse a zone unless Python, which cuts hours, and Postgres, which cuts days, know it."""
+    """Refuse what is no place of the zone database, or of another version than PostgreSQL's."""
     known = zone in available_timezones() - NOT_PLACES
     if not (known and await pool.fetchval(SQL.knows_zone, zone)):
         text = "must be a zone of the IANA database, such as Europe/Berlin"

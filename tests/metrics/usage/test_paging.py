@@ -16,6 +16,7 @@ from chassis.auth import Caller, current_caller
 from chassis.database import Pool
 from chassis.errors import InvalidArgument
 from chassis.tokens import ContinuationTokens
+from services.metrics.usage.calendar import Calendar
 from services.metrics.usage.get_rpc import GetRpc
 from services.metrics.usage.summary_rpc import SummaryRpc
 from tests.metrics.feed import USERS, batch, counted, spread
@@ -73,7 +74,7 @@ async def reading(pool: Pool) -> GetRpc:
         moments = spread(START, timedelta(days=days), 40, seed)
         await counted(pool, tenant_id, [batch(tenant_id, moments, seed)])
     auth.set_caller(Caller(uuid.uuid4(), tenant_id, frozenset()))
-    return GetRpc(pool, KEYS)
+    return GetRpc(pool, KEYS, Calendar())
 
 
 async def test_pages_of_any_size_hold_every_row_of_any_shape_once(reading: GetRpc) -> None:
@@ -108,4 +109,4 @@ async def test_a_page_token_that_says_what_we_do_not_is_refused(
     top = pb.ListTopUsersRequest(start_date="2026-03-10", end_date="2026-03-14")
     top.page_token = ContinuationTokens(KEYS, "top", tenant_id, top).issue(said)
     with pytest.raises(InvalidArgument, match="page_token"):
-        await SummaryRpc(pool, KEYS).ListTopUsers(top, nothing)
+        await SummaryRpc(pool, KEYS, Calendar()).ListTopUsers(top, nothing)
