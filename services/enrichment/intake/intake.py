@@ -173,8 +173,8 @@ class Intake:
         if not request.is_new:
             return request
         words = json.dumps(words_of(request.person))
-        digest = self._hasher.digest(request.tenant_id, "prospect", words)
-        return replace(request, prospect_id=UUID(bytes=digest[:16], version=5))
+        keyed_hash = self._hasher.keyed_hash(request.tenant_id, "prospect", words)
+        return replace(request, prospect_id=UUID(bytes=keyed_hash[:16], version=5))
 
     async def _accept_in(
         self, connection: Connection, requests: Sequence[Request], batch_id: UUID | None = None
