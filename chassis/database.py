@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -37,15 +38,23 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 async def open_pool(
-    dsn: str, *, schema: str, size: int, plans: Plans = "auto", init: Init | None = None
+    dsn: str,
+    *,
+    schema: str,
+    size: int,
+    plans: Plans = "auto",
+    init: Init | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Pool:
     """Open a pool whose connections find names in `schema`; raise where Postgres does not answer.
 
     `plans` says whether statements are planned for their values, once for all values, or as
-    Postgres chooses; `init` prepares each new connection.
+    Postgres chooses; `init` prepares each new connection. With `tls` a server without TLS is
+    refused; without it the DSN says whether there is TLS.
     """
     return await asyncpg.create_pool(
         dsn,
+        ssl=tls,
         min_size=1,
         max_size=size,
         timeout=10,
@@ -60,10 +69,12 @@ async def open_pool(
     )
 
 
-async def connect_as_owner(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+async def connect_as_owner(
+    dsn: str, tls: ssl.SSLContext | None = None
+) -> asyncpg.Connection[asyncpg.Record]:
     """Open the connection of the role that owns a schema; raise SettingsError without one."""
     with reaching_by(OWNER_DSN, dsn):
-        return await asyncpg.connect(dsn, timeout=10)
+        return await asyncpg.connect(dsn, ssl=tls, timeout=10)
 
 
 @contextmanager
@@ -71,7 +82,9 @@ def reaching_by(variable: str, dsn: str) -> Iterator[None]:
     """Raise SettingsError, which names the variable and no password, where a DSN leads nowhere."""
     try:
         yield
-    except (asyncpg.ClientConfigurationError, ValueError, ArithmeticError):
+    except (asyncpg.ClientConfigurationError, ValueError, ArithmeticError) as error:
+        if isinstance(error, ssl.SSLError):  # one of a certificate is a ValueError as well
+            raise SettingsError(f"{variable}: no connection: {error}") from None
         # What cannot be parsed may be quoted by the error, and be a part of the password.
         form = "postgresql://role:password@host:5432/database"
         text = f"is no DSN: write {form}, and encode special characters of the password (%40 for @)"

@@ -31,6 +31,7 @@ from chassis import auth, telemetry
 from chassis.admission.deadlines import Deadlines
 from chassis.clock import utc_now
 from chassis.errors import InvalidArgument, Refusal, Unavailable, internal_status
+from chassis.identity.service_callers import ServiceCallers
 from chassis.transient import TRANSIENT
 from chassis.validation import violations_of
 
@@ -65,9 +66,14 @@ class Interceptor:
     """Stands before every RPC of a service."""
 
     def __init__(
-        self, verify: auth.Verify, deadline_seconds: float, first_message_seconds: float
+        self,
+        verify: auth.Verify,
+        services: ServiceCallers,
+        deadline_seconds: float,
+        first_message_seconds: float,
     ) -> None:
         self._verify = verify
+        self._services = services
         self._deadlines = Deadlines(deadline_seconds)
         self._arrivals = Deadlines(first_message_seconds)
 
@@ -178,7 +184,9 @@ class Interceptor:
     async def _admit(self, scope: str, context: Context, log: _CallLog) -> None:
         metadata = dict(context.invocation_metadata() or ())
         telemetry.start_trace(metadata.get("traceparent"))
-        caller = await self._verify(metadata.get("authorization"))
+        authorization = metadata.get("authorization")
+        caller = None if authorization else self._services.find(context)
+        caller = caller or await self._verify(authorization)
         log.tenant = str(caller.tenant or "")
         caller.require(scope)
         auth.set_caller(caller)

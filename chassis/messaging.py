@@ -8,12 +8,15 @@ its window.
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-import nats
+import nats.errors
 import structlog
 from google.protobuf.message import Message
 from nats.aio.client import Client
@@ -88,30 +91,62 @@ class OutgoingEvent:
 
 
 async def connect(
-    url: str, name: str, login: Login = NOBODY, *, inbox: str = "", persist: bool = True
+    url: str,
+    name: str,
+    login: Login = NOBODY,
+    *,
+    inbox: str = "",
+    persist: bool = True,
+    tls: ssl.SSLContext | None = None,
 ) -> Client:
     """Connect; `persist` tries again for as long as the process lives, as a service does.
 
     Answers come to subjects below `_INBOX_<inbox>`, of the client's name by default: another
-    client that may listen to its own answers hears none of these.
+    client that may listen to its own answers hears none of these. With `tls`, or an address that
+    begins with tls://, a server without TLS is refused.
     """
 
     async def on_error(error: Exception) -> None:
         _log.warning("nats trouble", error=repr(error))
 
     login.check()
-    return await nats.connect(
+    client = _SecureClient() if tls or url.startswith("tls://") else Client()
+    await client.connect(
         url,
+        tls=tls,
         name=name,
         inbox_prefix=inbox_prefix(inbox or name),
         user_credentials=str(login.credentials_file) if login.credentials_file else None,
         nkeys_seed=str(login.nkey_seed_file) if login.nkey_seed_file else None,
         allow_reconnect=persist,
         max_reconnect_attempts=-1 if persist else 1,
-        reconnect_time_wait=0.5,
+        reconnect_time_wait=0.5,  # type: ignore[arg-type]
         connect_timeout=5,
         error_cb=on_error,
     )
+    return client
+
+
+class _SecureClient(Client):
+    """A client that sends nothing in the clear.
+
+    nats-py uses TLS where the server's first line says so: whoever stands between could leave that
+    out, and read the credentials.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        logging.getLogger("asyncio").addFilter(_is_of_use)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and not info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        await super()._process_info(info, initial_connection)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Whether a line tells something: asyncio writes one when nats-py's TLS connection ends."""
+    return not str(record.msg).startswith("returning true from eof_received()")
 
 
 def inbox_prefix(name: str) -> str:

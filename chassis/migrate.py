@@ -8,6 +8,7 @@ itself (development, tests); any other expects that an administrator ran what `r
 from __future__ import annotations
 
 import hashlib
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +55,11 @@ def migrations_of(service: str, folder: Path) -> list[Migration]:
     return shared + [Migration(path.stem, path.read_text()) for path in own]
 
 
-async def migrate(dsn: str, service: str, folder: Path) -> list[str]:
+async def migrate(
+    dsn: str, service: str, folder: Path, tls: ssl.SSLContext | None = None
+) -> list[str]:
     """Bring the schema `service` up to date; return the names of what was applied now."""
-    connection = await connect_as_owner(dsn)
+    connection = await connect_as_owner(dsn, tls)
     try:
         # Held until the connection closes: replicas that start together wait for each other.
         await connection.execute("select pg_advisory_lock($1)", LOCK)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,8 +30,11 @@ from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.consumer import Handler, consume
 from chassis.database import Pool, open_pool, reaching_by
+from chassis.identity.certificates import PemFiles, client_context
+from chassis.identity.listening import listen
 from chassis.identity.nats_login import Login, LoginError
 from chassis.identity.secrets import without_password
+from chassis.identity.service_callers import ServiceCallers
 from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
 from chassis.messaging import Consumer, Stream
@@ -54,6 +58,7 @@ class Foundation:
     relay: Relay
     stopping: asyncio.Event
     token_keys: TokenKeys
+    postgres_tls: ssl.SSLContext | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +134,15 @@ async def _foundation(
     name: str, settings: ServiceSettings, stopping: asyncio.Event
 ) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
+    tls = client_context(PemFiles.of(settings, "postgres"))
     with reaching_by("PROSPECT_POSTGRES_DSN", dsn):
-        pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size)
+        pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size, tls=tls)
     try:
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
         client = await _connect_nats(name, settings)
         try:
             relay = Relay(pool, client, f"{name}_relay")
-            yield Foundation(pool, client, relay, stopping, token_keys)
+            yield Foundation(pool, client, relay, stopping, token_keys, tls)
         finally:
             with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
                 await client.close()
@@ -146,8 +152,9 @@ async def _foundation(
 
 async def _connect_nats(name: str, settings: ServiceSettings) -> Client:
     url = settings.nats_url.get_secret_value()
+    tls = client_context(PemFiles.of(settings, "nats"))
     try:
-        return await messaging.connect(url, f"prospect-{name}", _login(settings))
+        return await messaging.connect(url, f"prospect-{name}", _login(settings), tls=tls)
     except nats.errors.Error as error:
         text = f"PROSPECT_NATS_URL: no connection: {without_password(str(error), url)}"
         raise SettingsError(text) from None
@@ -167,9 +174,13 @@ def _login(settings: ServiceSettings) -> Login:
 async def _serve(
     settings: ServiceSettings, foundation: Foundation, parts: Parts, stopping: asyncio.Event
 ) -> None:
-    server = _create_server(settings)
+    server = grpc.aio.server(options=server_options(settings))
+    listen(server, settings)
     interceptor = Interceptor(
-        auth.verifier(settings), settings.deadline_seconds, settings.first_message_seconds
+        auth.verifier(settings),
+        ServiceCallers(settings.service_callers),
+        settings.deadline_seconds,
+        settings.first_message_seconds,
     )
     interceptor.register(server, parts.service, parts.rpcs)
     status = Health(settings.first_message_seconds)
@@ -226,25 +237,3 @@ async def _answers(pool: Pool) -> bool:
     except (*TRANSIENT, asyncpg.PostgresError):
         return False
     return True
-
-
-def _create_server(settings: ServiceSettings) -> grpc.aio.Server:
-    """Build the gRPC server, which listens where the settings say and is not yet started.
-
-    Raises SettingsError where it cannot listen there.
-    """
-    server = grpc.aio.server(options=server_options(settings))
-    try:
-        _listen(server, settings)
-    except RuntimeError:  # gRPC tells why in its own log line only
-        text = f"{settings.listen} is in use, or is no host:port of this machine"
-        raise SettingsError(f"PROSPECT_LISTEN: {text}") from None
-    return server
-
-
-def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> None:
-    if settings.tls_certificate_file and settings.tls_key_file:
-        pair = (settings.tls_key_file.read_bytes(), settings.tls_certificate_file.read_bytes())
-        server.add_secure_port(settings.listen, grpc.ssl_server_credentials([pair]))
-    else:
-        server.add_insecure_port(settings.listen)

@@ -66,7 +66,39 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return {name: secret for name, secret in secrets.items() if secret is not None}
 
 
-class ServiceSettings(BaseSettings):
+class PostgresFiles(BaseSettings):
+    """The files of TLS to Postgres; without them its DSN says whether there is TLS."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    postgres_ca_file: Path | None = Field(
+        None,
+        description="PEM of the authority that signed Postgres' certificate; with any of these "
+        "three files TLS is demanded and the server's name verified",
+    )
+    postgres_certificate_file: Path | None = Field(
+        None, description="PEM chain of the role's own certificate for Postgres"
+    )
+    postgres_key_file: Path | None = Field(None, description="PEM key of that certificate")
+
+
+class NatsFiles(BaseSettings):
+    """The files of TLS to NATS; without them, and without tls:// in its address, there is none."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    nats_ca_file: Path | None = Field(
+        None,
+        description="PEM of the authority that signed NATS' certificate; with any of these three "
+        "files, or tls:// in the address, TLS is demanded and the server's name verified",
+    )
+    nats_certificate_file: Path | None = Field(
+        None, description="PEM chain of the service's own certificate for NATS"
+    )
+    nats_key_file: Path | None = Field(None, description="PEM key of that certificate")
+
+
+class ServiceSettings(PostgresFiles, NatsFiles):
     """What every service reads."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
@@ -107,6 +139,17 @@ class ServiceSettings(BaseSettings):
     )
     tls_certificate_file: Path | None = Field(None, description="PEM chain; absent means no TLS")
     tls_key_file: Path | None = Field(None, description="PEM key of the certificate")
+    tls_client_ca_file: Path | None = Field(
+        None, description="PEM of the authority of clients' certificates, which are then demanded"
+    )
+    mutual_tls_listen: str = Field(
+        "", description="host:port where they are demanded, and not on `listen`; empty is `listen`"
+    )
+    service_callers: str = Field(
+        "",
+        description="services that call with a certificate and no token, by its alternative name: "
+        "name=scope scope, name=scope",
+    )
     max_message_mb: int = Field(4, ge=1, le=64, description="largest gRPC message in megabytes")
     max_metadata_kb: int = Field(
         32, ge=8, le=1024, description="largest metadata of a call in kilobytes, its token included"

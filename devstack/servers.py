@@ -123,7 +123,10 @@ def _init_data(user: _Unprivileged, binaries: Path, data: Path) -> None:
 
 @contextmanager
 def nats_server(folder: Path, *, port: int = 0, users: str = "") -> Iterator[Nats]:
-    """Run nats-server with JetStream, storing in `folder`; `users` says who may do what there."""
+    """Run nats-server with JetStream, storing in `folder`.
+
+    `users` is configuration that says who may do what there, and how they prove who they are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _clear_leftover(folder / "nats.pid")
     port = free_port(port)

@@ -93,7 +93,11 @@ class Services:
 
     @asynccontextmanager
     async def running(self, name: ServiceName, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
-        """Serve until the block ends; yield a channel on which the service answers."""
+        """Serve until the block ends; yield a channel on which the service answers.
+
+        The channel has TLS where `credentials` are given beside the settings.
+        """
+        credentials: grpc.ChannelCredentials | None = settings.pop("credentials", None)
         wiring = wiring_of(name)
         address = settings.get("listen", f"127.0.0.1:{servers.free_port()}")
         public = self.key.public_key().public_bytes(
@@ -122,7 +126,7 @@ class Services:
         )
         try:
             await _unless_stopped(serving, _listening(address))
-            async with grpc.aio.insecure_channel(address) as channel:
+            async with channel_to(address, credentials) as channel:
                 await _unless_stopped(serving, channel.channel_ready())
                 self.addresses[name] = address
                 yield channel
@@ -143,6 +147,13 @@ class Services:
         if not path.exists():
             path.write_bytes(pem_of(self.log_key))
         return path
+
+
+def channel_to(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    """Open a channel, with TLS where credentials are given."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(address)
+    return grpc.aio.secure_channel(address, credentials)
 
 
 def pem_of(key: Ed25519PrivateKey) -> bytes:

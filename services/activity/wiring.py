@@ -56,6 +56,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         size=settings.postgres_reading_pool_size,
         plans=sql.IN_ORDER,
         init=EntryEncoder(actions).prepare,
+        tls=foundation.postgres_tls,
     )
     broken_off = asyncio.Event()
 

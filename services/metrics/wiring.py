@@ -5,7 +5,10 @@ from __future__ import annotations
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.clock import utc_now
+from chassis.identity.certificates import PemFiles
+from chassis.identity.channel import RereadingChannel
 from chassis.service import Foundation, Parts, Topology
+from chassis.settings import SettingsError
 from services import topology
 from services.metrics import events
 from services.metrics.api import rpcs
@@ -26,9 +29,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
     pool, relay = foundation.pool, foundation.relay
     await pool.execute(SQL.drop_old_shadows)
-    log = ActivityLog(
-        settings.activity_address, settings.activity_token_file, settings.activity_ca_file
-    )
+    log = _activity_log(settings)
     rebuilder = Rebuilder(
         pool,
         log,
@@ -43,3 +44,12 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         loops=(Schedule(foundation.nats).run,),
         close=(log.close,),
     )
+
+
+def _activity_log(settings: Settings) -> ActivityLog:
+    files = PemFiles.of(settings, "activity")
+    if not (settings.activity_token_file or files.certificate):
+        text = "neither PROSPECT_ACTIVITY_TOKEN_FILE nor PROSPECT_ACTIVITY_CERTIFICATE_FILE is set"
+        raise SettingsError(text)
+    channel = RereadingChannel(settings.activity_address, files)
+    return ActivityLog(channel, settings.activity_token_file)

@@ -30,6 +30,8 @@ from chassis import messaging
 from chassis.clock import new_id, utc_now
 from chassis.consumer import Handler, consume
 from chassis.database import open_pool
+from chassis.identity.certificates import PemFiles
+from chassis.identity.channel import RereadingChannel
 from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
 from devstack.stack import Stack, running
@@ -316,9 +318,8 @@ async def reconcile_a_day() -> AsyncIterator[Result]:
         await at.database.execute(ADD_DAILY_TOTALS)
         await at.database.execute("vacuum analyze metrics.usage_metrics_quarter_hours")
         pool = await open_pool(at.stack.postgres.dsn("metrics_app"), schema="metrics", size=4)
-        log = ActivityLog(
-            at.stack.addresses["activity"], at.stack.folder / "activity-audit-token", None
-        )
+        channel = RereadingChannel(at.stack.addresses["activity"], PemFiles("activity"))
+        log = ActivityLog(channel, at.stack.folder / "activity-audit-token")
         rebuilder = Rebuilder(
             pool, log, partial(events.wait_applied, at.nats), partial(dead_letters, at.nats)
         )

@@ -7,6 +7,7 @@ import pytest
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.auth import Caller
+from chassis.identity.service_callers import ServiceCallers
 from chassis.interceptor import ContractMismatchError, Interceptor, Rpc
 
 CONTRACT = pb.DESCRIPTOR.services_by_name["MetricsService"]
@@ -18,7 +19,7 @@ async def verify(authorization: str | bytes | None) -> Caller:
 
 
 def register(rpcs: dict[str, Rpc]) -> None:
-    Interceptor(verify, 1.0, 1.0).register(grpc.aio.server(), CONTRACT, rpcs)
+    Interceptor(verify, ServiceCallers(""), 1.0, 1.0).register(grpc.aio.server(), CONTRACT, rpcs)
 
 
 async def test_a_table_with_every_rpc_of_the_contract_is_served() -> None:

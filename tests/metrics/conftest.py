@@ -11,6 +11,8 @@ import pytest
 from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
+from chassis.identity.certificates import PemFiles
+from chassis.identity.channel import RereadingChannel
 from services.cli.operate.services import ServiceName
 from services.metrics.proof.activity_log import ActivityLog
 from tests.harness import Services
@@ -53,6 +55,6 @@ async def pair(services: Services) -> AsyncIterator[Pair]:
 async def log(pair: Pair, services: Services) -> AsyncIterator[ActivityLog]:
     """The running activity service as metrics sees it."""
     address = services.addresses[ServiceName.ACTIVITY]
-    log = ActivityLog(address, services.audit_token_file(), None)
+    log = ActivityLog(RereadingChannel(address, PemFiles("activity")), services.audit_token_file())
     yield log
     await log.close()

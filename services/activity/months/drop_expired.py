@@ -8,6 +8,7 @@ the entries of dropped months for removed ones.
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, date, datetime
 
 import asyncpg
@@ -21,9 +22,11 @@ class MaintenanceError(OperatorError):
     """Maintenance cannot be done; the text says why."""
 
 
-async def drop_expired_months(dsn: str, first_kept: date, *, dry_run: bool = False) -> list[str]:
+async def drop_expired_months(
+    dsn: str, first_kept: date, *, dry_run: bool = False, tls: ssl.SSLContext | None = None
+) -> list[str]:
     """Drop the months that end before `first_kept` and return them as YYYY-MM; needs the owner."""
-    connection = await connect_as_owner(dsn)
+    connection = await connect_as_owner(dsn, tls)
     try:
         if not await connection.fetchval(SQL.lock_maintenance):
             raise MaintenanceError("months are being dropped elsewhere: wait until that has ended")

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from chassis.clock import utc_now
 from chassis.database import OWNER_DSN
-from chassis.settings import SettingsError, read_secret
+from chassis.identity.certificates import PemFiles, client_context
+from chassis.settings import PostgresFiles, SettingsError, load, read_secret
 from services.activity.months.drop_expired import drop_expired_months
 from services.activity.retention.kept import kept_since
 from services.cli.terminal.client import Client
@@ -134,7 +135,8 @@ def maintain(
     if not dsn:
         raise SettingsError(f"{OWNER_DSN} is not set (see `prospect activity maintain --help`)")
     first_kept = kept_since(utc_now(), days).date()
-    dropped = asyncio.run(drop_expired_months(dsn, first_kept, dry_run=dry_run))
+    tls = client_context(PemFiles.of(load(PostgresFiles), "postgres"))
+    dropped = asyncio.run(drop_expired_months(dsn, first_kept, dry_run=dry_run, tls=tls))
     if as_json:
         typer.echo(json.dumps({"dropped": dropped, "dry_run": dry_run}))
     else:

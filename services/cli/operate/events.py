@@ -17,10 +17,11 @@ from prospect.metrics.v1 import events_pb2 as metrics_events
 
 from chassis import messaging
 from chassis.errors import Unavailable
+from chassis.identity.certificates import PemFiles, client_context
 from chassis.identity.nats_login import Login
 from chassis.identity.secrets import masked
 from chassis.messaging import OutgoingEvent
-from chassis.settings import SettingsError, read_secret
+from chassis.settings import NatsFiles, SettingsError, load, read_secret
 from chassis.validation import violations_of
 from services import topology
 
@@ -98,7 +99,8 @@ def _parse(subject: str, body: str) -> Message:
 
 
 async def _publish(url: str, login: Login, event: OutgoingEvent) -> None:
-    connecting = messaging.connect(url, "prospect-cli", login, persist=False)
+    tls = client_context(PemFiles.of(load(NatsFiles), "nats"))
+    connecting = messaging.connect(url, "prospect-cli", login, persist=False, tls=tls)
     client = await asyncio.wait_for(connecting, 5)
     try:
         await messaging.publish(client, event)

@@ -10,7 +10,8 @@ import typer
 
 from chassis import migrate as migrations
 from chassis.database import OWNER_DSN
-from chassis.settings import SettingsError, read_secret
+from chassis.identity.certificates import PemFiles, client_context
+from chassis.settings import PostgresFiles, SettingsError, load, read_secret
 from services.cli.operate.services import ServiceName, folder_of
 
 
@@ -42,6 +43,7 @@ def migrate(
     dsn = read_secret(OWNER_DSN, os.environ)
     if not dsn:
         raise SettingsError(f"{OWNER_DSN} is not set (see `prospect migrate --help`)")
+    tls = client_context(PemFiles.of(load(PostgresFiles), "postgres"))
     for name in chosen:
-        done = asyncio.run(migrations.migrate(dsn, name.value, folder_of(name)))
+        done = asyncio.run(migrations.migrate(dsn, name.value, folder_of(name), tls))
         typer.echo(f"{name.value}: {', '.join(done) if done else 'up to date'}")

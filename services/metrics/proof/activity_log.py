@@ -7,16 +7,21 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import grpc
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
+from chassis.identity.channel import RereadingChannel
 from chassis.transient import RetryLater
 from services.metrics.counters import ACTION_COUNTERS
 from services.metrics.proof.rebuild import LogDigest
 from services.metrics.store import Digest, NewerVersionNeeded
+
+if TYPE_CHECKING:
+    from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceAsyncStub
 
 TIMEOUT_SECONDS = 30
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -27,19 +32,15 @@ STREAM_SECONDS = 300
 class ActivityLog:
     """A client with the scope activity:audit; its token is read for each call, as it rotates."""
 
-    def __init__(self, address: str, token_file: Path, ca_file: Path | None) -> None:
-        if ca_file:
-            credentials = grpc.ssl_channel_credentials(ca_file.read_bytes())
-            self._channel = grpc.aio.secure_channel(address, credentials)
-        else:
-            self._channel = grpc.aio.insecure_channel(address)
-        self._stub = grpc_api.ActivityServiceStub(self._channel)
+    def __init__(self, channel: RereadingChannel, token_file: Path | None) -> None:
+        """Without a token file, the channel's certificate says who calls."""
+        self._channel = channel
         self._token_file = token_file
 
     async def day_digests(self, day: date) -> dict[UUID, LogDigest] | None:
         """Return each tenant's fingerprint of the day; None where the log does not reach back."""
         with _retrying_unreachable():
-            response = await self._stub.ListDayDigests(
+            response = await self._stub().ListDayDigests(
                 pb.ListDayDigestsRequest(date=day.isoformat()),
                 metadata=self._metadata(),
                 timeout=TIMEOUT_SECONDS,
@@ -62,7 +63,7 @@ class ActivityLog:
     ) -> AsyncGenerator[Sequence[pb.ActionCount]]:
         """Yield one tenant's counts of the day in the order of users, some at a time."""
         request = pb.StreamDayCountsRequest(tenant_id=str(tenant_id), date=day.isoformat())
-        call = self._stub.StreamDayCounts(
+        call = self._stub().StreamDayCounts(
             request, metadata=self._metadata(), timeout=STREAM_SECONDS
         )
         with _retrying_unreachable():
@@ -74,7 +75,12 @@ class ActivityLog:
         """Close the channel."""
         await self._channel.close()
 
+    def _stub(self) -> ActivityServiceAsyncStub:
+        return grpc_api.ActivityServiceStub(self._channel.current())
+
     def _metadata(self) -> tuple[tuple[str, str], ...]:
+        if self._token_file is None:
+            return ()
         return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)
 
 
