@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import UUID
@@ -15,7 +17,7 @@ import asyncpg
 import structlog
 
 from chassis.identity.secrets import without_password
-from chassis.settings import SettingsError
+from chassis.settings import ServiceSettings, SettingsError
 from chassis.transient import ABORTED, TRANSIENT, RetryLater
 
 if TYPE_CHECKING:
@@ -37,6 +39,51 @@ _log = structlog.get_logger()
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how long a silence is taken for work that goes on, in seconds.
+
+    `in_transaction`: a client that says nothing in a transaction, as a frozen replica does, loses
+    it, and with it the locks that others wait for. `for_lock`: a statement waits no longer for a
+    lock. `on_wire`: a connection of which nothing comes through is given up, by either side.
+    """
+
+    in_transaction: float = 30
+    for_lock: float = 30
+    on_wire: float = 10
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Patience:
+        """Return that of a service's settings."""
+        return cls(
+            settings.postgres_idle_transaction_seconds,
+            settings.postgres_lock_seconds,
+            settings.postgres_silence_seconds,
+        )
+
+    def settings(self) -> dict[str, str]:
+        """Return them as PostgreSQL's, in milliseconds; a Unix socket needs no `on_wire`."""
+        return {
+            "idle_in_transaction_session_timeout": f"{self.in_transaction * 1000:.0f}",
+            "lock_timeout": f"{self.for_lock * 1000:.0f}",
+            "tcp_user_timeout": f"{self.on_wire * 1000:.0f}",
+            "tcp_keepalives_idle": f"{max(self.on_wire / 2, 1):.0f}",
+            "tcp_keepalives_interval": f"{max(self.on_wire / 4, 1):.0f}",
+        }
+
+    async def watch(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Have the kernel give up this side of a new connection as PostgreSQL does the other."""
+        # asyncpg gives no way to set the options of its socket.
+        transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]
+        wire = transport.get_extra_info("socket")
+        if wire.family != socket.AF_UNIX:
+            half, quarter = max(int(self.on_wire / 2), 1), max(int(self.on_wire / 4), 1)
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, half)
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, quarter)
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.on_wire * 1000))
+
+
 async def open_pool(
     dsn: str,
     *,
@@ -45,6 +92,7 @@ async def open_pool(
     plans: Plans = "auto",
     init: Init | None = None,
     tls: ssl.SSLContext | None = None,
+    patience: Patience = Patience(),
 ) -> Pool:
     """Open a pool whose connections find names in `schema`; raise where Postgres does not answer.
 
@@ -52,6 +100,12 @@ async def open_pool(
     Postgres chooses; `init` prepares each new connection. With `tls` a server without TLS is
     refused; without it the DSN says whether there is TLS.
     """
+
+    async def prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        await patience.watch(connection)
+        if init:
+            await init(connection)
+
     return await asyncpg.create_pool(
         dsn,
         ssl=tls,
@@ -59,12 +113,13 @@ async def open_pool(
         max_size=size,
         timeout=10,
         command_timeout=60,
-        init=init,
+        init=prepare,
         reset=_leave_no_transaction,
         server_settings={
             "search_path": schema,
             "application_name": f"prospect-{schema}",
             "plan_cache_mode": plans,
+            **patience.settings(),
         },
     )
 

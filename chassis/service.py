@@ -29,7 +29,7 @@ from chassis import auth, inbox, messaging, telemetry
 from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.consumer import Handler, consume
-from chassis.database import Pool, open_pool, reaching_by
+from chassis.database import Patience, Pool, open_pool, reaching_by
 from chassis.identity.certificates import PemFiles, client_context
 from chassis.identity.listening import listen
 from chassis.identity.nats_login import Login, LoginError
@@ -136,7 +136,13 @@ async def _foundation(
     dsn = settings.postgres_dsn.get_secret_value()
     tls = client_context(PemFiles.of(settings, "postgres"))
     with reaching_by("PROSPECT_POSTGRES_DSN", dsn):
-        pool = await open_pool(dsn, schema=name, size=settings.postgres_pool_size, tls=tls)
+        pool = await open_pool(
+            dsn,
+            schema=name,
+            size=settings.postgres_pool_size,
+            tls=tls,
+            patience=Patience.of(settings),
+        )
     try:
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
         client = await _connect_nats(name, settings)

@@ -118,6 +118,15 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     listen: str = Field("0.0.0.0:50051", description="host:port that gRPC listens on")
     postgres_dsn: SecretStr = Field(description="DSN of the service's own role, <service>_app")
     postgres_pool_size: int = Field(10, ge=2, le=200, description="connections held at most")
+    postgres_idle_transaction_seconds: float = Field(
+        30, gt=0, description="a replica that is silent in a transaction loses it, and its locks"
+    )
+    postgres_lock_seconds: float = Field(
+        30, gt=0, description="how long a statement waits for a lock; then it is tried again"
+    )
+    postgres_silence_seconds: float = Field(
+        10, ge=2, description="a connection to Postgres that nothing comes through is given up"
+    )
     nats_url: SecretStr = Field(description="NATS server, such as nats://nats:4222")
     nats_credentials_file: Path | None = Field(
         None, description="file with the service's JWT and seed for NATS (.creds)"

@@ -11,7 +11,7 @@ from typing import TypeVar
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import utc_now
-from chassis.database import open_pool
+from chassis.database import Patience, open_pool
 from chassis.service import Foundation, Parts, Topology
 from chassis.settings import SettingsError
 from services import topology
@@ -57,6 +57,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         plans=sql.IN_ORDER,
         init=EntryEncoder(actions).prepare,
         tls=foundation.postgres_tls,
+        patience=Patience.of(settings),
     )
     broken_off = asyncio.Event()
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import asyncpg
 import pytest
 
-from chassis.database import Connection, Pool, read, tenant_transaction
+from chassis.database import Connection, Patience, Pool, open_pool, read, tenant_transaction
 from chassis.transient import TRANSIENT
 from tests.harness import Database
 
@@ -120,3 +123,69 @@ async def test_a_server_that_leaves_a_connection_on_its_way_back_is_nobodys_trou
     assert caplog.records == []
     async with tenant_transaction(pool, uuid.uuid4()) as connection:
         assert await connection.fetchval("select 1") == 1
+
+
+LOCK = "select pg_advisory_xact_lock(7)"
+
+
+async def test_a_replica_that_falls_silent_in_a_transaction_loses_its_locks(
+    database: Database,
+) -> None:
+    dsn = database.dsn("activity_app")
+    silent = await open_pool(dsn, schema="activity", size=1, patience=Patience(in_transaction=0.2))
+    other = await open_pool(dsn, schema="activity", size=1)
+
+    async def fall_silent() -> None:
+        async with tenant_transaction(silent, uuid.uuid4()) as connection:
+            await connection.execute(LOCK)
+            async with tenant_transaction(other, uuid.uuid4()) as waiting:
+                await waiting.execute(LOCK)
+            await connection.fetchval("select 1")
+
+    with pytest.raises(TRANSIENT):
+        await fall_silent()
+    assert await silent.fetchval("select 1") == 1
+    await asyncio.gather(silent.close(), other.close())
+
+
+async def test_a_lock_is_waited_for_no_longer_than_is_set(database: Database) -> None:
+    dsn = database.dsn("activity_app")
+    holder = await open_pool(dsn, schema="activity", size=1)
+    hasty = await open_pool(dsn, schema="activity", size=1, patience=Patience(for_lock=0.1))
+    async with tenant_transaction(holder, uuid.uuid4()) as connection:
+        await connection.execute(LOCK)
+        with pytest.raises(TRANSIENT):
+            async with tenant_transaction(hasty, uuid.uuid4()) as waiting:
+                await waiting.execute(LOCK)
+    await asyncio.gather(holder.close(), hasty.close())
+
+
+async def through_tcp(database: Database, path: Path) -> asyncio.Server:
+    """Forward a TCP port to the server's Unix socket."""
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while content := await source.read(65_536):
+            target.write(content)
+        target.close()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_unix_connection(path)
+        await asyncio.gather(copy(reader, server_writer), copy(server_reader, writer))
+
+    return await asyncio.start_server(forward, "127.0.0.1", 0)
+
+
+async def test_a_connection_that_nothing_comes_through_is_given_up(database: Database) -> None:
+    async with await through_tcp(
+        database, database.server.socket_folder / ".s.PGSQL.5432"
+    ) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        dsn = f"postgresql://activity_app@127.0.0.1:{port}/{database.name}"
+        pool = await open_pool(dsn, schema="activity", size=1, patience=Patience(on_wire=8))
+        async with pool.acquire() as connection:
+            wire = connection._con._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+            option = partial(wire.getsockopt, socket.IPPROTO_TCP)
+            assert option(socket.TCP_USER_TIMEOUT) == 8_000
+            assert (option(socket.TCP_KEEPIDLE), option(socket.TCP_KEEPINTVL)) == (4, 2)
+            assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        await pool.close()
