@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
@@ -33,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Shift the clocks before a test's module asks what day it is."""
+    """Shift the clocks before a test's module asks what day it is; let no example be too slow."""
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
     today = config.getoption("--today")
     if today and clock.SHIFT not in os.environ:  # a worker of xdist has been shifted already
         clock.take_for_now(today.replace(tzinfo=UTC))

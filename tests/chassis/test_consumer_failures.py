@@ -73,7 +73,7 @@ async def publish(nats: Client, **headers: str) -> bytes:
 
 async def letter_of(dead: asyncio.Queue[Msg]) -> tuple[Msg, dict[str, str]]:
     """Return the next dead letter and its headers."""
-    letter = await asyncio.wait_for(dead.get(), 10)
+    letter = await asyncio.wait_for(dead.get(), 60)
     assert letter.headers is not None
     return letter, letter.headers
 
@@ -96,7 +96,7 @@ async def test_an_event_that_became_a_dead_letter_does_not_come_again(
     await publish(nats)
     await letter_of(dead)
     await publish(nats)
-    await asyncio.wait_for(failing.handled.wait(), 10)
+    await asyncio.wait_for(failing.handled.wait(), 60)
     assert failing.deliveries == 9
 
 
@@ -105,7 +105,7 @@ async def test_an_event_that_fails_seven_times_by_a_bug_is_handled_at_the_eighth
 ) -> None:
     failing.failures = 7
     await publish(nats)
-    await asyncio.wait_for(failing.handled.wait(), 10)
+    await asyncio.wait_for(failing.handled.wait(), 60)
     assert dead.empty()
 
 
@@ -115,7 +115,7 @@ async def test_a_transient_error_makes_no_dead_letter_however_often_it_happens(
 ) -> None:
     failing.error, failing.failures = error, 2 * CONSUMER.max_deliver
     await publish(nats)
-    await asyncio.wait_for(failing.handled.wait(), 10)
+    await asyncio.wait_for(failing.handled.wait(), 60)
     assert dead.empty()
 
 
