@@ -64,6 +64,18 @@ class Database:
             await connection.close()
 
 
+@asynccontextmanager
+async def holding(database: Database, sql: str, *arguments: object) -> AsyncIterator[None]:
+    """Hold locks until the block ends."""
+    connection = await asyncpg.connect(database.dsn())
+    try:
+        async with connection.transaction():
+            await connection.execute(sql, *arguments)
+            yield
+    finally:
+        await connection.close()
+
+
 @dataclass(frozen=True)
 class Identity:
     """A tenant's user with a token."""

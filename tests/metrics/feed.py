@@ -6,6 +6,7 @@ import random
 import uuid
 from collections.abc import Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.activity.v1 import events_pb2 as activity_events
@@ -14,9 +15,13 @@ from chassis.clock import new_id
 from chassis.consumer import IncomingEvent
 from chassis.database import Pool, tenant_transaction
 from services.metrics.counting import Recorded, count
+from tests.harness import Database
 
 ACTIONS = sorted(set(activity_pb.ActionType.values()) - {activity_pb.ACTION_TYPE_UNSPECIFIED})
 USERS = [str(uuid.UUID(int=number + 1)) for number in range(4)]
+SLOTS = "select * from metrics.usage_metrics_quarter_hours where tenant_id = $1 order by 1, 2, 3"
+TOTALS = "select * from metrics.usage_metrics_daily_totals where tenant_id = $1 order by 2"
+DAYS = "select * from metrics.usage_metrics_daily where tenant_id = $1 order by 1, 2, 3"
 
 
 def batch(
@@ -52,3 +57,13 @@ async def no_dead_letters(tenant_id: uuid.UUID) -> Mapping[uuid.UUID, Set[date]]
     """Say that all events could be counted."""
     del tenant_id
     return {}
+
+
+async def rollup(database: Database, tenant_id: uuid.UUID) -> list[Any]:
+    """Return a tenant's rows of the roll-up without its id, so that tenants can be compared."""
+    rows = [row for each in (SLOTS, DAYS, TOTALS) for row in await database.fetch(each, tenant_id)]
+    return [{k: v for k, v in row.items() if k != "tenant_id"} for row in rows]
+
+
+async def all_applied() -> None:
+    """Wait for nothing: what these tests record is counted before they go on."""

@@ -5,33 +5,28 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prospect.activity.v1 import activity_service_pb2 as activity_pb
 
 from chassis.database import Pool
 from chassis.outbox import Relay
 from services.metrics.counting import Counting
-from tests.harness import Database
-from tests.metrics.feed import batch, counted, spread
+from tests.harness import Database, Identity
+from tests.metrics.calls import record, some_activities, usage_of
+from tests.metrics.conftest import Pair
+from tests.metrics.feed import DAYS, batch, counted, rollup, spread
 
-pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
+metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 START = datetime(2026, 3, 10, tzinfo=UTC)
-SLOTS = "select * from metrics.usage_metrics_quarter_hours where tenant_id = $1 order by 1, 2, 3"
-TOTALS = "select * from metrics.usage_metrics_daily_totals where tenant_id = $1 order by 2"
-DAYS = "select * from metrics.usage_metrics_daily where tenant_id = $1 order by 1, 2, 3"
 
 
-async def rollup(database: Database, tenant_id: uuid.UUID) -> list[Any]:
-    """Return all rows without the tenant."""
-    rows = [row for each in (SLOTS, DAYS, TOTALS) for row in await database.fetch(each, tenant_id)]
-    return [{k: v for k, v in row.items() if k != "tenant_id"} for row in rows]
-
-
+@metrics_pool
 @settings(
     max_examples=25,
     deadline=None,
@@ -54,6 +49,7 @@ async def test_any_order_and_any_repeats_give_the_same_rollup(
     assert await rollup(database, often) == await rollup(database, once)
 
 
+@metrics_pool
 async def test_two_that_count_at_once_never_block_each_other_in_a_circle(
     database: Database, pool: Pool
 ) -> None:
@@ -69,6 +65,7 @@ async def test_two_that_count_at_once_never_block_each_other_in_a_circle(
     assert await rollup(database, tenant) == await rollup(database, alone)
 
 
+@metrics_pool
 async def test_a_batch_that_cannot_be_counted_fails_alone(database: Database, pool: Pool) -> None:
     tenant, alone = uuid.uuid4(), uuid.uuid4()
     moments = spread(START, timedelta(days=1), 10)
@@ -82,6 +79,7 @@ async def test_a_batch_that_cannot_be_counted_fails_alone(database: Database, po
     assert await rollup(database, tenant) == await rollup(database, alone)
 
 
+@metrics_pool
 async def test_what_readers_read_does_not_grow_with_what_is_recorded(
     database: Database, pool: Pool
 ) -> None:
@@ -98,9 +96,37 @@ async def test_what_readers_read_does_not_grow_with_what_is_recorded(
     assert activities[1] == 21 * activities[0]
 
 
+@metrics_pool
 async def test_a_late_event_changes_the_day_it_happened_in(database: Database, pool: Pool) -> None:
     tenant = uuid.uuid4()
     await counted(pool, tenant, [batch(tenant, [START + timedelta(days=1)], 1)])
     await counted(pool, tenant, [batch(tenant, [START], 2)])
     rows = await database.fetch(DAYS, tenant)
     assert sorted(row["date"].isoformat() for row in rows) == ["2026-03-10", "2026-03-11"]
+
+
+async def test_what_was_recorded_is_counted_by_user_and_action(pair: Pair, ours: Identity) -> None:
+    activities = some_activities(300)
+    await record(pair, ours, activities)
+    rows = await usage_of(pair, ours, 300)
+    logins = Counter(
+        a.user_id for a in activities if a.action_type == activity_pb.ACTION_TYPE_LOGIN
+    )
+    assert {row.user_id: row.total_logins for row in rows} == dict(logins)
+
+
+async def test_only_a_new_list_counts_as_created(pair: Pair, ours: Identity) -> None:
+    activities = some_activities(300)
+    await record(pair, ours, activities)
+    rows = await usage_of(pair, ours, 300)
+    additions = [a for a in activities if a.action_type == activity_pb.ACTION_TYPE_ADD_TO_LIST]
+    made = [a for a in additions if a.metadata_json == '{"new_list": true}']
+    assert sum(row.list_additions for row in rows) == len(additions)
+    assert sum(row.lists_created for row in rows) == len(made)
+
+
+async def test_an_activity_sent_twice_is_counted_once(pair: Pair, ours: Identity) -> None:
+    activities = some_activities(50)
+    await record(pair, ours, activities)
+    await record(pair, ours, activities + some_activities(10, seed=8))
+    await usage_of(pair, ours, 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import date, timedelta
 
@@ -21,10 +22,9 @@ from services.metrics.proof.reconcile import reconcile
 from services.metrics.sql import ANONYMOUS, SQL
 from services.metrics.store import Digest, Reconciliation
 from tests.harness import Database, Identity
+from tests.metrics.calls import DAY, USERS, record, some_activities, usage, usage_of
 from tests.metrics.conftest import Pair
-from tests.metrics.feed import no_dead_letters
-from tests.metrics.proof.test_moving import all_applied
-from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage_of
+from tests.metrics.feed import all_applied, no_dead_letters
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 TABLES = """
@@ -121,3 +121,17 @@ async def test_shadows_that_a_crash_left_behind_are_dropped_for_all_tenants(
     await pool.execute(SQL.drop_old_shadows)
     left = await database.fetch("select distinct rebuild_id from metrics.usage_shadow")
     assert [row["rebuild_id"] for row in left] == [young]
+
+
+async def test_an_erased_user_is_counted_as_anonymous_also_when_late(
+    pair: Pair, ours: Identity, nats: Client
+) -> None:
+    await record(pair, ours, some_activities(40))
+    await usage_of(pair, ours, 40)
+    await erase(nats, ours, USERS[0])
+    async with asyncio.timeout(15):
+        while USERS[0] in {row.user_id for row in await usage(pair, ours)}:
+            await asyncio.sleep(0.02)
+    await record(pair, ours, some_activities(20, seed=8))
+    users = {row.user_id for row in await usage_of(pair, ours, 60)}
+    assert users == {str(uuid.UUID(int=0)), *USERS[1:]}

@@ -11,7 +11,7 @@ from services.cli.usage.audit import Outcome, conclusion, spans
 from tests.cli.usage.command import Usage
 from tests.cli.usage.test_commands import THEN, counted
 from tests.harness import Database, Identity
-from tests.metrics.usage.test_usage import DAY, USERS
+from tests.metrics.calls import DAY, USERS
 
 DAMAGE = """
     update metrics.usage_metrics_quarter_hours

@@ -12,7 +12,7 @@ from services.__main__ import app
 from services.cli.usage.options import COUNTERS
 from tests.cli.usage.command import Usage
 from tests.harness import Identity
-from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage_of
+from tests.metrics.calls import DAY, USERS, record, some_activities, usage_of
 
 COMMANDS = [
     "show", "top", "summary", "watch", "export", "verify", "rebuild", "zone", "quota",

@@ -21,7 +21,7 @@ from services.cli.operate.services import ServiceName
 from tests.cli.usage.command import Usage
 from tests.cli.usage.test_commands import THEN, counted
 from tests.harness import Identity, Services
-from tests.metrics.usage.test_usage import DAY, USERS
+from tests.metrics.calls import DAY, USERS
 
 
 async def start(environment: dict[str, str], *arguments: str) -> Process:

@@ -16,10 +16,9 @@ from services.metrics.proof import retried_events
 from services.metrics.proof.dead_letters import dead_letters
 from tests.bad_events import BAD, recorded
 from tests.harness import Database, Identity
+from tests.metrics.calls import NOON, record, some_activities, total, usage_of, verify
 from tests.metrics.conftest import Pair
 from tests.metrics.proof.test_dead_letters import FORGET, rebuild
-from tests.metrics.usage.test_settings import verify
-from tests.metrics.usage.test_usage import NOON, record, some_activities, total, usage_of
 
 NEWER_ACTION = 99
 

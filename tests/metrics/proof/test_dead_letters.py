@@ -14,9 +14,8 @@ from chassis.clock import to_timestamp
 from services.metrics.events import wait_applied
 from services.metrics.proof.dead_letters import dead_letters
 from tests.harness import Database, Identity
+from tests.metrics.calls import AUDIT, DAY, NOON, USERS, record, total, usage, verify
 from tests.metrics.conftest import Pair
-from tests.metrics.usage.test_settings import AUDIT, verify
-from tests.metrics.usage.test_usage import DAY, NOON, USERS, record, total, usage
 
 FORGET = (
     "delete from metrics.inbox",

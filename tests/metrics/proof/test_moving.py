@@ -19,11 +19,10 @@ from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import LogDigest, Rebuilder
 from services.metrics.proof.reconcile import reconcile
 from services.metrics.proof.rpc import ProofRpc
-from tests.harness import Database, Identity
+from tests.harness import Database, Identity, holding
+from tests.metrics.calls import DAY, USERS, record, some_activities, usage_of
 from tests.metrics.conftest import Pair
-from tests.metrics.feed import no_dead_letters
-from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage_of
-from tests.metrics.usage.test_zones import holding
+from tests.metrics.feed import all_applied, no_dead_letters
 
 pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 OUTCOMES = "select outcome from metrics.reconciliations"
@@ -61,10 +60,6 @@ class BusyLog:
         await self._come_in()
         async for counts in self._log.count_day(tenant_id, day):
             yield counts
-
-
-async def all_applied() -> None:
-    """Wait for nothing: what these tests record is counted before they go on."""
 
 
 async def some_usage(pair: Pair, who: Identity) -> None:

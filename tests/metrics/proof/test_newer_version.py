@@ -28,13 +28,10 @@ from services.metrics.sql import SQL
 from services.metrics.store import NewerVersionNeeded
 from services.metrics.usage.time_zone_rpc import TimeZoneRpc
 from tests.harness import Database, Identity, error_info
+from tests.metrics.calls import AUDIT, DAY, NOON, record, some_activities, usage, usage_of
 from tests.metrics.conftest import Pair
-from tests.metrics.feed import batch, counted, no_dead_letters
-from tests.metrics.proof.test_moving import all_applied
+from tests.metrics.feed import all_applied, batch, counted, no_dead_letters, rollup
 from tests.metrics.proof.test_repair import ExpiredLog
-from tests.metrics.test_counting import rollup
-from tests.metrics.usage.test_settings import AUDIT
-from tests.metrics.usage.test_usage import DAY, NOON, record, some_activities, usage, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 NEWER = activity_pb.ACTION_TYPE_LOOKALIKE_SEARCH

@@ -21,10 +21,9 @@ from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import LogDigest, Rebuilder
 from services.metrics.store import Digest
 from tests.harness import Database, Identity
+from tests.metrics.calls import AUDIT, DAY, USERS, record, some_activities, usage, usage_of, verify
 from tests.metrics.conftest import Pair
 from tests.metrics.feed import no_dead_letters
-from tests.metrics.usage.test_settings import AUDIT, verify
-from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage, usage_of
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 PAST = date.fromisoformat(DAY)

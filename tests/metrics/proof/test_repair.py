@@ -22,12 +22,19 @@ from services.metrics.proof.reconcile import NotReconciled, reconcile
 from services.metrics.sql import SQL
 from services.metrics.store import Digest
 from tests.harness import Database, Identity
+from tests.metrics.calls import (
+    AUDIT,
+    DAY,
+    USERS,
+    record,
+    set_zone,
+    some_activities,
+    usage,
+    usage_of,
+    verify,
+)
 from tests.metrics.conftest import Pair
-from tests.metrics.feed import batch, counted, no_dead_letters
-from tests.metrics.proof.test_moving import all_applied
-from tests.metrics.test_counting import rollup
-from tests.metrics.usage.test_settings import AUDIT, set_zone, verify
-from tests.metrics.usage.test_usage import DAY, USERS, record, some_activities, usage, usage_of
+from tests.metrics.feed import all_applied, batch, counted, no_dead_letters, rollup
 
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 

@@ -1,4 +1,4 @@
-"""A change of zone: counting goes on beside it, and it takes the time that it needs."""
+"""Time zones: where local days lie, and a change of zone with counting going on beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
 from nats.aio.client import Client
@@ -20,12 +19,11 @@ from services.cli.operate.services import ServiceName
 from services.metrics import events
 from services.metrics.counting import Recorded
 from services.metrics.usage import time_zone_rpc
-from tests.harness import Database, Identity, Services
-from tests.metrics.feed import batch, spread
+from tests.harness import Database, Identity, Services, holding, violations
+from tests.metrics.calls import AUDIT, DAY, periods, periods_of, publish, set_zone
+from tests.metrics.conftest import Pair
+from tests.metrics.feed import batch, rollup, spread
 from tests.metrics.replicas import Replicas, two_replicas
-from tests.metrics.test_counting import rollup
-from tests.metrics.usage.test_settings import AUDIT, publish
-from tests.metrics.usage.test_usage import DAY
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 START = datetime(2026, 3, 28, tzinfo=UTC)
@@ -38,18 +36,6 @@ SOON = 10
 async def replicas(database: Database, nats: Client) -> AsyncIterator[Replicas]:
     async with two_replicas(database, nats, NOW) as replicas:
         yield replicas
-
-
-@asynccontextmanager
-async def holding(database: Database, sql: str, *arguments: object) -> AsyncIterator[None]:
-    """Hold locks until the block ends."""
-    connection = await asyncpg.connect(database.dsn())
-    try:
-        async with connection.transaction():
-            await connection.execute(sql, *arguments)
-            yield
-    finally:
-        await connection.close()
 
 
 def batches(tenant_id: uuid.UUID, seed: int) -> list[Recorded]:
@@ -132,3 +118,42 @@ async def test_a_rebuild_says_so_where_events_wait_to_be_counted(
         with pytest.raises(grpc.aio.AioRpcError, match="events wait to be counted") as refused:
             await metrics.RebuildUsage(days, metadata=ours.metadata(AUDIT))
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["counted before", "counted after"])
+@pytest.mark.parametrize(
+    ("zone", "day", "hours", "inside", "outside"),
+    [
+        ("Europe/Berlin", "2026-03-29", 23, ("2026-03-28T23:00", "2026-03-29T21:59"),
+         ("2026-03-28T22:59", "2026-03-29T22:00")),
+        ("Europe/Berlin", "2026-10-25", 25, ("2026-10-24T22:00", "2026-10-25T22:59"),
+         ("2026-10-24T21:59", "2026-10-25T23:00")),
+        ("Asia/Kathmandu", "2026-05-05", 24, ("2026-05-04T18:15", "2026-05-05T18:14"),
+         ("2026-05-04T18:14", "2026-05-05T18:15")),
+    ],
+)  # fmt: skip
+async def test_an_event_is_in_its_local_day(
+    pair: Pair, ours: Identity, nats: Client, zone: str, day: str, hours: int,
+    inside: tuple[str, str], outside: tuple[str, str], before: bool,
+) -> None:  # fmt: skip
+    moments = [datetime.fromisoformat(each).replace(tzinfo=UTC) for each in inside + outside]
+    year = {"start_date": "2026-01-01", "end_date": "2026-12-31", "grain": pb.USAGE_GRAIN_MONTH}
+    if not before:
+        await set_zone(pair, ours, zone)
+    await publish(nats, ours, moments)
+    await periods_of(pair, ours, 4, **year)
+    if before:
+        await set_zone(pair, ours, zone)
+    span = {"start_date": day, "end_date": day}
+    (found,) = await periods(pair, ours, grain=pb.USAGE_GRAIN_DAY, **span)
+    assert found.count == 2
+    by_hour = await periods(pair, ours, grain=pb.USAGE_GRAIN_HOUR, **span)
+    assert len(by_hour) == hours
+    assert [by_hour[0].count, by_hour[-1].count] == [1, 1]
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "localtime", "Factory", "posixrules", "CEST"])
+async def test_a_zone_that_is_no_places_is_refused(pair: Pair, ours: Identity, zone: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await set_zone(pair, ours, zone)
+    assert violations(refused.value) == [("time_zone", "time_zone.unknown")]
