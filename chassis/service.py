@@ -31,7 +31,7 @@ from chassis.admission.server_options import server_options
 from chassis.consumer import Handler, consume
 from chassis.database import Patience, Pool, open_pool, reaching_by
 from chassis.identity.certificates import PemFiles, client_context
-from chassis.identity.listening import listen
+from chassis.identity.listening import listen, open_port
 from chassis.identity.nats_login import Login, LoginError
 from chassis.identity.secrets import without_password
 from chassis.identity.service_callers import ServiceCallers
@@ -182,6 +182,8 @@ async def _serve(
 ) -> None:
     server = grpc.aio.server(options=server_options(settings))
     listen(server, settings)
+    status = Health(settings.first_message_seconds)
+    serving = [server, *_probed(settings, status)]
     interceptor = Interceptor(
         auth.verifier(settings),
         ServiceCallers(settings.service_callers),
@@ -189,12 +191,12 @@ async def _serve(
         settings.first_message_seconds,
     )
     interceptor.register(server, parts.service, parts.rpcs)
-    status = Health(settings.first_message_seconds)
     status.register(server)
     if settings.reflection:
         names = (parts.service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-    await server.start()
+    for each in serving:
+        await each.start()
     _log.info("serving", listen=settings.listen)
     drained = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -208,10 +210,20 @@ async def _serve(
         await stopping.wait()
         _log.info("draining")
         status.stop()
-        await server.stop(settings.drain_seconds)
+        await asyncio.gather(*(each.stop(settings.drain_seconds) for each in serving))
         if working:
             await asyncio.wait(working)
         drained.set()
+
+
+def _probed(settings: ServiceSettings, status: Health) -> list[grpc.aio.Server]:
+    """Return the server of health alone, for probes that have no TLS; none without its setting."""
+    if not settings.health_listen:
+        return []
+    server = grpc.aio.server(options=server_options(settings))
+    open_port(server, "PROSPECT_HEALTH_LISTEN", settings.health_listen)
+    status.register(server)
+    return [server]
 
 
 async def _forget_old_events(foundation: Foundation, stopping: asyncio.Event) -> None:

@@ -154,6 +154,9 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     mutual_tls_listen: str = Field(
         "", description="host:port where they are demanded, and not on `listen`; empty is `listen`"
     )
+    health_listen: str = Field(
+        "", description="host:port of gRPC health alone, without TLS, for probes; empty is none"
+    )
     service_callers: str = Field(
         "",
         description="services that call with a certificate and no token, by its alternative name: "

@@ -20,7 +20,7 @@ class RereadingChannel:
 
     def __init__(self, address: str, files: PemFiles) -> None:
         self._address = address
-        self._credentials = Reread(files, lambda: _credentials(files))
+        self._credentials = Reread(files, lambda: channel_credentials(files))
         self._used = self._credentials.current()
         self._channel = self._open()
         self._closing: set[asyncio.Task[None]] = set()
@@ -45,7 +45,8 @@ class RereadingChannel:
         return grpc.aio.secure_channel(self._address, self._used)
 
 
-def _credentials(files: PemFiles) -> grpc.ChannelCredentials | None:
+def channel_credentials(files: PemFiles) -> grpc.ChannelCredentials | None:
+    """Read the credentials of a client; None where no file is set, and so no TLS is wanted."""
     if not files.given:
         return None
     key, chain = files.pair() or (None, None)

@@ -22,10 +22,10 @@ def listen(server: grpc.aio.Server, settings: ServiceSettings) -> None:
     if files.certificate:
         demand = files.authority is not None and not second
         credentials = server_credentials(files, demand_client=demand)
-    _open(server, "PROSPECT_LISTEN", settings.listen, credentials)
+    open_port(server, "PROSPECT_LISTEN", settings.listen, credentials)
     if second:
         mutual = server_credentials(files, demand_client=True)
-        _open(server, "PROSPECT_MUTUAL_TLS_LISTEN", second, mutual)
+        open_port(server, "PROSPECT_MUTUAL_TLS_LISTEN", second, mutual)
 
 
 def _refuse_contradictions(settings: ServiceSettings, files: PemFiles) -> None:
@@ -39,9 +39,13 @@ def _refuse_contradictions(settings: ServiceSettings, files: PemFiles) -> None:
             raise SettingsError(f"PROSPECT_{name} is set without PROSPECT_{needed}")
 
 
-def _open(
-    server: grpc.aio.Server, variable: str, address: str, credentials: grpc.ServerCredentials | None
+def open_port(
+    server: grpc.aio.Server,
+    variable: str,
+    address: str,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> None:
+    """Have the server listen at an address; raise SettingsError, which names the variable."""
     try:
         if credentials is None:
             server.add_insecure_port(address)

@@ -16,6 +16,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from chassis.errors import OMITTED
+from chassis.identity.certificates import PemFiles
+from chassis.identity.channel import channel_credentials
 from chassis.settings import SettingsError
 
 TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
@@ -32,6 +34,8 @@ class Client:
     token_file: Path
     ca_file: Path | None
     as_json: bool
+    certificate_file: Path | None = None
+    key_file: Path | None = None
 
     @contextmanager
     def calling(
@@ -40,7 +44,7 @@ class Client:
         """Connect a stub; a refused call prints one line and ends the command with an exit code."""
         bearer = _Bearer(_token(self.token_file))
         try:
-            with _channel(self.address, self.ca_file) as channel:
+            with _channel(self.address, self._tls()) as channel:
                 yield stub(grpc.intercept_channel(channel, bearer))
         except grpc.RpcError as error:
             if not isinstance(error, grpc.Call):
@@ -48,6 +52,17 @@ class Client:
             typer.secho(f"prospect: {_sentence(error, self.address)}", fg="red", err=True)
             is_missing = error.code() is grpc.StatusCode.NOT_FOUND
             raise typer.Exit(not_found if is_missing else REFUSED_EXIT) from None
+
+    def _tls(self) -> grpc.ChannelCredentials | None:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise SettingsError("--certificate-file and --key-file come together")
+        files = PemFiles("command", self.certificate_file, self.key_file, self.ca_file)
+        try:
+            return channel_credentials(files)
+        except (OSError, ValueError, TypeError) as error:
+            named = ", ".join(map(str, files.given))
+            why = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"no TLS with {named}: {why}") from None
 
 
 class _Bearer(
@@ -81,13 +96,9 @@ def _token(path: Path) -> str:
     return token
 
 
-def _channel(address: str, ca_file: Path | None) -> grpc.Channel:
-    if ca_file is None:
+def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    if credentials is None:
         return grpc.insecure_channel(address)
-    try:
-        credentials = grpc.ssl_channel_credentials(ca_file.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"--ca-file {ca_file}: {error.strerror}") from None
     return grpc.secure_channel(address, credentials)
 
 

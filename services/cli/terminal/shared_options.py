@@ -74,8 +74,9 @@ def before_command(service: Service) -> Command:
     return group
 
 
-def _client(address: str, token_file: str, ca_file: str | None, as_json: bool) -> Client:
-    return Client(address, Path(token_file), Path(ca_file) if ca_file else None, as_json)
+def _client(address: str, token_file: str, as_json: bool, **tls: str | None) -> Client:
+    files = {name: Path(path) if path else None for name, path in tls.items()}
+    return Client(address, Path(token_file), as_json=as_json, **files)
 
 
 def _options(service: Service, token_file: Path) -> list[Parameter]:
@@ -87,6 +88,8 @@ def _options(service: Service, token_file: Path) -> list[Parameter]:
         _option("address", str, service.address, envvar=service.variable, help=where),
         _option("token_file", Path, token_file, envvar=TOKEN_VARIABLE, help=token),
         _option("ca_file", Path | None, None, help=authority),
+        _option("certificate_file", Path | None, None, help="PEM chain to show to the service."),
+        _option("key_file", Path | None, None, help="PEM key of that certificate."),
     ]
 
 

@@ -13,13 +13,15 @@ import grpc
 import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from structlog.testing import capture_logs
 
 from chassis.settings import SettingsError
 from devstack import servers
 from services.cli.operate.services import ServiceName
 from tests.certificates import Certificates
-from tests.harness import Services, channel_to
+from tests.harness import Identity, Services, channel_to
 
 ACTIVITY = ServiceName.ACTIVITY
 
@@ -143,6 +145,23 @@ async def test_clients_of_a_changed_authority_are_served_without_a_restart(
         shutil.copy(strangers.path("ca"), settings["tls_client_ca_file"])
         assert await answers(address, newcomer)
         assert not await answers(address, known)
+
+
+async def test_probes_without_tls_have_a_port_of_their_own_and_nothing_but_health(
+    services: Services, certificates: Certificates, ours: Identity
+) -> None:
+    probes = f"127.0.0.1:{servers.free_port()}"
+    settings = certificates.settings("tls", "server", "tls_client_ca_file")
+    known = certificates.credentials("crm")
+    async with (
+        services.running(ACTIVITY, credentials=known, **settings, health_listen=probes),
+        channel_to(probes, None) as channel,
+    ):
+        assert await answers(probes, None)
+        call = activity_api.ActivityServiceStub(channel).ListActivities(
+            pb.ListActivitiesRequest(), metadata=ours.metadata()
+        )
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 REFUSED: Mapping[str, Mapping[str, str]] = {

@@ -15,7 +15,7 @@ from services.__main__ import app
 from services.cli.terminal.client import Client
 from services.cli.terminal.shared_options import ACTIVITY, before_command, calls
 
-SHARED = {"as_json", "address", "token_file", "ca_file"}
+SHARED = {"as_json", "address", "token_file", "ca_file", "certificate_file", "key_file"}
 CALL_NO_SERVICE = {"activity maintain"}
 seen: list[Client] = []
 small = typer.Typer(callback=before_command(ACTIVITY))
