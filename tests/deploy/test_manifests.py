@@ -91,7 +91,7 @@ def test_serving_pods_never_see_an_owner_dsn(dev: Objects) -> None:
 def variables_of(objects: Objects, service: str) -> set[str]:
     """Every variable the service's pod starts with, from ConfigMaps and from Secrets."""
     own = find(objects, "Deployment", service)["spec"]["template"]["spec"]["containers"][0]
-    names = {variable["name"] for variable in own["env"]}
+    names = {variable["name"] for variable in own.get("env", [])}
     for source in own["envFrom"]:
         names |= find(objects, "ConfigMap", source["configMapRef"]["name"])["data"].keys()
     return names
@@ -109,7 +109,18 @@ def test_a_pod_is_given_every_setting_it_needs_and_none_it_does_not_know(
     fields = own.model_fields.items()
     needed = {f"PROSPECT_{name}".upper() for name, field in fields if field.is_required()}
     assert given - known.keys() == set()
-    assert needed - given == set()
+    assert {name for name in needed if not given & {name, f"{name}_FILE"}} == set()
+
+
+@pytest.mark.parametrize("service", WIRED)
+def test_the_files_that_settings_name_are_mounted(service: str, dev: Objects) -> None:
+    spec = find(dev, "Deployment", service)["spec"]["template"]["spec"]
+    (secret,) = (each["secret"] for each in spec["volumes"] if each["name"] == "secrets")
+    mounted = {f"/run/prospect/{item['path']}" for item in secret["items"]}
+    maps = [source["configMapRef"]["name"] for source in spec["containers"][0]["envFrom"]]
+    settings_of = [find(dev, "ConfigMap", name)["data"] for name in maps]
+    named = {value for data in settings_of for value in data.values() if "/run/prospect/" in value}
+    assert named == mounted
 
 
 def test_every_secret_key_that_is_asked_for_exists_in_dev(dev: Objects) -> None:
