@@ -1,5 +1,7 @@
 """Who calls: the bearer JWT alone says which tenant, which user and which scopes.
 
+A service may call by its certificate instead: `chassis.identity.service_callers`.
+
 Claims: `tenant_id` (UUID; absent for a service's own token), `sub` (user UUID), `scope`
 (space-separated, such as `activity:read activity:write`), `iss`, `aud`, `exp`.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import uuid
 
@@ -12,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from chassis.tokens import PAGE_FIELDS
+from devstack.stack import ROOT
 from services.cli.operate.services import ServiceName
 from tests.harness import Identity, violations
 from tests.invariants.rpcs import NEEDED, call_of, first_answer, rpcs_of
@@ -56,3 +58,11 @@ async def test_an_rpc_refuses_a_token_that_it_has_not_signed(
             await first_answer(call)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, token
         assert [named for named, _ in violations(refused.value)] == [field], token
+
+
+def test_each_rpc_has_a_kind_of_token_of_its_own() -> None:
+    """Also between services: one setting may give them the same keys."""
+    code = "".join(path.read_text() for path in (ROOT / "services").rglob("*_rpc.py"))
+    code += (ROOT / "services/activity/reading/rpc.py").read_text()
+    kinds = re.findall(r'ContinuationTokens\(\s*self\._?token_keys,\s*"([\w-]+)"', code)
+    assert len(kinds) == code.count("ContinuationTokens(") == len(set(kinds))
