@@ -107,7 +107,7 @@ async def test_a_known_name_asks_the_database_for_nothing() -> None:
     assert [numbers.of(each) for each in ACTION_NUMBERS] == list(ACTION_NUMBERS.values())
 
 
-async def test_it_is_got_by_its_id(
+async def test_an_entry_of_a_newer_action_is_got_by_its_id(
     activity: ActivityServiceAsyncStub, ours: Identity, newer: NewerEntry
 ) -> None:
     request = pb.GetActivityRequest(activity_id=newer.activity_id)
@@ -121,7 +121,7 @@ async def test_it_is_got_by_its_id(
     [{}, {"user_ids": True}, {"metadata_json": '{"room": 5}'}, {"target_ids": ["list-7"]}],
     ids=["everything", "user", "metadata", "target"],
 )
-async def test_it_is_listed(
+async def test_an_entry_of_a_newer_action_is_listed(
     activity: ActivityServiceAsyncStub,
     ours: Identity,
     newer: NewerEntry,
@@ -139,7 +139,7 @@ async def test_it_is_listed(
     assert numbers(page.activities)[newer.activity_id] == NUMBER
 
 
-async def test_it_is_listed_among_many_however_often(
+async def test_entries_of_a_newer_action_are_listed_among_many_however_often(
     activity: ActivityServiceAsyncStub, ours: Identity, newer: NewerEntry
 ) -> None:
     await entries.record(activity, ours, entries.entries(997))
@@ -161,7 +161,7 @@ async def test_one_that_the_database_does_not_tell_of_is_shown_as_unspecified(
 
 @pytest.mark.usefixtures("upgraded")
 @pytest.mark.parametrize("filtered", [False, True])
-async def test_it_is_tailed(
+async def test_an_entry_of_a_newer_action_is_tailed(
     activity: ActivityServiceAsyncStub,
     ours: Identity,
     our_log: SealedLog,
@@ -198,7 +198,7 @@ async def test_it_is_tailed(
     assert found == expected
 
 
-async def test_it_is_counted(
+async def test_an_entry_of_a_newer_action_is_counted(
     activity: ActivityServiceAsyncStub, ours: Identity, newer: NewerEntry
 ) -> None:
     request = pb.CountActivitiesRequest(group_by=[pb.COUNT_DIMENSION_ACTION_TYPE])
@@ -210,7 +210,7 @@ async def test_it_is_counted(
 @pytest.mark.parametrize(
     "form", [pb.EXPORT_FORMAT_NDJSON, pb.EXPORT_FORMAT_CSV, pb.EXPORT_FORMAT_SEALED_NDJSON]
 )
-async def test_it_is_exported_under_its_name(
+async def test_an_entry_of_a_newer_action_is_exported_under_its_name(
     activity: ActivityServiceAsyncStub,
     ours: Identity,
     our_log: SealedLog,
@@ -225,7 +225,7 @@ async def test_it_is_exported_under_its_name(
     assert NEWER in line
 
 
-async def test_the_audit_counts_it_under_its_number(
+async def test_the_audit_counts_a_newer_action_under_its_number(
     activity: ActivityServiceAsyncStub, ours: Identity, newer: NewerEntry
 ) -> None:
     day, who = f"{utc_now():%Y-%m-%d}", ours.metadata("activity:audit")
@@ -244,7 +244,7 @@ async def test_the_audit_counts_it_under_its_number(
     assert digest.activity_count == len(counted.counts)
 
 
-async def test_it_is_sealed_and_verified(
+async def test_an_entry_of_a_newer_action_is_sealed_and_verified(
     activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog, newer: NewerEntry
 ) -> None:
     await our_log.seal_all()
@@ -253,7 +253,7 @@ async def test_it_is_sealed_and_verified(
     assert (last.summary.intact, last.summary.checked_count) == (True, 3)
 
 
-async def test_it_is_erased_with_its_user(
+async def test_an_entry_of_a_newer_action_is_erased_with_its_user(
     activity: ActivityServiceAsyncStub, ours: Identity, newer: NewerEntry
 ) -> None:
     request = pb.EraseUserRequest(user_id=newer.user_id)

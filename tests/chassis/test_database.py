@@ -94,7 +94,7 @@ async def test_a_reading_whose_caller_gives_up_gives_its_connection_back(pool: P
     assert await all_are_idle(pool)
 
 
-async def test_a_server_that_leaves_under_a_reading_is_away_and_takes_no_place_in_the_pool(
+async def test_a_server_that_leaves_under_a_reading_is_away_and_its_connection_leaves_the_pool(
     database: Database, pool: Pool
 ) -> None:
     reading = asyncio.create_task(read(pool, SLEEP))

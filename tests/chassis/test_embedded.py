@@ -1,4 +1,4 @@
-"""The embedded servers' ports."""
+"""A port for an embedded server is free, and is given to nobody else."""
 
 from __future__ import annotations
 

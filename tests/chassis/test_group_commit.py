@@ -81,7 +81,9 @@ async def test_a_group_has_at_most_as_many_as_it_may(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("max_parallel", [1, 2])
-async def test_so_many_transactions_of_a_tenant_run_at_once(desk: Desk, max_parallel: int) -> None:
+async def test_as_many_transactions_of_a_tenant_run_at_once_as_may(
+    desk: Desk, max_parallel: int
+) -> None:
     groups = GroupCommit(desk.commit, 10, max_parallel=max_parallel)
     desk.let.clear()
     tasks = await begun(groups, 1)

@@ -62,7 +62,7 @@ ID = uuid.UUID(int=7)
         ({}, uuid.uuid5(uuid.NAMESPACE_OID, "SHOP/5")),
     ],
 )
-def test_an_event_is_known_by_its_id_or_by_its_place(
+def test_an_event_is_known_by_its_id_or_by_its_number_in_the_stream(
     headers: dict[str, str], event_id: uuid.UUID
 ) -> None:
     assert event_id_of(headers, "SHOP", 5) == event_id

@@ -76,7 +76,9 @@ async def test_trouble_that_passes_is_transient(shared_database: Database, code:
 
 
 @pytest.mark.parametrize("code", STAYS)
-async def test_what_is_wrong_with_a_statement_is_not(shared_database: Database, code: str) -> None:
+async def test_what_is_wrong_with_a_statement_is_not_transient(
+    shared_database: Database, code: str
+) -> None:
     assert not isinstance(await raised(shared_database, code), TRANSIENT), STAYS[code]
 
 

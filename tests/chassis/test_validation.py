@@ -51,7 +51,7 @@ def test_a_list_that_is_too_long_is_one_violation_whatever_its_items_are() -> No
     assert (violation.field, violation.rule) == ("activities", "repeated.max_items")
 
 
-def test_a_list_within_an_item_that_is_too_long_is_named_by_its_place() -> None:
+def test_a_list_within_an_item_that_is_too_long_is_named_by_its_index() -> None:
     good = enrichment_pb.RequestEnrichmentRequest(name="Ada", company="Engines")
     long = enrichment_pb.RequestEnrichmentRequest(sources=["exa"] * 100)
     chunk = enrichment_pb.BatchRequestEnrichmentsRequest(requests=[good, long])

@@ -32,7 +32,7 @@ def test_a_violation_names_the_field_the_rule_and_the_rule_in_words() -> None:
     assert violation.message == "must be a valid UUID"
 
 
-def test_a_field_of_a_list_is_named_with_its_place() -> None:
+def test_a_field_of_a_list_is_named_with_its_index() -> None:
     good = activity_pb.NewActivity(
         user_id=str(uuid.uuid4()), action_type=activity_pb.ACTION_TYPE_LOGIN
     )

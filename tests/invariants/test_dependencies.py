@@ -47,7 +47,7 @@ def development_only() -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_it_imports_nothing_that_is_for_development_only(module: str) -> None:
+def test_a_service_imports_nothing_that_is_for_development_only(module: str) -> None:
     absent = development_only()
     assert {"psutil", "devstack"} <= absent
     done = subprocess.run(

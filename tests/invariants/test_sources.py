@@ -61,7 +61,7 @@ def test_each_source_has_its_case_its_sandbox_and_its_row() -> None:
 
 
 @pytest.mark.parametrize("source", SourceName)
-def test_the_contract_knows_its_name_and_where_its_finding_stands(source: SourceName) -> None:
+def test_the_contract_knows_each_source_and_where_its_finding_stands(source: SourceName) -> None:
     request = runs_pb2.RetrySourceRequest(prospect_id=str(uuid.uuid4()), source=source)
     assert violations_of(request) == []
     field = prospect_pb2.Prospect.DESCRIPTOR.fields_by_name[SOURCES[source].column]
@@ -72,7 +72,7 @@ def test_the_contract_knows_its_name_and_where_its_finding_stands(source: Source
 
 
 @pytest.mark.parametrize("source", SourceName)
-def test_it_has_its_settings(source: SourceName) -> None:
+def test_each_source_has_its_settings(source: SourceName) -> None:
     wanted = {credential_of(source), *urls_of(source), f"{source.value}_calls_per_second"}
     assert wanted <= set(Settings.model_fields)
 
@@ -84,7 +84,9 @@ def test_each_statement_names_the_columns_of_all_sources() -> None:
         assert len(set(times.values())) == 1, (name, times)
 
 
-async def test_the_database_has_its_row_and_takes_its_steps(shared_database: Database) -> None:
+async def test_the_database_has_a_row_of_each_source_and_takes_its_steps(
+    shared_database: Database,
+) -> None:
     rows = await shared_database.fetch("select source from enrichment.sources")
     assert {row["source"] for row in rows} == set(SourceName)
     (check,) = await shared_database.fetch(
@@ -119,7 +121,7 @@ async def test_evidence_becomes_facts_and_plain_sentences(
 
 
 @every_source
-async def test_it_brings_nobody_who_is_on_the_suppression_list(
+async def test_a_source_brings_nobody_who_is_on_the_suppression_list(
     database: Database, nats_server: servers.Nats, sandbox_desk: SandboxDesk, case: Case
 ) -> None:
     finding = await found_by(case, sandbox_desk)

@@ -94,7 +94,7 @@ async def test_row_level_security_is_on_and_forced_on_every_table(database: Data
     assert [row["name"] for row in rows if not (row["enabled"] and row["forced"])] == []
 
 
-async def test_no_role_of_a_service_can_bypass_it(database: Database) -> None:
+async def test_no_role_of_a_service_can_bypass_row_level_security(database: Database) -> None:
     rows = await database.fetch(
         "select rolname from pg_roles where (rolsuper or rolbypassrls)"
         " and rolname ~ '^(activity|enrichment|metrics)_'"

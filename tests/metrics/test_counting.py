@@ -50,9 +50,7 @@ async def test_any_order_and_any_repeats_give_the_same_rollup(
 
 
 @metrics_pool
-async def test_two_that_count_at_once_never_block_each_other_in_a_circle(
-    database: Database, pool: Pool
-) -> None:
+async def test_replicas_that_count_at_once_never_deadlock(database: Database, pool: Pool) -> None:
     tenant, alone = uuid.uuid4(), uuid.uuid4()
     moments = [spread(START, timedelta(days=1), 100, seed) for seed in range(20)]
     events = [batch(tenant, each, seed) for seed, each in enumerate(moments)]

@@ -33,7 +33,7 @@ async def test_an_event_delivered_twice_is_counted_once(
     await usage_of(pair, ours, 6)
 
 
-async def test_an_event_under_another_tenants_subject_is_a_dead_letter(
+async def test_an_event_of_one_tenant_under_the_subject_of_another_is_a_dead_letter(
     pair: Pair, ours: Identity, theirs: Identity, nats: Client
 ) -> None:
     dead = await nats.subscribe("dead.>")

@@ -21,7 +21,7 @@ async def enqueue(pool: Pool, tenant_id: uuid.UUID) -> None:
         await outbox.enqueue(connection, tenant_id, [event])
 
 
-async def test_events_of_later_stand_behind_those_that_waited_before(
+async def test_a_later_event_stands_behind_those_that_waited_before(
     pool: Pool, nats: Client
 ) -> None:
     tenant, other = uuid.uuid4(), uuid.uuid4()

@@ -52,7 +52,7 @@ def fault(text: str) -> str:
     return str(refused.value).removeprefix("not a line of a sealed export: ")
 
 
-def test_a_line_says_the_place_the_hash_and_the_entry() -> None:
+def test_a_line_says_the_index_the_hash_and_the_entry() -> None:
     read = parse(line())
     assert (read.index, read.leaf, read.gone) == (7, LEAF, "")
     assert (read.activity_id, read.created_at) == (ENTRY["activity_id"], ENTRY["created_at"])
@@ -125,7 +125,7 @@ def test_a_member_that_is_cut_short_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "place"), [("?", 0), ('{"a": ?}', 6), ('{"a', 1)])
-def test_what_is_no_json_is_told_by_its_place(text: str, place: int) -> None:
+def test_what_is_no_json_is_told_by_the_character_at_fault(text: str, place: int) -> None:
     assert fault(text) == f"not JSON at character {place}"
 
 

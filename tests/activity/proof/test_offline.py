@@ -93,7 +93,7 @@ async def test_the_export_of_nothing_has_no_lines(log: SealedLog) -> None:
     assert await export(log) == []
 
 
-async def test_it_comes_in_pieces_in_the_order_of_the_tree(
+async def test_a_sealed_export_comes_in_pieces_in_the_order_of_the_tree(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.activity.proof.sealed_lines.MAX_LINES", 7)
@@ -212,7 +212,7 @@ BROKEN: dict[str, tuple[Callable[[Lines], Any], list[tuple[Kind, str]]]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-async def test_removed_lines_are_told_by_their_place(log: SealedLog, case: str) -> None:
+async def test_removed_lines_are_told_by_their_index(log: SealedLog, case: str) -> None:
     lines, note = await sealed_export(log, 3, 4)
     spoil, expected = BROKEN[case]
     spoil(lines)

@@ -95,7 +95,7 @@ def test_what_is_told_of_a_line_names_its_entry() -> None:
     assert found.created_at.isoformat() == AT
 
 
-def test_what_is_told_of_a_line_whose_entry_has_no_id_names_its_place() -> None:
+def test_what_is_told_of_a_line_whose_entry_has_no_id_names_its_index() -> None:
     lines = [LINES[0], a_line(1, salt=None, activity_id="?"), *LINES[2:]]
     detail = "leaf 1: its content is missing, and was neither erased nor expired"
     assert verify(lines)[0] == [("altered", detail)]
@@ -111,7 +111,7 @@ def test_what_is_told_of_a_line_whose_entry_has_no_id_names_its_place() -> None:
         ([0, 1, 2], "leaf 3 of the sealed log: gone from the file"),
     ],
 )
-def test_lines_that_are_gone_are_told_by_their_places(kept: list[int], gap: str) -> None:
+def test_lines_that_are_gone_are_told_by_their_indexes(kept: list[int], gap: str) -> None:
     assert verify([LINES[index] for index in kept])[0] == [("removed", gap), ROOT]
 
 

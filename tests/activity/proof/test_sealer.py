@@ -1,4 +1,4 @@
-"""Sealing: every batch gets one place, the signed root is that of the leaves, whatever happens."""
+"""Sealing: each batch is put into the tree once, and the signed root is that of its leaves."""
 
 from __future__ import annotations
 

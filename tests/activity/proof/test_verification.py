@@ -304,7 +304,7 @@ async def test_another_tenants_entries_are_not_looked_at(log: SealedLog) -> None
     assert (found, done.checked_count) == (set(), 2)
 
 
-async def test_it_reads_in_pieces_and_tells_how_far_it_is(
+async def test_a_verification_reads_in_pieces_and_tells_how_far_it_is(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.activity.proof.verification.COMPARE_LEAVES", 256)

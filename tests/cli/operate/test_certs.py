@@ -14,7 +14,7 @@ def certificate(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-async def test_it_writes_certificates_of_one_authority_and_says_how_to_use_them(
+async def test_the_command_writes_certificates_of_one_authority_and_says_how_to_use_them(
     tmp_path: Path,
 ) -> None:
     done = await invoke(
@@ -38,7 +38,9 @@ async def test_it_writes_certificates_of_one_authority_and_says_how_to_use_them(
     assert not [name for name in modes if name.startswith(".")]
 
 
-async def test_run_again_it_changes_certificates_and_keeps_the_authority(tmp_path: Path) -> None:
+async def test_the_command_run_again_changes_certificates_and_keeps_the_authority(
+    tmp_path: Path,
+) -> None:
     await invoke("certs", "dev", tmp_path, environment={})
     authority, server = certificate(tmp_path / "ca.pem"), certificate(tmp_path / "server.pem")
     await invoke("certs", "dev", tmp_path, environment={})

@@ -35,7 +35,7 @@ def _restless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "RETRY_SECONDS", 0.0)
 
 
-def test_after_a_break_it_goes_on_from_the_last_token_and_says_so_once() -> None:
+def test_a_broken_stream_goes_on_from_the_last_token_and_says_so_once() -> None:
     asked: list[str] = []
     breaks: list[int] = []
 

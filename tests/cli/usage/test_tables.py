@@ -138,7 +138,7 @@ def test_a_summary_has_both_ranges_and_who_was_active() -> None:
     assert [cell.strip() for cell in lines["by day"].split("│")[2:6]] == ["▁▅█", "0", "14", "14"]
 
 
-def test_the_top_users_have_places_and_bars() -> None:
+def test_the_top_users_have_ranks_and_bars() -> None:
     users = [pb.TopUser(user_id=each, rank=rank, count=20 // rank)
              for rank, each in enumerate((ANA, BEN), 1)]  # fmt: skip
     lines = printed(tables.top(users, "csv_exports")).splitlines()
@@ -146,7 +146,7 @@ def test_the_top_users_have_places_and_bars() -> None:
     assert [line.count("█") for line in lines[3:5]] == [10, 5]
 
 
-def test_the_day_so_far_is_one_line_away_from_a_terminal() -> None:
+def test_without_a_terminal_the_day_so_far_is_one_line() -> None:
     said = pb.WatchUsageResponse(
         date="2026-11-23",
         totals=pb.Counters(searches_executed=1_200, total_activities=1_200),

@@ -10,7 +10,7 @@ EXA = SourceName.EXA
 FAILED = SourceError(ErrorClass.TRANSIENT, "Exa answered 500")
 
 
-async def test_a_failure_of_a_call_that_left_before_another_replica_opened_the_breaker_counts_not(
+async def test_a_failure_of_a_call_that_left_before_the_breaker_opened_elsewhere_does_not_count(
     replicas: tuple[Engine, Engine],
 ) -> None:
     one, two = (each.breakers for each in replicas)
@@ -24,7 +24,7 @@ async def test_a_failure_of_a_call_that_left_before_another_replica_opened_the_b
     assert two.state(EXA) == opened
 
 
-async def test_an_answer_to_a_call_that_left_before_another_replica_opened_the_breaker_counts_not(
+async def test_an_answer_to_a_call_that_left_before_the_breaker_opened_elsewhere_does_not_count(
     replicas: tuple[Engine, Engine],
 ) -> None:
     one, two = (each.breakers for each in replicas)

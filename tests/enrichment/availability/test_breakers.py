@@ -228,7 +228,7 @@ async def test_one_failure_in_a_wave_opens_the_breaker_again(
     ],
     ids=["no-outcome", "throttled", "refused", "wrong-person", "not-of-source"],
 )
-async def test_a_probe_without_a_verdict_gives_its_place_to_another(
+async def test_a_probe_without_a_verdict_makes_room_for_another(
     replicas: tuple[Engine, Engine], outcome: SourceError | None
 ) -> None:
     breakers = await tried(replicas[0], waves=1)
@@ -239,7 +239,7 @@ async def test_a_probe_without_a_verdict_gives_its_place_to_another(
     assert await wave(breakers) == 4
 
 
-async def test_a_probe_that_is_told_to_come_back_later_gives_its_place_to_another(
+async def test_a_probe_that_is_told_to_come_back_later_makes_room_for_another(
     replicas: tuple[Engine, Engine],
 ) -> None:
     breakers = await tried(replicas[0], waves=0)
@@ -270,7 +270,7 @@ async def test_a_wave_that_filled_up_slowly_leaves_its_last_probe_time_to_come_b
     assert isinstance(await breakers.admit(EXA), Denial)
 
 
-async def test_a_pause_frees_the_places_of_probes_that_are_out(
+async def test_a_pause_makes_room_for_as_many_probes_as_are_out(
     replicas: tuple[Engine, Engine],
 ) -> None:
     breakers = await tried(replicas[0], waves=1)

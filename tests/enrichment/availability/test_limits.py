@@ -1,4 +1,4 @@
-"""Rates: the replicas share a source's."""
+"""Rates: all replicas together call a source no more often than its rate says."""
 
 from __future__ import annotations
 

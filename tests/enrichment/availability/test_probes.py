@@ -1,4 +1,4 @@
-"""Probes: each place in a wave is for one call of a run, and is given back without one."""
+"""Probes: each is the call of a run, and one that does not leave makes room for another."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def all_places_free(database: Database) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_probe_gives_its_place_back(
+async def test_a_cancelled_probe_makes_room_for_another(
     one: Engine, database: Database, sources: Sources
 ) -> None:
     sources.answers[EXA] = held = Held()
@@ -78,7 +78,7 @@ async def test_a_cancelled_probe_gives_its_place_back(
     await all_places_free(database)
 
 
-async def test_a_run_that_is_denied_once_it_is_admitted_gives_its_place_back(
+async def test_a_run_that_is_denied_once_it_is_admitted_makes_room_for_another(
     one: Engine, database: Database, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admit, stopped = one.breakers.admit, asyncio.Event()

@@ -41,7 +41,7 @@ async def upgraded(database: Database) -> Database:
     return database
 
 
-async def test_a_calls_status_is_shown_as_unspecified(
+async def test_a_calls_unknown_status_is_shown_as_unspecified(
     upgraded: Database, rows: Rows, enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     run_id = await rows.run(steps={"exa": "complete"})
@@ -79,7 +79,7 @@ async def test_an_ended_run_ends_its_watch_whatever_its_status(
     assert only.snapshot.status == prospect_pb2.ENRICHMENT_STATUS_UNSPECIFIED
 
 
-async def test_a_sources_state_is_shown_as_unspecified(
+async def test_a_sources_unknown_state_is_shown_as_unspecified(
     upgraded: Database, enrichment: EnrichmentServiceAsyncStub, ours: Identity
 ) -> None:
     await upgraded.fetch("insert into enrichment.sources (source) values ($1)", NEWER)

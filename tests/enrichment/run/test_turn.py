@@ -205,7 +205,7 @@ def test_knowing_nothing_is_an_answer() -> None:
     assert made.findings == {EXA: None}
 
 
-def test_the_next_way_of_asking_follows_where_one_found_nobody() -> None:
+def test_the_next_lookup_follows_where_one_found_nobody() -> None:
     made = turn(calling(CONTACTOUT), Returned(CONTACTOUT, NOTHING))
     (call,) = [each for each in made.begun if each.source is CONTACTOUT]
     assert (call.lookup, call.attempt) == ("name_and_company", 2)
@@ -217,7 +217,7 @@ def test_what_a_call_did_not_cost_is_let_go_before_the_next_one_is_weighed() -> 
     assert rules.let_go == [(CONTACTOUT, 0)]
 
 
-def test_the_ways_of_asking_stop_at_the_first_that_finds_somebody() -> None:
+def test_the_lookups_stop_at_the_first_that_finds_somebody() -> None:
     made = turn(calling(CONTACTOUT), Returned(CONTACTOUT, found(CONTACTOUT)))
     assert made.steps[CONTACTOUT].status is StepStatus.COMPLETE
 
@@ -436,7 +436,7 @@ def test_a_step_that_is_late_for_too_long_fails() -> None:
     assert made.steps[EXA].error_class == "deadline"
 
 
-def test_a_person_not_found_in_one_way_is_not_unknown_where_a_cancel_left_others_untried() -> None:
+def test_not_found_by_one_lookup_is_not_unknown_where_a_cancel_left_others_untried() -> None:
     run = replace(calling(CONTACTOUT), cancel_requested=True)
     made = turn(run, Returned(CONTACTOUT, NOTHING))
     assert (made.steps[CONTACTOUT].status, made.begun) == (StepStatus.SKIPPED, [])

@@ -302,7 +302,7 @@ def test_where_the_last_answer_is_taken_over_the_summary_is_made_in_the_same_tur
     assert [each.source for each in turn(a_run(NEXT), rules=known).begun] == [CLAUDE]
 
 
-def test_the_next_way_of_asking_begins_without_failures() -> None:
+def test_the_next_lookup_begins_without_failures() -> None:
     ways = {CONTACTOUT: ("email", "name_and_company")}
     step = asked(CONTACTOUT, lookup="email", failures=2, reason="busy")
     parked = Rules(denials={CONTACTOUT: Denial(StepStatus.PARKED, "paused", JOIN)})

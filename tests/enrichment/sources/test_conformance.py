@@ -90,7 +90,7 @@ async def test_the_person_is_found(bench: Bench, case: Case) -> None:
 
 
 @every_source
-async def test_one_ask_is_one_call(bench: Bench, case: Case) -> None:
+async def test_asking_once_sends_the_expected_number_of_requests(bench: Bench, case: Case) -> None:
     await bench.ask(case)
     assert await bench.calls(case) == case.calls
 

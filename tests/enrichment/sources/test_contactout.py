@@ -1,4 +1,4 @@
-"""ContactOut is asked in one way at a time, and believed where the answer is the person."""
+"""ContactOut is asked by one lookup at a time, and believed where the answer is the person."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JANE = Person(
 PROFILE = {"full_name": "Jane Doe", "email": ["jane@acme.example"]}
 
 
-def test_the_ways_are_in_the_profiles_order() -> None:
+def test_the_lookups_are_in_the_profiles_order() -> None:
     assert WAYS(JANE) == ("linkedin_url", "email", "name_and_company")
 
 
@@ -49,11 +49,11 @@ def test_the_ways_are_in_the_profiles_order() -> None:
         ({"company": "", "email": "", "linkedin_url": ""}, ()),
     ],
 )
-def test_a_way_needs_what_it_asks_with(changes: dict[str, Any], ways: tuple[str, ...]) -> None:
+def test_a_lookup_needs_what_it_asks_with(changes: dict[str, Any], ways: tuple[str, ...]) -> None:
     assert WAYS(replace(JANE, **changes)) == ways
 
 
-async def test_a_way_that_is_not_possible_is_not_asked(sandbox_desk: SandboxDesk) -> None:
+async def test_a_lookup_that_is_not_possible_is_not_made(sandbox_desk: SandboxDesk) -> None:
     source = ContactOut(sandbox_desk.client, sandbox_desk.url, "key", clock=lambda: NOW)
     for lookup in ("", "email"):
         with pytest.raises(SourceError) as caught:
@@ -63,7 +63,7 @@ async def test_a_way_that_is_not_possible_is_not_asked(sandbox_desk: SandboxDesk
 
 
 @pytest.mark.parametrize("lookup", WAYS(JANE))
-async def test_each_way_finds_the_person(sandbox_desk: SandboxDesk, lookup: str) -> None:
+async def test_each_lookup_finds_the_person(sandbox_desk: SandboxDesk, lookup: str) -> None:
     source = ContactOut(sandbox_desk.client, sandbox_desk.url, "key", clock=lambda: NOW)
     answer = await source.ask(SourceCall(JANE, {}, lookup))
     assert isinstance(answer.finding, Contact)
@@ -167,7 +167,9 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("proof", SAME)
-async def test_the_person_is_known_by(ask: Ask, proof: str) -> None:
+async def test_the_person_is_known_by_a_name_in_another_spelling_a_profile_or_an_email(
+    ask: Ask, proof: str
+) -> None:
     asked, answered = SAME[proof]
     assert contact(await ask(profile(**answered), replace(JANE, **asked)))
 

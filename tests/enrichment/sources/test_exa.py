@@ -110,7 +110,7 @@ async def test_nothing_found_was_paid_for(ask: Ask) -> None:
         (200, "SOMETHING_NEW", ErrorClass.INVALID_ANSWER),
     ],
 )
-async def test_a_known_tag_decides_else_the_status(
+async def test_the_class_of_an_error_follows_its_tag_or_else_its_status(
     ask: Ask, status: int, tag: str, error_class: ErrorClass
 ) -> None:
     with pytest.raises(SourceError) as caught:

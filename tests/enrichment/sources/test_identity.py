@@ -53,7 +53,7 @@ def test_an_address_of_a_profile_has_one_usual_form(address: str) -> None:
         ("linkedin.com/in/ACoAABcDeF", "https://www.linkedin.com/in/ACoAABcDeF"),
     ],
 )
-def test_what_is_kept_of_an_address(address: str, usual: str) -> None:
+def test_the_letters_that_identify_a_profile_are_kept(address: str, usual: str) -> None:
     assert profile_address(address) == usual
 
 

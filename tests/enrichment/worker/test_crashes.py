@@ -130,7 +130,7 @@ async def check_books(database: Database, sources: Sources, run_id: uuid.UUID) -
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("at", range(1, COMMITS + 1))
-async def test_a_worker_that_dies_at_a_commit(
+async def test_a_run_whose_worker_dies_at_a_commit_is_ended_by_the_next(
     dsn: str,
     database: Database,
     nats_server: servers.Nats,
@@ -153,7 +153,7 @@ async def test_a_worker_that_dies_at_a_commit(
 @pytest.mark.parametrize("left", [False, True], ids=["before-it-left", "after-it-left"])
 @pytest.mark.parametrize("ask_again", [False, True], ids=["", "asked-again"])
 @pytest.mark.parametrize("source", list(SourceName))
-async def test_a_worker_that_dies_while_a_call_is_out(
+async def test_a_call_whose_worker_dies_is_uncertain_and_a_paid_one_not_made_again_unasked(
     dsn: str,
     database: Database,
     nats_server: servers.Nats,

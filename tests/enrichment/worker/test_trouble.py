@@ -321,7 +321,7 @@ async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: ser
     assert (row["status"], steps[SourceName.SEC].status) == ("cancelled", "skipped")
 
 
-async def test_requests_and_turns_under_a_days_budget_never_block_each_other_in_a_circle(
+async def test_requests_and_turns_under_a_days_budget_never_deadlock(
     dsn: str, database: Database, nats_server: servers.Nats
 ) -> None:
     policy = Policy(day_budget_micros=10**12)

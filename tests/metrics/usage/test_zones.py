@@ -153,7 +153,9 @@ async def test_an_event_is_in_its_local_day(
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "localtime", "Factory", "posixrules", "CEST"])
-async def test_a_zone_that_is_no_places_is_refused(pair: Pair, ours: Identity, zone: str) -> None:
+async def test_a_time_zone_that_is_not_a_place_is_refused(
+    pair: Pair, ours: Identity, zone: str
+) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await set_zone(pair, ours, zone)
     assert violations(refused.value) == [("time_zone", "time_zone.unknown")]

@@ -165,7 +165,7 @@ async def test_a_redirect_is_not_followed(claude: Claude, sandbox_desk: SandboxD
     assert await sandbox_desk.calls("claude") == 1
 
 
-async def test_an_answer_that_came_packed_unasked_is_not_unpacked() -> None:
+async def test_an_answer_that_came_compressed_unasked_is_not_decompressed() -> None:
     async def respond(request: Request) -> Response:
         assert request.headers["accept-encoding"] == "identity"
         return Response(gzip.compress(b" " * 50_000_000), headers={"content-encoding": "gzip"})

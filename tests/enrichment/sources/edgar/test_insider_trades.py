@@ -96,7 +96,7 @@ def test_the_match_tells_its_confidence_and_reason() -> None:
     assert match.reason == "same first and last name, middle name on one side"
 
 
-def test_a_row_is_known_by_filing_table_and_place() -> None:
+def test_a_row_is_known_by_filing_table_and_number() -> None:
     found = trades_of("Jane Doe", CIK, [filing("a", HOLDING + rows(10, 20))])
     places = [(row.accession_number, row.table, row.row) for row in found.trades]
     assert places == [("a", "non_derivative", 1), ("a", "non_derivative", 2)]

@@ -144,7 +144,9 @@ async def test_a_gift_at_no_price_costs_zero(make: Make, sandbox: str) -> None:
         ("Katherine Adams", 1462356),  # insiderTransactionForIssuerExists is 0
     ],
 )
-async def test_nothing_is_an_answer(make: Make, sandbox: str, name: str, cik: int) -> None:
+async def test_a_person_or_company_without_trades_is_an_answer(
+    make: Make, sandbox: str, name: str, cik: int
+) -> None:
     answer = await make(sandbox).ask(about(Person(name, "", company_cik=cik)))
     assert answer.finding is None
 
@@ -256,12 +258,12 @@ async def test_retry_after_is_read(make: Make, header: str, seconds: float | Non
         b"[" * 100_000,
     ],
 )
-async def test_a_senseless_index_is_an_invalid_answer(make: Make, body: bytes) -> None:
+async def test_an_index_of_another_form_is_an_invalid_answer(make: Make, body: bytes) -> None:
     error = await failure(make, fake(feed(Response(body)), XML))
     assert error.error_class is ErrorClass.INVALID_ANSWER
 
 
-async def test_a_hanging_server_is_transient(make: Make) -> None:
+async def test_a_server_that_hangs_is_a_transient_error(make: Make) -> None:
     async def hang(request: Request) -> Response:
         await asyncio.Event().wait()
         raise AssertionError
@@ -271,7 +273,7 @@ async def test_a_hanging_server_is_transient(make: Make) -> None:
     assert error.error_class is ErrorClass.TRANSIENT
 
 
-async def test_no_server_is_transient(make: Make) -> None:
+async def test_a_server_that_is_not_there_is_a_transient_error(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SourceError) as caught:
