@@ -114,7 +114,8 @@ PACKAGES = (
         "chassis",
         "auth consumer dead_letters inbox interceptor loops messaging outbox",
         "chassis",
-        "auth consumer* dead_letters inbox interceptor loops messaging outbox server verifier",
+        "auth consumer* dead_letters inbox interceptor issuer_keys loops messaging outbox server "
+        "verifier",
         SAMPLE,
     ),
 )
