@@ -16,7 +16,6 @@ from services.activity.entries.batch import Batch, Columns, Window, one_entry, t
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAYS = timedelta(days=30)
-WINDOW = Window.at(NOW, DAYS)
 USER = "0B8CA9C5-0000-4000-8000-00000000000A"
 TICK = timedelta(microseconds=1)
 
@@ -30,7 +29,7 @@ def a_login(**values: Any) -> pb.NewActivity:
 
 
 def batch(*activities: pb.NewActivity, violations: tuple[FieldViolation, ...] = ()) -> Batch:
-    return Batch.of(activities, violations, WINDOW)
+    return Batch.of(activities, violations, Window.at(NOW, DAYS))
 
 
 def at(moment: datetime) -> Batch:
@@ -68,13 +67,20 @@ def test_an_entry_a_microsecond_older_than_the_retention_is_refused_with_its_day
     assert violation.message == f"must not be older than the log is kept ({day:%Y-%m-%d})"
 
 
+def test_a_retention_that_starts_at_midnight_is_told_by_the_day_that_begins() -> None:
+    midnight = datetime(2026, 11, 24).astimezone()
+    violation = Window.at(midnight, timedelta()).fault_of(micros(midnight) - 1)
+    assert violation is not None
+    assert violation.message.endswith("(2026-11-24)")
+
+
 @pytest.mark.parametrize("edge", [NOW - DAYS, NOW + timedelta(hours=24)])
 def test_the_window_finds_no_fault_with_its_ends(edge: datetime) -> None:
-    assert WINDOW.fault_of(micros(edge)) is None
+    assert Window.at(NOW, DAYS).fault_of(micros(edge)) is None
 
 
 def test_the_window_names_the_field_that_it_is_asked_about() -> None:
-    violation = WINDOW.fault_of(micros(NOW) * 2, "start_time")
+    violation = Window.at(NOW, DAYS).fault_of(micros(NOW) * 2, "start_time")
     assert violation is not None
     assert violation.field == "start_time"
 
@@ -166,6 +172,7 @@ def test_columns_are_joined_taken_and_counted_by_entry() -> None:
         (pb.ACTION_TYPE_ADD_TO_LIST, '{"new_list": true}', True),
         (pb.ACTION_TYPE_ADD_TO_LIST, '{"new_list": 1}', False),
         (pb.ACTION_TYPE_ADD_TO_LIST, "{}", False),
+        (pb.ACTION_TYPE_ADD_TO_LIST, '{"new_list": true, "n": ' + "1" * 5_000 + "}", True),
         (pb.ACTION_TYPE_ADD_TO_LIST, '{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", False),
         (pb.ACTION_TYPE_LOGIN, '{"new_list": true}', False),
     ],
