@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prospect.enrichment.v1 import prospect_pb2 as pb
+from structlog.testing import capture_logs
 
 from chassis.clock import to_timestamp
 from services.enrichment.run.messages import (
@@ -21,7 +22,9 @@ from services.enrichment.run.records import (
     Remembered,
     answers_of,
     finding_of,
+    is_of_newer_version,
     known_of,
+    newer_steps,
     person_of,
     remembered,
     step_of,
@@ -90,9 +93,11 @@ def test_a_finding_is_read_from_its_sources_column() -> None:
     assert finding_of(row, SEC) is None
 
 
-def test_a_finding_that_cannot_be_read_any_more_is_none() -> None:
+def test_a_finding_that_cannot_be_read_any_more_is_none_and_its_source_is_logged() -> None:
     row: Any = {SOURCES[EXA].column: "{"}
-    assert finding_of(row, EXA) is None
+    with capture_logs() as logged:
+        assert finding_of(row, EXA) is None
+    assert [each["source"] for each in logged] == ["exa"]
 
 
 def test_a_summary_is_remembered_with_the_key_of_its_evidence() -> None:
@@ -120,6 +125,25 @@ def test_steps_that_only_a_newer_version_knows_are_left_out(newer: dict[str, str
     row: Any = {name: getattr(STEP, name) for name in Step.__slots__}
     row |= {"source": "exa", "status": "pending"}
     assert steps_of([row | newer, row]) == {EXA: STEP}
+    assert newer_steps([row | newer, row]) == [row | newer]
+
+
+@pytest.mark.parametrize(
+    ("status", "source", "step_status"),
+    [
+        ("newer", "exa", "pending"),
+        ("in_progress", "newer", "pending"),
+        ("in_progress", "exa", "newer"),
+    ],
+)
+def test_a_run_with_a_value_that_is_not_known_is_of_a_newer_version(
+    status: str, source: str, step_status: str
+) -> None:
+    step = {"source": source, "status": step_status}
+    run: Any = {"status": status, "steps": [step]}
+    assert is_of_newer_version(run)
+    known: Any = {"status": "in_progress", "steps": [{"source": "exa", "status": "pending"}]}
+    assert not is_of_newer_version(known)
 
 
 def test_a_step_that_only_a_newer_version_knows_is_told_as_it_is_stored() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from services.enrichment.policy.budget import Permit
 from services.enrichment.run.state import (
+    Again,
     Denial,
     Findings,
     Happening,
@@ -33,16 +34,18 @@ TICK, SECOND, HOUR = timedelta(microseconds=1), timedelta(seconds=1), timedelta(
 JOIN, DEADLINE, LATE = NOW + 90 * SECOND, NOW + 120 * SECOND, NOW + 3 * HOUR
 ENDED = {CONTACTOUT: StepStatus.COMPLETE, EXA: StepStatus.FAILED, SEC: StepStatus.SKIPPED}
 FAILED = SourceError(ErrorClass.TRANSIENT, "no")
+NOT_ADMITTED = None
 
 
 @dataclass
 class Rules:
-    """Rules that allow everything, with the wait for an admission that a test gives."""
+    """Rules that allow everything, with the wait for an admission that a test gives, or none."""
 
     ask_paid_again: bool = False
     denials: dict[SourceName, Denial] = field(default_factory=dict)
-    waited: float = 0.0
+    waited: float | None = 0.0
     known: dict[SourceName, Answer] = field(default_factory=dict)
+    checked: list[Answer] = field(default_factory=list)
 
     def denial(self, step: Step) -> Denial | None:
         return self.denials.get(step.source)
@@ -57,6 +60,7 @@ class Rules:
         pass
 
     def refuses(self, answer: Answer) -> Denial | None:
+        self.checked.append(answer)
         return None
 
     def recall(self, source: SourceName, brought: Findings) -> Answer | None:
@@ -138,6 +142,14 @@ def test_a_step_is_not_tried_for_longer_than_an_hour(ahead: timedelta, status: s
     assert turn(a_run({}, asked(EXA)), Returned(EXA, throttled)).steps[EXA].status == status
 
 
+def test_a_plain_summary_is_checked_before_it_stands_in_for_the_models() -> None:
+    invalid = SourceError(ErrorClass.INVALID_ANSWER, "no")
+    rules = Rules()
+    made = turn(a_run({}, asked(CLAUDE, failures=1)), Returned(CLAUDE, invalid), rules=rules)
+    assert made.steps[CLAUDE].status is StepStatus.COMPLETE
+    assert rules.checked == [Answer(finding(CLAUDE))]
+
+
 # -- lost replies ----------------------------------------------------------------------------------
 
 
@@ -170,6 +182,14 @@ def test_a_reply_that_is_lost_once_is_bought_again_and_says_so() -> None:
     step = turn(a_run({}, asked(EXA)), Lost(EXA), rules=denied).steps[EXA]
     assert step.uncertain_attempts == 1
     assert step.parked_at == NOW
+
+
+def test_a_step_whose_reply_was_lost_waits_for_its_admission_from_then_on() -> None:
+    waits = Rules(waited=NOT_ADMITTED)
+    step = turn(a_run({}, asked(SEC)), Lost(SEC), now=NOW + SECOND, rules=waits).steps[SEC]
+    assert step.status is StepStatus.PENDING
+    assert step.reason == "the reply was lost in a crash; asked again"
+    assert step.ready_at == NOW + SECOND
 
 
 # -- a cancelled run -------------------------------------------------------------------------------
@@ -273,7 +293,9 @@ def test_a_summary_of_a_cancelled_run_is_not_made_anew() -> None:
 
 def test_a_summary_that_is_made_anew_begins_without_failures_and_says_why() -> None:
     answered = Step(EXA, StepStatus.COMPLETE, ended_at=NOW + TICK)
-    failed = Step(CLAUDE, StepStatus.FAILED, failures=2, error_class="auth", ready_at=NOW)
+    failed = Step(
+        CLAUDE, StepStatus.FAILED, failures=2, error_class="auth", ready_at=NOW, ended_at=NOW
+    )
     parked = Rules(denials={CLAUDE: Denial(StepStatus.PARKED, "busy", JOIN)})
     step = turn(a_run({}, answered, failed), now=NOW + SECOND, rules=parked).steps[CLAUDE]
     assert (step.failures, step.error_class, step.ended_at) == (0, "", None)
@@ -305,10 +327,11 @@ def test_where_the_last_answer_is_taken_over_the_summary_is_made_in_the_same_tur
 def test_the_next_lookup_begins_without_failures() -> None:
     ways = {CONTACTOUT: ("email", "name_and_company")}
     step = asked(CONTACTOUT, lookup="email", failures=2, reason="busy")
-    parked = Rules(denials={CONTACTOUT: Denial(StepStatus.PARKED, "paused", JOIN)})
-    made = turn(a_run({}, step, lookups=ways), Returned(CONTACTOUT, Answer(None)), rules=parked)
+    waits = Rules(waited=NOT_ADMITTED)
+    made = turn(a_run({}, step, lookups=ways), Returned(CONTACTOUT, Answer(None)), rules=waits)
     after = made.steps[CONTACTOUT]
     assert (after.lookup, after.failures, after.ready_at) == ("name_and_company", 0, NOW)
+    assert after.reason == ""
 
 
 # -- when it is looked at again --------------------------------------------------------------------
@@ -363,6 +386,16 @@ def test_a_parked_source_that_is_asked_early_waited_until_now() -> None:
     step = Step(EXA, StepStatus.PARKED, parked_at=NOW - 10 * SECOND, ready_at=NOW - 12 * SECOND)
     (call,) = turn(a_run({}, step)).begun
     assert (call.breaker_wait, call.queue_wait) == (10.0, 2.0)
+
+
+def test_a_parked_source_that_is_wanted_at_once_waits_for_its_admission_only() -> None:
+    step = Step(EXA, StepStatus.PARKED, reason="busy", parked_at=NOW, next_attempt_at=JOIN)
+    hurried = turn(a_run({}, step), Again(EXA), rules=Rules(waited=NOT_ADMITTED)).steps[EXA]
+    assert (hurried.status, hurried.reason, hurried.next_attempt_at) == (
+        StepStatus.PENDING,
+        "",
+        None,
+    )
 
 
 def test_a_call_keeps_when_its_step_first_began() -> None:
