@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -127,6 +128,7 @@ async def send(
     """Send once and return what came within `seconds`; every other outcome is a SourceError."""
     try:
         async with asyncio.timeout(seconds):
+            request.headers["accept-encoding"] = "gzip"
             response = await client.send(request, stream=True, follow_redirects=False)
             try:
                 body = await _read(response, vendor, max_bytes)
@@ -146,15 +148,38 @@ async def send(
 
 
 async def _read(response: httpx.Response, vendor: Vendor, max_bytes: int) -> bytes:
-    """Read a success within the limit; of an error only what may name its reason."""
+    """Read a success within the limit; of an error only what may name its reason.
+
+    It is unpacked here: httpx unpacks each piece whole, and 64 kB may hold hundreds of megabytes.
+    """
+    limit = max_bytes if response.status_code == 200 else MAX_ERROR_BYTES
+    unpack = _unpacker(response, vendor)
     body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if response.status_code != 200 and len(body) > MAX_ERROR_BYTES:
-            return bytes(body[:MAX_ERROR_BYTES])
-        if len(body) > max_bytes:
-            raise vendor.unreadable(f"answered more than {max_bytes // 1024 // 1024} MB")
-    return bytes(body)
+    async for chunk in response.aiter_raw():
+        body += unpack(chunk, limit + 1 - len(body))
+        if len(body) > limit:
+            if response.status_code == 200:
+                raise vendor.unreadable(f"answered more than {max_bytes // 1024 // 1024} MB")
+            break
+    return bytes(body[:limit])
+
+
+def _unpacker(response: httpx.Response, vendor: Vendor) -> Callable[[bytes, int], bytes]:
+    """Return what unpacks a piece of the body up to a number of bytes."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return lambda chunk, most: chunk
+    if encoding not in ("gzip", "x-gzip"):
+        raise vendor.unreadable("answered in an encoding that was not asked for")
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def unpack(chunk: bytes, most: int) -> bytes:
+        try:
+            return stream.decompress(chunk, most)
+        except zlib.error:
+            raise vendor.unreadable("cannot be unpacked") from None
+
+    return unpack
 
 
 def _by_hundred(status: int) -> ErrorClass:
