@@ -57,7 +57,7 @@ class FieldViolation:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit that a call went beyond: its name (`concurrent_exports`), whose it is, and its value.
+    """A limit that a call went beyond: its name (`expensive_calls`), whose it is, and its value.
 
     `subject` is `replica`, `stream`, or `tenant:<id>`.
     """

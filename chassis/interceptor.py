@@ -14,7 +14,6 @@ import asyncio
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar, cast
@@ -28,7 +27,11 @@ from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from chassis import auth, telemetry
+from chassis.admission.admission import SMALL_BYTES, Admission, Visit
 from chassis.admission.deadlines import Deadlines
+from chassis.admission.requests import Requests
+from chassis.admission.stall import Stall
+from chassis.admission.tenants import Load
 from chassis.clock import utc_now
 from chassis.errors import InvalidArgument, Refusal, Unavailable, internal_status
 from chassis.identity.service_callers import ServiceCallers
@@ -38,7 +41,8 @@ from chassis.validation import violations_of
 _log = structlog.get_logger()
 T = TypeVar("T", bound=Message)
 Decode = Callable[[bytes], Message]
-Receive = Callable[["Context"], Awaitable[Any]]
+Encode = Callable[[Any], bytes]
+Receive = Callable[["Context", Visit], Awaitable[Any]]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -47,15 +51,21 @@ class Rpc:
     """A row of a service's table of RPCs: what serves one, and what a call of it must have.
 
     `serve` takes the request (or an async iterator of requests) and the context; it returns the
-    response or is an async generator of responses. `scope` must be in the caller's token. An RPC
+    response or is an async generator of responses. `scope` must be in the caller's token. `load`
+    says which of its tenant's rates a call uses; without it a scope to read makes a read. An RPC
     that `validates_itself` gets requests unchecked; one with `no_deadline` ends with its work or
     its caller, not after the service's longest time.
     """
 
     serve: Callable[[Any, Context], Any]
     scope: str
+    load: Load | None = None
     validates_itself: bool = False
     no_deadline: bool = False
+
+    def load_of_call(self) -> Load:
+        """Return what a call costs."""
+        return self.load or (Load.READ if self.scope.endswith(":read") else Load.WRITE)
 
 
 class ContractMismatchError(Exception):
@@ -69,13 +79,17 @@ class Interceptor:
         self,
         verify: auth.Verify,
         services: ServiceCallers,
+        admission: Admission,
         deadline_seconds: float,
         first_message_seconds: float,
+        stalled_seconds: float,
     ) -> None:
         self._verify = verify
         self._services = services
+        self._admission = admission
         self._deadlines = Deadlines(deadline_seconds)
         self._arrivals = Deadlines(first_message_seconds)
+        self._stalled_seconds = stalled_seconds
 
     def register(
         self, server: grpc.aio.Server, service: ServiceDescriptor, rpcs: Mapping[str, Rpc]
@@ -106,43 +120,56 @@ class Interceptor:
         )
         decode = _decoder(GetMessageClass(method.input_type), rpc)
         receive = self._receive_each if method.client_streaming else self._receive_one
-        return cast(Any, serve)(
-            wrap(path, rpc, partial(receive, decode)),
-            None,
-            _unless_serialized(GetMessageClass(method.output_type).SerializeToString),
-        )
+        encode = _unless_serialized(GetMessageClass(method.output_type).SerializeToString)
+        return cast(Any, serve)(wrap(path, rpc, partial(receive, decode), encode), None, None)
 
-    def _single(self, path: str, rpc: Rpc, receive: Receive) -> Any:
-        async def call(_: object, context: Context) -> Any:
-            request = None
+    def _single(self, path: str, rpc: Rpc, receive: Receive, encode: Encode) -> Any:
+        load = rpc.load_of_call()
+
+        async def call(_: object, context: Context) -> bytes:
+            request = visit = None
             log = _CallLog(path)
             task = None if rpc.no_deadline else self._deadlines.begin()
             try:
-                await self._admit(rpc.scope, context, log)
-                request = await receive(context)
-                return await rpc.serve(request, context)
+                visit = await self._admit(rpc.scope, load, context, log)
+                await visit.begin_work()
+                request = await receive(context, visit)
+                response = encode(await rpc.serve(request, context))
+                if len(response) > SMALL_BYTES:
+                    await visit.hold_instead(len(response))
+                return response
             except BaseException as error:
                 del request
                 late = task is not None and self._deadlines.over(task)
                 await _fail(TimeoutError() if late else error, context, log)
             finally:
+                if visit is not None:
+                    visit.end_work()
                 if task is not None:
                     self._deadlines.end(task)
                 log.write()
 
         return call
 
-    def _streaming(self, path: str, rpc: Rpc, receive: Receive) -> Any:
-        async def call(_: object, context: Context) -> AsyncIterator[Any]:
+    def _streaming(self, path: str, rpc: Rpc, receive: Receive, encode: Encode) -> Any:
+        load = rpc.load_of_call()
+
+        async def call(_: object, context: Context) -> AsyncIterator[bytes]:
             request = None
             log = _CallLog(path)
             try:
-                await self._admit(rpc.scope, context, log)
-                request = await receive(context)
-                # Closed with the call: a handler releases what it holds when its caller goes.
-                async with aclosing(rpc.serve(request, context)) as responses:
+                visit = await self._admit(rpc.scope, load, context, log)
+                request = await receive(context, visit)
+                responses = rpc.serve(request, context)
+                stall = Stall(responses, visit, self._stalled_seconds)
+                try:
                     while (response := await _next_until_expiry(responses)) is not None:
-                        yield response
+                        stall.begin()
+                        yield encode(response)
+                        stall.end()
+                finally:
+                    # With the call: a handler releases what it holds when its caller goes.
+                    await stall.close()
             except BaseException as error:
                 del request
                 await _fail(error, context, log)
@@ -151,23 +178,25 @@ class Interceptor:
 
         return call
 
-    async def _receive_one(self, decode: Decode, context: Context) -> Message:
+    async def _receive_one(self, decode: Decode, context: Context, visit: Visit) -> Message:
         """Return the request of an RPC that takes one."""
-        body = await self._first_message(context)
-        if body is grpc.aio.EOF:
-            raise InvalidArgument("the call has no request", reason="MALFORMED")
+        await visit.begin_reading()
+        try:
+            body = await self._first_message(context)
+            if body is grpc.aio.EOF:
+                raise InvalidArgument("the call has no request", reason="MALFORMED")
+            if len(body) > SMALL_BYTES:
+                await visit.hold(len(body))
+        finally:
+            visit.end_reading()
         return decode(body)
 
-    async def _receive_each(self, decode: Decode, context: Context) -> AsyncIterator[Message]:
+    async def _receive_each(
+        self, decode: Decode, context: Context, visit: Visit
+    ) -> Requests[Message]:
         """Return the requests of an RPC that takes a stream, which are read as they are taken."""
-
-        async def requests() -> AsyncIterator[Message]:
-            body = await self._first_message(context)
-            while body is not grpc.aio.EOF:
-                yield decode(body)
-                body = await context.read()
-
-        return requests()
+        await visit.begin_sending()
+        return Requests(visit, partial(self._first_message, context), context.read, decode)
 
     async def _first_message(self, context: Context) -> Any:
         """Read the first message of a call, or end the call if it does not come in time."""
@@ -181,7 +210,8 @@ class Interceptor:
         finally:
             self._arrivals.end(task)
 
-    async def _admit(self, scope: str, context: Context, log: _CallLog) -> None:
+    async def _admit(self, scope: str, load: Load, context: Context, log: _CallLog) -> Visit:
+        """Let the call in, or refuse it by what its metadata say."""
         metadata = dict(context.invocation_metadata() or ())
         telemetry.start_trace(metadata.get("traceparent"))
         authorization = metadata.get("authorization")
@@ -190,6 +220,15 @@ class Interceptor:
         log.tenant = str(caller.tenant or "")
         caller.require(scope)
         auth.set_caller(caller)
+        visit = self._admission.enter(caller.tenant, load, context)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a call runs in a task
+        # It ends once the answer has been sent, which takes as long as the client likes. (What is
+        # given to the context's add_done_callback keeps the call until the collector runs.)
+        task.add_done_callback(visit.leave)
+        if load is Load.EXPENSIVE:
+            await visit.begin_expensive()
+        return visit
 
 
 async def _next_until_expiry(responses: AsyncIterator[Any]) -> Any:
@@ -282,7 +321,7 @@ def preserialized(kind: type[T], content: bytes) -> T:
     return cast(T, content)
 
 
-def _unless_serialized(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+def _unless_serialized(serialize: Encode) -> Encode:
     return lambda response: response if type(response) is bytes else serialize(response)
 
 

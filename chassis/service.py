@@ -26,6 +26,7 @@ from grpc_reflection.v1alpha import reflection
 from nats.aio.client import Client
 
 from chassis import auth, inbox, messaging, telemetry
+from chassis.admission.admission import Admission
 from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.consumer import Handler, consume
@@ -184,11 +185,14 @@ async def _serve(
     listen(server, settings)
     status = Health(settings.first_message_seconds)
     serving = [server, *_probed(settings, status)]
+    expensive = settings.expensive_calls or settings.postgres_pool_size // 2
     interceptor = Interceptor(
         auth.verifier(settings),
         ServiceCallers(settings.service_callers),
+        Admission(settings, expensive),
         settings.deadline_seconds,
         settings.first_message_seconds,
+        settings.stalled_client_seconds,
     )
     interceptor.register(server, parts.service, parts.rpcs)
     status.register(server)

@@ -10,11 +10,13 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from chassis.admission.tenants import TenantLimits
 from chassis.errors import OperatorError
 
 PREFIX = "PROSPECT_"
@@ -191,6 +193,52 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     )
     first_message_seconds: float = Field(
         10, gt=0, description="within so long the request of a call must have arrived"
+    )
+    stalled_client_seconds: float = Field(
+        60,
+        gt=0,
+        description="after so long a stream whose client takes nothing is given up",
+    )
+    max_calls: int = Field(2_000, ge=10, description="calls open at once in a replica")
+    max_calls_in_work: int = Field(
+        256, ge=2, description="unary calls served at once in a replica; others wait unread"
+    )
+    message_memory_mb: int = Field(
+        32,
+        ge=1,
+        description="megabytes that large requests and answers may have at once in a replica; "
+        "decoded, a request takes about five times its size",
+    )
+    expensive_calls: int = Field(
+        0,
+        ge=0,
+        description="exports, counts and verifications that run at once in a replica; 0 is half of "
+        "the pool's connections",
+    )
+    queue_seconds: float = Field(
+        5, gt=0, description="how long a call waits for memory or a place before it is refused"
+    )
+    tenant_share: float = Field(
+        0.5, gt=0, le=1, description="the part of calls, memory and places that one tenant may hold"
+    )
+    reads_per_second: float = Field(
+        5_000, ge=0, description="of one tenant at a replica; 0 is no limit"
+    )
+    writes_per_second: float = Field(
+        5_000, ge=0, description="of one tenant at a replica; 0 is no limit"
+    )
+    expensive_per_second: float = Field(
+        200, ge=0, description="of one tenant at a replica; 0 is no limit"
+    )
+    burst_seconds: float = Field(
+        10,
+        ge=0,
+        description="how many seconds of its rate a quiet tenant may spend at once",
+    )
+    tenant_limits: dict[UUID, TenantLimits] = Field(
+        {},
+        description="what single tenants have instead, as JSON: "
+        '{"<tenant>": {"share": 0.2, "read": 100, "write": 50, "expensive": 1}}',
     )
     deadline_seconds: float = Field(
         30, gt=0, description="deadline of a unary call whose caller set none, and the longest"

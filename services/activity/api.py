@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chassis.admission.tenants import Load
 from chassis.interceptor import Rpc
 from services.activity.audit.rpc import AuditRpc
 from services.activity.proof.rpc import ProofRpc
@@ -38,17 +39,17 @@ def rpcs(
         ),
         "GetActivity": Rpc(reading.GetActivity, "activity:read"),
         "ListActivities": Rpc(reading.ListActivities, "activity:read"),
-        "CountActivities": Rpc(count.CountActivities, "activity:read"),
+        "CountActivities": Rpc(count.CountActivities, "activity:read", Load.EXPENSIVE),
         "TailActivities": Rpc(tail.TailActivities, "activity:read"),
-        "ExportActivities": Rpc(export.ExportActivities, "activity:read"),
+        "ExportActivities": Rpc(export.ExportActivities, "activity:read", Load.EXPENSIVE),
         "GetCheckpoint": Rpc(proof.GetCheckpoint, "activity:read"),
         "GetLogProof": Rpc(proof.GetLogProof, "activity:read"),
-        "VerifyLog": Rpc(proof.VerifyLog, "activity:read"),
+        "VerifyLog": Rpc(proof.VerifyLog, "activity:read", Load.EXPENSIVE),
         "EraseUser": Rpc(erase.EraseUser, "activity:admin"),
         "GetRetention": Rpc(retention.GetRetention, "activity:read"),
         "UpdateRetention": Rpc(retention.UpdateRetention, "activity:admin"),
         "ListPartitions": Rpc(retention.ListPartitions, "activity:audit"),
-        "ListDayDigests": Rpc(audit.ListDayDigests, "activity:audit"),
-        "CountDay": Rpc(audit.CountDay, "activity:audit"),
-        "StreamDayCounts": Rpc(audit.StreamDayCounts, "activity:audit"),
+        "ListDayDigests": Rpc(audit.ListDayDigests, "activity:audit", Load.EXPENSIVE),
+        "CountDay": Rpc(audit.CountDay, "activity:audit", Load.EXPENSIVE),
+        "StreamDayCounts": Rpc(audit.StreamDayCounts, "activity:audit", Load.EXPENSIVE),
     }

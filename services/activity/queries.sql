@@ -321,10 +321,9 @@ limit $14
 
 -- name: plan_export
 -- For the rest of the transaction: plan for the values, and without parallel workers, since sorting what they
--- read costs more than reading in the order of the key; end the session when it is idle for so long ($1).
+-- read costs more than reading in the order of the key.
 select set_config('plan_cache_mode', 'force_custom_plan', true),
-  set_config('max_parallel_workers_per_gather', '0', true),
-  set_config('idle_in_transaction_session_timeout', $1, true)
+  set_config('max_parallel_workers_per_gather', '0', true)
 
 -- name: export_ndjson
 -- Entries as lines of JSON, oldest first.

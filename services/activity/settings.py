@@ -21,6 +21,11 @@ class Settings(ServiceSettings):
         ge=1,
         description="bytes of events that may wait for a tail's client before the tail ends",
     )
+    tails_backlog_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1,
+        description="bytes of events that may wait for the clients of all tails together",
+    )
     tail_rest_seconds: float = Field(
         15, gt=0, description="seconds without an entry after which a tail sends an empty response"
     )

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from prospect.activity.v1 import activity_service_pb2 as pb
 
+from chassis.admission.gate import Gate
+from chassis.admission.tenants import Tenants
 from chassis.clock import utc_now
 from chassis.database import Patience, open_pool
 from chassis.service import Foundation, Parts, Topology
@@ -77,6 +79,8 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
                 foundation.nats,
                 foundation.stopping,
                 settings.tail_backlog_bytes,
+                Gate("unread_bytes", settings.tails_backlog_bytes),
+                Tenants(settings.tenant_share),
                 settings.tail_rest_seconds,
                 token_keys,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from chassis.admission.tenants import Load
 from chassis.clock import Clock
 from chassis.database import Pool
 from chassis.interceptor import Rpc
@@ -33,7 +34,7 @@ def rpcs(
     """Return the table; what each RPC promises stands in the contract."""
     proof = ProofRpc(rebuilder, relay)
     quotas = QuotasRpc(pool, relay, clock)
-    export = ExportRpc(pool, max_exports=pool.get_max_size() // 2)
+    export = ExportRpc(pool)
     calendar = Calendar()
     get = GetRpc(pool, token_keys, calendar)
     summary = SummaryRpc(pool, token_keys, calendar)
@@ -44,13 +45,13 @@ def rpcs(
         "GetTenantSummary": Rpc(summary.GetTenantSummary, "metrics:read"),
         "ListTopUsers": Rpc(summary.ListTopUsers, "metrics:read"),
         "WatchUsage": Rpc(watch.WatchUsage, "metrics:read"),
-        "ExportUsage": Rpc(export.ExportUsage, "metrics:read"),
+        "ExportUsage": Rpc(export.ExportUsage, "metrics:read", Load.EXPENSIVE),
         "CheckQuota": Rpc(quotas.CheckQuota, "metrics:read"),
         "ListQuotas": Rpc(quotas.ListQuotas, "metrics:read"),
         "GetSettings": Rpc(time_zone.GetSettings, "metrics:read"),
         "SetQuota": Rpc(quotas.SetQuota, "metrics:admin"),
         "DeleteQuota": Rpc(quotas.DeleteQuota, "metrics:admin"),
         "SetTimeZone": Rpc(time_zone.SetTimeZone, "metrics:admin", no_deadline=True),
-        "VerifyUsage": Rpc(proof.VerifyUsage, "metrics:audit"),
-        "RebuildUsage": Rpc(proof.RebuildUsage, "metrics:audit", no_deadline=True),
+        "VerifyUsage": Rpc(proof.VerifyUsage, "metrics:audit", Load.EXPENSIVE),
+        "RebuildUsage": Rpc(proof.RebuildUsage, "metrics:audit", Load.EXPENSIVE, no_deadline=True),
     }

@@ -173,16 +173,16 @@ def test_who_may_try_again_is_told_when() -> None:
 
 
 def test_a_limit_stands_in_the_metadata_and_in_the_quota_failure() -> None:
-    limit = Limit("concurrent_exports", "replica", 5)
-    told = details(ResourceExhausted.beyond(limit, "too many", reason="TOO_MANY_EXPORTS"))
+    limit = Limit("expensive_calls", "replica", 5)
+    told = details(ResourceExhausted.beyond(limit, "too many", reason="TOO_MANY_EXPENSIVE_CALLS"))
     info, quota = told["ErrorInfo"], told["QuotaFailure"]
     assert isinstance(info, error_details_pb2.ErrorInfo)
     assert isinstance(quota, error_details_pb2.QuotaFailure)
     assert dict(info.metadata) == {
-        "limit": "concurrent_exports",
+        "limit": "expensive_calls",
         "limit_of": "replica",
         "limit_value": "5",
     }
     (violation,) = quota.violations
-    assert (violation.subject, violation.quota_id) == ("replica", "concurrent_exports")
+    assert (violation.subject, violation.quota_id) == ("replica", "expensive_calls")
     assert (violation.description, violation.quota_value) == ("too many", 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,8 +29,6 @@ from services.activity.retention.kept import complete_since
 from services.activity.sql import EARLIEST_TIME, LATEST_TIME, SQL
 
 ID_TIME_MARGIN = timedelta(hours=24)
-# A verification holds a connection for as long as it takes: two leave enough for other calls.
-MAX_VERIFICATIONS = 2
 MAX_DISCREPANCIES = 1_000
 KINDS = {
     Kind.ALTERED: pb.FINDING_KIND_ALTERED,
@@ -56,7 +53,6 @@ class ProofRpc:
         self._clock = clock
         self._retention = retention
         self._log_keys = log_keys
-        self._verifications = asyncio.Semaphore(MAX_VERIFICATIONS)
 
     async def GetCheckpoint(
         self, request: pb.GetCheckpointRequest, context: Context
@@ -100,10 +96,7 @@ class ProofRpc:
         tenant_id = current_caller().tenant_id
         start, end = _limits(request)
         sent = 0
-        async with (
-            self._verifications,
-            tenant_snapshot(self._pool, tenant_id) as connection,
-        ):
+        async with tenant_snapshot(self._pool, tenant_id) as connection:
             kept_since = await complete_since(connection, tenant_id, self._retention, self._clock())
             question = Question(tenant_id, self._log_keys, kept_since, start, end)
             verification = Verification(connection, question)

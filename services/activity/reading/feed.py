@@ -26,11 +26,14 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prospect.activity.v1 import events_pb2
 
+from chassis.admission.gate import Gate
+from chassis.admission.tenants import Tenant
 from chassis.errors import Unavailable
 
 STREAM = "ACTIVITY"
 MAX_ENTRIES = 10_000
-FETCH_EVENTS = 8  # of at most 1.2 MB each, in addition to the backlog
+# What is fetched at once, in addition to the backlog: fewer events where they are large.
+FETCH_EVENTS, FETCH_BYTES = 8, 1_000_000
 PATIENCE_SECONDS = 1.0
 FETCH_SECONDS = 30.0
 CANCEL_AGAIN_SECONDS = 0.2
@@ -45,26 +48,77 @@ class TooSlow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """An event, its sequence in the stream, and its bytes."""
+    """An event and its sequence in the stream."""
 
     sequence: int
-    size: int
     event: events_pb2.ActivitiesRecorded
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the events that wait for one tail may take: of its own, and beside its tenant's."""
+
+    max_bytes: int
+    gate: Gate
+    tenant: Tenant
+
+
+class Backlog:
+    """Events that wait for their reader, as they came: decoded they take several times as much."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._messages: deque[Msg] = deque()
+        self._bytes = 0
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def add(self, message: Msg) -> bool:
+        """Keep an event if there is room; one event always has."""
+        size = len(message.data)
+        if self._messages:
+            if self._bytes >= self._room.max_bytes:
+                return False
+            if not self._room.gate.take_now(self._room.tenant, size):
+                return False
+            self._taken += size
+        self._messages.append(message)
+        self._bytes += size
+        return True
+
+    def pop(self) -> Msg:
+        """Take the oldest event out."""
+        message = self._messages.popleft()
+        self._bytes -= len(message.data)
+        self._give(self._taken - self._bytes)
+        return message
+
+    def clear(self) -> None:
+        """Forget all events."""
+        self._messages.clear()
+        self._bytes = 0
+        self._give(self._taken)
+
+    def _give(self, size: int) -> None:
+        if size > 0:
+            self._taken -= size
+            self._room.gate.give(self._room.tenant, size)
 
 
 class Feed:
     """Reads the events of one subject into a backlog, from which `next` takes them."""
 
     def __init__(
-        self, client: Client, subject: str, after: int, *, replaying: bool, max_bytes: int
+        self, client: Client, subject: str, after: int, *, replaying: bool, room: Room
     ) -> None:
         self._jetstream = client.jetstream()
         self._subject = subject
         self._after = after
         self._replaying = replaying
-        self._max_bytes = max_bytes
-        self._backlog: deque[FeedEvent] = deque()
-        self._bytes = 0
+        self._backlog = Backlog(room)
+        self._largest = 1
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 
@@ -76,6 +130,7 @@ class Feed:
             yield self
         finally:
             await _end(self._reader)
+            self._backlog.clear()
 
     async def next(self, stopping: asyncio.Event, seconds: float) -> FeedEvent | None:
         """Return the next event; None where none comes in time. Raises what ended the reading."""
@@ -85,12 +140,14 @@ class Feed:
             raise Unavailable("this replica is stopping; resume the tail", reason="STOPPING")
         if self._reader.done():
             self._reader.result()
-        if not self._backlog:
-            return None
-        event = self._backlog.popleft()
-        self._bytes -= event.size
-        self._emptied.set()
-        return event
+        while self._backlog:
+            message = self._backlog.pop()
+            self._emptied.set()
+            sequence, event = message.metadata.sequence.stream, _event_of(message)
+            if event:
+                return FeedEvent(sequence, event)
+            _log.warning("no event of the log", subject=self._subject, sequence=sequence)
+        return None
 
     async def _wait(self, stopping: asyncio.Event, seconds: float) -> None:
         self._filled.clear()
@@ -116,7 +173,8 @@ class Feed:
         """Take events until one is missing between them."""
         expected = 1
         while True:
-            for message in await _fetch(subscription):
+            count = max(1, min(FETCH_EVENTS, FETCH_BYTES // self._largest))
+            for message in await _fetch(subscription, count):
                 if message.metadata.sequence.consumer != expected:
                     return
                 expected += 1
@@ -124,7 +182,7 @@ class Feed:
                 await asyncio.sleep(0)  # let the reader run: events come faster than it takes them
 
     async def _take(self, message: Msg) -> None:
-        while self._bytes >= self._max_bytes:
+        while not self._backlog.add(message):
             self._emptied.clear()
             try:
                 patience = None if self._replaying else PATIENCE_SECONDS
@@ -135,12 +193,7 @@ class Feed:
         if message.metadata.num_pending == 0:
             self._replaying = False
         self._after = message.metadata.sequence.stream
-        event = _event_of(message)
-        if event is None:
-            _log.warning("no event of the log", subject=self._subject, sequence=self._after)
-            return
-        self._backlog.append(FeedEvent(self._after, len(message.data), event))
-        self._bytes += len(message.data)
+        self._largest = max(self._largest, len(message.data))
         self._filled.set()
 
     @asynccontextmanager
@@ -194,8 +247,8 @@ async def _end(reader: asyncio.Task[None]) -> None:
     await asyncio.gather(reader, return_exceptions=True)
 
 
-async def _fetch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+async def _fetch(subscription: JetStreamContext.PullSubscription, count: int) -> list[Msg]:
     try:
-        return await subscription.fetch(FETCH_EVENTS, timeout=FETCH_SECONDS)
+        return await subscription.fetch(count, timeout=FETCH_SECONDS)
     except (nats.errors.TimeoutError, TimeoutError):
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -135,9 +134,9 @@ async def check_metadata(pool: Pool, wanted: Filter) -> None:
         raise not_json()
 
 
-async def plan_export(connection: Connection, patience: timedelta) -> None:
-    """Have an export read in order, and PostgreSQL end it where its client reads nothing."""
-    await connection.execute(SQL.plan_export, f"{patience // timedelta(milliseconds=1)}ms")
+async def plan_export(connection: Connection) -> None:
+    """Have an export read in order."""
+    await connection.execute(SQL.plan_export)
 
 
 async def export(

@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +15,8 @@ import structlog
 from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 
+from chassis.admission.gate import Gate
+from chassis.admission.tenants import Tenants
 from chassis.auth import current_caller
 from chassis.database import Pool
 from chassis.errors import InvalidArgument, Limit, ResourceExhausted
@@ -23,7 +26,7 @@ from services.activity.entries.actions import ACTION_NUMBERS, ActionNumbers
 from services.activity.entries.encoding import response_of
 from services.activity.entries.filters import Filter, parse_filter
 from services.activity.reading import store
-from services.activity.reading.feed import STREAM, Feed, FeedEvent, TooSlow
+from services.activity.reading.feed import STREAM, Feed, FeedEvent, Room, TooSlow
 
 MAX_KEYS = 1_000
 _log = structlog.get_logger()
@@ -39,6 +42,8 @@ class TailRpc:
     nats: Client
     stopping: asyncio.Event
     backlog_bytes: int
+    unread: Gate
+    tenants: Tenants
     rest_seconds: float
     token_keys: TokenKeys
 
@@ -74,7 +79,7 @@ class _Tail:
             f"activity.recorded.{self.tenant_id}",
             self.position,
             replaying=bool(resume_token),
-            max_bytes=self.rpc.backlog_bytes,
+            room=Room(self.rpc.backlog_bytes, self.rpc.unread, self.rpc.tenants.of(self.tenant_id)),
         )
         yield self._response()
         async with feed.reading(), aclosing(self._deliver_all(feed)) as responses:
@@ -122,9 +127,9 @@ class _Tail:
     async def _deliver(self, event: FeedEvent) -> AsyncGenerator[pb.TailActivitiesResponse, None]:
         """Yield an event's entries, in responses that fit; only the last one's token is past it."""
         waiting: pb.TailActivitiesResponse | None = None
-        keys = list(_keys(event, self.wanted))
-        for start in range(0, len(keys), MAX_KEYS):
-            for response in await self._read_known(keys[start : start + MAX_KEYS]):
+        keys = _keys(event, self.wanted)
+        while piece := list(islice(keys, MAX_KEYS)):
+            for response in await self._read_known(piece):
                 if waiting:
                     yield waiting
                 waiting = response

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
+from chassis.admission.requests import Requests
 from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import FieldViolation, InvalidArgument
@@ -64,7 +65,7 @@ class RecordingRpc:
         )
 
     async def StreamActivities(
-        self, requests: AsyncIterator[pb.StreamActivitiesRequest], context: Context
+        self, requests: Requests[pb.StreamActivitiesRequest], context: Context
     ) -> AsyncIterator[pb.StreamActivitiesResponse]:
         """Append chunk after chunk, a few of them in parallel, and acknowledge them in order."""
         tenant_id = current_caller().tenant_id
@@ -89,12 +90,14 @@ class RecordingRpc:
     async def _read_chunks(
         self,
         tenant_id: UUID,
-        requests: AsyncIterator[pb.StreamActivitiesRequest],
+        requests: Requests[pb.StreamActivitiesRequest],
         chunks: asyncio.Queue[asyncio.Task[pb.StreamActivitiesResponse] | None],
     ) -> None:
         try:
             async for request in requests:
-                await chunks.put(asyncio.create_task(self._append_chunk(tenant_id, request)))
+                chunk = asyncio.create_task(self._append_chunk(tenant_id, request))
+                chunk.add_done_callback(requests.keep())
+                await chunks.put(chunk)
         finally:
             await chunks.put(None)
 

@@ -18,7 +18,6 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
-from services.activity.reading import export_rpc
 from services.cli.operate.services import ServiceName
 from tests.activity import log
 from tests.harness import Database, Identity, Services, violations
@@ -210,10 +209,9 @@ async def test_an_entry_recorded_while_an_export_runs_is_not_in_it(
 
 
 async def test_an_export_whose_client_stands_still_lets_go_of_the_database_and_says_so(
-    services: Services, ours: Identity, database: Database, monkeypatch: pytest.MonkeyPatch
+    services: Services, ours: Identity, database: Database
 ) -> None:
-    monkeypatch.setattr(export_rpc, "PATIENCE", timedelta(milliseconds=500))
-    async with services.running(ServiceName.ACTIVITY) as channel:
+    async with services.running(ServiceName.ACTIVITY, stalled_client_seconds=0.5) as channel:
         await database.fetch(MANY, ours.tenant_id, 100_000)
         activity = grpc_api.ActivityServiceStub(channel)
         call = activity.ExportActivities(pb.ExportActivitiesRequest(), metadata=ours.metadata())
@@ -227,7 +225,6 @@ async def test_an_export_whose_client_stands_still_lets_go_of_the_database_and_s
         with pytest.raises(grpc.aio.AioRpcError, match=r"nothing was taken for 0\.5 s"):
             await to_the_end(chunks)
         assert await call.code() is grpc.StatusCode.ABORTED
-        monkeypatch.undo()
         again = activity.ExportActivities(pb.ExportActivitiesRequest(), metadata=ours.metadata())
         assert await again.read()
         again.cancel()

@@ -5,8 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
-from services.activity.reading.feed import Feed
+from chassis.admission.gate import Gate
+from chassis.admission.tenants import UNLIMITED, Tenant
+from services.activity.reading.feed import Backlog, Feed, Room
+
+TENANT = Tenant(None, 0.5, UNLIMITED)
+ROOM = Room(1_000, Gate("unread_bytes", 4_000), TENANT)
 
 
 class Stubborn(Feed):
@@ -20,8 +26,36 @@ class Stubborn(Feed):
 
 
 async def test_a_reader_that_loses_a_cancellation_is_cancelled_again(nats: Client) -> None:
-    feed = Stubborn(nats, "activity.recorded.none", 0, replaying=False, max_bytes=1_000_000)
+    feed = Stubborn(nats, "activity.recorded.none", 0, replaying=False, room=ROOM)
     async with asyncio.timeout(5):
         async with feed.reading():
             await asyncio.sleep(0)
     assert feed._reader.cancelled()
+
+
+def a_message(size: int) -> Msg:
+    return Msg(_client=None, data=b"x" * size)  # type: ignore[arg-type]
+
+
+def test_a_backlog_keeps_one_event_and_then_as_many_as_have_room() -> None:
+    backlog = Backlog(ROOM)
+    assert [backlog.add(a_message(600)) for _ in range(3)] == [True, True, False]
+    backlog.pop()
+    assert backlog.add(a_message(600))
+    backlog.clear()
+    assert ROOM.gate.held == 0
+
+
+def test_the_backlogs_of_a_tenant_take_its_share_and_leave_the_rest_to_others() -> None:
+    gate, theirs = Gate("unread_bytes", 4_000), Tenant(None, 0.5, UNLIMITED)
+    tails = [Backlog(Room(10_000, gate, TENANT)) for _ in range(3)]
+    other = Backlog(Room(10_000, gate, theirs))
+    for each in (*tails, other):
+        assert each.add(a_message(1_500))
+    assert [each.add(a_message(1_500)) for each in tails] == [True, False, False]
+    assert other.add(a_message(1_500))
+    tails[0].pop()
+    assert tails[0].add(a_message(100))
+    for each in (*tails, other):
+        each.clear()
+    assert gate.held == 0

@@ -1,0 +1,112 @@
+"""An amount of which calls hold parts: so much in all, and at most a share of it for one tenant."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from chassis.admission.tenants import Tenant
+from chassis.errors import Limit
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    amount: int
+    granted: asyncio.Future[None]
+
+
+class Gate:
+    """Gives parts of an amount to calls, and takes them back.
+
+    A call that waits gets its part in its tenant's turn, and tenants take turns, so that one with
+    many calls does not come before one with a few.
+    """
+
+    def __init__(self, name: str, total: int) -> None:
+        """`name` is the limit's, as a refused call is told."""
+        self.name = name
+        self.total = total
+        self.held = 0
+        self._held_by: dict[Tenant, int] = {}
+        self._waiting: dict[Tenant, deque[_Waiting]] = {}
+
+    def take_now(self, tenant: Tenant, amount: int) -> bool:
+        """Take a part if there is room and no earlier call of the tenant waits."""
+        if self._waiting and tenant in self._waiting:
+            return False
+        return self._take(tenant, amount)
+
+    async def take(self, tenant: Tenant, amount: int, seconds: float) -> bool:
+        """Take a part; wait for it for `seconds` at most. Return whether it was taken."""
+        if self.take_now(tenant, amount):
+            return True
+        waiting = _Waiting(amount, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(tenant, deque()).append(waiting)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiting.granted
+        except BaseException as error:
+            if waiting.granted.done() and not waiting.granted.cancelled():
+                self.give(tenant, amount)  # granted as the wait ended
+            else:
+                self._leave(tenant, waiting)
+            if isinstance(error, TimeoutError):
+                return False
+            raise
+        return True
+
+    def give(self, tenant: Tenant, amount: int) -> None:
+        """Give a part back."""
+        self.held -= amount
+        left = self._held_by[tenant] - amount
+        if left:
+            self._held_by[tenant] = left
+        else:
+            del self._held_by[tenant]
+        if self._waiting:
+            self._grant()
+
+    def most_of(self, tenant: Tenant) -> int:
+        """Return how much of the amount one tenant may hold."""
+        return math.ceil(self.total * tenant.share)
+
+    def limit_met(self, tenant: Tenant) -> Limit:
+        """Return the limit that a call without room met: its tenant's, or everybody's."""
+        if self.held < self.total and tenant in self._held_by:
+            return Limit(self.name, tenant.subject, self.most_of(tenant))
+        return Limit(self.name, "replica", self.total)
+
+    def _leave(self, tenant: Tenant, waiting: _Waiting) -> None:
+        queue = self._waiting.get(tenant)
+        if queue:
+            queue.remove(waiting)
+            if not queue:
+                del self._waiting[tenant]
+
+    def _take(self, tenant: Tenant, amount: int) -> bool:
+        held = self._held_by.get(tenant, 0)
+        # What is more than the limit by itself goes alone.
+        if held and held + amount > self.most_of(tenant):
+            return False
+        if self.held and self.held + amount > self.total:
+            return False
+        self.held += amount
+        self._held_by[tenant] = held + amount
+        return True
+
+    def _grant(self) -> None:
+        """Give those that wait what there is room for, a part for each tenant in turn."""
+        while any(self._grant_one(tenant) for tenant in list(self._waiting)):
+            pass
+
+    def _grant_one(self, tenant: Tenant) -> bool:
+        queue = self._waiting[tenant]
+        if not self._take(tenant, queue[0].amount):
+            return False
+        queue.popleft().granted.set_result(None)
+        del self._waiting[tenant]
+        if queue:
+            self._waiting[tenant] = queue  # behind the other tenants
+        return True
