@@ -36,7 +36,7 @@ from chassis.dead_letters import bury, headers_of
 from chassis.errors import InvalidArgument, Refusal
 from chassis.messaging import Consumer, event_id_of
 from chassis.transient import TRANSIENT
-from chassis.validation import violations_of
+from chassis.validation import first_violation_of, violations_of
 
 _log = structlog.get_logger()
 M = TypeVar("M", bound=Message)
@@ -221,8 +221,10 @@ def _is_json(headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def _demand_valid(handler: Handler[Any], subject: str, parsed: Any) -> None:
-    violations = violations_of(parsed)
-    if violations:
+    first = first_violation_of(parsed)
+    if first:
+        # Of a list of thousands each may be wrong: all are named only where that decides.
+        violations = violations_of(parsed) if first.rule in UNKNOWN_VALUE_RULES else [first]
         unknown = all(each.rule in UNKNOWN_VALUE_RULES for each in violations)
         if unknown and not handler.from_outside:
             raise UnknownValueError(violations[0].field)

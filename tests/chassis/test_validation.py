@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -12,7 +13,14 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.enrichment.v1 import enrichment_service_pb2 as enrichment_pb
 from prospect.enrichment.v1 import policy_pb2
 
-from chassis.validation import violations_of
+from chassis.errors import InvalidArgument
+from chassis.validation import (
+    CHECKED_AT_ONCE,
+    MAX_FOUND,
+    first_violation_of,
+    violations_of,
+    violations_of_batch,
+)
 from devstack.stack import SERVICES
 
 # Its paths are counted by a rule of the field that holds it.
@@ -81,3 +89,69 @@ def test_a_list_of_just_the_limit_is_looked_at_item_by_item() -> None:
     assert {each.field for each in violations_of(request)} == {
         f"activities[{place}].{name}" for place in range(3) for name in ("user_id", "action_type")
     }
+
+
+GOOD = activity_pb.NewActivity(
+    user_id="01890000-0000-7000-8000-000000000001",
+    action_type=activity_pb.ACTION_TYPE_LOGIN,
+    metadata_json="{}",
+)
+BAD = activity_pb.NewActivity(user_id="me")
+
+
+def a_batch(*entries: activity_pb.NewActivity, request_id: str = "") -> Any:
+    return activity_pb.RecordActivitiesRequest(activities=entries, request_id=request_id)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        a_batch(GOOD, GOOD),
+        a_batch(),
+        a_batch(GOOD, BAD, GOOD, BAD),
+        a_batch(GOOD, request_id="mine"),
+        a_batch(BAD, request_id="mine"),
+        a_batch(*[GOOD] * 10_001, request_id="mine"),
+    ],
+)
+async def test_a_batch_is_found_to_break_what_a_message_is(batch: Any) -> None:
+    same = type(batch).FromString(batch.SerializeToString())
+    found = await violations_of_batch(batch, "activities", first_only=False)
+    assert sorted(map(str, found)) == sorted(map(str, violations_of(same)))
+
+
+async def test_of_each_item_only_the_first_violation_is_told_if_so_wished() -> None:
+    found = await violations_of_batch(a_batch(GOOD, BAD, BAD), "activities", first_only=True)
+    assert [each.field.partition(".")[0] for each in found] == ["activities[1]", "activities[2]"]
+
+
+async def test_a_batch_of_bad_items_is_refused_without_a_look_at_the_rest() -> None:
+    bad = a_batch(*[BAD] * 10_000)
+    with pytest.raises(InvalidArgument) as refused:
+        await violations_of_batch(bad, "activities", first_only=False)
+    assert len(refused.value.violations) < MAX_FOUND + 10
+
+
+async def test_others_have_their_turns_while_bad_items_are_looked_at() -> None:
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(another())
+    await violations_of_batch(a_batch(*[BAD] * 2_000), "activities", first_only=True)
+    other.cancel()
+    assert turns >= 2_000 / CHECKED_AT_ONCE
+
+
+def test_one_violation_is_enough_to_refuse_an_event() -> None:
+    first = first_violation_of(a_batch(BAD, BAD))
+    assert first
+    assert first.field.startswith("activities[0]")
+    assert first_violation_of(a_batch(GOOD)) is None
+    too_long = first_violation_of(a_batch(*[GOOD] * 10_001))
+    assert too_long
+    assert too_long.rule == "repeated.max_items"

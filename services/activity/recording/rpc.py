@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import asyncpg
@@ -13,10 +13,10 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from chassis.admission.requests import Requests
 from chassis.auth import current_caller
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import FieldViolation, InvalidArgument
+from chassis.errors import InvalidArgument
 from chassis.interceptor import Context
 from chassis.outbox import Relay
-from chassis.validation import violations_of
+from chassis.validation import violations_of, violations_of_batch
 from services.activity.entries.batch import Batch, Window
 from services.activity.recording import store
 from services.activity.recording.recorder import Recorded, Recorder
@@ -52,9 +52,9 @@ class RecordingRpc:
     ) -> pb.RecordActivitiesResponse:
         """Append a batch, all or what is valid."""
         tenant_id = current_caller().tenant_id
-        batch = self._batch(request.activities, violations_of(request))
+        partial = request.partial_success
+        batch = await self._batch(request, partial=partial)
         if not request.request_id:
-            partial = request.partial_success
             return _response(await self._recorder.append(tenant_id, batch, partial=partial))
         return await self._append_idempotently(
             tenant_id,
@@ -104,7 +104,7 @@ class RecordingRpc:
     async def _append_chunk(
         self, tenant_id: UUID, request: pb.StreamActivitiesRequest
     ) -> pb.StreamActivitiesResponse:
-        batch = self._batch(request.activities, violations_of(request))
+        batch = await self._batch(request, partial=True)
         answer = await self._append_idempotently(
             tenant_id, UUID(request.request_id), request, batch, partial=True
         )
@@ -116,10 +116,11 @@ class RecordingRpc:
             is_repeat=answer.is_repeat,
         )
 
-    def _batch(
-        self, activities: Sequence[pb.NewActivity], violations: Sequence[FieldViolation]
+    async def _batch(
+        self, request: pb.RecordActivitiesRequest | pb.StreamActivitiesRequest, *, partial: bool
     ) -> Batch:
-        return Batch.of(activities, violations, self._window())
+        violations = await violations_of_batch(request, "activities", first_only=partial)
+        return Batch.of(request.activities, violations, self._window())
 
     async def _append_idempotently(
         self,
