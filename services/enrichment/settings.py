@@ -40,6 +40,12 @@ class Settings(ServiceSettings):
     tenant_runs_in_hand: int = Field(
         32, ge=1, le=1000, description="a tenant's runs driven at once, by policy (enrichment)"
     )
+    tenant_max_runs_in_hand: int = Field(
+        128, ge=1, le=1000, description="what a tenant may set its policy's cap to (enrichment)"
+    )
+    tenant_max_weight: int = Field(
+        10, ge=1, le=100, description="what a tenant may set its policy's weight to (enrichment)"
+    )
     late_seconds: float = Field(
         900, ge=0, description="how long after its deadline a run takes late answers (enrichment)"
     )

@@ -86,7 +86,15 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
             estimate=EstimateRpc(pool, breakers, estimator),
             get=GetRpc(pool),
             list=ListRpc(pool, token_keys),
-            policy=PolicyRpc(pool, utc_now, default),
+            policy=PolicyRpc(
+                pool,
+                utc_now,
+                default,
+                {
+                    "most_runs_at_once": settings.tenant_max_runs_in_hand,
+                    "weight": settings.tenant_max_weight,
+                },
+            ),
             replay=ReplayRpc(pool, relay, utc_now, intake, estimator),
             request=RequestRpc(pool, intake),
             steer=SteerRpc(pool, utc_now, intake, hints),

@@ -38,10 +38,14 @@ COLUMNS: Mapping[str, Callable[[pb.Policy], Any]] = {
 class PolicyRpc:
     """Reads and changes the policy of the caller's tenant."""
 
-    def __init__(self, pool: Pool, clock: Clock, default: Policy) -> None:
+    def __init__(
+        self, pool: Pool, clock: Clock, default: Policy, highest: Mapping[str, int]
+    ) -> None:
+        """`highest` is what the operator lets a tenant set these fields to."""
         self._pool = pool
         self._clock = clock
         self._default = default
+        self._highest = highest
 
     async def GetPolicy(
         self, request: pb.GetPolicyRequest, context: Context
@@ -58,6 +62,7 @@ class PolicyRpc:
         """Change the fields that the mask names."""
         tenant_id = current_caller().tenant_id
         changed = _changed(request)
+        self._refuse_above_highest(changed)
         async with tenant_transaction(self._pool, tenant_id) as connection:
             await connection.execute(SQL.add_policy, tenant_id)
             (row,) = await connection.fetch(SQL.lock_policy, tenant_id)
@@ -67,6 +72,17 @@ class PolicyRpc:
             await connection.execute(SQL.save_policy, tenant_id, *columns, self._clock())
             policy = await store.read_policy(connection, tenant_id, self._default)
         return pb.UpdatePolicyResponse(policy=_message(policy))
+
+    def _refuse_above_highest(self, changed: Mapping[str, Any]) -> None:
+        above = [
+            FieldViolation(
+                f"policy.{name}", "policy.highest", f"the operator allows {most} at most"
+            )
+            for name, most in self._highest.items()
+            if (changed.get(name) or 0) > most
+        ]
+        if above:
+            raise InvalidArgument.of(above)
 
 
 def _changed(request: pb.UpdatePolicyRequest) -> dict[str, Any]:

@@ -114,6 +114,21 @@ async def test_an_update_changes_only_the_sources_that_it_gives(
     assert by_source["claude"].is_enabled
 
 
+async def test_a_tenant_does_not_raise_itself_above_what_the_operator_allows(
+    services: Services, sandbox_desk: SandboxDesk, ours: Identity
+) -> None:
+    settings = sandbox_settings(sandbox_desk.url)
+    settings |= {"tenant_max_runs_in_hand": 40, "tenant_max_weight": 2}
+    async with services.running(ServiceName.ENRICHMENT, **settings) as channel:
+        enrichment = grpc_api.EnrichmentServiceStub(channel)
+        for path, most in (("most_runs_at_once", 40), ("weight", 2)):
+            assert getattr(await update(enrichment, ours, path, **{path: most}), path) == most
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await update(enrichment, ours, path, **{path: most + 1})
+            assert violations(refused.value) == [(f"policy.{path}", "policy.highest")]
+            assert getattr(await policy_of(enrichment, ours), path) == most
+
+
 async def test_a_field_that_was_never_set_follows_the_deployment(
     services: Services, sandbox_desk: SandboxDesk, ours: Identity
 ) -> None:

@@ -45,12 +45,12 @@ class Policy(_message.Message):
     day_budget_micros: _builtins.int
     """day_budget_micros is the most that the tenant may spend in a day (UTC); 0 means no limit."""
     most_runs_at_once: _builtins.int
-    """most_runs_at_once is how many of the tenant's runs are worked on at once, 1 to 1,000; 0 in an update means
-    the default.
+    """most_runs_at_once is how many of the tenant's runs are worked on at once, 1 to 1,000, and not more than the
+    operator allows; 0 in an update means the default.
     """
     weight: _builtins.int
-    """weight is the tenant's share when tenants compete: twice the weight, twice the turns; 1 to 100. 0 in an
-    update means 1.
+    """weight is the tenant's share when tenants compete: twice the weight, twice the turns; 1 to 100, and not
+    more than the operator allows. 0 in an update means 1.
     """
     debounce_seconds: _builtins.int
     """debounce_seconds is how long a new run waits before it begins, and again for each further request for
