@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 COMPILE := $(BIN)/uv pip compile -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header
+LOCKS := requirements requirements-dev requirements-bench requirements-supply
 MIGRATIONS := $(wildcard services/*/migrations/*.sql) $(wildcard chassis/foundation/[0-9]*.sql)
 # What contracts must stay compatible with: the main that others have, else the one here.
 BASE ?= $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
@@ -26,7 +27,7 @@ dev: $(READY) ## Keep the whole stack running for development, until Ctrl-C
 	@$(BIN)/prospect dev
 
 .PHONY: test
-test: $(READY) ## Run the tests on real PostgreSQL and NATS (about four minutes)
+test: $(READY) $(SUPPLY) ## Run the tests on real PostgreSQL and NATS (about four minutes)
 	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos"
 
 .PHONY: chaos
@@ -50,6 +51,22 @@ $(DBOS): requirements-bench.txt
 	$(PYTHON) -m venv build/dbos
 	build/dbos/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
+
+# Lists and audits what the product is made of, in an environment of its own: the product lacks these.
+SUPPLY := build/supply/.ready
+$(SUPPLY): requirements-supply.txt
+	$(PYTHON) -m venv build/supply
+	build/supply/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-supply.txt
+	@touch $@
+
+.PHONY: sbom
+sbom: $(READY) $(SUPPLY) ## Write build/sbom.cdx.json: the product's packages, hashes and licences
+	@build/supply/bin/python -m deploy.supply.sbom .venv requirements.txt build/sbom.cdx.json
+
+.PHONY: audit
+audit: $(SUPPLY) ## Name known vulnerabilities of all locked packages, OSV_URL=… for another database
+	@build/supply/bin/python -m deploy.supply.audit $(if $(OSV_URL),--osv-url $(OSV_URL)) \
+	  $(LOCKS:%=%.txt) deploy/requirements-build.txt
 
 .PHONY: mutants
 mutants: $(READY) ## Change the code and name each change no test notices: ONLY=folder LIMIT=n SEED=n
@@ -76,12 +93,13 @@ check: $(READY) ## Lint and type-check code, contracts, migrations, manifests an
 	$(BIN)/python -m tests.queries --check
 	$(BIN)/squawk $(MIGRATIONS)
 	$(BIN)/python deploy/check.py
+	$(BIN)/python -m deploy.supply.licences requirements.txt
 	$(MAKE) --no-print-directory check-lock
 
 .PHONY: check-lock
 check-lock: $(READY) ## Fail where a lock file does not follow from its .in file
 	@mkdir -p build/locks
-	@for name in requirements requirements-dev requirements-bench; do \
+	@for name in $(LOCKS); do \
 	  cp $$name.txt build/locks/$$name.txt; \
 	  $(COMPILE) $$name.in -o build/locks/$$name.txt || exit 1; \
 	  cmp -s $$name.txt build/locks/$$name.txt || { echo "$$name.txt is stale: run make lock"; exit 1; }; \
@@ -102,9 +120,7 @@ sql: $(READY) ## Write metrics' queries.sql from its template and the table of c
 
 .PHONY: lock
 lock: $(READY) ## Lock the dependencies with hashes
-	$(COMPILE) requirements.in -o requirements.txt
-	$(COMPILE) requirements-dev.in -o requirements-dev.txt
-	$(COMPILE) requirements-bench.in -o requirements-bench.txt
+	for name in $(LOCKS); do $(COMPILE) $$name.in -o $$name.txt || exit 1; done
 
 .PHONY: clean
 clean: ## Remove what was installed, built and stored

@@ -1,0 +1,1 @@
+"""What the product is made of: its packages, their licences, their known vulnerabilities."""
