@@ -118,4 +118,21 @@ PACKAGES = (
         "verifier",
         SAMPLE,
     ),
+    Package("chassis-migrate", "chassis", "migrate", "chassis", "migrate", SAMPLE),
+    Package(
+        "chassis-admission",
+        "chassis/admission",
+        "deadlines health server_options",
+        "chassis/admission",
+        "deadlines health server_limits",
+        SAMPLE,
+    ),
+    Package(
+        "chassis-identity",
+        "chassis/identity",
+        "*",
+        "chassis/identity",
+        "listening nats_login nats_tls postgres_tls secrets service_callers",
+        SAMPLE,
+    ),
 )
