@@ -32,6 +32,16 @@ def to_datetime(moment: Timestamp) -> datetime:
     return moment.ToDatetime(tzinfo=UTC)
 
 
+def to_micros(moment: Timestamp) -> int:
+    """Return a protobuf time in microseconds since 1970: what is smaller is dropped, everywhere."""
+    return moment.seconds * 1_000_000 + moment.nanos // 1_000
+
+
+def from_micros(micros: int) -> datetime:
+    """Return a moment in microseconds since 1970 as an aware datetime, exactly."""
+    return _EPOCH + micros * _MICROSECOND
+
+
 def to_timestamp(moment: datetime | None) -> Timestamp | None:
     """Return a moment as a protobuf time; None stays None."""
     if moment is None:

@@ -20,6 +20,7 @@ from chassis.admission.tenants import TenantLimits
 from chassis.errors import OperatorError
 
 PREFIX = "PROSPECT_"
+CUTOFF = 0.75  # how alike, beyond the prefix, a setting must be to be what was meant
 FILE = "_FILE"
 S = TypeVar("S", bound=BaseSettings)
 
@@ -275,9 +276,10 @@ def variables(cls: type[BaseSettings]) -> dict[str, str]:
 
 def refuse_unknown(environment: Mapping[str, str], known: Iterable[str]) -> None:
     """Raise SettingsError for a PROSPECT_ variable that nothing reads: it is likely misspelt."""
-    names = set(known)
+    names = {each.removeprefix(PREFIX) for each in known}
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else " (see `prospect config`)"
+        wanted = name.removeprefix(PREFIX)
+        if wanted != name and wanted not in names:
+            near = difflib.get_close_matches(wanted, names, n=1, cutoff=CUTOFF)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else " (see `prospect config`)"
             raise SettingsError(f"{name} is not a setting{hint}")

@@ -70,6 +70,11 @@ def test_a_variable_that_is_like_none_is_refused_with_where_to_look() -> None:
     )
 
 
+def test_a_setting_that_shares_little_but_the_prefix_is_not_suggested() -> None:
+    with pytest.raises(SettingsError, match=r"is not a setting \(see `prospect config`\)"):
+        refuse_unknown({"PROSPECT_LOG_FORMAT": "json"}, ["PROSPECT_LOG_LEVEL"])
+
+
 def test_variables_of_others_and_those_that_are_read_are_let_be() -> None:
     refuse_unknown({"PATH": "", "PROSPECT_POOL_SIZE": "7"}, ["PROSPECT_POOL_SIZE"])
 

@@ -214,7 +214,9 @@ def _created_at(new: pb.NewActivity, window: Window) -> int | FieldViolation:
         sent = new.created_at
         if not 0 <= sent.nanos < 1_000_000_000:
             return FieldViolation("created_at", "timestamp", "must be a valid time")
-        moment = sent.seconds * 1_000_000 + sent.nanos // 1_000
+        moment = (
+            sent.seconds * 1_000_000 + sent.nanos // 1_000
+        )  # as clock.to_micros, without a call
     elif new.activity_id:
         implied = time_of_id(new.activity_id)
         if implied is None:
@@ -246,9 +248,10 @@ def parse_json(text: str) -> Any:
 
 def _says_new_list(metadata: str) -> bool:
     try:
-        return parse_json(metadata).get("new_list") is True
-    except RecursionError:  # nested deeper than Python parses, though PostgreSQL takes it
+        parsed = parse_json(metadata)
+    except (ValueError, RecursionError):  # PostgreSQL says what of it is JSON, and refuses the rest
         return False
+    return isinstance(parsed, dict) and parsed.get("new_list") is True
 
 
 def _micros(moment: datetime) -> int:

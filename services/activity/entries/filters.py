@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import asyncpg
 from google.protobuf.timestamp_pb2 import Timestamp
 from prospect.activity.v1 import activity_service_pb2 as pb
 
-from chassis.clock import to_datetime
+from chassis.clock import from_micros, to_micros
 from chassis.errors import InvalidArgument
+from chassis.validation import parse_time
 from services.activity.entries.actions import ACTION_NAMES
 from services.activity.entries.batch import parse_json
 
@@ -64,9 +64,9 @@ def parse_filter(wanted: pb.ActivityFilter) -> Filter:
     """Parse a filter whose fields keep the contract's rules; refuse bad times and metadata."""
     start, end = EARLIEST_MICROS, LATEST_MICROS
     if wanted.HasField("start_time"):
-        start = max(_micros("filter.start_time", wanted.start_time), start)
+        start = _bound("filter.start_time", wanted.start_time)
     if wanted.HasField("end_time"):
-        end = min(_micros("filter.end_time", wanted.end_time), end)
+        end = _bound("filter.end_time", wanted.end_time)
     refuse_empty_range(wanted, "filter.end_time", "filter.end_after_start")
     return Filter(
         start=start,
@@ -97,13 +97,10 @@ def refusing_bad_metadata() -> Iterator[None]:
         raise not_json() from None
 
 
-def _micros(field: str, moment: Timestamp) -> int:
-    """Return a bound in microseconds, rounded up: entries have whole microseconds."""
-    try:
-        to_datetime(moment)
-    except (ValueError, OverflowError):
-        raise InvalidArgument.field(field, "timestamp", "must be a valid time") from None
-    return moment.seconds * 1_000_000 + -(-moment.nanos // 1_000)
+def _bound(field: str, moment: Timestamp) -> int:
+    """Return a bound in microseconds, within those of an open range."""
+    parse_time(field, moment)
+    return min(max(to_micros(moment), EARLIEST_MICROS), LATEST_MICROS)
 
 
 def _json_object(text: str) -> str:
@@ -123,4 +120,4 @@ def not_json() -> InvalidArgument:
 
 
 def _text(micros: int) -> str:
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat()
+    return from_micros(micros).isoformat()

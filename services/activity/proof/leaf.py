@@ -72,8 +72,11 @@ def parse(line: str) -> Line:
         )
     except KeyError as missing:
         raise LineError(f"not a line of a sealed export: it has no {missing}") from None
-    except (ValueError, OverflowError) as error:
+    except LineError as error:
         raise LineError(f"not a line of a sealed export: {error}") from None
+    except (ValueError, OverflowError):
+        text = "not a line of a sealed export: a value has not the form of its member"
+        raise LineError(text) from None
 
 
 def _content(members: Mapping[str, str]) -> bytes:
@@ -109,9 +112,10 @@ def _members(line: str) -> dict[str, str]:
 def _pairs(tokens: list[str]) -> Iterator[tuple[str, str]]:
     start = 0
     for end in _ends(tokens):
-        name, colon, *value = tokens[start:end]
-        if not name.startswith('"') or colon != ":" or not value:
+        member = tokens[start:end]
+        if len(member) < 3 or not member[0].startswith('"') or member[1] != ":":
             raise LineError("not a member")
+        name, _, *value = member
         single = len(value) == 1 and value[0].startswith('"')
         yield json.loads(name), json.loads(value[0]) if single else _jsonb(value)
         start = end + 1

@@ -155,9 +155,13 @@ def _limits(request: pb.VerifyLogRequest) -> tuple[datetime, datetime]:
     end = parse_time("end_time", request.end_time)
     refuse_empty_range(request, "end_time", "verify.end_after_start")
     return (
-        max(start, EARLIEST_TIME) if request.HasField("start_time") else EARLIEST_TIME,
-        end if request.HasField("end_time") else LATEST_TIME,
+        _within(start) if request.HasField("start_time") else EARLIEST_TIME,
+        _within(end) if request.HasField("end_time") else LATEST_TIME,
     )
+
+
+def _within(moment: datetime) -> datetime:
+    return min(max(moment, EARLIEST_TIME), LATEST_TIME)
 
 
 async def _tree_of(connection: Connection, tenant_id: UUID) -> Tree:
@@ -193,7 +197,7 @@ def _placed(found: asyncpg.Record | None, size: int) -> tuple[int, bytes]:
 def _period(query: pb.InclusionQuery) -> tuple[datetime, datetime]:
     """Return the earliest and the latest time at which the entry may have happened."""
     if query.HasField("created_at"):
-        moment = parse_time("inclusion.created_at", query.created_at)
+        moment = _within(parse_time("inclusion.created_at", query.created_at))
         return moment, moment
     implied = time_of_id(query.activity_id)
     if implied is None:

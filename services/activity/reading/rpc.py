@@ -9,6 +9,7 @@ import asyncpg
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
+from chassis.clock import to_micros
 from chassis.database import Pool, tenant_transaction
 from chassis.errors import InvalidArgument, NotFound
 from chassis.interceptor import Context, preserialized
@@ -86,9 +87,7 @@ def _ranges(request: pb.GetActivityRequest) -> list[tuple[int, int]]:
     """Return the ranges of time in which to look for an entry, the likeliest first."""
     if request.HasField("created_at"):
         parse_time("created_at", request.created_at)
-        if request.created_at.nanos % 1_000:
-            return []  # entries have whole microseconds
-        moment = request.created_at.seconds * _SECOND + request.created_at.nanos // 1_000
+        moment = to_micros(request.created_at)
         return [(moment, moment + 1)]
     implied = time_of_id(request.activity_id)
     if implied is None:

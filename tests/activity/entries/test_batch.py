@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import new_id, to_timestamp
@@ -254,3 +257,16 @@ def test_a_refused_entry_is_told_with_the_first_rule_that_it_breaks() -> None:
     assert second == pb.RefusedEntry(
         index=1, field="user_id", rule="string.uuid", message="must be a valid UUID"
     )
+
+
+@given(
+    st.sampled_from([each for each in pb.ActionType.values() if each]),
+    st.text(max_size=40)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    ).map(json.dumps),
+)
+def test_only_an_object_that_says_so_is_of_a_new_list(action: int, metadata: str) -> None:
+    entry = pb.NewActivity(user_id=USER, action_type=action, metadata_json=metadata)  # type: ignore[arg-type]
+    assert batch(entry).columns.new_lists() in ([], [0])

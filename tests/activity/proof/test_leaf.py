@@ -119,9 +119,16 @@ def test_what_is_no_member_is_refused(text: str) -> None:
     assert fault(text) == "not a member"
 
 
-@pytest.mark.parametrize("text", ['{"a"}', '{"a": 1,}', "{,}"])
+@pytest.mark.parametrize("text", ['{"a"}', '{"a": 1,}', "{,}", '{"a":1,"b"}'])
 def test_a_member_that_is_cut_short_is_refused(text: str) -> None:
-    assert fault(text)
+    assert fault(text) == "not a member"
+
+
+@pytest.mark.parametrize(
+    "value", [{"leaf_index": "x"}, {"leaf_hash": "zz"}, {"user_id": "x"}, {"created_at": "x"}]
+)
+def test_a_value_of_another_form_is_refused_in_words(value: dict[str, str]) -> None:
+    assert fault(line(**value)) == "a value has not the form of its member"
 
 
 @pytest.mark.parametrize(("text", "place"), [("?", 0), ('{"a": ?}', 6), ('{"a', 1)])

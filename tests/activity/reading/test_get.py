@@ -136,24 +136,29 @@ async def test_counts_by_hour_name_the_beginning_of_the_hour(
     assert counts == [(to_timestamp(hour), 2), (to_timestamp(hour + timedelta(hours=1)), 1)]
 
 
-async def test_a_part_of_a_microsecond_in_a_filter_is_not_lost(
-    activity: ActivityServiceAsyncStub, ours: Identity
+@pytest.mark.parametrize("nanos", [1, 499, 500, 999, 1_001, 123_456_789, 999_999_999])
+async def test_an_entry_is_found_by_the_time_that_was_sent(
+    activity: ActivityServiceAsyncStub, ours: Identity, nanos: int
 ) -> None:
-    await log.record(activity, ours, [an_entry()])
-    just_after = to_timestamp(NOW)
-    assert just_after
-    just_after.nanos += 1
-
-    async def count(wanted: pb.ActivityFilter) -> int:
-        request = pb.CountActivitiesRequest(filter=wanted)
-        return (
-            (await activity.CountActivities(request, metadata=ours.metadata()))
-            .counts[0]
-            .activity_count
-        )
-
-    assert await count(pb.ActivityFilter(start_time=just_after)) == 0
-    assert await count(pb.ActivityFilter(end_time=just_after)) == 1
+    sent = Timestamp(seconds=int(NOW.timestamp()), nanos=nanos)
+    entry = an_entry(activity_id=str(uuid.uuid4()), created_at=sent)
+    await log.record(activity, ours, [entry])
+    by_time = pb.GetActivityRequest(activity_id=entry.activity_id, created_at=sent)
+    found = (await activity.GetActivity(by_time, metadata=ours.metadata())).activity
+    again = pb.RecordActivityRequest(activity=entry)
+    again.activity.created_at.CopyFrom(found.created_at)
+    assert (await activity.RecordActivity(again, metadata=ours.metadata())).duplicate
+    before, since = pb.ActivityFilter(end_time=sent), pb.ActivityFilter(start_time=sent)
+    listed = [
+        [each.activity_id for each in answer.activities]
+        for wanted in (before, since)
+        for answer in [
+            await activity.ListActivities(
+                pb.ListActivitiesRequest(filter=wanted), metadata=ours.metadata()
+            )
+        ]
+    ]
+    assert listed == [[], [entry.activity_id]]
 
 
 async def test_metadata_that_are_deep_are_no_fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -245,6 +246,49 @@ async def test_a_refusal_of_many_entries_arrives_with_its_details(
         assert violations(refused.value)[0][0].startswith("activities[0]")
         omitted = detail(refused.value, ErrorInfo).metadata["omitted_violations"]
         assert len(violations(refused.value)) + int(omitted) >= 100
+
+
+BROKEN_METADATA = [
+    "1", "-0.5", "[]", "[{}]", "null", "true", '"new_list"', "{", "}", "{}{}", '{"new_list"}',
+    '{"new_list": tru', '{"new_list": true,}', "{new_list: true}", '{"a": NaN}', '{"a": "\\ud800"}',
+    '{"a": "\\u0000"}', "nul", " ", "[" * 5_000, '{"a":' * 1_500, '{"a": 1e131073}', "'", "\x7f",
+]  # fmt: skip
+ACTIONS = [each for each in pb.ActionType.values() if each]
+
+
+async def test_metadata_that_are_no_object_refuse_their_entry_alone_whatever_the_action(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    entries = [
+        an_activity(action_type=action, metadata_json=metadata)
+        for action in ACTIONS
+        for broken in BROKEN_METADATA
+        for metadata in ('{"new_list": true}', broken)
+    ]
+    request = pb.RecordActivitiesRequest(activities=entries, partial_success=True)
+    answer = await activity.RecordActivities(request, metadata=ours.metadata())
+    assert [each.index for each in answer.refused_entries] == list(range(1, len(entries), 2))
+    assert {each.field for each in answer.refused_entries} == {"metadata_json"}
+    assert answer.recorded_count == len(entries) // 2
+
+
+@pytest.mark.parametrize("broken", ["1", "[]", "null", "{"])
+async def test_an_entry_with_broken_metadata_is_refused_beside_those_of_other_callers(
+    activity: ActivityServiceAsyncStub, ours: Identity, broken: str
+) -> None:
+    async def record(metadata: str) -> str:
+        entry = an_activity(action_type=pb.ACTION_TYPE_ADD_TO_LIST, metadata_json=metadata)
+        try:
+            await activity.RecordActivity(
+                pb.RecordActivityRequest(activity=entry), metadata=ours.metadata()
+            )
+        except grpc.aio.AioRpcError as error:
+            return f"{error.code().name} {violations(error)[0][0]}"
+        return "OK"
+
+    answers = await asyncio.gather(*map(record, ["{}", broken, '{"new_list": true}', broken, ""]))
+    refused = "INVALID_ARGUMENT activity.metadata_json"
+    assert answers == ["OK", refused, "OK", refused, "OK"]
 
 
 async def test_an_answer_names_ten_thousand_refused_entries(

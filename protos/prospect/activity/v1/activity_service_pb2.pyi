@@ -223,7 +223,9 @@ class NewActivity(_message.Message):
     """user_agent is what the caller's client called itself; at most 512 characters, no zero character."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """created_at is when it happened; absent means now. At most 24 h ahead, and not older than the log is kept."""
+        """created_at is when it happened, to the microsecond: what is smaller is dropped, here and wherever a time is
+        asked for. Absent means now. At most 24 h ahead, and not older than the log is kept.
+        """
 
     def __init__(
         self,
@@ -599,7 +601,7 @@ class GetActivityRequest(_message.Message):
     """activity_id is the entry's UUID."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """created_at is when it happened, exactly. Absent means within 24 h of the time in a version 7 activity_id;
+        """created_at is when it happened, as it was sent or read. Absent means within 24 h of the time in a version 7 activity_id;
         with an id of another version it must be sent.
         """
 
