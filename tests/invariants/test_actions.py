@@ -7,6 +7,7 @@ roll-up with itself and with the log looks at that counter.
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,11 +18,13 @@ from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.clock import new_id, to_timestamp, utc_now
+from devstack.stack import ROOT
 from services.metrics.counters import NEW_LIST, TABLE
 from tests.harness import Database, Identity, Services
 from tests.metrics.conftest import Pair, running_pair
 
 ACTIONS = {name: number for name, number in activity_pb.ActionType.items() if number}
+CONTRACT = ROOT / "protos/prospect/metrics/v1/metrics_service.proto"
 COLUMNS = [row.column for row in TABLE]
 OF_ONE_ACTION = [row.column for row in TABLE if row.codes and row.codes != (NEW_LIST,)]
 SECONDS = 15
@@ -45,6 +48,24 @@ def test_every_counter_of_the_contract_has_a_row_and_fields() -> None:
     assert [field.name for field in pb.Counters.DESCRIPTOR.fields] == COLUMNS
     assert [field.name for field in pb.DailyUsage.DESCRIPTOR.fields][2:] == COLUMNS
     assert len({row.heading for row in TABLE}) == len(TABLE)
+
+
+def test_a_counter_counts_what_its_comment_in_the_contract_says() -> None:
+    promised = re.findall(r"// (COUNTER_\w+) counts (.+)\.", CONTRACT.read_text())
+    assert dict(promised) == {pb.Counter.Name(row.number): counted(*row.codes) for row in TABLE}
+
+
+def counted(action: int = 0, new_list: int = 0) -> str:
+    """Return in the contract's words what is counted by these codes."""
+    names = {0: "every entry", NEW_LIST: "add_to_list entries that made a new list"}
+    for name, number in ACTIONS.items():
+        names[number] = name.removeprefix("ACTION_TYPE_").lower()
+    return f"{names[action]}{', those that made a new list included' if new_list else ''}"
+
+
+def test_a_heading_is_a_word_of_its_counters_name() -> None:
+    headings = {row.column: row.heading.split()[-1] for row in TABLE if row.codes}
+    assert [column for column, word in headings.items() if word[:4] not in column] == []
 
 
 TABLES = """
