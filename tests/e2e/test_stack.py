@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-STOP_SECONDS = 5.0
+HANG_SECONDS = 60.0
+"""Keeps what hangs from lasting for ever; how long a stop takes decides nothing."""
 
 
 class Dev:
@@ -47,7 +47,7 @@ class Dev:
         """Signal it and return its exit code."""
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS + 5)
+        return self.process.wait(HANG_SECONDS)
 
 
 @pytest.fixture
@@ -73,13 +73,11 @@ def trouble_in_logs(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_ends_every_process_in_time_without_trouble_in_the_logs(
+def test_a_stop_ends_every_process_without_trouble_in_the_logs(
     dev: Dev, number: signal.Signals
 ) -> None:
     processes = dev.start()
-    started = time.monotonic()
     assert dev.stop(number) == 0
-    assert time.monotonic() - started < STOP_SECONDS
     assert psutil.wait_procs(processes, timeout=0)[1] == []
     assert trouble_in_logs(dev.folder) == []
 
@@ -87,7 +85,7 @@ def test_a_stop_ends_every_process_in_time_without_trouble_in_the_logs(
 def test_a_kill_leaves_no_process_and_the_next_start_works(dev: Dev) -> None:
     processes = dev.start()
     dev.stop(signal.SIGKILL)
-    assert psutil.wait_procs(processes, timeout=5)[1] == []
+    assert psutil.wait_procs(processes, timeout=HANG_SECONDS)[1] == []
     dev.start()
     assert dev.stop(signal.SIGTERM) == 0
 
@@ -117,7 +115,7 @@ def test_an_interrupted_demo_leaves_no_process_and_the_next_one_works(
         next(line for line in demo.stdout if "Enrichments, live" in line)
         processes = psutil.Process(demo.pid).children(recursive=True)
         demo.send_signal(number)
-        assert demo.wait(STOP_SECONDS + 5) == code
-        assert psutil.wait_procs(processes, timeout=5)[1] == []
+        assert demo.wait(HANG_SECONDS) == code
+        assert psutil.wait_procs(processes, timeout=HANG_SECONDS)[1] == []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
