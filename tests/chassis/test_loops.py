@@ -20,7 +20,7 @@ async def test_a_pass_that_fails_is_followed_by_the_next(trouble: Exception) -> 
             raise trouble
         stopping.set()
 
-    await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=0.01), 5)
+    await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=0.01), 30)
     assert passes == 3
 
 
@@ -30,7 +30,7 @@ async def test_a_stop_ends_the_wait_at_once() -> None:
     async def work() -> None:
         asyncio.get_running_loop().call_soon(stopping.set)
 
-    await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=3_600), 5)
+    await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=3_600), 30)
 
 
 async def test_a_pass_comes_early_where_it_is_asked_for() -> None:
@@ -42,5 +42,5 @@ async def test_a_pass_comes_early_where_it_is_asked_for() -> None:
         asyncio.get_running_loop().call_soon((early, stopping)[passes - 1].set)
 
     looping = repeat(work, stopping, name="work", every_seconds=3_600, early=early)
-    await asyncio.wait_for(looping, 5)
+    await asyncio.wait_for(looping, 30)
     assert passes == 2

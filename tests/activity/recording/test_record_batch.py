@@ -45,7 +45,7 @@ async def test_a_batch_is_published_as_one_event_with_the_same_ids(
     subscription = await nats.subscribe(f"activity.recorded.{ours.tenant_id}")
     request = pb.RecordActivitiesRequest(activities=[an_activity() for _ in range(3)])
     response = await activity.RecordActivities(request, metadata=ours.metadata())
-    message = await subscription.next_msg(timeout=5)
+    message = await subscription.next_msg(timeout=30)
     event = events_pb2.ActivitiesRecorded.FromString(message.data)
     assert list(event.activity_ids) == list(response.activity_ids)
 

@@ -40,7 +40,7 @@ async def test_batches_with_the_same_entries_in_another_order_do_not_stop_each_o
     for _ in range(5):
         entries = keyed(300)
         orders = [random.sample(entries, len(entries)) for _ in range(6)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             answers = await asyncio.gather(
                 *(
                     activity.RecordActivities(

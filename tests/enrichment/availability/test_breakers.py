@@ -341,7 +341,7 @@ async def test_each_change_is_told_once_as_an_event(
     await opened(one)
     await two.breakers.refresh()
     await report(two.breakers, failed(), 3)
-    message = await subscription.next_msg(timeout=5)
+    message = await subscription.next_msg(timeout=30)
     told = events_pb2.SourceChanged.FromString(message.data)
     assert (told.source, told.state) == ("exa", "open")
     assert told.HasField("until")

@@ -316,8 +316,8 @@ async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: ser
         async with tenant_transaction(one.pool, one.tenant_id) as connection:
             await connection.fetchval(sql.SQL.request_cancel, one.tenant_id, run_id, utc_now())
         one.worker.cancel_run(run_id)
-        row, steps = await one.settled(run_id, seconds=5)
-        await asyncio.wait_for(broken_off.wait(), 1)
+        row, steps = await one.settled(run_id)
+        await asyncio.wait_for(broken_off.wait(), 20)
     assert (row["status"], steps[SourceName.SEC].status) == ("cancelled", "skipped")
 
 

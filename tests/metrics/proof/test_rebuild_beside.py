@@ -32,7 +32,7 @@ SWAPPING = """
 select from pg_locks where locktype = 'advisory' and objsubid = 1 and mode = 'ExclusiveLock'
 and granted and database = (select oid from pg_database where datname = current_database())
 """
-SOON = 10  # seconds in which what is not stopped is done, on a busy machine too
+SOON = 30  # seconds in which what is not stopped is done, on a busy machine too
 
 
 class HeldLog:

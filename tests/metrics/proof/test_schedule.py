@@ -16,5 +16,5 @@ async def test_two_replicas_make_one_schedule_that_fires(nats: Client) -> None:
     info = await jetstream.stream_info("METRICS", subjects_filter=">")
     assert (info.state.subjects or {}).get(topology.DAILY_SCHEDULE) == 1
     subscription = await jetstream.pull_subscribe(topology.AGGREGATE_DAILY, "reader")
-    (message,) = await subscription.fetch(1, timeout=5)
+    (message,) = await subscription.fetch(1, timeout=30)
     assert message.data == b""
