@@ -45,7 +45,7 @@ async def test_an_enrichment_of_an_impossible_time_is_a_dead_letter_and_makes_no
     letters: asyncio.Queue[Msg] = asyncio.Queue()
     await nats.subscribe("dead.>", cb=letters.put)
     await publish(nats, ours, completed_at)
-    letter = await asyncio.wait_for(letters.get(), 10)
+    letter = await asyncio.wait_for(letters.get(), 30)
     assert f"completed_at: {why}" in (letter.headers or {})["Prospect-Dead-Reason"]
     assert await database.fetch("select month from activity.partitions()") == months
 
@@ -56,6 +56,6 @@ async def test_an_enrichment_of_a_time_that_the_log_takes_is_logged(
 ) -> None:
     told = await nats.subscribe(f"activity.recorded.{ours.tenant_id}")
     await publish(nats, ours, utc_now() - timedelta(days=60))
-    await told.next_msg(timeout=10)
+    await told.next_msg(timeout=30)
     (entry,) = await database.fetch("select action_type, user_id from activity.activity_log")
     assert (entry["action_type"], entry["user_id"]) == ("profile_enriched", ours.user_id)

@@ -172,7 +172,7 @@ async def test_an_entry_of_a_newer_action_is_tailed(
     tail = activity.TailActivities(
         pb.TailActivitiesRequest(filter=wanted), metadata=ours.metadata()
     )
-    await asyncio.wait_for(tail.read(), 10)
+    await asyncio.wait_for(tail.read(), 30)
     entry = await record(our_log, NEWER)
     event = events_pb2.ActivitiesRecorded(
         tenant_id=str(ours.tenant_id),
@@ -188,7 +188,7 @@ async def test_an_entry_of_a_newer_action_is_tailed(
     )
     found: dict[str, int] = {}
     while known not in found:
-        response = await asyncio.wait_for(tail.read(), 10)
+        response = await asyncio.wait_for(tail.read(), 30)
         assert isinstance(response, pb.TailActivitiesResponse)
         found |= numbers(response.activities)
     tail.cancel()

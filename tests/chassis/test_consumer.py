@@ -72,13 +72,13 @@ async def publish_bytes(nats: Client, body: bytes, headers: dict[str, str] | Non
 
 async def get(queue: asyncio.Queue[Msg]) -> Msg:
     """Return the next message."""
-    return await asyncio.wait_for(queue.get(), 10)
+    return await asyncio.wait_for(queue.get(), 30)
 
 
 async def test_a_good_event_is_handled(nats: Client, seen: Seen) -> None:
     message = a_request()
     await messaging.publish(nats, OutgoingEvent.of(CONSUMER.subject, message, "test"))
-    event = await asyncio.wait_for(seen.events.get(), 10)
+    event = await asyncio.wait_for(seen.events.get(), 30)
     assert event.message == message
 
 
@@ -86,7 +86,7 @@ async def test_an_event_may_come_as_json(nats: Client, seen: Seen) -> None:
     message = a_request()
     body = json_format.MessageToJson(message).encode()
     await publish_bytes(nats, body, {"content-type": "application/json"})
-    event = await asyncio.wait_for(seen.events.get(), 10)
+    event = await asyncio.wait_for(seen.events.get(), 30)
     assert event.message == message
 
 
@@ -121,13 +121,13 @@ async def test_an_event_that_takes_long_holds_up_none_that_comes_later(
     nats: Client, seen: Seen
 ) -> None:
     await publish_bytes(nats, a_request(name=SLOW).SerializeToString())
-    await asyncio.wait_for(seen.waiting.wait(), 10)
+    await asyncio.wait_for(seen.waiting.wait(), 30)
     later = a_request()
     await publish_bytes(nats, later.SerializeToString())
-    event = await asyncio.wait_for(seen.events.get(), 10)
+    event = await asyncio.wait_for(seen.events.get(), 30)
     seen.go_on.set()
     assert event.message == later
-    assert (await asyncio.wait_for(seen.events.get(), 10)).message.name == SLOW
+    assert (await asyncio.wait_for(seen.events.get(), 30)).message.name == SLOW
 
 
 async def test_a_fetch_that_brings_more_than_it_asked_for_ends_nothing(
@@ -152,7 +152,7 @@ async def test_a_fetch_that_brings_more_than_it_asked_for_ends_nothing(
     handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, handle)
     consuming = asyncio.create_task(consume(nats, handler, stopping))
     for _ in range(600):
-        await asyncio.wait_for(handled.get(), 10)
+        await asyncio.wait_for(handled.get(), 30)
     stopping.set()
     await consuming
 
@@ -162,19 +162,19 @@ async def test_a_bad_event_does_not_hold_up_the_good_one_behind_it(
 ) -> None:
     await publish_bytes(nats, b"\xff")
     await publish_bytes(nats, a_request().SerializeToString())
-    await asyncio.wait_for(seen.events.get(), 10)
+    await asyncio.wait_for(seen.events.get(), 30)
 
 
 async def test_an_event_that_failed_comes_again(nats: Client, seen: Seen) -> None:
     seen.failures = 2
     await publish_bytes(nats, a_request().SerializeToString())
-    await asyncio.wait_for(seen.events.get(), 10)
+    await asyncio.wait_for(seen.events.get(), 30)
 
 
 async def test_an_event_without_an_id_keeps_the_same_one_when_it_comes_again(
     nats: Client, seen: Seen
 ) -> None:
     await publish_bytes(nats, a_request().SerializeToString())
-    first = await asyncio.wait_for(seen.events.get(), 10)
+    first = await asyncio.wait_for(seen.events.get(), 30)
     again = messaging.event_id_of({}, CONSUMER.stream, 1)
     assert first.event_id == again

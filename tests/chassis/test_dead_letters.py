@@ -57,13 +57,13 @@ async def publish(nats: Client, body: bytes, headers: dict[str, str] | None = No
 
 
 async def letter_of(dead: asyncio.Queue[Msg]) -> tuple[dict[str, str], bytes]:
-    letter = await asyncio.wait_for(dead.get(), 10)
+    letter = await asyncio.wait_for(dead.get(), 30)
     return dict(letter.headers or {}), letter.data
 
 
 async def nothing_left(nats: Client) -> None:
     """Return once the queue holds no event."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await nats.jetstream().stream_info(CONSUMER.stream)).state.messages:
             await asyncio.sleep(0.02)
 
@@ -162,7 +162,7 @@ async def test_json_is_known_by_its_header_in_any_case_and_without_one(
 ) -> None:
     message = a_request()
     await publish(nats, json_format.MessageToJson(message).encode(), headers)
-    assert await asyncio.wait_for(handled.get(), 10) == message
+    assert await asyncio.wait_for(handled.get(), 30) == message
 
 
 async def test_json_with_a_field_that_this_version_does_not_know_is_taken(
@@ -171,4 +171,4 @@ async def test_json_with_a_field_that_this_version_does_not_know_is_taken(
     message = a_request()
     body = json_format.MessageToDict(message) | {"newField": 1}
     await publish(nats, json.dumps(body).encode(), {"content-type": "application/json"})
-    assert await asyncio.wait_for(handled.get(), 10) == message
+    assert await asyncio.wait_for(handled.get(), 30) == message

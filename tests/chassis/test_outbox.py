@@ -93,7 +93,7 @@ async def test_a_stop_ends_the_relays_pause_and_what_is_left_is_published(
         await asyncio.sleep(0.01)
     await enqueue(pool)
     stopping.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 30)
     assert await published(nats) == 2
 
 

@@ -51,7 +51,7 @@ async def wait_until_a_call_waits(database: Database, *, waits: bool = True) -> 
         "select 1 from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'"
         " and application_name = 'prospect-activity'"
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while bool(await database.fetch(waiting, database.name)) != waits:
             await asyncio.sleep(0.02)
 

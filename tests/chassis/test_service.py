@@ -28,7 +28,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 async def wait_for_status(channel: grpc.aio.Channel, service: str, status: int) -> None:
     """Follow the health of `service` until it is `status`."""
     stub = health_pb2_grpc.HealthStub(channel)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         async for answer in stub.Watch(health_pb2.HealthCheckRequest(service=service)):
             if answer.status == status:
                 return

@@ -198,7 +198,7 @@ async def test_an_event_that_comes_twice_makes_one_run(
 async def handled(nats: Client) -> None:
     """Wait until the work queue is empty."""
     jetstream = nats.jetstream()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await jetstream.stream_info(topology.ENRICH_REQUESTED.stream)).state.messages:
             await asyncio.sleep(0.02)
 

@@ -67,7 +67,7 @@ async def usage(pair: Pair, who: Identity, **request: Any) -> list[pb.DailyUsage
 
 async def usage_of(pair: Pair, who: Identity, total: int) -> list[pb.DailyUsage]:
     """Return the day's usage once `total` activities are counted."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while True:
             rows = await usage(pair, who)
             if sum(row.total_activities for row in rows) == total:
@@ -90,7 +90,7 @@ async def periods(pair: Pair, who: Identity, **request: Any) -> list[pb.PeriodUs
 
 async def periods_of(pair: Pair, who: Identity, total: int, **request: Any) -> list[pb.PeriodUsage]:
     """Return the usage by period once `total` activities are counted."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while True:
             found = await periods(pair, who, **request)
             if sum(each.count for each in found) == total:

@@ -129,7 +129,7 @@ async def test_an_erased_user_is_counted_as_anonymous_also_when_late(
     await record(pair, ours, some_activities(40))
     await usage_of(pair, ours, 40)
     await erase(nats, ours, USERS[0])
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while USERS[0] in {row.user_id for row in await usage(pair, ours)}:
             await asyncio.sleep(0.02)
     await record(pair, ours, some_activities(20, seed=8))

@@ -46,7 +46,7 @@ async def test_an_event_of_one_tenant_under_the_subject_of_another_is_a_dead_let
     )
     subject = f"activity.recorded.{ours.tenant_id}"
     await messaging.publish(nats, OutgoingEvent.of(subject, message, "test"))
-    letter = await dead.next_msg(timeout=10)
+    letter = await dead.next_msg(timeout=30)
     assert letter.headers
     assert letter.headers["Prospect-Dead-Reason"].startswith("tenant_id:")
 
@@ -65,7 +65,7 @@ async def test_a_moment_that_no_calendar_has_is_a_dead_letter_and_stops_no_other
     subject = f"activity.recorded.{ours.tenant_id}"
     await messaging.publish(nats, OutgoingEvent.of(subject, message, "test"))
     await record(pair, ours, some_activities(20))
-    letter = await dead.next_msg(timeout=10)
+    letter = await dead.next_msg(timeout=30)
     assert letter.headers
     assert letter.headers["Prospect-Dead-Reason"].startswith("created_at_micros[0]:")
     await usage_of(pair, ours, 20)

@@ -87,7 +87,7 @@ async def test_what_the_service_records_it_seals_by_itself_within_seconds(
     entry = pb.NewActivity(user_id=str(ours.user_id), action_type=pb.ACTION_TYPE_LOGIN)
     request = pb.RecordActivityRequest(activity=entry)
     recorded = await activity.RecordActivity(request, metadata=ours.metadata())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (given := await newest_or_none(activity, ours)) is None:
             pass
     proof = await inclusion(activity, ours, recorded.activity_id)

@@ -37,7 +37,7 @@ async def test_a_forged_event_brings_a_tail_nothing_of_another_tenant(
     (secret,) = await record(activity, theirs, [an_entry()])
     told = await nats.subscribe(f"activity.recorded.{theirs.tenant_id}")
     await record(activity, theirs, [an_entry()])
-    await told.next_msg(timeout=10)
+    await told.next_msg(timeout=30)
     message = await stream.get_last_msg("ACTIVITY", f"activity.recorded.{theirs.tenant_id}")
     forged = recorded(ours.tenant_id, activity_ids=[secret])
     for body in (message.data or b"", forged):

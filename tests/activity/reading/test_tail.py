@@ -57,7 +57,7 @@ async def a_tail(
 
 async def told(call: Tail) -> pb.TailActivitiesResponse:
     """Return the next response."""
-    response = await asyncio.wait_for(call.read(), 10)
+    response = await asyncio.wait_for(call.read(), 30)
     assert isinstance(response, pb.TailActivitiesResponse)
     return response
 
@@ -238,7 +238,7 @@ async def test_a_replay_waits_for_its_client_instead_of_cutting_it_off(
         published = await nats.subscribe("activity.recorded.*")
         sent = [(await record(activity, ours, [an_entry()]))[0] for _ in range(50)]
         for _ in sent:
-            await published.next_msg(timeout=10)
+            await published.next_msg(timeout=30)
         call, _ = await a_tail(activity, ours, start)
         assert await ids(call, 50) == sent
         call.cancel()
@@ -252,7 +252,7 @@ async def test_a_tail_that_is_cancelled_leaves_no_consumer_on_the_broker(
     await record(activity, ours, [an_entry()])
     await ids(call, 1)
     call.cancel()
-    await gone.next_msg(timeout=10)
+    await gone.next_msg(timeout=30)
     names = {each.name for each in await nats.jetstream().consumers_info("ACTIVITY")}
     assert names == set()
 

@@ -141,7 +141,7 @@ async def test_a_chunk_is_acknowledged_before_the_next_one_is_sent(
             yield a_chunk(an_activity())
 
     answers = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for _ in activity.StreamActivities(one_at_a_time(), metadata=ours.metadata()):
             answers += 1
             answered.release()

@@ -122,7 +122,7 @@ async def test_what_expires_while_a_user_is_erased_does_not_end_the_erasure_earl
 
 async def until_waiting(database: Database) -> None:
     """Return when a transaction waits for another."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await database.fetch(
             "select 1 from pg_stat_activity where datname = current_database()"
             " and wait_event_type = 'Lock'"

@@ -141,7 +141,7 @@ async def test_a_month_that_a_reader_uses_is_dropped_when_the_reader_is_done_and
 
 async def wait_until_detach_waits(database: Database) -> None:
     """Return when the detachment waits for the reader."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await database.fetch(
             "select 1 from pg_stat_activity where query like 'alter table%concurrently'"
             " and wait_event_type = 'Lock'"

@@ -59,7 +59,7 @@ async def places_taken(database: Database) -> int:
 
 
 async def all_places_free(database: Database) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await places_taken(database):
             await asyncio.sleep(0.01)
 

@@ -218,7 +218,7 @@ async def test_a_prospect_whose_call_is_out_can_be_erased(
     assert [row["id"] for row in rows] == [kept.prospect_id]
     ends = set[str]()
     while not ends:
-        message = await told.next_msg(timeout=10)
+        message = await told.next_msg(timeout=30)
         if "completed" in message.subject or "failed" in message.subject:
             ends.add(events_pb2.EnrichmentCompleted.FromString(message.data).prospect_id)
     assert ends == {kept.prospect_id}
@@ -273,7 +273,7 @@ async def test_a_batch_whose_last_open_run_is_erased_ends(
     batch_id, prospect_id = str(uuid.uuid4()), str(uuid.uuid4())
     people = [person(0, prospect_id=prospect_id), person(1)]
     sending = asyncio.create_task(send(enrichment, ours, chunk(batch_id, 0, people)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 await erase(enrichment, ours, prospect_id)
@@ -284,7 +284,7 @@ async def test_a_batch_whose_last_open_run_is_erased_ends(
                 await asyncio.sleep(0.02)
         _, progress = await sending
     assert (progress[-1].total, progress[-1].complete) == (1, 1)
-    event = events_pb2.BatchEnded.FromString((await told.next_msg(timeout=10)).data)
+    event = events_pb2.BatchEnded.FromString((await told.next_msg(timeout=30)).data)
     assert event.batch_id == batch_id
     assert len(await watch(enrichment, ours, batch_id)) == 1
 
@@ -316,7 +316,7 @@ async def handled(nats: Client) -> None:
     """Wait until every event about erased users has been handled."""
     consumer, jetstream = topology.ENRICHMENT_ERASED, nats.jetstream()
     last = (await jetstream.stream_info(consumer.stream)).state.last_seq
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             # Not by what is pending: the broker counts that a moment after it took an event.
             info = await jetstream.consumer_info(consumer.stream, consumer.name)
@@ -373,7 +373,7 @@ async def test_events_of_runs_in_hand_name_the_anonymous_user(
     run = await begun(enrichment, ours)
     await until_exa_is(enrichment, ours, run, IN_PROGRESS)
     await messaging.publish(nats, erased(ours.tenant_id, ours.user_id))
-    event = events_pb2.EnrichmentCompleted.FromString((await told.next_msg(timeout=10)).data)
+    event = events_pb2.EnrichmentCompleted.FromString((await told.next_msg(timeout=30)).data)
     assert (event.run_id, event.user_id) == (run.run_id, str(NOBODY))
 
 
@@ -405,6 +405,6 @@ async def test_an_event_for_another_tenant_than_its_subject_says_is_a_dead_lette
     dead = await nats.subscribe("dead.>")
     subject = f"tenant.erased.{theirs.tenant_id}"
     await nats.jetstream().publish(subject, event.body, headers=event.headers())
-    assert (await dead.next_msg(timeout=10)).subject == f"dead.{subject}"
+    assert (await dead.next_msg(timeout=30)).subject == f"dead.{subject}"
     (run,) = await database.fetch("select user_id from enrichment.runs")
     assert run["user_id"] == ours.user_id

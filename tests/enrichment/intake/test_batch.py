@@ -71,7 +71,7 @@ async def test_a_batch_is_accepted_by_chunks_and_followed_to_its_last_end(
     assert last.pending == last.in_progress == last.failed == last.cancelled == 0
     assert last.cost_micros > 0
     assert all(each.total == 15 for each in progress)
-    event = events_pb2.BatchEnded.FromString((await told.next_msg(timeout=10)).data)
+    event = events_pb2.BatchEnded.FromString((await told.next_msg(timeout=30)).data)
     assert (event.batch_id, event.user_id) == (batch_id, str(ours.user_id))
     found = await database.fetch(
         "select prospect_id::text, batch_id::text, priority from enrichment.runs"
@@ -301,7 +301,7 @@ async def test_the_watch_sends_each_end_once_and_resumes_after_a_break(
 
 async def _known(enrichment: EnrichmentServiceAsyncStub, who: Identity, batch_id: str) -> None:
     """Wait until a batch is there."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 request = pb.WatchBatchRequest(batch_id=batch_id)

@@ -168,7 +168,7 @@ class Held:
 
     async def is_called(self, _: Accepted) -> None:
         """Wait until a call is out."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self._called.wait()
 
     async def _ask(self, call: SourceCall) -> Answer:

@@ -40,7 +40,7 @@ async def until_exa_is(
 ) -> prospect_pb2.Run:
     """Wait for a status of Exa's step."""
     request = runs_pb2.GetRunRequest(run_id=run.run_id)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             got = (await enrichment.GetRun(request, metadata=who.metadata())).run
             if any(s.source == "exa" and s.status == status for s in got.steps):
@@ -156,7 +156,7 @@ async def _resumed(
     enrichment: EnrichmentServiceAsyncStub, who: Identity, database: Database
 ) -> None:
     """Let exa be asked again, once the source is known to be parked: the step is so before it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await database.fetch(
             "select from enrichment.sources where source = 'exa' and parked_until is not null"
         ):
@@ -166,7 +166,7 @@ async def _resumed(
 
 
 async def _handed_back(database: Database) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await database.fetch("select from enrichment.runs where lease_token is null"):
             await asyncio.sleep(0.02)
 

@@ -166,7 +166,7 @@ async def test_a_refund_is_free_for_other_runs_only_once_it_is_written(
     of_day = {"is_enabled": True, "fresh_for_seconds": 0, "day_budget_micros": limit}
     await allow(database, one.tenant_id, sources=json.dumps({"contactout": of_day}))
     first, lost = await ask("first"), await ask("lost")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(out) < 2:
             await asyncio.sleep(0.01)
     admin = await asyncpg.connect(database.dsn())

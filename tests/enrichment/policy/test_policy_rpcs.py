@@ -302,7 +302,7 @@ async def test_a_paused_source_is_not_asked_until_it_is_resumed(
     pause = operations_pb2.PauseSourceRequest(source="exa", reason="maintenance")
     paused = (await enrichment.PauseSource(pause, metadata=ours.metadata())).source
     assert (paused.state, paused.reason) == (operations_pb2.SOURCE_STATE_PAUSED, "maintenance")
-    event = events_pb2.SourceChanged.FromString((await told.next_msg(timeout=10)).data)
+    event = events_pb2.SourceChanged.FromString((await told.next_msg(timeout=30)).data)
     assert (event.source, event.state) == ("exa", "paused")
     assert (await sources_of(enrichment, theirs))["exa"].reason == "maintenance"
     resume = operations_pb2.PauseSourceRequest(source="exa", resume=True)

@@ -72,7 +72,7 @@ async def test_an_ended_run_ends_its_watch_whatever_its_status(
 ) -> None:
     await rows.run(prospect_id := await rows.prospect(), status=NEWER_STATUS)
     request = pb.WatchEnrichmentRequest(prospect_id=str(prospect_id), until_settled=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         (only,) = [
             each async for each in enrichment.WatchEnrichment(request, metadata=ours.metadata())
         ]

@@ -53,7 +53,7 @@ async def crash_of(sources: Sources, dsn: str, url: str, pool_of: Any) -> uuid.U
         async with engine(
             dsn, url, sources, times=SHORT, tenant_id=living.tenant_id, pool_of=pool_of
         ) as dying:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not dying.is_dead() and (await living.run(accepted.run_id))[0]["open"]:
                     await asyncio.sleep(0.01)
     return accepted.run_id
@@ -83,7 +83,7 @@ def dying_in(sources: Sources, source: SourceName, *, left: bool = True) -> Any:
 async def taken_over(dsn: str, url: str, sources: Sources, run_id: uuid.UUID, **values: Any) -> Any:
     """Let a living worker end the run."""
     async with engine(dsn, url, sources, times=SHORT, **values) as living:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while await _open(dsn, run_id):
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)

@@ -214,6 +214,6 @@ async def test_a_run_that_never_closes_keeps_its_prospects_source_from_nobody(
 async def somebody_waits_for_a_lock(database: Database) -> None:
     """Wait until a transaction is held up."""
     waits = "select from pg_stat_activity where wait_event_type = 'Lock'"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await database.fetch(waits + " and datname = current_database()"):
             await asyncio.sleep(0.01)

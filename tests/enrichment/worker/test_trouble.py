@@ -124,7 +124,7 @@ async def test_what_is_paid_for_is_kept_while_postgres_is_away(
         run_id = (await idle.accept()).run_id
         given: dict[str, Any] = {"tenant_id": idle.tenant_id, "pool_of": pool_of}
         async with engine(dsn, nats_server.url, sources, **given) as one:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not pools[0].dead and (await idle.run(run_id))[0]["open"]:
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)

@@ -18,7 +18,7 @@ from tests.metrics.conftest import Pair
 async def reached(nats: Client, number: int) -> list[events_pb2.UsageQuotaReached]:
     """Return the stream's events once there are so many, and no more in the moment after."""
     jetstream = nats.jetstream()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while (await jetstream.stream_info("QUOTAS")).state.messages < number:
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.3)  # what must not come has time to come
