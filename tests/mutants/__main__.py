@@ -3,6 +3,9 @@
 mutmut makes the changes, drops those that mypy refuses, and runs the tests that reach the function.
 It works on a copy of the tree under build/mutants, which also keeps what was killed before. Other
 words in a sentence are no change: only a string without a space counts.
+
+No change shows in what a test's module makes as it is loaded: what is under test is called within
+the test. Nor is a table at the top of a module changed: tests/invariants hold those.
 """
 
 from __future__ import annotations

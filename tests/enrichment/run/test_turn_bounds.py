@@ -324,6 +324,12 @@ def test_where_the_last_answer_is_taken_over_the_summary_is_made_in_the_same_tur
     assert [each.source for each in turn(a_run(NEXT), rules=known).begun] == [CLAUDE]
 
 
+def test_an_answer_taken_over_late_is_summarised_while_another_source_is_asked() -> None:
+    known = Rules(known={CONTACTOUT: Answer(finding(CONTACTOUT))})
+    run = a_run(NEXT | {CONTACTOUT: StepStatus.PENDING})
+    assert [each.source for each in turn(run, now=JOIN, rules=known).begun] == [EXA, CLAUDE]
+
+
 def test_the_next_lookup_begins_without_failures() -> None:
     ways = {CONTACTOUT: ("email", "name_and_company")}
     step = asked(CONTACTOUT, lookup="email", failures=2, reason="busy")
@@ -375,6 +381,12 @@ def test_a_call_tells_how_long_it_waited_and_for_what() -> None:
     assert (left.status, left.attempts, left.reason) == (StepStatus.IN_PROGRESS, 2, "")
     assert (left.started_at, left.ready_at) == (NOW, NOW)
     assert (left.next_attempt_at, left.parked_at) == (None, None)
+
+
+def test_a_step_that_is_called_tells_its_lookup_and_takes_nothing_over() -> None:
+    lookups = {CONTACTOUT: ("email", "name_and_company")}
+    step = turn(a_run({}, Step(CONTACTOUT, reused=True), lookups=lookups)).steps[CONTACTOUT]
+    assert (step.lookup, step.reused) == ("email", False)
 
 
 def test_a_call_that_never_waited_tells_no_wait() -> None:
