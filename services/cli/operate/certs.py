@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +18,8 @@ HOSTS = (
     "localhost", "127.0.0.1", "::1", "activity", "enrichment", "metrics", "postgres", "nats",
 )  # fmt: skip
 SERVICES = ("prospect-activity", "prospect-enrichment", "prospect-metrics")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_ADDRESS = re.compile(r"[0-9a-fA-F:]+")  # of IPv6
 HELP = "Make certificates for development; those of production come from your own authority."
 app = typer.Typer(no_args_is_help=True, help=HELP)
 
@@ -48,6 +53,7 @@ def dev(
 
       prospect certs dev /tmp/certs --host db.example --client crm-back-end --days 30
     """
+    _refuse_names([*(host or ()), *(client or ())])
     lifetime = timedelta(days=days)
     authority = Authority.in_folder(folder, lifetime)
     authority.issue("server", [*HOSTS, *(host or ())], lifetime)
@@ -61,12 +67,19 @@ def dev(
     typer.echo(f"\n{_settings(folder.resolve())}")
 
 
+def _refuse_names(names: Sequence[str]) -> None:
+    for name in names:
+        if not (_NAME.fullmatch(name) or _ADDRESS.fullmatch(name)):
+            raise typer.BadParameter(f"{name!r} is neither a name nor an address")
+
+
 def _settings(folder: Path) -> str:
     """Return the settings of a service that serves TLS and knows metrics by its certificate."""
     named = {
         "PROSPECT_TLS_CERTIFICATE_FILE": folder / "server.pem",
         "PROSPECT_TLS_KEY_FILE": folder / "server-key.pem",
         "PROSPECT_TLS_CLIENT_CA_FILE": folder / "ca.pem",
-        "PROSPECT_SERVICE_CALLERS": "'prospect-metrics=activity:audit'",
+        "PROSPECT_SERVICE_CALLERS": "prospect-metrics=activity:audit",
     }
-    return "\n".join(f"export {name}={value}" for name, value in named.items())
+    lines = [f"export {name}={shlex.quote(str(value))}" for name, value in named.items()]
+    return "\n".join(lines)

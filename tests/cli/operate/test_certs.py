@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from tests.cli.in_process import invoke
@@ -55,3 +56,15 @@ async def test_an_authority_that_cannot_be_read_is_named_and_kept(tmp_path: Path
     assert done.exit_code == 2
     assert "cannot be read: delete them" in done.output
     assert (tmp_path / "ca-key.pem").read_text() == "not a certificate"
+
+
+@pytest.mark.parametrize("option", ["--host", "--client"])
+@pytest.mark.parametrize("name", ["", "../elsewhere", "spiffe://prospect/metrics", "two words"])
+async def test_what_is_no_name_is_refused_before_anything_is_written(
+    tmp_path: Path, option: str, name: str
+) -> None:
+    wide = {"COLUMNS": "200"}
+    done = await invoke("certs", "dev", tmp_path / "new", option, name, environment=wide)
+    assert done.exit_code == 2
+    assert "is neither a name nor an address" in done.output
+    assert not (tmp_path / "new").exists()
