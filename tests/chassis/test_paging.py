@@ -16,7 +16,9 @@ TENANT = uuid.UUID(int=7)
 TOKENS = ContinuationTokens(KEYS, "list", TENANT, StringValue(value="wanted"))
 
 
-@pytest.mark.parametrize("micros", [0, -62_135_510_400_000_000, 1_796_083_200_000_001])
+@pytest.mark.parametrize(
+    "micros", [0, -62_135_596_800_000_000, 1_796_083_200_000_001, 253_402_300_799_999_999]
+)
 def test_a_token_names_the_row_that_it_was_made_of(micros: int) -> None:
     cursor = Cursor(micros, uuid.uuid4())
     assert read_cursor(TOKENS, cursor.token(TOKENS)) == cursor
@@ -33,6 +35,9 @@ def test_no_token_means_the_first_page() -> None:
             ContinuationTokens(KEYS, "list", TENANT, StringValue(value="other"))
         ),
         TOKENS.issue(b"no position"),
+        Cursor(2**63 - 1, TENANT).token(TOKENS),
+        Cursor(253_402_300_800_000_000, TENANT).token(TOKENS),
+        Cursor(-62_135_596_800_000_001, TENANT).token(TOKENS),
         "é",
     ],
 )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from chassis.database import connect_as_owner, reaching_by
 from chassis.identity.secrets import masked, private, without_password
 from chassis.settings import SettingsError
+from devstack import servers
+from services.cli.operate.services import ServiceName
+from tests.harness import Services
 
 SECRET = "s3cret-w0rd"
 UNREADABLE = [
@@ -34,6 +39,21 @@ async def test_a_dsn_that_leads_nowhere_is_told_without_its_password(dsn: str) -
         await connect_as_owner(dsn)
     assert SECRET not in str(refused.value)
     assert refused.value.__suppress_context__
+
+
+async def test_a_service_in_trouble_logs_no_password(
+    services: Services, nats_server: servers.Nats
+) -> None:
+    dsn = services.database.dsn("activity_app").replace("_app@", f"_app:{SECRET}@")
+    url = nats_server.url.replace("nats://", f"nats://app:{SECRET}@")
+    with capture_logs() as logs:
+        async with services.running(ServiceName.ACTIVITY, postgres_dsn=dsn, nats_url=url):
+            nats_server.process.kill()
+            await services.database.end_sessions()
+            async with asyncio.timeout(20):
+                while not any(each["event"] == "nats trouble" for each in logs):
+                    await asyncio.sleep(0.01)
+    assert SECRET not in str(logs)
 
 
 def test_a_password_that_is_taken_for_the_database_is_masked_in_the_servers_words() -> None:
