@@ -27,9 +27,11 @@ ALTER FUNCTION activity.as_tenant(tenant uuid, most bigint) OWNER TO activity_ow
 CREATE FUNCTION activity.csv_cell(content text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-  select case when content ~ '^[-=+@\t\r\n'']' or content ~ '[",\r\n]'
-    then '"' || case when content ~ '^[-=+@\t\r\n'']' then '''' else '' end
-      || replace(content, '"', '""') || '"'
+  select case when content ~ '^[-=+@''\uff0b\uff0d\uff1d\uff20]' or content ~ '[",;\t\r\n]'
+    then '"' || case when content ~ '^[-=+@\t\r\n''\uff0b\uff0d\uff1d\uff20]' then '''' else '' end
+      || replace(
+        regexp_replace(content, '([;\t\r\n])(?=[-=+@\t\r\n''"\uff0b\uff0d\uff1d\uff20])', '\1''', 'g'),
+        '"', '""') || '"'
     else content end
 $$;
 

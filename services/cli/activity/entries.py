@@ -10,7 +10,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from rich.table import Table
 
 from chassis.clock import to_datetime
-from services.cli.terminal.screen import shown
+from services.cli.terminal.screen import escaped, shown
 
 
 def action_name(action: pb.ActionType.ValueType) -> str:
@@ -35,7 +35,7 @@ def fields_of(entry: pb.Activity) -> dict[str, Any]:
 
 def json_line(entry: pb.Activity) -> str:
     """Return an entry as one line of JSON."""
-    return orjson.dumps(fields_of(entry)).decode()
+    return escaped(orjson.dumps(fields_of(entry)).decode())
 
 
 def line_of(entry: pb.Activity) -> str:

@@ -61,7 +61,7 @@ def export(
 
       prospect activity export sealed.ndjson --format sealed-ndjson
     """
-    form = form or (Format.CSV if path.suffix == ".csv" else Format.NDJSON)
+    form = form or (Format.CSV if path.suffix.lower() == ".csv" else Format.NDJSON)
     wanted = make_filter(user, action, start, end, target, metadata)
     request = pb.ExportActivitiesRequest(filter=wanted, format=FORMATS[form])
     with client.calling(ActivityServiceStub) as stub, replacing(path) as file:

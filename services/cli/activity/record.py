@@ -13,6 +13,7 @@ from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 from services.cli.activity import upload
 from services.cli.activity.options import ACTIONS, parse_action
 from services.cli.terminal.client import REFUSED_EXIT, Client
+from services.cli.terminal.screen import shown
 from services.cli.terminal.shared_options import ACTIVITY, calls
 from services.cli.terminal.times import TIME_HELP, parse_time
 
@@ -75,7 +76,7 @@ def _report_file(result: upload.Result, as_json: bool) -> None:
         )
         for each in result.refused[:MAX_SHOWN]:
             where = f"line {each.line}: {each.field}".removesuffix(": ")
-            typer.echo(f"{where}: {each.message} ({each.rule})", err=True)
+            typer.echo(shown(f"{where}: {each.message} ({each.rule})"), err=True)
         if len(result.refused) > MAX_SHOWN:
             typer.echo(f"and {len(result.refused) - MAX_SHOWN:,} more (--json)", err=True)
     if result.broken:

@@ -20,12 +20,11 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 
 from services.cli.activity.options import ACTIONS
+from services.cli.terminal.csv_cells import unguarded
 from services.cli.terminal.screen import transfer
 
 CHUNK_ENTRIES = 500
 CHUNK_BYTES = 1_000_000
-# An export writes ' before these, so that no spreadsheet takes a cell for a formula.
-_GUARDED = tuple(f"'{first}" for first in "-=+@\t\r\n'")
 _NAMESPACE = uuid.UUID("0192f0c1-0000-7000-8000-00000000f11e")
 TEXTS = ("activity_id", "user_id", "target_id", "ip_address", "user_agent")
 Entry = tuple[int, pb.NewActivity]
@@ -123,7 +122,7 @@ def record_file(stub: ActivityServiceStub, path: Path) -> Result:
         raise typer.BadParameter(f"{path}: {error.strerror}") from None
     with file, transfer(counted=False) as progress:
         bar = progress.add_task("recording", total=path.stat().st_size)
-        upload = _Upload(file, path.suffix == ".csv")
+        upload = _Upload(file, path.suffix.lower() == ".csv")
         for answer in stub.StreamActivities(upload.requests()):
             progress.update(bar, completed=upload.read[answer.request_id])
             _add(result, answer, upload.lines.pop(answer.request_id))
@@ -180,13 +179,9 @@ def _csv_lines(text: io.TextIOBase) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         for row in reader:
             cells = {name: cell or "" for name, cell in row.items() if name}
-            yield reader.line_num, {name: _unguarded(cell) for name, cell in cells.items()}
+            yield reader.line_num, {name: unguarded(cell) for name, cell in cells.items()}
     except csv.Error as error:
         raise UnreadableFile(f"after line {reader.line_num} it is not CSV: {error}") from None
-
-
-def _unguarded(cell: str) -> str:
-    return cell[1:] if cell.startswith(_GUARDED) else cell
 
 
 def new_activity(fields: dict[str, Any]) -> pb.NewActivity:

@@ -20,6 +20,7 @@ from chassis.settings import SettingsError
 from services.activity.proof import checkpoint, merkle
 from services.activity.proof.offline import OfflineVerification
 from services.cli.terminal.client import REFUSED_EXIT, Client
+from services.cli.terminal.screen import shown
 from services.cli.terminal.shared_options import ACTIVITY, calls
 
 MAX_FINDINGS = 1_000
@@ -193,7 +194,7 @@ def _print(outcome: Outcome, *, as_json: bool) -> None:
         return
     for each in outcome.findings:
         named = " ".join(each[name] for name in ("kind", "activity_id", "created_at") if each[name])
-        typer.echo(f"{named}: {each['detail']}")
+        typer.echo(shown(f"{named}: {each['detail']}"))
     if outcome.finding_count > len(outcome.findings):
         typer.echo(f"… and {outcome.finding_count - len(outcome.findings):,} more")
     counts = ", ".join(

@@ -13,6 +13,8 @@ from typing import TextIO
 import typer
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
+from services.cli.terminal.csv_cells import unguarded
+
 STDIN = "-"
 REASONS = ("line", "field", "rule", "message")
 """Columns that a file of refused rows has besides: ignored, so that it can be sent again."""
@@ -130,4 +132,4 @@ def _header(cells: list[str], columns: Columns) -> list[str]:
 def _by_name(names: list[str], cells: list[str], line: int) -> dict[str, str]:
     if len(cells) > len(names):
         raise typer.BadParameter(f"line {line} has {len(cells)} cells for {len(names)} columns")
-    return {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
+    return {name: unguarded(cell.strip()) for name, cell in zip(names, cells, strict=False)}

@@ -61,9 +61,9 @@ def _trades(insider: pb.InsiderTrades) -> Table:
     for trade in insider.trades:
         table.add_row(
             trade.transaction_date,
-            f"{trade.transaction_kind} ({trade.transaction_code}){_planned(trade)}",
+            shown(f"{trade.transaction_kind} ({trade.transaction_code}){_planned(trade)}"),
             shown(trade.security_title),
-            trade.acquired_disposed,
+            shown(trade.acquired_disposed),
             trade.shares or "see footnote",
             trade.price_per_share or "see footnote",
             trade.shares_owned_after,
@@ -83,7 +83,7 @@ def _summary(summary: pb.Summary) -> Group:
         text.append(f" [{', '.join(sentence.fact_ids)}] ", style="cyan")
         cited += sentence.fact_ids
     by = f"model: {summary.model}" if summary.kind != "template" else "by template, not by a model"
-    facts = Table("fact", "what it says", "where", title=f"cited ({by})")
+    facts = Table("fact", "what it says", "where", title=shown(f"cited ({by})"))
     for fact in summary.facts:
         if fact.id in cited:
             facts.add_row(fact.id, shown(fact.text), shown(fact.url))

@@ -11,7 +11,9 @@ import typer
 
 from chassis.identity.secrets import private
 from services.cli.enrich.csv_rows import PROSPECTS, REASONS, Refused
+from services.cli.terminal.csv_cells import guarded
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.screen import shown
 
 MAX_SHOWN = 20
 
@@ -36,7 +38,7 @@ class RefusedRows:
             print_json({"refused": refused.reasons})
         elif self.count <= MAX_SHOWN:
             text = f"line {refused.row.line}: {refused.field}: {refused.message} ({refused.rule})"
-            typer.echo(text, err=True)
+            typer.echo(shown(text), err=True)
         if self._path:
             self._write(self._path, refused)
 
@@ -48,7 +50,8 @@ class RefusedRows:
                 )
                 self._writer = csv.DictWriter(self._file, [*PROSPECTS.all, *REASONS])
                 self._writer.writeheader()
-            self._writer.writerow(dict(refused.row.cells) | refused.reasons)
+            row = dict(refused.row.cells) | refused.reasons
+            self._writer.writerow({name: guarded(str(cell)) for name, cell in row.items()})
         except OSError as error:
             raise typer.BadParameter(f"{path} cannot be written: {error.strerror}") from None
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from chassis.settings import SettingsError
+from services.cli.terminal.screen import escaped
 from services.enrichment.sources.edgar.filing_xml import MAX_BYTES
 from services.enrichment.sources.edgar.ownership import (
     MARKET_TRADES,
@@ -51,7 +52,7 @@ def parse(
     except OwnershipError as error:
         typer.echo(f"prospect: {file}: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(json.dumps(as_json(document), indent=2, ensure_ascii=False))
+    typer.echo(escaped(json.dumps(as_json(document), indent=2, ensure_ascii=False)))
 
 
 def as_json(document: OwnershipDocument) -> dict[str, Any]:

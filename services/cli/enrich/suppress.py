@@ -17,6 +17,7 @@ from services.cli.enrich.options import Email, LinkedIn
 from services.cli.enrich.tables import moment
 from services.cli.terminal.client import REFUSED_EXIT, Client, omitted, violations
 from services.cli.terminal.message_json import print_json
+from services.cli.terminal.screen import shown
 from services.cli.terminal.shared_options import ENRICHMENT, calls
 
 PEOPLE_A_REQUEST = 1_000
@@ -157,7 +158,7 @@ def _refuse(error: grpc.RpcError, people: People, file: str | None) -> NoReturn:
         line = people[int(match[1])][0] if match else 0
         field = each.field[match.end() :] if match else each.field
         where = f"line {line}: {field}".removesuffix(": ")
-        typer.echo(f"{where}: {each.description} ({each.reason})", err=True)
+        typer.echo(shown(f"{where}: {each.description} ({each.reason})"), err=True)
     if more := omitted(error):
         typer.echo(f"and {more} more", err=True)
     typer.echo(

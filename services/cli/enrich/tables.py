@@ -190,29 +190,42 @@ def _step_list(rows: Sequence[prospect_pb2.Step]) -> Text:
     return text
 
 
-def sources(rows: Iterable[operations_pb2.Source]) -> Table:
-    """Return each source's health, and the tenant's spending today."""
-    table = Table("source", "state", "until", "reason")
-    headings = (
-        "failures", "rate/s", "calls", "failed", "uncertain", "median", "spent today", "budget",
-        "fresh for",
-    )  # fmt: skip
-    for heading in headings:
+def sources(rows: Iterable[operations_pb2.Source]) -> Group:
+    """Return each source's health, and what the tenant has had of it today: 80 columns wide."""
+    found = list(rows)
+    return Group(_health(found), _today(found))
+
+
+def _health(rows: Iterable[operations_pb2.Source]) -> Table:
+    table = Table("source", "state")
+    for heading in ("failures", "rate/s", "fresh"):
+        table.add_column(heading, justify="right")
+    table.add_column("why")
+    for each in rows:
+        until = f"until {moment(each.until)}" if each.HasField("until") else ""
+        table.add_row(
+            each.source + ("" if each.is_enabled else " (disabled)"),
+            _status(enum_name(SOURCE_STATE.DESCRIPTOR, each.state)),
+            f"{each.failures:,}",
+            f"{each.calls_per_second:g}" if each.calls_per_second else "no limit",
+            span(each.fresh_for_seconds),
+            shown("; ".join(part for part in (until, each.reason) if part)),
+        )
+    return table
+
+
+def _today(rows: Iterable[operations_pb2.Source]) -> Table:
+    table = Table("today")
+    for heading in ("calls", "failed", "uncertain", "median", "spent", "budget"):
         table.add_column(heading, justify="right")
     for each in rows:
         counts = (each.calls_today, each.failed_today, each.uncertain_today)
         table.add_row(
-            each.source + ("" if each.is_enabled else " (disabled)"),
-            _status(enum_name(SOURCE_STATE.DESCRIPTOR, each.state)),
-            moment(each.until) if each.HasField("until") else "",
-            shown(each.reason),
-            f"{each.failures:,}",
-            f"{each.calls_per_second:g}" if each.calls_per_second else "no limit",
+            each.source,
             *(f"{count:,}" for count in counts),
             f"{each.median_ms:,.0f} ms" if each.calls_today else "",
             dollars(each.spent_today_micros),
             dollars(each.budget_micros) if each.budget_micros else "none",
-            span(each.fresh_for_seconds),
         )
     return table
 

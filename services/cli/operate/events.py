@@ -24,6 +24,7 @@ from chassis.messaging import OutgoingEvent
 from chassis.settings import NatsFiles, SettingsError, load, read_secret
 from chassis.validation import violations_of
 from services import topology
+from services.cli.terminal.screen import shown
 
 app = typer.Typer(no_args_is_help=True, help="Publish events to NATS, as a back end does.")
 NATS_URL, LOCAL = "PROSPECT_NATS_URL", "nats://127.0.0.1:4222"
@@ -75,7 +76,7 @@ def publish(
     violations = violations_of(message) if check else []
     if violations:
         for each in violations:
-            typer.echo(f"{each.field}: {each.message} ({each.rule})", err=True)
+            typer.echo(shown(f"{each.field}: {each.message} ({each.rule})"), err=True)
         raise typer.Exit(2)
     event = OutgoingEvent.of(subject, message, os.environ.get("USER", "cli"))
     nats_url = nats_url or read_secret(NATS_URL, os.environ) or LOCAL

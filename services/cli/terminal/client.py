@@ -19,6 +19,7 @@ from chassis.errors import OMITTED
 from chassis.identity.certificates import PemFiles
 from chassis.identity.channel import channel_credentials
 from chassis.settings import SettingsError
+from services.cli.terminal.screen import shown
 
 TOKEN_VARIABLE = "PROSPECT_TOKEN_FILE"  # noqa: S105 -- a name
 NOT_FOUND_EXIT, REFUSED_EXIT = 1, 2
@@ -49,7 +50,8 @@ class Client:
         except grpc.RpcError as error:
             if not isinstance(error, grpc.Call):
                 raise
-            typer.secho(f"prospect: {_sentence(error, self.address)}", fg="red", err=True)
+            said = shown(f"prospect: {_sentence(error, self.address)}")
+            typer.secho(said, fg="red", err=True)
             is_missing = error.code() is grpc.StatusCode.NOT_FOUND
             raise typer.Exit(not_found if is_missing else REFUSED_EXIT) from None
 

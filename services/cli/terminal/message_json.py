@@ -11,12 +11,13 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis.clock import to_datetime
+from services.cli.terminal.screen import escaped
 
 
 def print_json(value: Message | dict[str, Any]) -> None:
     """Print one object on one line."""
     fields = fields_of(value) if isinstance(value, Message) else value
-    typer.echo(json.dumps(fields, ensure_ascii=False))
+    typer.echo(escaped(json.dumps(fields, ensure_ascii=False)))
 
 
 def fields_of(message: Message) -> dict[str, Any]:

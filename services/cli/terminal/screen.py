@@ -21,6 +21,21 @@ def shown(text: str) -> Text:
     )
 
 
+def escaped(json_text: str) -> str:
+    """Return JSON text in which what cannot be seen, or steers a terminal, is escaped."""
+    if json_text.isprintable():
+        return json_text
+    return "".join(
+        each if each.isprintable() or each == "\n" else _escape(each) for each in json_text
+    )
+
+
+def _escape(character: str) -> str:
+    """Return a character as JSON escapes it: by its units of UTF-16."""
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
 def transfer(*, counted: bool) -> Progress:
     """Return a progress bar, with a count or in percent; it shows only on a terminal."""
     console = Console(stderr=True)

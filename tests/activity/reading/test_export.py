@@ -19,6 +19,7 @@ from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
 from chassis.clock import new_id, to_timestamp, utc_now
 from services.cli.operate.services import ServiceName
+from services.cli.terminal.csv_cells import guarded, unguarded
 from tests.activity import log
 from tests.harness import Database, Identity, Services, violations
 
@@ -110,6 +111,22 @@ async def test_a_cell_that_a_spreadsheet_would_run_begins_with_an_apostrophe(
     text = await exported(activity, ours, pb.EXPORT_FORMAT_CSV)
     (row,) = csv.DictReader(io.StringIO(text, newline=""))
     assert (row["target_id"], row["user_agent"]) == ("'" + dangerous, "'" + dangerous)
+
+
+ODD_CELLS = [
+    "\uff1dcmd", "\uff0b1", "\uff0d1", "\uff201", "a;=1+1", 'a;"=1', "a\t=1", "a\r\n@x", "\t\t=1",
+    ";;'=1", "'", "''=", "a;b", "plain", "a'=1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD_CELLS)
+async def test_a_cell_is_guarded_as_the_commands_guard_theirs(
+    database: Database, text: str
+) -> None:
+    (row,) = await database.fetch("select activity.csv_cell($1) as cell", text)
+    ((cell,),) = csv.reader(io.StringIO(row["cell"], newline=""))
+    assert cell == guarded(text)
+    assert unguarded(cell) == text
 
 
 async def test_the_export_is_logged_for_its_caller_without_what_it_filters_by(

@@ -123,7 +123,7 @@ async def test_a_file_is_recorded_once_however_often_it_is_sent(
 async def test_a_refused_line_of_a_file_is_named_and_the_others_are_recorded(
     prospect: Command, tmp_path: Path
 ) -> None:
-    path = tmp_path / "day.csv"
+    path = tmp_path / "DAY.CSV"
     path.write_text(f"user_id,action_type\n{ANA},login\nnobody,login\n{ANA},note_added\n")
     code, output, errors = await prospect("record", "--file", str(path))
     assert code == 2

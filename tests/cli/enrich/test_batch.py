@@ -147,3 +147,34 @@ async def test_ctrl_c_does_not_stop_the_batch_and_says_how_to_follow_it(
     assert f"the batch goes on: prospect enrich watch --batch {batch_id}" in errors.decode()
     runs = await enrich.json("runs", "--batch", batch_id, "--all")
     assert len(runs) == 1_100
+
+
+async def test_a_refused_row_is_safe_in_a_spreadsheet_and_can_be_sent_again(
+    enrich: Enrich, tmp_path: Path
+) -> None:
+    path, refused = tmp_path / "PEOPLE.CSV", tmp_path / "refused.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([
+            ("name", "company", "email"),
+            ("=HYPERLINK(1)", "\uff1dA;=1+1", "nobody"),
+        ])  # fmt: skip
+    assert (await enrich("batch", path, "--refused", refused)).exit_code == 2
+    with refused.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["name"], row["company"]) == ("'=HYPERLINK(1)", "'\uff1dA;'=1+1")
+    refused.write_text(refused.read_text().replace("nobody", ""))
+    assert (await enrich("batch", refused)).exit_code == 0
+    (found,) = await enrich.json("prospects")
+    assert (found["name"], found["company"]) == ("=HYPERLINK(1)", "\uff1dA;=1+1")
+
+
+@pytest.mark.parametrize("address", ["http://www.linkedin.com/in/a-b", "DE.linkedin.com/in/A-B/"])
+async def test_addresses_in_a_file_are_taken_as_people_have_them(
+    enrich: Enrich, tmp_path: Path, address: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"name,company,linkedin_url\nA B,C,{address}\n")
+    done = await enrich("batch", path)
+    assert (done.exit_code, done.stderr) == (0, "")
+    (found,) = await enrich.json("prospects")
+    assert found["linkedin_url"] == "https://www.linkedin.com/in/a-b"

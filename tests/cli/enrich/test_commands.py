@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,28 @@ async def test_a_run_that_fails_is_exit_code_1_and_says_why(enrich: Enrich) -> N
     assert "nothing was found" in done.stdout
     (said,) = await enrich.json("one", "Nora Nobody", "--company", "Quiet Holdings", code=1)
     assert said["run"]["missing"] == ["contactout", "exa"]
+
+
+async def test_the_sources_can_be_read_in_80_columns(
+    enrich: Enrich,
+) -> None:
+    narrow = replace(enrich, environment=dict(enrich.environment) | {"COLUMNS": "80"})
+    await enrich.one()
+    await enrich("pause", "contactout", "--until", "2h", "--reason", "wrong answers, ticket 4711")
+    said = (await narrow("sources")).stdout
+    assert max(map(len, said.splitlines())) <= 80
+    assert "…" not in said
+    words = (
+        "contactout exa sec claude source state failures rate/s fresh why calls failed uncertain"
+    )
+    for word in (*words.split(), "median", "spent", "budget", "paused", "$0.30", "30d", "4711"):
+        assert re.search(rf"(?<![^\s│┃]){re.escape(word)}(?![^\s│┃])", said), word
+
+
+async def test_json_escapes_what_steers_a_terminal(enrich: Enrich) -> None:
+    said = await enrich("one", "Ada \x9b31m\u202eecalevoL", "--company", "Engines", "--json")
+    assert said.stdout.replace("\n", "").isprintable()
+    assert "\\u009b31m\\u202eecalevoL" in said.stdout
 
 
 async def test_control_characters_in_data_do_not_reach_the_terminal(enrich: Enrich) -> None:

@@ -125,8 +125,9 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_NDJSON: _ExportFormat.ValueType  # 1
     """EXPORT_FORMAT_NDJSON is one JSON object a line."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 2
-    """EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula
-    (it begins with = + - @, a tab or a line break), or that begins with ' itself, gets a ' before it.
+    """EXPORT_FORMAT_CSV is RFC 4180 with a header. A cell that a spreadsheet would run as a formula (it begins
+    with = + - @, one of their full-width forms, a tab or a line break), or that begins with ' itself, gets a '
+    before it; so does what follows a ; or a tab or a line break within a cell, where " counts too.
     """
     EXPORT_FORMAT_SEALED_NDJSON: _ExportFormat.ValueType  # 3
     """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
@@ -142,8 +143,9 @@ EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 EXPORT_FORMAT_NDJSON: ExportFormat.ValueType  # 1
 """EXPORT_FORMAT_NDJSON is one JSON object a line."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 2
-"""EXPORT_FORMAT_CSV is RFC 4180 with a header; a cell that a spreadsheet would run as a formula
-(it begins with = + - @, a tab or a line break), or that begins with ' itself, gets a ' before it.
+"""EXPORT_FORMAT_CSV is RFC 4180 with a header. A cell that a spreadsheet would run as a formula (it begins
+with = + - @, one of their full-width forms, a tab or a line break), or that begins with ' itself, gets a '
+before it; so does what follows a ; or a tab or a line break within a cell, where " counts too.
 """
 EXPORT_FORMAT_SEALED_NDJSON: ExportFormat.ValueType  # 3
 """EXPORT_FORMAT_SEALED_NDJSON is the sealed log in the order of its tree, a JSON object a leaf with all that its
