@@ -202,7 +202,7 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     )
     max_calls: int = Field(2_000, ge=10, description="calls open at once in a replica")
     max_calls_in_work: int = Field(
-        256, ge=2, description="unary calls served at once in a replica; others wait unread"
+        128, ge=2, description="unary calls served at once in a replica; others wait unread"
     )
     message_memory_mb: int = Field(
         32,

@@ -80,7 +80,7 @@ class Gate:
 
     def _leave(self, tenant: Tenant, waiting: _Waiting) -> None:
         queue = self._waiting.get(tenant)
-        if queue:
+        if queue and waiting in queue:
             queue.remove(waiting)
             if not queue:
                 del self._waiting[tenant]
@@ -103,10 +103,13 @@ class Gate:
 
     def _grant_one(self, tenant: Tenant) -> bool:
         queue = self._waiting[tenant]
-        if not self._take(tenant, queue[0].amount):
-            return False
-        queue.popleft().granted.set_result(None)
-        del self._waiting[tenant]
-        if queue:
+        while queue and queue[0].granted.done():
+            queue.popleft()  # its call was broken off, and has not run since
+        granted = bool(queue) and self._take(tenant, queue[0].amount)
+        if granted:
+            queue.popleft().granted.set_result(None)
+        if granted or not queue:
+            del self._waiting[tenant]
+        if granted and queue:
             self._waiting[tenant] = queue  # behind the other tenants
-        return True
+        return granted

@@ -101,3 +101,17 @@ async def test_a_call_that_ends_while_it_waits_leaves_nothing() -> None:
     gate.give(ours, 1)
     gate.give(ours, 1)
     assert gate.held == 0
+
+
+async def test_a_call_that_is_broken_off_as_a_part_comes_free_is_passed_over() -> None:
+    gate, ours = a_gate(2), a_tenant(1.0)
+    assert gate.take_now(ours, 2)
+    gone, stays = await begun(gate, ours, 2)
+    gone.cancel()
+    gate.give(ours, 1)  # before the call that was broken off has run
+    assert await stays
+    await asyncio.wait([gone])
+    gate.give(ours, 1)
+    gate.give(ours, 1)
+    assert gate.held == 0
+    assert gate.take_now(ours, 2)
