@@ -31,7 +31,6 @@ else:
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
-# Postgres aborted a transaction so that another one could go on.
 MAX_ATTEMPTS = 5
 OWNER_DSN = "PROSPECT_POSTGRES_OWNER_DSN"
 T = TypeVar("T")
