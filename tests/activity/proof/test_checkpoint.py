@@ -42,6 +42,14 @@ def test_other_signatures_and_extension_lines_do_not_disturb() -> None:
     assert checkpoint.read(note, KEY.public_key()) == STATEMENT
 
 
+def test_a_text_may_have_an_empty_line_and_the_note_the_line_ends_of_windows() -> None:
+    text = STATEMENT.text() + "\nextension\n"
+    blob = base64.b64decode(NOTE.split(" ")[-1])[:4] + KEY.sign(text.encode())
+    note = f"{text}\n\u2014 {STATEMENT.origin} {base64.b64encode(blob).decode()}\n"
+    assert checkpoint.read(note, KEY.public_key()) == STATEMENT
+    assert checkpoint.read(note.replace("\n", "\r\n"), KEY.public_key()) == STATEMENT
+
+
 @pytest.mark.parametrize(
     ("note", "says"),
     [
@@ -52,7 +60,10 @@ def test_other_signatures_and_extension_lines_do_not_disturb() -> None:
         ("", "not a checkpoint"),
         ("origin\nseven\nAAAA\n\n", "not a checkpoint"),
         ("origin\n7\nAAAA\n\n", "not a SHA-256"),
-        ("origin\n7\n?\n\n", "not base64"),
+        ("origin\n7\n?\n\n", "the checkpoint's root is not base64"),
+        ("origin\n7\n\n", "not a checkpoint"),
+        ("\n7\nAAAA\n\n", "not a checkpoint"),
+        (NOTE[:-2] + "?\n", "the checkpoint's signature is not base64"),
     ],
 )
 def test_a_changed_note_is_refused(note: str, says: str) -> None:

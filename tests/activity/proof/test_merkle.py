@@ -151,6 +151,31 @@ def test_an_inclusion_proof_stands_for_nothing_else(size: int, data: st.DataObje
         assert not merkle.verify_inclusion(leaves[index], index, size, spoilt, root)
 
 
+def test_every_proof_of_a_small_tree_verifies() -> None:
+    for size in range(1, 34):
+        leaves = a_tree(size)
+        root = defined_root(leaves)
+        for index, leaf in enumerate(leaves):
+            path = defined_path(index, leaves)
+            assert merkle.verify_inclusion(leaf, index, size, path, root)
+            first, proof = index + 1, defined_proof(index + 1, leaves)
+            old = defined_root(leaves[:first])
+            assert merkle.verify_consistency(first, size, old, root, proof)
+
+
+def test_a_log_that_has_not_grown_has_the_same_root_and_needs_no_proof() -> None:
+    root, other = merkle.root_of(LEAVES), merkle.leaf_hash(b"other")
+    assert merkle.verify_consistency(8, 8, root, root, [])
+    assert not merkle.verify_consistency(8, 8, root, other, [])
+    assert not merkle.verify_consistency(8, 8, root, root, [other])
+
+
+def test_a_consistency_proof_without_hashes_proves_nothing() -> None:
+    old, new = merkle.root_of(LEAVES[:3]), merkle.root_of(LEAVES)
+    assert not merkle.verify_consistency(3, 8, old, new, [])
+    assert not merkle.verify_consistency(0, 8, merkle.EMPTY_ROOT, new, [])
+
+
 @given(st.integers(2, 130), st.data())
 def test_a_consistency_proof_does_not_stand_for_a_rewritten_log(
     size: int, data: st.DataObject
