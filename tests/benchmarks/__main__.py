@@ -8,13 +8,14 @@ import time
 import uvloop
 from rich.console import Console
 
-from tests.benchmarks import activity, enrichment, metrics
+from tests.benchmarks import activity, enrichment, metrics, overload
 from tests.benchmarks.report import Benchmark, Result, show, write
 
 BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "activity": activity.BENCHMARKS,
     "enrichment": enrichment.BENCHMARKS,
     "metrics": metrics.BENCHMARKS,
+    "overload": overload.BENCHMARKS,
 }
 
 
