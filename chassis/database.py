@@ -233,7 +233,7 @@ async def _transaction(connection: Connection, setting: str) -> AsyncIterator[No
 
 
 async def retry_if_aborted(transaction: Callable[[], Awaitable[T]]) -> T:
-    """Run a transaction; begin it again where Postgres aborted it in favour of another one.
+    """Run a transaction; begin it again where it was given up for another one or a migration.
 
     Raises RetryLater after MAX_ATTEMPTS.
     """
@@ -242,8 +242,8 @@ async def retry_if_aborted(transaction: Callable[[], Awaitable[T]]) -> T:
             return await transaction()
         except ABORTED as error:
             # Without a pause: the next attempt waits for the locks of the transaction that won.
-            _log.warning("transaction aborted in favour of another", error=repr(error))
-    raise RetryLater(f"the transaction was aborted {MAX_ATTEMPTS} times in favour of others")
+            _log.warning("transaction begun again", error=repr(error))
+    raise RetryLater(f"the transaction was given up {MAX_ATTEMPTS} times")
 
 
 def _of_tenant(tenant_id: UUID) -> str:

@@ -33,6 +33,7 @@ from chassis.admission.requests import Requests
 from chassis.admission.stall import Stall
 from chassis.admission.tenants import Load
 from chassis.clock import utc_now
+from chassis.database import retry_if_aborted
 from chassis.errors import InvalidArgument, Refusal, Unavailable, internal_status
 from chassis.identity.service_callers import ServiceCallers
 from chassis.transient import TRANSIENT
@@ -124,7 +125,7 @@ class Interceptor:
         return cast(Any, serve)(wrap(path, rpc, partial(receive, decode), encode), None, None)
 
     def _single(self, path: str, rpc: Rpc, receive: Receive, encode: Encode) -> Any:
-        load = rpc.load_of_call()
+        load, serve = rpc.load_of_call(), _serve_again(rpc)
 
         async def call(_: object, context: Context) -> bytes:
             request = visit = None
@@ -134,7 +135,7 @@ class Interceptor:
                 visit = await self._admit(rpc.scope, load, context, log)
                 await visit.begin_work()
                 request = await receive(context, visit)
-                response = encode(await rpc.serve(request, context))
+                response = encode(await serve(request, context))
                 if len(response) > SMALL_BYTES:
                     await visit.hold_instead(len(response))
                 return response
@@ -319,6 +320,17 @@ def _release_frames(error: BaseException | None) -> None:
 def preserialized(kind: type[T], content: bytes) -> T:
     """Return a response's bytes in its place, where a handler has a quicker way to them."""
     return cast(T, content)
+
+
+def _serve_again(rpc: Rpc) -> Callable[[Any, Context], Awaitable[Any]]:
+    """Have an RPC that only reads do it again where its transaction was given up."""
+    if not rpc.scope.endswith(":read"):
+        return rpc.serve
+
+    def serve(request: Any, context: Context) -> Awaitable[Any]:
+        return retry_if_aborted(partial(rpc.serve, request, context))
+
+    return serve
 
 
 def _unless_serialized(serialize: Encode) -> Encode:

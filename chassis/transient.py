@@ -33,10 +33,12 @@ OF_POSTGRES = (
     asyncpg.DataCorruptedError,  # XX001: for the operator to repair, and nobody's event to pay for
     asyncpg.IndexCorruptedError,  # XX002
 )
-ABORTED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-"""PostgreSQL gave a transaction up in favour of another: begun again at once, it may succeed."""
+_REPLANNED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+"""0A000: a migration changed a table since its statement was planned."""
+ABORTED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, *_REPLANNED)
+"""A transaction was given up, for another or for a migration: begun again at once, it succeeds."""
 OF_ANOTHER_RELEASE = (
-    asyncpg.InvalidCachedStatementError,  # 0A000: a migration has just changed the result
+    *_REPLANNED,
     asyncpg.InvalidSchemaNameError,  # 3F000
     asyncpg.UndefinedTableError,  # 42P01
     asyncpg.UndefinedColumnError,  # 42703

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 from prospect.enrichment.v1 import prospect_pb2
 
-from chassis.database import Connection, Pool, tenant_transaction
+from chassis.database import Connection, Pool, retry_if_aborted, tenant_transaction
 from chassis.errors import found
 from services.enrichment.reading import messages
 from services.enrichment.run.records import steps_of
@@ -70,9 +70,12 @@ async def get_run(connection: Connection, tenant_id: UUID, run_id: UUID) -> RunR
 
 async def run_message(pool: Pool, tenant_id: UUID, run_id: UUID) -> prospect_pb2.Run:
     """Return a run of the tenant as a message, read in a transaction of its own."""
-    async with tenant_transaction(pool, tenant_id) as connection:
-        run = await get_run(connection, tenant_id, run_id)
-    return messages.run_message(*found(run, "run", run_id))
+
+    async def transaction() -> RunRow | None:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            return await get_run(connection, tenant_id, run_id)
+
+    return messages.run_message(*found(await retry_if_aborted(transaction), "run", run_id))
 
 
 async def get_prospect(

@@ -125,3 +125,18 @@ async def test_a_failure_of_a_newer_source_alone_is_not_replayed(
     rows_of = "select sources from enrichment.runs where batch_id = $1"
     (run,) = await upgraded.fetch(rows_of, uuid.UUID(answer.batch_id))
     assert set(run["sources"]) == {"exa", "claude"}
+
+
+async def test_a_migration_under_a_running_service_fails_no_read(
+    database: Database, rows: Rows, enrichment: EnrichmentServiceAsyncStub, ours: Identity
+) -> None:
+    run_id = await rows.run(steps={"exa": "complete"})
+    prospects, run = pb.ListProspectsRequest(), runs_pb2.GetRunRequest(run_id=str(run_id))
+    for column in ("one_more", "and_another"):
+        for _ in range(2):  # the first time its statements are planned
+            await enrichment.ListProspects(prospects, metadata=ours.metadata())
+            await enrichment.GetRun(run, metadata=ours.metadata())
+        for table in ("prospects", "runs", "steps"):
+            await database.fetch(f"alter table enrichment.{table} add column {column} text")
+        await enrichment.ListProspects(prospects, metadata=ours.metadata())
+        await enrichment.GetRun(run, metadata=ours.metadata())
