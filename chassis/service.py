@@ -13,7 +13,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -38,7 +38,7 @@ from chassis.identity.secrets import without_password
 from chassis.identity.service_callers import ServiceCallers
 from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
-from chassis.messaging import Consumer, Stream
+from chassis.messaging import Stream, Topology
 from chassis.outbox import Relay
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.tokens import TokenKeys, read_keys
@@ -71,14 +71,6 @@ class Parts:
     handlers: Sequence[Handler[Any]] = ()
     loops: Sequence[Loop] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class Topology:
-    """The streams that exist and the consumers that this service reads with."""
-
-    streams: Sequence[Stream]
-    consumers: Sequence[Consumer]
 
 
 async def run(
@@ -120,7 +112,12 @@ async def serve(
 ) -> None:
     """Serve until `stopping` is set, then drain."""
     async with _foundation(name, settings, stopping) as foundation:
-        await messaging.ensure(foundation.nats, topology.streams, topology.consumers)
+        await messaging.ensure(
+            foundation.nats,
+            [_limited(each, settings) for each in topology.owns],
+            topology.consumers,
+            topology.needs,
+        )
         parts = await build(foundation)
         try:
             await _serve(settings, foundation, parts, stopping)
@@ -128,6 +125,12 @@ async def serve(
             for close in parts.close:
                 await close()
     _log.info("stopped")
+
+
+def _limited(stream: Stream, settings: ServiceSettings) -> Stream:
+    """Return a stream with the operator's limits; dead letters are as large as their events."""
+    size = settings.nats_max_event_kb * 1024 if stream.refuses_when_full else 0
+    return replace(stream, max_bytes=settings.nats_stream_max_mb * 1024**2, max_msg_size=size)
 
 
 @asynccontextmanager

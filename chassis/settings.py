@@ -137,6 +137,15 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     nats_nkey_seed_file: Path | None = Field(
         None, description="file with the seed of the service's NKey for NATS, instead of a .creds"
     )
+    nats_stream_max_mb: int = Field(
+        0,
+        ge=0,
+        description="largest size of each stream that the service owns, which the broker sets "
+        "aside when the stream is made; a full one refuses events, which wait; 0 is no limit",
+    )
+    nats_max_event_kb: int = Field(
+        0, ge=0, description="largest event in those streams; 0 is the broker's max_payload"
+    )
     auth_public_key: str = Field("", description="PEM public key that tokens are signed with")
     auth_jwks_url: str = Field("", description="JWKS address, instead of auth_public_key")
     auth_issuer: str = Field("prospect", description="iss that tokens must carry")

@@ -23,17 +23,21 @@ from pathlib import Path
 
 import grpc
 import jwt
+import nkeys
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chassis.clock import utc_now
 from chassis.errors import OperatorError
+from chassis.identity.nats_login import public_key_of
 from chassis.identity.secrets import private
 from chassis.migrate import migrate
 from chassis.settings import PREFIX
 from devstack import servers
+from services import permissions
 from services.enrichment.sources.catalogue import SourceName, credential_of, urls_of
+from services.permissions import User
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("activity", "enrichment", "metrics")
@@ -119,7 +123,10 @@ def running(
     with ExitStack() as on_exit:
         on_exit.enter_context(_locked(folder))
         postgres = on_exit.enter_context(servers.postgres(folder / "postgres"))
-        nats = on_exit.enter_context(servers.nats_server(folder / "nats", port=ports["nats"]))
+        users = _nats_users(folder)
+        nats = on_exit.enter_context(
+            servers.nats_server(folder / "nats", port=ports["nats"], users=users)
+        )
         migrate_all(postgres.dsn())
         key = _signing_key(folder / "signing-key.pem")
         sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
@@ -231,6 +238,7 @@ def _environment(
         "PROSPECT_LISTEN": addresses[name],
         "PROSPECT_POSTGRES_DSN": postgres.dsn(f"{name}_app"),
         "PROSPECT_NATS_URL": nats.url,
+        "PROSPECT_NATS_NKEY_SEED_FILE": str(_seed_file(folder, name)),
         "PROSPECT_AUTH_PUBLIC_KEY": public.decode(),
         "PROSPECT_REFLECTION": "true",
     }
@@ -242,6 +250,26 @@ def _environment(
     key_file = folder / "log-signing-key.pem"
     _signing_key(key_file)
     return common | {"PROSPECT_LOG_SIGNING_KEY_FILE": str(key_file)}
+
+
+def _nats_users(folder: Path) -> str:
+    """Return the broker's users: each service with its own key may do what it needs, and no more.
+
+    Who comes without a key may do everything, since only this machine's users reach the broker.
+    """
+    users = []
+    for name in SERVICES:
+        file = _seed_file(folder, name)
+        if not file.exists():
+            seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+            file.touch(mode=0o600)
+            file.write_bytes(bytes(seed))
+        users.append(User(name, public_key_of(file), permissions.of_service(name)))
+    return permissions.configuration(users, anonymous="anybody")
+
+
+def _seed_file(folder: Path, name: str) -> Path:
+    return folder / f"nats-{name}.nk"
 
 
 def _log_access(folder: Path, key: Ed25519PrivateKey, activity: str) -> dict[str, str]:

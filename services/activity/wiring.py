@@ -14,7 +14,7 @@ from chassis.admission.gate import Gate
 from chassis.admission.tenants import Tenants
 from chassis.clock import utc_now
 from chassis.database import Patience, open_pool
-from chassis.service import Foundation, Parts, Topology
+from chassis.service import Foundation, Parts
 from chassis.settings import SettingsError
 from services import topology
 from services.activity import events, sql
@@ -39,7 +39,7 @@ from services.activity.retention.rpc import RetentionRpc
 from services.activity.settings import Settings
 
 T = TypeVar("T")
-TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_COMPLETED,))
+TOPOLOGY = topology.ACTIVITY
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:

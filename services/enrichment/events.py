@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from prospect.enrichment.v1 import events_pb2
 from chassis import inbox
 from chassis.consumer import RETRY_SECONDS, Handler, IncomingEvent
 from chassis.database import Pool, tenant_transaction
-from chassis.errors import FailedPrecondition
+from chassis.errors import FailedPrecondition, InvalidArgument
 from chassis.transient import RetryLater
 from services import topology
 from services.enrichment.erasure.forget_user import forget_user
@@ -26,6 +26,7 @@ from services.enrichment.run.plan import BEING_CANCELLED, UNDER_WAY
 from services.enrichment.worker.hints import Hints
 
 _log = structlog.get_logger()
+Request = Callable[[IncomingEvent[events_pb2.EnrichmentRequested]], Awaitable[None]]
 
 
 class RetryRoom:
@@ -49,8 +50,10 @@ class RetryRoom:
         return True
 
 
-def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]:
-    """Return the handlers, one a consumer."""
+def handlers(
+    pool: Pool, intake: Intake, hints: Hints, plain_requests: bool
+) -> Sequence[Handler[Any]]:
+    """Return the handlers, one a consumer; `plain_requests` need no tenant in their subject."""
 
     retries = RetryRoom()
 
@@ -83,13 +86,33 @@ def handlers(pool: Pool, intake: Intake, hints: Hints) -> Sequence[Handler[Any]]
                 await forget_user(connection, tenant_id, user_id)
 
     return (
-        Handler(
-            topology.ENRICH_REQUESTED, events_pb2.EnrichmentRequested, request, from_outside=True
-        ),
+        *_of_requests(request, plain_requests),
         Handler(
             topology.ENRICHMENT_ERASED,
             activity_events.UserErased,
             erase_user,
             tenant_in_subject=True,
+        ),
+    )
+
+
+def _of_requests(request: Request, plain_requests: bool) -> Sequence[Handler[Any]]:
+    """Return the handlers of requests with a tenant in their subject, and of those without."""
+
+    async def plain(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
+        if not plain_requests:
+            text = f"a request is published on {topology.REQUESTED}.<tenant> here"
+            raise InvalidArgument(text, reason="TENANT_SUBJECT_NEEDED")
+        await request(event)
+
+    kind = events_pb2.EnrichmentRequested
+    return (
+        Handler(topology.ENRICH_REQUESTED, kind, plain, from_outside=True),
+        Handler(
+            topology.ENRICH_REQUESTED_BY_TENANT,
+            kind,
+            request,
+            tenant_in_subject=True,
+            from_outside=True,
         ),
     )

@@ -25,6 +25,11 @@ class Settings(ServiceSettings):
     anthropic_url: str = Field("https://api.anthropic.com", description="Claude (enrichment)")
     anthropic_api_key: SecretStr = Field(description="Claude's key (enrichment)")
     claude_model: str = Field("claude-sonnet-5-5", description="model id (enrichment)")
+    plain_requests: bool = Field(
+        True,
+        description="take requests on prospect.enrich.requested for any tenant; false where only "
+        "prospect.enrich.requested.<tenant> is to be trusted (enrichment)",
+    )
     run_deadline_seconds: float = Field(
         120, gt=0, description="a run ends by then with what it has (enrichment)"
     )

@@ -10,7 +10,7 @@ from functools import partial
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 from chassis.clock import utc_now
-from chassis.service import Foundation, Parts, Topology
+from chassis.service import Foundation, Parts
 from services import topology
 from services.enrichment import events
 from services.enrichment.api import rpcs
@@ -47,7 +47,7 @@ from services.enrichment.worker.run_rules import RuleInputs
 from services.enrichment.worker.store import Times
 from services.enrichment.worker.turn_writer import Writer
 
-TOPOLOGY = Topology(topology.STREAMS, (topology.ENRICH_REQUESTED, topology.ENRICHMENT_ERASED))
+TOPOLOGY = topology.ENRICHMENT
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:
@@ -101,7 +101,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
             suppression=SuppressionRpc(pool, utc_now, hasher),
             watch=WatchRpc(pool, watchers, token_keys),
         ),
-        handlers=events.handlers(pool, intake, hints),
+        handlers=events.handlers(pool, intake, hints, settings.plain_requests),
         loops=(worker.run, Keeper(pool, history, utc_now).run),
         close=clients.close,
     )

@@ -7,7 +7,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from chassis.clock import utc_now
 from chassis.identity.certificates import PemFiles
 from chassis.identity.channel import RereadingChannel
-from chassis.service import Foundation, Parts, Topology
+from chassis.service import Foundation, Parts
 from chassis.settings import SettingsError
 from services import topology
 from services.metrics import events
@@ -20,9 +20,7 @@ from services.metrics.proof.schedule import Schedule
 from services.metrics.settings import Settings
 from services.metrics.sql import SQL
 
-TOPOLOGY = Topology(
-    topology.STREAMS, (topology.ACTIVITY_RECORDED, topology.DAILY, topology.METRICS_ERASED)
-)
+TOPOLOGY = topology.METRICS
 
 
 async def build(foundation: Foundation, settings: Settings) -> Parts:

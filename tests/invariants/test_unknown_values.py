@@ -34,6 +34,7 @@ from tests.harness import Database, Identity, Services
 CONSUMED: dict[str, type[Message]] = {
     topology.ENRICH_COMPLETED.name: enrichment_events.EnrichmentCompleted,
     topology.ENRICH_REQUESTED.name: enrichment_events.EnrichmentRequested,
+    topology.ENRICH_REQUESTED_BY_TENANT.name: enrichment_events.EnrichmentRequested,
     topology.ENRICHMENT_ERASED.name: activity_events.UserErased,
     topology.METRICS_ERASED.name: activity_events.UserErased,
     topology.ACTIVITY_RECORDED.name: activity_events.ActivitiesRecorded,

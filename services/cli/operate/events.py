@@ -33,6 +33,8 @@ MESSAGES: dict[str, type[Message]] = {
     topology.AGGREGATE_DAILY: metrics_events.AggregateDaily,
 }
 
+SUBJECTS = ", ".join([*MESSAGES, f"{topology.REQUESTED}.<tenant>"])
+
 
 @app.callback()
 def events() -> None:
@@ -41,7 +43,7 @@ def events() -> None:
 
 @app.command("publish")
 def publish(
-    subject: Annotated[str, typer.Argument(help=f"One of: {', '.join(MESSAGES)}.")],
+    subject: Annotated[str, typer.Argument(help=f"One of: {SUBJECTS}.")],
     body: Annotated[str, typer.Argument(help="The message as JSON, fields as in the contract.")],
     nats_url: Annotated[
         str,
@@ -90,9 +92,10 @@ def publish(
 
 
 def _parse(subject: str, body: str) -> Message:
-    kind = MESSAGES.get(subject)
+    requested, _, tenant = subject.rpartition(".")
+    kind = MESSAGES.get(requested if requested == topology.REQUESTED and tenant else subject)
     if kind is None:
-        raise typer.BadParameter(f"subject must be one of: {', '.join(MESSAGES)}")
+        raise typer.BadParameter(f"subject must be one of: {SUBJECTS}")
     try:
         return json_format.Parse(body, kind())
     except json_format.ParseError as error:
@@ -100,8 +103,11 @@ def _parse(subject: str, body: str) -> Message:
 
 
 async def _publish(url: str, login: Login, event: OutgoingEvent) -> None:
+    # A publisher of one tenant hears answers below _INBOX_<tenant> alone.
+    requested, _, tenant = event.subject.rpartition(".")
+    inbox = tenant if requested == topology.REQUESTED else ""
     tls = client_context(PemFiles.of(load(NatsFiles), "nats"))
-    connecting = messaging.connect(url, "prospect-cli", login, persist=False, tls=tls)
+    connecting = messaging.connect(url, "prospect-cli", login, inbox=inbox, persist=False, tls=tls)
     client = await asyncio.wait_for(connecting, 5)
     try:
         await messaging.publish(client, event)

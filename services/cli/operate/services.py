@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from chassis.database import OWNER_DSN
-from chassis.service import Foundation, Parts, Topology
+from chassis.messaging import Topology
+from chassis.service import Foundation, Parts
 from chassis.settings import FILE, ServiceSettings, variables
 from services.cli.terminal import shared_options
 
