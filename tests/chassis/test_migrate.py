@@ -114,6 +114,16 @@ async def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(
     assert await migrate(empty.dsn(), SERVICE, folder) == ["0002_cups"]
 
 
+async def test_a_migration_that_cannot_be_noted_leaves_nothing(
+    empty: Database, folder: Path
+) -> None:
+    noted = "insert into schema_migrations (name, checksum) values ('0002_cups', '')"
+    write(folder, "0002_cups", f"create table cups (); {noted}")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await migrate(empty.dsn(), SERVICE, folder)
+    assert await owner_of(empty, "cups") is None
+
+
 async def test_an_edited_migration_is_named_and_none_after_it_is_applied(
     empty: Database, folder: Path
 ) -> None:

@@ -111,6 +111,11 @@ def test_a_request_with_the_same_words_joins_the_run_that_is_there(in_flight: In
     assert plan == Plan(answers=plan.answers)
 
 
+def test_a_request_for_another_prospect_begins_a_run_beside_one_that_joins() -> None:
+    plan = planned(a_request(), a_request(prospect_id=OTHER), in_flight=UNDER_WAY)
+    assert answer(plan, 1) == Accepted(uuid.UUID(int=1000), OTHER, joined=False)
+
+
 @pytest.mark.parametrize(
     ("request_", "policy"), [(a_request(GRACE), Policy()), (a_request(), DEBOUNCING)]
 )
@@ -287,6 +292,19 @@ def test_other_words_let_findings_stand_of_the_same_person_and_answers_of_the_sa
     assert keeps_findings(before, ADA) is findings
     run = new_run(RUN, a_request(), {PROSPECT: Known(before, {})}, Policy(), NOW, NOW)
     assert (run.keeps_answers, run.keeps_findings) == (answers, findings)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "answers"),
+    [
+        ("https://www.linkedin.com/in/ada/", "linkedin.com/in/ada", True),
+        ("https://www.linkedin.com/in/ada", "https://www.linkedin.com/in/grace", False),
+        ("https://www.linkedin.com/company/a", "https://www.linkedin.com/company/b", False),
+    ],
+)
+def test_a_profile_is_the_same_however_it_is_written(before: str, now: str, answers: bool) -> None:
+    first, second = (replace(ADA, linkedin_url=url) for url in (before, now))
+    assert keeps_answers(first, second) is answers
 
 
 def test_a_run_of_a_new_prospect_has_nothing_to_lose() -> None:

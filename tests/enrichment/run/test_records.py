@@ -15,6 +15,7 @@ from services.enrichment.run.messages import (
     newer_step_message,
     run_status,
     step_message,
+    step_status,
     steps_in_order,
 )
 from services.enrichment.run.plan import Known, KnownAnswer
@@ -79,6 +80,13 @@ def test_answers_that_cannot_be_read_are_none(answered: str) -> None:
     assert answers_of(row) == {}
 
 
+def test_answers_that_cannot_be_read_are_logged() -> None:
+    row: Any = {"answered": "{"}
+    with capture_logs() as logged:
+        answers_of(row)
+    assert [each["event"] for each in logged] == ["a prospect's answers cannot be read"]
+
+
 @pytest.mark.parametrize(("name", "status"), [("newer", "complete"), ("exa", "newer")])
 def test_an_answer_that_only_a_newer_version_knows_is_left_out(name: str, status: str) -> None:
     known = {"sec": {"status": "complete", "at": NOW.isoformat()}}
@@ -97,7 +105,9 @@ def test_a_finding_that_cannot_be_read_any_more_is_none_and_its_source_is_logged
     row: Any = {SOURCES[EXA].column: "{"}
     with capture_logs() as logged:
         assert finding_of(row, EXA) is None
-    assert [each["source"] for each in logged] == ["exa"]
+    assert [(each["event"], each["source"]) for each in logged] == [
+        ("a finding cannot be read", "exa")
+    ]
 
 
 def test_a_summary_is_remembered_with_the_key_of_its_evidence() -> None:
@@ -118,6 +128,7 @@ def test_a_row_of_steps_is_a_step_with_all_its_values() -> None:
     row: Any = {name: getattr(STEP, name) for name in Step.__slots__}
     row |= {"source": "exa", "status": "pending"}
     assert step_of(row) == STEP
+    assert step_of(row | {"status": "failed"}).status is StepStatus.FAILED
 
 
 @pytest.mark.parametrize("newer", [{"source": "newer"}, {"status": "newer"}])
@@ -184,3 +195,8 @@ def test_every_status_of_a_step_has_its_message() -> None:
 
 def test_a_runs_status_has_its_message() -> None:
     assert run_status("in_progress") == pb.ENRICHMENT_STATUS_IN_PROGRESS
+
+
+def test_a_status_that_only_a_newer_version_knows_is_unspecified() -> None:
+    assert run_status("newer") == pb.ENRICHMENT_STATUS_UNSPECIFIED
+    assert step_status("newer") == pb.SOURCE_STATUS_UNSPECIFIED

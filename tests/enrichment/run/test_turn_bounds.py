@@ -131,7 +131,7 @@ def test_a_step_is_not_parked_beyond_the_time_for_late_answers(
 ) -> None:
     wait = (LATE - ahead - NOW).total_seconds()
     throttled = SourceError(ErrorClass.THROTTLED, "slow down", retry_after=wait)
-    run = a_run({}, asked(EXA, started_at=LATE - HOUR))
+    run = a_run({}, asked(EXA, started_at=LATE - HOUR + SECOND))
     assert turn(run, Returned(EXA, throttled)).steps[EXA].status == status
 
 
@@ -259,9 +259,12 @@ def test_a_step_waits_until_the_time_for_late_answers_is_over(
 def test_a_step_that_is_late_says_what_it_waited_for(
     reason: str, error_class: str, told: str, kept: str
 ) -> None:
-    step = Step(EXA, StepStatus.PARKED, reason=reason, error_class=error_class)
+    step = Step(
+        EXA, StepStatus.PARKED, reason=reason, error_class=error_class, next_attempt_at=LATE + HOUR
+    )
     missed = turn(a_run({}, step, status=RunStatus.FAILED), now=LATE).steps[EXA]
     assert (missed.status, missed.reason, missed.error_class) == (StepStatus.FAILED, told, kept)
+    assert missed.next_attempt_at is None
 
 
 @pytest.mark.parametrize(("ahead", "leaves"), [(-TICK, False), (0 * TICK, True)])
@@ -296,8 +299,9 @@ def test_a_summary_that_is_made_anew_begins_without_failures_and_says_why() -> N
     failed = Step(
         CLAUDE, StepStatus.FAILED, failures=2, error_class="auth", ready_at=NOW, ended_at=NOW
     )
-    parked = Rules(denials={CLAUDE: Denial(StepStatus.PARKED, "busy", JOIN)})
-    step = turn(a_run({}, answered, failed), now=NOW + SECOND, rules=parked).steps[CLAUDE]
+    waits = Rules(waited=NOT_ADMITTED)
+    step = turn(a_run({}, answered, failed), now=NOW + SECOND, rules=waits).steps[CLAUDE]
+    assert step.reason == "made anew: a source answered late"
     assert (step.failures, step.error_class, step.ended_at) == (0, "", None)
     assert step.ready_at == NOW + SECOND
 
@@ -306,6 +310,7 @@ def test_once_a_run_has_ended_its_summary_waits_for_answers_that_are_on_their_wa
     waiting = {CONTACTOUT: StepStatus.COMPLETE, CLAUDE: StepStatus.PENDING}
     run = a_run(waiting, asked(EXA), status=RunStatus.COMPLETE)
     assert turn(run, now=DEADLINE).begun == []
+    assert turn(replace(run, status=RunStatus.IN_PROGRESS), now=DEADLINE).begun == []
     parked = Step(EXA, StepStatus.PARKED, next_attempt_at=LATE)
     run = a_run(waiting, parked, status=RunStatus.COMPLETE)
     assert [each.source for each in turn(run, now=DEADLINE).begun] == [CLAUDE]
@@ -334,10 +339,22 @@ def test_the_next_lookup_begins_without_failures() -> None:
     ways = {CONTACTOUT: ("email", "name_and_company")}
     step = asked(CONTACTOUT, lookup="email", failures=2, reason="busy")
     waits = Rules(waited=NOT_ADMITTED)
-    made = turn(a_run({}, step, lookups=ways), Returned(CONTACTOUT, Answer(None)), rules=waits)
+    returned, later = Returned(CONTACTOUT, Answer(None)), NOW + SECOND
+    made = turn(a_run({}, step, lookups=ways), returned, now=later, rules=waits)
     after = made.steps[CONTACTOUT]
-    assert (after.lookup, after.failures, after.ready_at) == ("name_and_company", 0, NOW)
+    assert (after.lookup, after.failures, after.ready_at) == ("name_and_company", 0, later)
     assert after.reason == ""
+
+
+def test_a_lookup_that_the_run_does_not_have_is_followed_by_none() -> None:
+    step = asked(CONTACTOUT, lookup="older")
+    run = a_run({}, step, lookups={CONTACTOUT: ("email", "name_and_company")})
+    assert turn(run, Returned(CONTACTOUT, Answer(None))).steps[CONTACTOUT].ended_at == NOW
+
+
+def test_an_answer_that_is_taken_over_has_the_time_at_which_it_was() -> None:
+    step = turn(a_run({EXA: StepStatus.PENDING}), rules=Rules(known={EXA: Answer(None)})).steps[EXA]
+    assert (step.reused, step.ready_at, step.ended_at) == (True, NOW, NOW)
 
 
 # -- when it is looked at again --------------------------------------------------------------------
@@ -376,6 +393,7 @@ def test_a_call_tells_how_long_it_waited_and_for_what() -> None:
     made = turn(a_run({}, step), rules=Rules(waited=1.5))
     (call,) = made.begun
     assert (call.source, call.attempt, call.permit) == (EXA, 2, Permit(EXA, 7))
+    assert call.lookup == ""
     assert (call.queue_wait, call.breaker_wait, call.limiter_wait) == (2.5, 6.0, 1.5)
     left = made.steps[EXA]
     assert (left.status, left.attempts, left.reason) == (StepStatus.IN_PROGRESS, 2, "")
@@ -408,6 +426,12 @@ def test_a_parked_source_that_is_wanted_at_once_waits_for_its_admission_only() -
         "",
         None,
     )
+
+
+def test_a_source_that_waits_for_its_admission_already_is_not_hurried() -> None:
+    step = Step(EXA, StepStatus.PENDING, reason="asked again", ready_at=NOW - SECOND)
+    made = turn(a_run({}, step), Again(EXA), rules=Rules(waited=NOT_ADMITTED))
+    assert made.steps[EXA] == step
 
 
 def test_a_call_keeps_when_its_step_first_began() -> None:
