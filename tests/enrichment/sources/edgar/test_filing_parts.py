@@ -62,9 +62,20 @@ def test_a_document_of_ten_megabytes_is_read_and_a_larger_one_is_not() -> None:
 
 def test_html_is_known_by_its_beginning_only() -> None:
     with pytest.raises(OwnershipError, match="is HTML"):
-        xml_block(b" " * 4_000 + b"<html>")
+        xml_block(b" " * 4_090 + b"<html>")
     with pytest.raises(OwnershipError, match="has no <ownershipDocument>"):
-        xml_block(b" " * 4_096 + b"<html>")
+        xml_block(b" " * 4_091 + b"<html>")
+
+
+def test_a_document_without_its_end_is_cut_off() -> None:
+    with pytest.raises(OwnershipError, match="is cut off: </ownershipDocument> is missing"):
+        parse_ownership(document().removesuffix(b"</ownershipDocument>"))
+
+
+def test_comments_and_instructions_are_no_text_and_marked_words_are() -> None:
+    note = '<footnote id="F1">A<!-- no --> b<b>ol</b>d<?x no?> note</footnote>'
+    assert parse_ownership(document(note)).footnotes == {"F1": "A bold note"}
+    assert parse_ownership(document("<remarks>T<!-- no -->e<?x no?>n</remarks>")).remarks == "Ten"
 
 
 def test_a_broken_document_of_more_than_two_megabytes_is_not_repaired() -> None:
@@ -90,6 +101,11 @@ def test_attributes_of_a_broken_document_are_read_once(attributes: str) -> None:
     assert parse_ownership(sent).transactions[0].footnote_ids == ("F1",)
 
 
+def test_an_attribute_without_a_value_names_nothing() -> None:
+    sent = document(BROKEN, row('<footnoteId id=""/>'))
+    assert parse_ownership(sent).transactions[0].footnote_ids == ()
+
+
 def test_comments_and_instructions_say_nothing_in_a_broken_document() -> None:
     sent = document(BROKEN, "<!-- <securityTitle> --><?x <securityTitle> ?>", row())
     assert len(parse_ownership(sent).transactions) == 1
@@ -103,6 +119,11 @@ def test_a_broken_document_may_be_nested_256_deep(depth: int, is_read: bool) -> 
     else:
         with pytest.raises(OwnershipError, match="nested too deeply"):
             parse_ownership(sent)
+
+
+def test_a_whole_document_is_not_nested_deeper_either() -> None:
+    with pytest.raises(OwnershipError, match="nested too deeply"):
+        parse_ownership(document("<x>" * 300, "</x>" * 300))
 
 
 @pytest.mark.parametrize("tag", ["transactionShares", "nonDerivativeTransaction", "a:issuerCik"])

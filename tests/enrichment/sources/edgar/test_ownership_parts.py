@@ -171,13 +171,20 @@ def test_a_figure_that_cannot_be_read_refuses_the_filing(text: str) -> None:
         ("transactionCode", "SS"),
         ("transactionCode", "7"),
         ("transactionAcquiredDisposedCode", "S"),
+        ("transactionAcquiredDisposedCode", "X"),
         ("directOrIndirectOwnership", "A"),
+        ("directOrIndirectOwnership", "X"),
         ("transactionDate", "2024-02-30"),
     ],
 )
 def test_a_code_or_a_date_that_there_is_not_refuses_the_filing(tag: str, text: str) -> None:
     sent = document(row(f"<{tag}>{text}</{tag}>"))
     assert refusal(sent) == f"the document's <{tag}> cannot be read"
+
+
+def test_a_holding_is_direct_or_indirect() -> None:
+    held = row("<directOrIndirectOwnership>X</directOrIndirectOwnership>", "nonDerivativeHolding")
+    assert refusal(document(held)) == "the document's <directOrIndirectOwnership> cannot be read"
 
 
 def test_a_code_may_stand_in_lower_case() -> None:
