@@ -82,7 +82,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         rpcs=rpcs(
             availability=AvailabilityRpc(pool, utc_now, breakers, rates, default),
             batch=BatchRpc(pool, relay, utc_now, intake, follower, token_keys),
-            erasure=ErasureRpc(pool, relay, utc_now, hasher, hints),
+            erasure=ErasureRpc(pool, relay, utc_now, hasher, hints, foundation.nats),
             estimate=EstimateRpc(pool, breakers, estimator),
             get=GetRpc(pool),
             list=ListRpc(pool, token_keys),

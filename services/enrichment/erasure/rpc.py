@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
+from nats.aio.client import Client
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 from chassis import outbox
@@ -15,6 +16,7 @@ from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import found
 from chassis.interceptor import Context
 from chassis.outbox import Relay
+from services.enrichment.erasure.dead_letters import erase_letters
 from services.enrichment.intake.batch import end_batches
 from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Hasher, Key
@@ -29,13 +31,20 @@ class ErasureRpc:
     """Erases prospects of the caller's tenant."""
 
     def __init__(
-        self, pool: Pool, relay: Relay, clock: Clock, hasher: Hasher, hints: Hints
+        self,
+        pool: Pool,
+        relay: Relay,
+        clock: Clock,
+        hasher: Hasher,
+        hints: Hints,
+        client: Client,
     ) -> None:
         self._pool = pool
         self._relay = relay
         self._clock = clock
         self._hasher = hasher
         self._hints = hints
+        self._client = client
 
     async def EraseProspect(
         self, request: pb.EraseProspectRequest, context: Context
@@ -58,6 +67,8 @@ class ErasureRpc:
             else:
                 row = await connection.fetchrow(SQL.get_erasure, caller.tenant_id, prospect_id)
                 receipt = found(row, "prospect", request.prospect_id)
+        # After COMMIT, and for a repeat as well: the call before may have ended in between.
+        await erase_letters(self._client, caller.tenant_id, prospect_id)
         for run_id in run_ids:  # a call that is out is cancelled
             await self._hints.cancel(run_id)
         self._relay.wake()

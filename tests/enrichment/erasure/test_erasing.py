@@ -72,7 +72,7 @@ async def quiet(pool: Pool, nats: Client, ours: Identity) -> ErasureRpc:
     """ErasureRpc without a running service, so that nothing is published meanwhile."""
     relay = Relay(pool, nats, "enrichment_relay")
     set_caller(Caller(ours.user_id, ours.tenant_id, frozenset()))
-    return ErasureRpc(pool, relay, utc_now, Hasher(b"secret of the tests"), Hints(nats))
+    return ErasureRpc(pool, relay, utc_now, Hasher(b"secret of the tests"), Hints(nats), nats)
 
 
 OF_ENRICHMENT = pytest.mark.parametrize("pool", ["enrichment"], indirect=True)

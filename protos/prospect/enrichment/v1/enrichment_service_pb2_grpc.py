@@ -192,8 +192,8 @@ class EnrichmentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EraseProspect(self, request, context):
-        """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-        a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+        """EraseProspect removes a prospect, all that was found, its runs, their pending events and the dead
+        letters about it, and gives a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
         well; what it still brings is dropped. Erasing again gives the same receipt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

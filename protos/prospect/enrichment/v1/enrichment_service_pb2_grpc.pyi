@@ -63,8 +63,8 @@ class EnrichmentServiceStub:
     ListProspects: _grpc.UnaryUnaryMultiCallable[_enrichment_service_pb2.ListProspectsRequest, _enrichment_service_pb2.ListProspectsResponse]
     """ListProspects lists prospects, newest first."""
     EraseProspect: _grpc.UnaryUnaryMultiCallable[_enrichment_service_pb2.EraseProspectRequest, _enrichment_service_pb2.EraseProspectResponse]
-    """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-    a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+    """EraseProspect removes a prospect, all that was found, its runs, their pending events and the dead
+    letters about it, and gives a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
     well; what it still brings is dropped. Erasing again gives the same receipt.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]
@@ -136,8 +136,8 @@ class EnrichmentServiceAsyncStub(EnrichmentServiceStub):
     ListProspects: _aio.UnaryUnaryMultiCallable[_enrichment_service_pb2.ListProspectsRequest, _enrichment_service_pb2.ListProspectsResponse]  # type: ignore[assignment]
     """ListProspects lists prospects, newest first."""
     EraseProspect: _aio.UnaryUnaryMultiCallable[_enrichment_service_pb2.EraseProspectRequest, _enrichment_service_pb2.EraseProspectResponse]  # type: ignore[assignment]
-    """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-    a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+    """EraseProspect removes a prospect, all that was found, its runs, their pending events and the dead
+    letters about it, and gives a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
     well; what it still brings is dropped. Erasing again gives the same receipt.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]  # type: ignore[assignment]
@@ -248,8 +248,8 @@ class EnrichmentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _enrichment_service_pb2.EraseProspectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_enrichment_service_pb2.EraseProspectResponse, _abc.Awaitable[_enrichment_service_pb2.EraseProspectResponse]]:
-        """EraseProspect removes a prospect, all that was found, its runs and their pending events, and gives
-        a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
+        """EraseProspect removes a prospect, all that was found, its runs, their pending events and the dead
+        letters about it, and gives a receipt. What was spent stays on the ledger, without the person. A run under way is removed as
         well; what it still brings is dropped. Erasing again gives the same receipt.
         """
 
