@@ -267,8 +267,9 @@ def _brought_up(found: dict[str, Any], declared: dict[str, Any]) -> dict[str, An
     if changed:
         wanted["metadata"] = metadata | {DECLARED: json.dumps(declared)}
     if "subjects" in declared:
-        missing = [each for each in declared["subjects"] if each not in found["subjects"]]
-        wanted["subjects"] = declared["subjects"] if changed else [*found["subjects"], *missing]
+        dropped = {*(before or declared)["subjects"]} - {*declared["subjects"]}
+        kept = [each for each in found["subjects"] if each not in dropped]
+        wanted["subjects"] = list(dict.fromkeys([*kept, *declared["subjects"]]))
     others = {k for k, v in declared.items() if wanted.get(k) != v and k != "subjects"}
     if others:
         _log.info("operator's settings", name=declared["name"], settings=sorted(others))

@@ -152,10 +152,14 @@ async def test_what_is_declared_anew_changes_that_alone(nats: Client) -> None:
     await messaging.ensure(nats, (STREAM,), (CONSUMER,))
     stream = (await nats.jetstream().stream_info("SHOP")).config
     stream.description, stream.duplicate_window = "owned by ops", 900
+    stream.subjects = ["orders.>", "more.>"]
     await nats.jetstream().update_stream(stream)
-    newer = replace(STREAM, max_age_seconds=7_200, max_bytes=10_000, max_msg_size=500)
+    newer = replace(
+        STREAM, subjects=("sales.>",), max_age_seconds=7_200, max_bytes=10_000, max_msg_size=500
+    )
     await messaging.ensure(nats, (newer,), (replace(CONSUMER, ack_wait_seconds=9),))
     config, consumer = await told_of(nats)
+    assert config["subjects"] == ["more.>", "sales.>"]
     assert (config["description"], config["duplicate_window"]) == ("owned by ops", 900 * 10**9)
     assert (config["max_age"], config["max_bytes"], config["max_msg_size"]) == (
         7_200 * 10**9, 10_000, 500,

@@ -21,6 +21,7 @@ END_SECONDS = 90.0
 CONSUMED: Mapping[Consumer, type[Message]] = {
     topology.ENRICH_COMPLETED: enrichment.EnrichmentCompleted,
     topology.ENRICH_REQUESTED: enrichment.EnrichmentRequested,
+    topology.ENRICH_REQUESTED_BY_TENANT: enrichment.EnrichmentRequested,
     topology.ENRICHMENT_ERASED: activity.UserErased,
     topology.METRICS_ERASED: activity.UserErased,
     topology.ACTIVITY_RECORDED: activity.ActivitiesRecorded,
