@@ -10,13 +10,14 @@ import random
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import prometheus_client
 import structlog
-from structlog.typing import EventDict
+from structlog.typing import EventDict, ExcInfo
 
 from chassis.settings import SettingsError
 
@@ -42,7 +43,7 @@ def configure_logging(service: str, level: str = "info") -> None:
             add_origin,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(_stack_of),
             structlog.processors.JSONRenderer(lambda event, **_: encode(event)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -50,9 +51,40 @@ def configure_logging(service: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     _lines.service, _lines.informing = service, level in ("debug", "info")
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    libraries = logging.StreamHandler(sys.stderr)
+    libraries.setFormatter(_Libraries())
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries])
     for chatty in ("nats", "httpx", "pybreaker"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
+
+
+def _stack_of(exc_info: ExcInfo) -> str:
+    """Return what was raised and where, without its text, which may quote what a user typed."""
+    told: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None:
+        told.append("".join(traceback.format_tb(error.__traceback__)) + _named(error))
+        if isinstance(error, BaseExceptionGroup):
+            told += [_stack_of((type(each), each, None)) for each in error.exceptions]
+        error = error.__cause__ or error.__context__
+    return "\nfrom\n".join(told)
+
+
+def _named(error: BaseException) -> str:
+    """Return the type of an exception, and of one of Postgres's what it says beside its text."""
+    names = ("sqlstate", "constraint_name", "table_name", "column_name")
+    known = [f"{each}={value}" for each in names if (value := getattr(error, each, None))]
+    return " ".join([type(error).__qualname__, *known])
+
+
+class _Libraries(logging.Formatter):
+    """Lines of libraries, such as asyncio: the first one, and a stack without its text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = f"{record.name}: {record.getMessage().partition(chr(10))[0]}"
+        raised = record.exc_info
+        return f"{line}\n{_stack_of(raised)}" if raised and raised[1] else line
 
 
 class _Lines:

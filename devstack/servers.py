@@ -96,10 +96,13 @@ def postgres(folder: Path, *, durable: bool = True) -> Iterator[Postgres]:
     user.chown(sockets)
     _clear_leftover(data / "postmaster.pid")
     _init_data(user, binaries, data)
+    # As the roles have it (chassis/foundation/roles.sql), for every role.
+    silence = ["-c", "log_error_verbosity=terse", "-c", "log_parameter_max_length=0"]
     safety = [] if durable else ["-c", "fsync=off", "-c", "synchronous_commit=off"]
     command = [
         str(binaries / "postgres"), "-D", str(data), "-k", str(sockets),
-        "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "timezone=UTC", *safety,
+        "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "timezone=UTC",
+        *silence, *safety,
     ]  # fmt: skip
     with open(home / "postgres.log", "ab") as log:
         process = user.start(command, log, death=signal.SIGINT)

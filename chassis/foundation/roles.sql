@@ -24,3 +24,18 @@ grant __service___relay to __service___app with inherit false, set true;
 
 create schema if not exists __service__ authorization __service___owner;
 grant usage on schema __service__ to __service___app, __service___relay;
+
+-- PostgreSQL's own log must not quote what users type: no DETAIL and CONTEXT lines, which show rows and values,
+-- and no parameters of statements. Where only the server's configuration may say so, docs/operating.md tells how.
+do $$
+declare
+  name text;
+begin
+  foreach name in array array['__service___owner', '__service___app'] loop
+    execute format('alter role %I set log_error_verbosity = terse', name);
+    execute format('alter role %I set log_parameter_max_length = 0', name);
+    execute format('alter role %I set log_parameter_max_length_on_error = 0', name);
+  end loop;
+exception when insufficient_privilege then
+  raise notice 'log_error_verbosity and log_parameter_max_length must be set in the server''s configuration';
+end $$;

@@ -14,7 +14,7 @@ from chassis.database import Connection, Pool
 from chassis.errors import FieldViolation
 from chassis.messaging import OutgoingEvent
 from services.activity.entries.actions import ACTION_NUMBERS
-from services.activity.entries.batch import Columns
+from services.activity.entries.batch import NO_ADDRESS, Columns
 from services.activity.sql import SOURCE, SQL
 
 # What PostgreSQL raises for the content of an entry; find_unstorable tells which entry it is.
@@ -27,7 +27,7 @@ _UNSTORABLE_FIELDS = {
     "metadata_size": FieldViolation(
         "metadata_json", "json.size", "must be at most 16,384 bytes with its numbers written out"
     ),
-    "ip_address": FieldViolation("ip_address", "string.ip", "must be an IP address"),
+    "ip_address": NO_ADDRESS,
 }
 
 

@@ -1,0 +1,221 @@
+"""Nothing that a user typed stands in a log, a metric or a header of an event.
+
+Every text of every request and event is marked, in what is taken and in what is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import httpx
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+from prospect.activity.v1 import activity_service_pb2 as activity_pb
+from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
+from prospect.enrichment.v1 import enrichment_service_pb2 as enrichment_pb
+from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
+
+from chassis import messaging
+from chassis.clock import new_id
+from devstack import servers
+from devstack.stack import (
+    SERVICES,
+    Stack,
+    running,
+    start_service,
+    wait_serving,
+)
+from services import topology
+from services.cli.operate.services import ServiceName
+from tests.harness import Identity
+from tests.invariants.rpcs import rpcs_of
+from tests.invariants.test_extreme_times import a_request, code_of
+
+MARK = f"zz{uuid.uuid4().hex[:12]}"
+TYPED = f"{MARK}@secret.example"
+METADATA = [
+    f'{{"a": "{TYPED}"}}', f'{{"{TYPED}": "\\u0000"}}', f'{{"a": "{TYPED}", }}', f'["{TYPED}"]',
+    f'{{"a": 1e400000, "b": "{TYPED}"}}', f'{{"a": "{TYPED}\\ud800"}}', f'"{TYPED}"', TYPED,
+    f'{{"{TYPED}": [1e131071' + ", 1e131071" * 700 + "]}",
+]  # fmt: skip
+ADDRESSES = ["", TYPED, f"fe80::1%{MARK}"]
+Path_ = tuple[FieldDescriptor, ...]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, dict[str, str]]]:
+    """The whole system as processes, and where each service's metrics are read."""
+    with running(tmp_path_factory.mktemp("privacy"), services=()) as stack:
+        metrics = {name: f"127.0.0.1:{servers.free_port()}" for name in SERVICES}
+        processes = cast("dict[str, Any]", stack.processes)
+        for name in SERVICES:
+            environment = stack.environments[name] | {"PROSPECT_METRICS_LISTEN": metrics[name]}  # type: ignore[operator]
+            processes[name] = start_service(stack.folder, name, environment)
+        for name in SERVICES:
+            wait_serving(name, stack.addresses[name], processes[name], stack.folder)
+        yield stack, metrics
+
+
+def texts(kind: Any, above: Path_ = ()) -> Iterator[Path_]:
+    """Yield the text fields of a request and of the messages in it."""
+    for field in kind.fields:
+        if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated:
+            yield (*above, field)
+        elif field.message_type and len(above) < 3:
+            yield from texts(field.message_type, (*above, field))
+
+
+async def type_into_every_field(stack: Stack, who: Identity) -> None:
+    """Call every RPC with a marked text in each of its fields."""
+    for name in ServiceName:
+        async with grpc.aio.insecure_channel(stack.addresses[name]) as channel:
+            for method in rpcs_of(name):
+                requests = [
+                    a_request(method, path, text)
+                    for path in texts(method.input_type)
+                    for text in (TYPED, f"https://www.linkedin.com/in/{MARK}")
+                ]
+                async with asyncio.TaskGroup() as calls:
+                    for request in requests:
+                        calls.create_task(code_of(channel, method, request, who))
+
+
+async def record_all_that_is_refused(stack: Stack, who: Identity) -> None:
+    """Record entries that are taken, that PostgreSQL does not take, and whose ids are taken."""
+    taken = str(new_id())
+    entries = [
+        activity_pb.NewActivity(
+            user_id=str(who.user_id),
+            action_type=activity_pb.ACTION_TYPE_ADD_TO_LIST,
+            target_id=TYPED,
+            user_agent=TYPED,
+            ip_address=address,
+            metadata_json=metadata,
+        )
+        for metadata in METADATA
+        for address in ADDRESSES
+    ] + [
+        activity_pb.NewActivity(
+            activity_id=taken,
+            user_id=str(who.user_id),
+            action_type=activity_pb.ACTION_TYPE_LOGIN,
+            target_id=f"{TYPED}{number}",
+        )
+        for number in range(2)
+    ]
+    async with grpc.aio.insecure_channel(stack.addresses["activity"]) as channel:
+        stub: Any = ActivityServiceStub(channel)
+
+        async def sent(call: Any) -> None:
+            assert await call.code() in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
+
+        for entry in entries:
+            one = activity_pb.RecordActivityRequest(activity=entry)
+            await sent(stub.RecordActivity(one, metadata=who.metadata()))
+            for partial in (True, False):
+                many = activity_pb.RecordActivitiesRequest(
+                    activities=[entry], partial_success=partial
+                )
+                await sent(stub.RecordActivities(many, metadata=who.metadata()))
+            wanted = activity_pb.ActivityFilter(metadata_json=entry.metadata_json)
+            listed = activity_pb.ListActivitiesRequest(filter=wanted)
+            await sent(stub.ListActivities(listed, metadata=who.metadata()))
+
+
+async def enrich(stack: Stack, who: Identity) -> None:
+    """Research a marked person to the end."""
+    async with grpc.aio.insecure_channel(stack.addresses["enrichment"]) as channel:
+        stub: Any = EnrichmentServiceStub(channel)
+        request = enrichment_pb.RequestEnrichmentRequest(
+            name=TYPED, company=TYPED, email=TYPED, title=TYPED
+        )
+        answer = await stub.RequestEnrichment(request, metadata=who.metadata())
+        watch = enrichment_pb.WatchEnrichmentRequest(prospect_id=answer.run.prospect_id)
+        async for _ in stub.WatchEnrichment(watch, metadata=who.metadata()):
+            pass  # until the run has ended
+
+
+async def publish_what_is_refused(client: Client, who: Identity) -> None:
+    """Publish marked requests that become dead letters, and wait until all are settled."""
+    base = {
+        "prospect_id": str(uuid.uuid4()), "tenant_id": str(who.tenant_id),
+        "user_id": str(who.user_id), "name": TYPED, "company": TYPED,
+    }  # fmt: skip
+    wrong: list[Any] = [{"name": {"x": TYPED}}, {"priority": TYPED}, {"budget_micros": TYPED}]
+    wrong += [
+        {name: f"{TYPED} x"} for name in ("email", "linkedin_url", "tenant_id", "company_cik")
+    ]
+    wrong += [{"sources": [TYPED]}, {"is_public_company": TYPED}, {"name": f"{TYPED}\0"}]
+    bodies = [json.dumps(base | each).encode() for each in wrong] + [f'{{"name": "{TYPED}'.encode()]
+    for body in bodies:
+        await client.jetstream().publish(
+            "prospect.enrich.requested", body, headers={"content-type": "application/json"}
+        )
+    consumer = topology.ENRICH_REQUESTED
+    async with asyncio.timeout(60):
+        while True:
+            info = await client.jetstream().consumer_info(consumer.stream, consumer.name)
+            if not info.num_pending and not info.num_ack_pending:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def headers(client: Client) -> AsyncIterator[tuple[str, str]]:
+    """Yield the subject and the headers of every message of every stream."""
+    jetstream = client.jetstream()
+    for stream in await jetstream.streams_info():
+        name = str(stream.config.name)
+        for sequence in range(max(stream.state.first_seq, 1), stream.state.last_seq + 1):
+            try:
+                message = await jetstream.get_msg(name, sequence)
+            except NotFoundError:
+                continue
+            yield str(message.subject), str(message.headers)
+
+
+def lines_with_the_mark(folder: Path) -> dict[str, list[str]]:
+    """Return what of each log names the mark."""
+    logs = [path for path in folder.rglob("*.log") if path.is_file()]
+    assert {"activity.log", "enrichment.log", "metrics.log", "postgres.log"} <= {
+        each.name for each in logs
+    }
+    found = {
+        path.name: [line for line in path.read_text(errors="replace").splitlines() if MARK in line]
+        for path in logs
+    }
+    return {name: lines for name, lines in found.items() if lines}
+
+
+async def test_nothing_that_was_typed_is_told(stack: tuple[Stack, dict[str, str]]) -> None:
+    system, metrics = stack
+    who = Identity(system.key, uuid.uuid4(), uuid.uuid4())
+    client = await messaging.connect(system.nats_url, "test")
+    told: list[str] = []
+
+    async def listen(message: Msg) -> None:
+        told.append(f"{message.subject} {message.headers}")
+
+    await client.subscribe(">", cb=listen)
+    try:
+        await enrich(system, who)
+        await record_all_that_is_refused(system, who)
+        await type_into_every_field(system, who)
+        await publish_what_is_refused(client, who)
+        told += [f"{subject} {given}" async for subject, given in headers(client)]
+    finally:
+        await client.close()
+    assert [each for each in told if MARK in each] == []
+    async with httpx.AsyncClient() as http:
+        for address in metrics.values():
+            assert MARK not in (await http.get(f"http://{address}/metrics")).text
+    await asyncio.sleep(0.5)  # what waits to be written is written within a tenth of a second
+    assert lines_with_the_mark(system.folder) == {}
