@@ -80,8 +80,8 @@ class Topology:
 
     It keeps the streams that it `owns` as declared, and makes those that it `needs` where they are
     missing. `hears` are subjects that it listens to without a stream; `tails` are subjects of
-    streams of its own that it reads with consumers of the moment; `looks_up` are streams from which
-    it reads single messages.
+    streams of its own that it reads with consumers of the moment; `looks_up` and `deletes_from` are
+    streams from which it reads and deletes single messages.
     """
 
     owns: Sequence[Stream]
@@ -91,6 +91,7 @@ class Topology:
     hears: Sequence[str] = ()
     tails: Sequence[tuple[str, str]] = ()
     looks_up: Sequence[str] = ()
+    deletes_from: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ def _streams(part: Topology) -> Iterator[str]:
         yield f"{API}.STREAM.UPDATE.{stream.name}"
     for name in part.looks_up:
         yield f"{API}.STREAM.MSG.GET.{name}"
+    for name in part.deletes_from:
+        yield f"{API}.STREAM.MSG.DELETE.{name}"
     for name, subject in part.tails:
         yield f"{API}.CONSUMER.CREATE.{name}.*.{subject}"
         yield f"{API}.CONSUMER.MSG.NEXT.{name}.*"

@@ -68,6 +68,8 @@ ENRICHMENT = Topology(
     consumers=(ENRICH_REQUESTED, ENRICH_REQUESTED_BY_TENANT, ENRICHMENT_ERASED),
     publishes=(*ENRICH_SUBJECTS, HINTS),
     hears=(HINTS, "prospect.enrich.*.*", SOURCE_CHANGED),
+    looks_up=("DEAD_LETTERS",),  # where what is left of an erased prospect is deleted
+    deletes_from=("DEAD_LETTERS",),
 )
 METRICS = Topology(
     owns=(METRICS_STREAM, QUOTAS_STREAM, DEAD_LETTERS_STREAM),

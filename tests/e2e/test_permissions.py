@@ -84,6 +84,8 @@ async def test_the_main_job_is_done_and_the_broker_refuses_nothing(running: Stac
     asked = await enrichment.RequestEnrichment(run, metadata=who)
     cancel = runs_pb2.CancelRunRequest(run_id=asked.run.run_id)
     await enrichment.CancelRun(cancel, metadata=who)
+    erase = enrichment_pb.EraseProspectRequest(prospect_id=asked.run.prospect_id)
+    await enrichment.EraseProspect(erase, metadata=who)
     await activity.EraseUser(activity_pb.EraseUserRequest(user_id=str(other)), metadata=who)
     for bad in (subject, topology.REQUESTED, f"activity.recorded.{tenant_id}",
                 f"tenant.erased.{tenant_id}", f"prospect.enrich.completed.{tenant_id}",

@@ -77,6 +77,7 @@ OWNERS = {
     "QUOTAS": "metrics",
     "DEAD_LETTERS": "metrics",
 }
+READERS = {"ACTIVITY": {"metrics"}, "DEAD_LETTERS": {"enrichment", "metrics"}}
 CONSUMERS = {
     "ENRICH.activity-enrich-completed": "activity",
     "ENRICH_REQUESTS.enrichment-requested": "enrichment",
@@ -93,11 +94,11 @@ def of_jetstream() -> dict[str, set[str]]:
     table: dict[str, set[str]] = {"$JS.API.INFO": set(), "$JS.API.STREAM.NAMES": set()}
     for stream, owner in OWNERS.items():
         table[f"$JS.API.STREAM.UPDATE.{stream}"] = {owner}
-        for verb in ("DELETE", "PURGE", "MSG.DELETE", "SNAPSHOT", "RESTORE"):
+        for verb in ("DELETE", "PURGE", "SNAPSHOT", "RESTORE"):
             table[f"$JS.API.STREAM.{verb}.{stream}"] = set()
-        table[f"$JS.API.STREAM.MSG.GET.{stream}"] = (
-            {"metrics"} if stream in {"ACTIVITY", "DEAD_LETTERS"} else set()
-        )
+        table[f"$JS.API.STREAM.MSG.GET.{stream}"] = READERS.get(stream, set())
+        erasing = {"enrichment"} if stream == "DEAD_LETTERS" else set()
+        table[f"$JS.API.STREAM.MSG.DELETE.{stream}"] = erasing
         tails = {"activity"} if stream == "ACTIVITY" else set()
         table[f"$JS.API.CONSUMER.DELETE.{stream}.any"] = tails
         table[f"$JS.API.CONSUMER.MSG.NEXT.{stream}.any"] = tails
