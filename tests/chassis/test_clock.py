@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis.clock import new_id, to_datetime, to_timestamp, utc_now
+from chassis.clock import from_micros, new_id, to_datetime, to_micros, to_timestamp, utc_now
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 123_456, tzinfo=UTC)
 
@@ -64,6 +64,14 @@ def test_a_moment_survives_the_wire(moment: datetime) -> None:
 def test_a_moment_from_the_wire_is_in_utc_and_none_stays_none() -> None:
     assert to_datetime(Timestamp()).tzinfo is UTC
     assert to_timestamp(None) is None
+
+
+def test_a_moment_is_told_in_microseconds_without_what_is_smaller() -> None:
+    sent = to_timestamp(NOON)
+    assert sent is not None
+    assert to_micros(sent) == 1_795_521_600_123_456
+    assert from_micros(1_795_521_600_123_456) == NOON
+    assert to_micros(Timestamp(seconds=7, nanos=5_999)) == 7_000_005
 
 
 def test_the_present_is_in_utc() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.errors import (
+    MAX_STATUS,
     FieldViolation,
     InvalidArgument,
     Limit,
@@ -157,6 +158,29 @@ def test_a_value_that_has_no_room_is_left_out_whole() -> None:
     assert dict(info.metadata) == {"run": "7"}
 
 
+def test_a_value_that_just_has_room_is_told() -> None:
+    for length, told in ((1_191, True), (1_192, False)):
+        refusal = NotFound("no", reason="RUN_NOT_FOUND", metadata={"n": "x" * length})
+        info = details(refusal)["ErrorInfo"]
+        assert isinstance(info, error_details_pb2.ErrorInfo)
+        assert ("n" in info.metadata) is told
+
+
+def test_violations_leave_room_for_how_many_are_omitted() -> None:
+    for length in range(400, 600):
+        told = [FieldViolation("f", "r", "x" * length)] * 100
+        assert InvalidArgument.of(told).status().ByteSize() <= MAX_STATUS
+
+
+def test_a_message_of_a_thousand_letters_and_spaces_is_whole() -> None:
+    message = "x " * 500
+    assert NotFound(message, reason="RUN_NOT_FOUND").status().message == message
+
+
+def test_what_utf_8_does_not_have_is_replaced() -> None:
+    assert NotFound("\ud800", reason="RUN_NOT_FOUND").status().message == "?"
+
+
 def test_a_long_message_is_cut() -> None:
     message = NotFound("é" * 900, reason="RUN_NOT_FOUND").status().message
     assert message == "é" * 157 + "…"
@@ -170,6 +194,9 @@ def test_who_may_try_again_is_told_when() -> None:
     assert isinstance(later, error_details_pb2.RetryInfo)
     assert later.retry_delay.ToMilliseconds() == 250
     assert "RetryInfo" not in details(NotFound("no", reason="RUN_NOT_FOUND"))
+    limit = Limit("expensive_calls", "replica", 5)
+    beyond = ResourceExhausted.beyond(limit, "too many", reason="TOO_MANY", retry_seconds=2)
+    assert beyond.retry_seconds == 2
 
 
 def test_a_limit_stands_in_the_metadata_and_in_the_quota_failure() -> None:

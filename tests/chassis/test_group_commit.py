@@ -93,6 +93,18 @@ async def test_as_many_transactions_of_a_tenant_run_at_once_as_may(
     assert desk.most_running == max_parallel
 
 
+async def test_a_second_transaction_begins_where_four_wait(desk: Desk) -> None:
+    groups = GroupCommit(desk.commit, 10)
+    desk.let.clear()
+    tasks = await begun(groups, 1)
+    tasks += await begun(groups, 2, 3, 4)
+    assert desk.groups == [[1]]
+    tasks += await begun(groups, 5)
+    assert desk.groups == [[1], [2, 3, 4, 5]]
+    desk.let.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_tenants_do_not_wait_for_each_other(desk: Desk) -> None:
     groups = GroupCommit(desk.commit, 10, max_parallel=1)
     desk.let.clear()
@@ -129,7 +141,7 @@ async def test_a_group_that_lingers_takes_along_who_comes_again(desk: Desk) -> N
     groups = GroupCommit(desk.commit, 10, max_parallel=1, linger_seconds=60)
     first, waiting = await one_waits_for_two(desk, groups)
     await asyncio.gather(*first)
-    again = await begun(groups, 4, 5)
+    again = await begun(groups, 4) + await begun(groups, 5)
     await asyncio.gather(*waiting, *again)
     assert desk.groups == [[1, 2], [3, 4, 5]]
 

@@ -70,9 +70,14 @@ def test_a_variable_that_is_like_none_is_refused_with_where_to_look() -> None:
     )
 
 
-def test_a_setting_that_shares_little_but_the_prefix_is_not_suggested() -> None:
+@pytest.mark.parametrize(
+    ("name", "setting"), [("LOG_FORMAT", "LOG_LEVEL"), ("POOL_LIMIT", "POOL_SIZE")]
+)
+def test_a_setting_that_shares_little_but_the_prefix_is_not_suggested(
+    name: str, setting: str
+) -> None:
     with pytest.raises(SettingsError, match=r"is not a setting \(see `prospect config`\)"):
-        refuse_unknown({"PROSPECT_LOG_FORMAT": "json"}, ["PROSPECT_LOG_LEVEL"])
+        refuse_unknown({f"PROSPECT_{name}": "x"}, [f"PROSPECT_{setting}"])
 
 
 def test_variables_of_others_and_those_that_are_read_are_let_be() -> None:

@@ -87,10 +87,11 @@ async def test_the_keys_of_the_setting_are_taken_in_order(pool: Pool) -> None:
     first, second = "1" * 32, "2" * 32
     keys = await read_keys(f" {first}\n{second} ", pool)
     assert keys == (*await read_keys(first, pool), *await read_keys(second, pool))
+    assert keys[0] == blake2b(first.encode(), digest_size=32).digest()
 
 
 async def test_a_key_that_could_be_guessed_is_refused(pool: Pool) -> None:
-    with pytest.raises(SettingsError, match="PROSPECT_TOKEN_KEYS"):
+    with pytest.raises(SettingsError, match="PROSPECT_TOKEN_KEYS is wrong: each key must have 32"):
         await read_keys(f"{'1' * 32} short", pool)
 
 
