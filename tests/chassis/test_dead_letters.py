@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import BadRequestError
 from prospect.enrichment.v1 import events_pb2
+from structlog.testing import capture_logs
 
 from chassis import dead_letters, messaging
 from chassis.consumer import Handler, IncomingEvent, consume
@@ -97,8 +98,12 @@ async def test_a_dead_letter_carries_the_headers_of_cloudevents_and_no_others(
         "ce-x-more": "?",
         "Nats-Expected-Stream": CONSUMER.stream,
     }
-    await publish(nats, b"\xff", sent)
-    headers, _ = await letter_of(dead)
+    with capture_logs() as logged:
+        await publish(nats, b"\xff", sent)
+        headers, _ = await letter_of(dead)
+        await nothing_left(nats)
+    buried = [each for each in logged if each["event"] == "dead letter"]
+    assert [each["consumer"] for each in buried] == [CONSUMER.name]
     assert headers["ce-id"] == "one"
     ours = {name for name in headers if not name.startswith("Prospect-")}
     assert ours == {"ce-id", "Nats-Msg-Id"}
@@ -135,8 +140,13 @@ async def test_an_event_that_the_broker_refuses_as_a_dead_letter_is_ended_and_co
 
     monkeypatch.setattr(dead_letters, "dead_letter", for_another_stream)
     before = dead_letters.DROPPED.labels(CONSUMER.name)._value.get()
-    await publish(nats, b"\xff")
-    await nothing_left(nats)
+    with capture_logs() as logged:
+        await publish(nats, b"\xff")
+        await nothing_left(nats)
+    dropped = [each for each in logged if each["event"] == "event dropped"]
+    assert [(each["consumer"], each["subject"]) for each in dropped] == [
+        (CONSUMER.name, "dead.letter")
+    ]
     assert dead_letters.DROPPED.labels(CONSUMER.name)._value.get() == before + 1
     with pytest.raises(BadRequestError):
         await nats.jetstream().publish(

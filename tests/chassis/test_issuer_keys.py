@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from structlog.testing import capture_logs
 
 from chassis import auth
 from chassis.auth import Verify, verifier
@@ -118,8 +119,9 @@ async def test_an_issuer_that_cannot_be_read_makes_the_call_come_again_after_the
         raise jwt.PyJWKClientError("away")
 
     monkeypatch.setattr(jwt.PyJWKClient, "fetch_data", fails)
-    with pytest.raises(Unavailable) as refused:
+    with capture_logs() as logged, pytest.raises(Unavailable) as refused:
         await verify(signed(FIRST, "one"))
+    assert [each["error"] for each in logged] == ["PyJWKClientError"]
     assert refused.value.reason == "KEYS_UNAVAILABLE"
     assert refused.value.retry_seconds == auth.COOLDOWN_SECONDS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from chassis.loops import repeat
 
@@ -20,8 +21,10 @@ async def test_a_pass_that_fails_is_followed_by_the_next(trouble: Exception) -> 
             raise trouble
         stopping.set()
 
-    await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=0.01), 30)
+    with capture_logs() as logged:
+        await asyncio.wait_for(repeat(work, stopping, name="work", every_seconds=0.01), 30)
     assert passes == 3
+    assert [each["work"] for each in logged] == ["work"] * 2
 
 
 async def test_a_stop_ends_the_wait_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -199,3 +200,9 @@ async def test_a_full_stream_refuses_events_or_drops_its_oldest(
     state = (await nats.jetstream().stream_info("SHOP")).state
     assert (stored < len(events), state.first_seq == 1) == (refuses, refuses)
     assert 0 < state.messages < len(events)
+
+
+def test_of_asyncios_lines_the_one_at_the_end_of_each_tls_connection_is_left_out() -> None:
+    ended = "returning true from eof_received() has no effect when using ssl"
+    records = [logging.makeLogRecord({"msg": line}) for line in (ended, "other")]
+    assert [messaging._is_of_use(each) for each in records] == [False, True]
