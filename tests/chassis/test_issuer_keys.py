@@ -58,8 +58,7 @@ def _public(key: Ed25519PrivateKey, key_id: str) -> dict[str, str]:
 async def is_known(verify: Verify, key: Ed25519PrivateKey, key_id: str) -> bool:
     try:
         await verify(signed(key, key_id))
-    except Unauthenticated as error:
-        assert error.reason == "TOKEN_INVALID"
+    except Unauthenticated:
         return False
     return True
 
