@@ -114,8 +114,8 @@ PACKAGES = (
         "chassis",
         "auth consumer dead_letters inbox interceptor loops messaging outbox",
         "chassis",
-        "auth consumer* dead_letters inbox interceptor issuer_keys loops messaging outbox server "
-        "verifier",
+        "auth consumer* dead_letters inbox interceptor issuer_keys loops messaging nats_login "
+        "outbox server verifier",
         SAMPLE,
     ),
     Package("chassis-migrate", "chassis", "migrate", "chassis", "migrate", SAMPLE),
