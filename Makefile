@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 COMPILE := $(BIN)/uv pip compile -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header
+# Before the rules that need it: make reads a rule's prerequisites at once.
+SUPPLY := build/supply/.ready
 LOCKS := requirements requirements-dev requirements-bench requirements-supply
 MIGRATIONS := $(wildcard services/*/migrations/*.sql) $(wildcard chassis/foundation/[0-9]*.sql)
 # What contracts must stay compatible with: the main that others have, else the one here.
@@ -40,7 +42,7 @@ DAYS := 2026-12-31T23:45 2027-01-01T00:15 2027-02-28T23:30 2028-02-29T23:30 \
   2027-03-14T06:58 2027-03-28T00:58
 
 .PHONY: days
-days: $(READY) ## Run the tests with each of six awkward days as today, or ONLY=tests/metrics
+days: $(READY) $(SUPPLY) ## Run the tests with each of six awkward days as today, or ONLY=tests/metrics
 	@for day in $(DAYS); do \
 	  echo "today is $$day"; \
 	  $(BIN)/pytest -n 4 --dist worksteal -m "not chaos" --today $$day $(ONLY) || exit 1; \
@@ -53,7 +55,6 @@ $(DBOS): requirements-bench.txt
 	@touch $@
 
 # Lists and audits what the product is made of, in an environment of its own: the product lacks these.
-SUPPLY := build/supply/.ready
 $(SUPPLY): requirements-supply.txt
 	$(PYTHON) -m venv build/supply
 	build/supply/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements-supply.txt
