@@ -37,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Shift the clocks before a test's module asks what day it is; let no example be too slow."""
     hypothesis.settings.register_profile("any machine", deadline=None)
     hypothesis.settings.load_profile("any machine")
+    # Under `nohup … &` Ctrl-C is ignored, and so it would be by the commands that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     today = config.getoption("--today")
     if today and clock.SHIFT not in os.environ:  # a worker of xdist has been shifted already
         clock.take_for_now(today.replace(tzinfo=UTC))
