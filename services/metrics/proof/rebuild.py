@@ -158,6 +158,20 @@ class Rebuilder:
             waiting = {each for each in waiting if not logged[each].is_published(later.get(each))}
         return waiting
 
+    async def digest_of(self, tenant_id: UUID, day: date) -> Digest:
+        """Return the fingerprint of what was counted for a tenant on a UTC day."""
+        async with tenant_transaction(self.pool, tenant_id) as connection:
+            return (await store.digests_of(connection, tenant_id, day, day)).get(day, Digest())
+
+    async def is_behind(self, tenant_id: UUID, day: date, counted: Digest) -> bool:
+        """Whether events that were handed out were not counted yet when `counted` was read.
+
+        They are still open, or have been counted since: what differs from the log then is no fault.
+        """
+        if await self.has_retried(tenant_id):
+            return True
+        return await self.digest_of(tenant_id, day) != counted
+
     async def _count_and_swap(
         self, tenant_id: UUID, right: dict[date, Digest], done: Rebuilt
     ) -> None:

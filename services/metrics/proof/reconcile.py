@@ -191,11 +191,14 @@ async def _repair(
     """Rebuild from the log what is not as it says; else count the uneven day from its quarters."""
     days = set() if ours == theirs.digest or theirs.expired else {day}
     for each in await _touched(rebuilder, tenant_id, day, theirs) if found.count else [day]:
+        counted = ours if each == day else await rebuilder.digest_of(tenant_id, each)
         before = found.count
         async with aclosing(differing_users(rebuilder, tenant_id, each)) as differing:
             async for difference in differing:
                 found.add(difference)
         days |= {each} if found.count > before else set()
+        if each in days and await rebuilder.is_behind(tenant_id, each, counted):
+            raise DaysChanged
     if day in days and tenant_id in await moved_since(rebuilder.log, day, {tenant_id: theirs}):
         raise DaysChanged
     if days:

@@ -111,7 +111,7 @@ class ProofRpc:
             await rebuilder.wait_applied()
             found = [each async for each in differing_users(rebuilder, tenant_id, day)]
             moved = await self._has_moved(tenant_id, day, log)
-        late = late or (bool(found) and await rebuilder.has_retried(tenant_id))
+        late = late or (bool(found) and await rebuilder.is_behind(tenant_id, day, rollup))
         if found and (moved or (late and rollup != log.digest)):
             return _moving(tenant_id, day, log.digest, rollup)
         return found

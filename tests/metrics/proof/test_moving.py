@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
 from typing import Any, cast
 from uuid import UUID
@@ -131,3 +132,43 @@ async def test_what_is_counted_while_a_day_is_reconciled_is_not_repaired(
     rebuilder = Rebuilder(pool, log, coming_in(pair, ours, times), no_dead_letters)
     await reconcile(rebuilder, date.fromisoformat(DAY))
     assert [row["outcome"] for row in await database.fetch(OUTCOMES)] == [outcome]
+
+
+UNCOUNTED = "lock table metrics.usage_metrics_quarter_hours in share mode"
+
+
+@asynccontextmanager
+async def counted_late(
+    pair: Pair, who: Identity, log: ActivityLog, database: Database
+) -> AsyncIterator[BusyLog]:
+    """Give a log with entries that are counted only once its counts of the day are asked for."""
+    await some_usage(pair, who)
+    async with AsyncExitStack() as lock:
+        await lock.enter_async_context(holding(database, UNCOUNTED))
+        await record(pair, who, some_activities(5, seed=1))
+
+        async def count() -> None:
+            await lock.aclose()
+            await usage_of(pair, who, 15)
+
+        yield BusyLog(log, count)
+
+
+async def test_what_was_handed_out_and_is_counted_while_a_day_is_reconciled_is_not_repaired(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database
+) -> None:
+    async with counted_late(pair, ours, log, database) as late:
+        await reconcile(
+            Rebuilder(pool, late, all_applied, no_dead_letters), date.fromisoformat(DAY)
+        )
+    assert [row["outcome"] for row in await database.fetch(OUTCOMES)] == ["equal"]
+
+
+async def test_what_was_handed_out_and_is_counted_while_a_day_is_verified_is_moving(
+    pair: Pair, ours: Identity, pool: Pool, log: ActivityLog, database: Database
+) -> None:
+    async with counted_late(pair, ours, log, database) as late:
+        rebuilder = Rebuilder(pool, late, all_applied, no_dead_letters)
+        auditing = ProofRpc(rebuilder, cast(Any, None))
+        kinds = [[finding.kind for finding in await found_in(auditing)] for _ in range(2)]
+    assert kinds == [[pb.USAGE_FINDING_KIND_MOVING], []]
