@@ -136,5 +136,10 @@ def test_what_is_no_json_is_told_by_the_character_at_fault(text: str, place: int
     assert fault(text) == f"not JSON at character {place}"
 
 
+def test_what_stands_behind_a_members_text_is_not_left_out_of_what_is_hashed() -> None:
+    text = line().replace('"target_id": "', '"target_id": "x" "', 1)
+    assert parse(text).content != parse(line(target_id="x")).content
+
+
 def test_an_object_without_members_misses_them() -> None:
     assert fault("{}") == "it has no 'leaf_hash'"

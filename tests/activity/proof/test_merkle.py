@@ -190,3 +190,10 @@ def test_a_consistency_proof_does_not_stand_for_a_rewritten_log(
     assert not merkle.verify_consistency(first, size, old, new, proof[:-1])
     assert not merkle.verify_consistency(first, size, old, new, [*proof, old])
     assert not merkle.verify_consistency(size + 1, size, old, new, proof)
+
+
+def test_a_range_without_leaves_has_the_root_of_the_empty_tree() -> None:
+    def read(node: Node) -> bytes:
+        raise AssertionError(node)
+
+    assert merkle.range_root((5, 0), read) == merkle.EMPTY_ROOT
