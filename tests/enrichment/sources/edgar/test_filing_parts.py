@@ -7,8 +7,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
+from lxml import etree  # type: ignore[import-untyped]
 
-from services.enrichment.sources.edgar.filing_xml import MAX_BYTES, OwnershipError, xml_block
+from services.enrichment.sources.edgar.filing_xml import (
+    MAX_BYTES,
+    MAX_REPAIRED_BYTES,
+    OwnershipError,
+    local_name,
+    xml_block,
+)
 from services.enrichment.sources.edgar.form import ReportingOwner, is_planned, transaction_kind
 from services.enrichment.sources.edgar.ownership import parse_ownership
 from services.enrichment.sources.edgar.trades import ReadFiling, trades_of
@@ -47,8 +54,9 @@ def row(fields: str = "") -> str:
         b"<SEC-DOCUMENT><XML>\n" + ROOT + b"\n</XML><XML>other</XML>",
         b"<XML>other</XML><XML>" + ROOT + b"</XML>",
         b"<SEC-DOCUMENT><XML>" + ROOT,
+        b"<XML>" + ROOT + b"</XML>",
     ],
-    ids=["alone", "first", "second", "not closed"],
+    ids=["alone", "first", "second", "not closed", "nothing before"],
 )
 def test_the_xml_is_found_in_a_submission(sent: bytes) -> None:
     assert xml_block(sent) == ROOT
@@ -84,6 +92,37 @@ def test_a_broken_document_of_more_than_two_megabytes_is_not_repaired() -> None:
         parse_ownership(broken)
 
 
+def test_a_broken_document_of_just_two_megabytes_is_repaired() -> None:
+    room = MAX_REPAIRED_BYTES - len(document(BROKEN))
+    assert parse_ownership(document(BROKEN, " " * room)).remarks
+    with pytest.raises(OwnershipError, match="too large to repair"):
+        parse_ownership(document(BROKEN, " " * (room + 1)))
+
+
+def test_an_element_is_known_whatever_its_namespace() -> None:
+    spaced = document(row()).replace(b"<ownershipDocument>", b'<ownershipDocument xmlns="urn:a">')
+    assert len(parse_ownership(spaced).transactions) == 1
+
+
+def test_a_comment_has_no_name() -> None:
+    assert local_name(etree.Comment("securityTitle")) == ""
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"\x00" + ROOT, "the document is not XML"),
+        (b"<!--" + ROOT + b"-->", "the document is not XML"),
+        (b"<a><!--" + ROOT + b"--></a>", "the document has no <ownershipDocument>"),
+    ],
+    ids=["no XML", "comment only", "root in a comment"],
+)
+def test_a_document_that_only_seems_to_have_a_root_is_refused(sent: bytes, told: str) -> None:
+    with pytest.raises(OwnershipError) as refused:
+        parse_ownership(sent)
+    assert str(refused.value) == told
+
+
 # -- what is repaired ------------------------------------------------------------------------------
 
 BROKEN = "<remarks>R&D & 1 < 2</remarks>"
@@ -101,6 +140,11 @@ def test_attributes_of_a_broken_document_are_read_once(attributes: str) -> None:
     assert parse_ownership(sent).transactions[0].footnote_ids == ("F1",)
 
 
+def test_a_quotation_mark_in_an_attribute_stands_for_itself() -> None:
+    sent = document(BROKEN, row("<footnoteId id='F\"1'/>"))
+    assert parse_ownership(sent).transactions[0].footnote_ids == ('F"1',)
+
+
 def test_an_attribute_without_a_value_names_nothing() -> None:
     sent = document(BROKEN, row('<footnoteId id=""/>'))
     assert parse_ownership(sent).transactions[0].footnote_ids == ()
@@ -111,7 +155,9 @@ def test_comments_and_instructions_say_nothing_in_a_broken_document() -> None:
     assert len(parse_ownership(sent).transactions) == 1
 
 
-@pytest.mark.parametrize(("depth", "is_read"), [(200, True), (300, False)])
+@pytest.mark.parametrize(
+    ("depth", "is_read"), [(200, True), (255, True), (256, False), (300, False)]
+)
 def test_a_broken_document_may_be_nested_256_deep(depth: int, is_read: bool) -> None:
     sent = document(BROKEN, "<x>" * depth)
     if is_read:
@@ -126,11 +172,22 @@ def test_a_whole_document_is_not_nested_deeper_either() -> None:
         parse_ownership(document("<x>" * 300, "</x>" * 300))
 
 
-@pytest.mark.parametrize("tag", ["transactionShares", "nonDerivativeTransaction", "a:issuerCik"])
+@pytest.mark.parametrize(
+    "tag", ["transactionShares", "nonDerivativeTransaction", "a:issuerCik", "a:b:issuerCik"]
+)
 def test_an_end_without_its_beginning_is_named(tag: str) -> None:
     name = tag.rpartition(":")[2]
     with pytest.raises(OwnershipError, match=f"a <{name}> has lost its beginning"):
         parse_ownership(document(BROKEN, f"</{tag}>"))
+
+
+def test_ends_that_are_missing_add_no_text() -> None:
+    assert parse_ownership(document("<remarks>Sold<i><b></remarks>")).remarks == "Sold"
+
+
+def test_text_before_the_document_is_not_dropped_to_repair_it() -> None:
+    with pytest.raises(OwnershipError, match="is not XML"):
+        parse_ownership(b"x" + document(BROKEN))
 
 
 def test_an_end_of_what_holds_no_value_is_dropped() -> None:

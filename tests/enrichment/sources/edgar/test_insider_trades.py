@@ -154,6 +154,12 @@ def test_one_name_with_two_numbers_is_one_person() -> None:
     assert sorted(shares(one, other)) == [10, 20]
 
 
+def test_a_name_in_german_and_in_plain_capitals_is_one_person() -> None:
+    one = filing("a", rows(10), owners=((1, "STRAUSS JANE"),))
+    other = filing("b", rows(20), owners=((2, "Strauß Jane"),))
+    assert sorted(shares(one, other, person="Jane Strauss")) == [10, 20]
+
+
 def test_trades_are_newest_first() -> None:
     newer = filing("b", rows(20, day="2024-02-02"), filed_on=date(2024, 4, 1))
     assert shares(newer, filing("a", rows(10, day="2024-03-01"))) == [10, 20]

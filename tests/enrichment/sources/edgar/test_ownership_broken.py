@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.enrichment.sources.edgar.filing_xml import MAX_REPAIRED_BYTES
 from services.enrichment.sources.edgar.ownership import OwnershipError, parse_ownership
 
 ROW = """<nonDerivativeTransaction>
@@ -95,6 +96,23 @@ def test_a_declaration_hidden_by_an_encoding_is_refused() -> None:
     hidden = '<?xml version="1.0" encoding="UTF-7"?>+ADwAIQ-DOCTYPE a+AD4-'
     with pytest.raises(OwnershipError, match="DOCTYPE"):
         parse_ownership(damaged('<?xml version="1.0"?>', hidden))
+
+
+@pytest.mark.parametrize(
+    ("declaration", "used"),
+    [
+        ('<!DOCTYPE a SYSTEM "file:///missing">', ""),
+        ('<!DOCTYPE a [<!ENTITY x SYSTEM "file:///missing">]>', "&x;"),
+    ],
+    ids=["DTD", "entity"],
+)
+def test_what_a_hidden_declaration_names_is_not_loaded(declaration: str, used: str) -> None:
+    hidden = '<?xml version="1.0" encoding="UTF-7"?>' + declaration.replace("<!", "+ADwAIQ-")
+    sent = damaged('<?xml version="1.0"?>', hidden)
+    # To load what is missing would break the document, and this one is too large to repair.
+    text = f"<issuerName>{used}{'x' * MAX_REPAIRED_BYTES}".encode()
+    with pytest.raises(OwnershipError, match="DOCTYPE"):
+        parse_ownership(sent.replace(b"<issuerName>", text))
 
 
 def test_html_is_refused_by_name() -> None:

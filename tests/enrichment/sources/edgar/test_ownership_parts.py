@@ -169,11 +169,14 @@ def test_a_figure_that_cannot_be_read_refuses_the_filing(text: str) -> None:
     ("tag", "text"),
     [
         ("transactionCode", "SS"),
+        ("transactionCode", "ST"),
         ("transactionCode", "7"),
         ("transactionAcquiredDisposedCode", "S"),
         ("transactionAcquiredDisposedCode", "X"),
+        ("transactionAcquiredDisposedCode", "AD"),
         ("directOrIndirectOwnership", "A"),
         ("directOrIndirectOwnership", "X"),
+        ("directOrIndirectOwnership", "DI"),
         ("transactionDate", "2024-02-30"),
     ],
 )
@@ -220,6 +223,17 @@ def test_a_footnote_is_kept_once_and_named_by_the_row() -> None:
     read = parse_ownership(document(row(note), notes))
     assert read.transactions[0].footnote_ids == ("F1",)
     assert read.footnotes == {"F1": "First"}
+
+
+def test_a_footnote_without_a_name_does_not_refuse_the_filing() -> None:
+    read = parse_ownership(document(row(""), "<footnote>Unnamed</footnote>"))
+    assert len(read.transactions) == 1
+
+
+def test_a_transaction_is_no_equity_swap_unless_the_filing_says_so() -> None:
+    swap = "<equitySwapInvolved>{}</equitySwapInvolved>"
+    sent = document(row(""), row(swap.format(0)), row(swap.format(1)))
+    assert [each.equity_swap for each in parse_ownership(sent).transactions] == [False, False, True]
 
 
 TERMS = (
