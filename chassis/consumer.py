@@ -32,6 +32,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from chassis import telemetry
+from chassis.admission.long_lists import long_list_of
 from chassis.dead_letters import bury, headers_of
 from chassis.errors import InvalidArgument, Refusal
 from chassis.messaging import Consumer, event_id_of
@@ -195,6 +196,9 @@ def _parse(handler: Handler[Any], message: Msg) -> IncomingEvent[Any]:
     headers = headers_of(message)
     parsed = handler.message()
     is_json = _is_json(headers, message.data)
+    too_long = None if is_json else long_list_of(handler.message.DESCRIPTOR, message.data)
+    if too_long:
+        raise InvalidArgument.of([too_long])
     try:
         if is_json:
             json_format.Parse(message.data, parsed, ignore_unknown_fields=True)

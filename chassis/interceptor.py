@@ -29,6 +29,7 @@ from grpc_status import rpc_status
 from chassis import auth, telemetry
 from chassis.admission.admission import SMALL_BYTES, Admission, Visit
 from chassis.admission.deadlines import Deadlines
+from chassis.admission.long_lists import long_list_of
 from chassis.admission.requests import Requests
 from chassis.admission.stall import Stall
 from chassis.admission.tenants import Load
@@ -341,6 +342,8 @@ def _decoder(kind: type[Message], rpc: Rpc) -> Decode:
     """Return what makes the bytes of a message the RPC's argument."""
 
     def decode(body: bytes) -> Message:
+        if too_long := long_list_of(kind.DESCRIPTOR, body):
+            raise InvalidArgument.of([too_long])
         try:
             request = kind.FromString(body)
         except DecodeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chassis.admission.tenants import Load
 from chassis.interceptor import Rpc
 from services.enrichment.availability.rpc import AvailabilityRpc
 from services.enrichment.erasure.rpc import ErasureRpc
@@ -50,11 +51,11 @@ def rpcs(
         "RetrySource": Rpc(steer.RetrySource, "enrichment:write"),
         "CancelRun": Rpc(steer.CancelRun, "enrichment:write"),
         "ReplayRuns": Rpc(replay.ReplayRuns, "enrichment:write"),
-        "EstimateEnrichment": Rpc(estimate.EstimateEnrichment, "enrichment:read"),
+        "EstimateEnrichment": Rpc(estimate.EstimateEnrichment, "enrichment:read", Load.EXPENSIVE),
         "ListSources": Rpc(availability.ListSources, "enrichment:read"),
         "PauseSource": Rpc(availability.PauseSource, "enrichment:operate"),
         "GetPolicy": Rpc(policy.GetPolicy, "enrichment:read"),
         "UpdatePolicy": Rpc(policy.UpdatePolicy, "enrichment:admin"),
-        "Suppress": Rpc(suppression.Suppress, "enrichment:admin"),
-        "Unsuppress": Rpc(suppression.Unsuppress, "enrichment:admin"),
+        "Suppress": Rpc(suppression.Suppress, "enrichment:admin", Load.EXPENSIVE),
+        "Unsuppress": Rpc(suppression.Unsuppress, "enrichment:admin", Load.EXPENSIVE),
     }
