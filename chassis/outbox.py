@@ -25,6 +25,7 @@ from chassis.messaging import OutgoingEvent
 from chassis.transient import TRANSIENT
 
 BATCH = 256
+BATCH_BYTES = 4 * 1024 * 1024  # of events; a batch has that and its last one in memory at most
 LEASE = timedelta(seconds=5)
 HOLD_AGAIN_SECONDS = 0.02
 IDLE_SECONDS = 0.5
@@ -39,10 +40,12 @@ insert into outbox
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 _TAKE = """
-with waiting as materialized (
-  select outbox_id, event_id, subject, event_type, source, body, occurred_at, traceparent
-  from outbox order by outbox_id limit $3
+with oldest as (
+  select outbox_id, event_id, subject, event_type, source, body, occurred_at, traceparent,
+    sum(octet_length(body)) over (order by outbox_id) - octet_length(body) as bytes_before
+  from (select * from outbox order by outbox_id limit $3) as first_rows
 ),
+waiting as materialized (select * from oldest where bytes_before < $4),
 lease as (
   update relay_lease set holder = $1, expires_at = clock_timestamp() + $2
   where exists (select from waiting) and only_row in (
@@ -113,12 +116,14 @@ class Relay:
     async def publish_pending(self) -> int:
         """Publish the oldest events, oldest first, and delete them; return how many."""
         async with role_transaction(self._pool, self.role, durable=False) as connection:
-            rows = await connection.fetch(_TAKE, self._holder, LEASE, BATCH)
+            rows = await connection.fetch(_TAKE, self._holder, LEASE, BATCH, BATCH_BYTES)
         if not rows:
             return 0
         await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
         async with role_transaction(self._pool, self.role) as connection:
             await connection.execute(_END, self._holder, [row["outbox_id"] for row in rows])
+        if sum(len(row["body"]) for row in rows) >= BATCH_BYTES:
+            self.wake()  # the batch may have been cut
         return len(rows)
 
 

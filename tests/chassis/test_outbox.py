@@ -62,6 +62,42 @@ async def test_events_leave_in_the_order_they_were_written(pool: Pool, nats: Cli
     assert sent == [event.subject for event in events]
 
 
+async def test_a_batch_of_large_events_ends_at_its_bytes(
+    pool: Pool, nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "BATCH_BYTES", 2 * len(b"body"))
+    for _ in range(3):
+        await enqueue(pool)
+    relay = Relay(pool, nats, ROLE)
+    assert await relay.publish_pending() == 2
+    assert await relay.publish_pending() == 1
+
+
+async def test_an_event_larger_than_a_batch_may_be_is_published_alone(
+    pool: Pool, nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "BATCH_BYTES", 1)
+    for _ in range(2):
+        await enqueue(pool)
+    assert await Relay(pool, nats, ROLE).publish_pending() == 1
+
+
+async def test_batches_that_end_at_their_bytes_follow_each_other(
+    pool: Pool, nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "BATCH_BYTES", 1)
+    monkeypatch.setattr(outbox, "IDLE_SECONDS", 3_600)
+    for _ in range(3):
+        await enqueue(pool)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(Relay(pool, nats, ROLE).run(stopping))
+    async with asyncio.timeout(30):
+        while await published(nats) < 3:
+            await asyncio.sleep(0.01)
+    stopping.set()
+    await running
+
+
 async def test_an_event_that_the_broker_did_not_take_stays_and_is_published_later(
     pool: Pool, nats: Client
 ) -> None:
