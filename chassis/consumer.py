@@ -11,12 +11,14 @@ any other          a bug: the event is delivered again, later each time, and bec
 An event whose only fault is a value that this version does not know, such as an action type that a
 newer release brought, was sent by a newer version of a service: it is delivered again until a
 replica of that version takes it. Only a few wait, since the broker hands out no more than a number
-of events at once; what is too many of them is a dead letter, which can be put back.
+of events at once; what is too many of them is a dead letter, which can be put back. So is at once a
+name in JSON that is none of its enum: services send numbers, so whoever wrote it misspelt it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from chassis.dead_letters import bury, headers_of
 from chassis.errors import InvalidArgument, Refusal
 from chassis.messaging import Consumer, event_id_of
 from chassis.transient import TRANSIENT
-from chassis.validation import first_violation_of, violations_of
+from chassis.validation import first_violation_of, misspelt_enum_of, violations_of
 
 _log = structlog.get_logger()
 M = TypeVar("M", bound=Message)
@@ -209,6 +211,9 @@ def _parse(handler: Handler[Any], message: Msg) -> IncomingEvent[Any]:
         form = "JSON form" if is_json else "binary form (of JSON the header content-type tells)"
         text = f"the body is not a {handler.message.DESCRIPTOR.full_name} in {form}"
         raise InvalidArgument(text, reason="MALFORMED") from None
+    misspelt = misspelt_enum_of(parsed.DESCRIPTOR, json.loads(message.data)) if is_json else None
+    if misspelt:
+        raise InvalidArgument.of([misspelt])
     _demand_valid(handler, message.subject, parsed)
     metadata = message.metadata
     event_id = event_id_of(headers, metadata.stream, metadata.sequence.stream)

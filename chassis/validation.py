@@ -8,6 +8,7 @@ minutes and gigabytes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -72,6 +73,43 @@ def first_violation_of(message: Message) -> FieldViolation | None:
     """Return one rule that a message breaks, None where it keeps them all."""
     found = _empty_long_lists(message) or _check(message, first_only=True)
     return found[0] if found else None
+
+
+def misspelt_enum_of(kind: Any, value: object) -> FieldViolation | None:
+    """Return the field of a message in JSON, as `json` reads it, that names no value of its enum.
+
+    Where fields that are not known are ignored, protobuf's parser ignores such a name as well, and
+    the field would be taken as unset. Numbers it takes, for `enum.defined_only` to judge.
+    """
+    for path, enum, given in _enums_in(kind, value):
+        if isinstance(given, str) and given not in enum.values_by_name and not _is_number(given):
+            text = f"must be the name or the number of a value of {enum.name}"
+            return FieldViolation(path, "enum.defined_only", text)
+    return None
+
+
+def _enums_in(kind: Any, value: object, path: str = "") -> Iterator[tuple[str, Any, object]]:
+    """Yield the path, the enum and the value of each enum field of a message in JSON."""
+    fields = {name: each for each in kind.fields for name in (each.name, each.json_name)}
+    for name, given in value.items() if isinstance(value, dict) else ():
+        field = fields.get(name)
+        if field is None or not (field.enum_type or field.message_type):
+            continue
+        is_list = isinstance(given, list)
+        for place, item in enumerate(given if is_list else [given]):
+            where = f"{path}{field.name}{f'[{place}]' if is_list else ''}"
+            if field.enum_type:
+                yield where, field.enum_type, item
+            else:
+                yield from _enums_in(field.message_type, item, f"{where}.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check(message: Message, *, first_only: bool = False) -> list[FieldViolation]:

@@ -182,3 +182,15 @@ async def test_json_with_a_field_that_this_version_does_not_know_is_taken(
     body = json_format.MessageToDict(message) | {"newField": 1}
     await publish(nats, json.dumps(body).encode(), {"content-type": "application/json"})
     assert await asyncio.wait_for(handled.get(), 30) == message
+
+
+@pytest.mark.usefixtures("handled")
+async def test_a_misspelt_name_of_an_enum_in_json_is_a_dead_letter_that_names_the_field(
+    nats: Client, dead: asyncio.Queue[Msg]
+) -> None:
+    body = json_format.MessageToDict(a_request()) | {"priority": TYPED, "newField": 1}
+    await publish(nats, json.dumps(body).encode(), {"content-type": "application/json"})
+    headers, _ = await letter_of(dead)
+    text = "priority: must be the name or the number of a value of Priority"
+    assert headers["Prospect-Dead-Reason"] == text
+    await nothing_left(nats)

@@ -7,12 +7,14 @@ type, another source. The older one leaves such an event to a newer one, or appl
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from buf.validate import validate_pb2
+from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -121,6 +123,31 @@ async def test_a_batch_with_an_unknown_action_type_waits_for_a_newer_metrics(
     assert dead.empty()
     days = await database.fetch("select total_logins from metrics.usage_metrics_daily")
     assert [day["total_logins"] for day in days] == [2]  # the batch whose values are known
+
+
+async def test_a_number_of_an_unknown_action_type_waits_in_json_too_and_a_misspelt_name_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+    services: Services,
+    nats: Client,
+    ours: Identity,
+    dead: asyncio.Queue[Msg],
+) -> None:
+    settings = {
+        "activity_address": "127.0.0.1:1",
+        "activity_token_file": services.audit_token_file(),
+    }
+    monkeypatch.setattr("chassis.consumer.RETRY_SECONDS", 0.01)
+    subject = f"activity.recorded.{ours.tenant_id}"
+    newer = json_format.MessageToDict(recorded(ours, 1, NEWER_ACTION))
+    misspelt = newer | {"actionTypes": ["ACTION_TYPE_LOGIN", "ACTION_TYPE_LOGINN"]}
+    async with services.running(ServiceName.METRICS, **settings):
+        for body in (newer, misspelt):
+            await nats.jetstream().publish(subject, json.dumps(body).encode())
+        letter = await asyncio.wait_for(dead.get(), 20)
+        await waits(nats, topology.ACTIVITY_RECORDED)
+    assert letter.headers is not None
+    assert letter.headers["Prospect-Dead-Reason"].startswith("action_types[1]: must be the name")
+    assert dead.empty()
 
 
 async def test_a_completed_run_of_an_unknown_source_is_logged_as_far_as_it_is_known(
