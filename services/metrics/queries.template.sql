@@ -49,7 +49,8 @@ with entry as materialized (
   group by 1, 2, 3
 ), named as (
   select e.quarter, case when exists (
-        select from metrics.erasures x where x.tenant_id = $1 and x.user_id = e.user_id::uuid)
+        select from metrics.erasures x
+        where x.tenant_id = $1 and x.user_hash = metrics.user_hash($1, e.user_id::uuid))
       then '00000000-0000-0000-0000-000000000000' else e.user_id::uuid end as user_id, e.action, e.n, e.digest
   from entry e
 ), batch as materialized (
@@ -303,7 +304,8 @@ select exists (
 
 -- name: remember_erasure
 -- Count what a user did as the anonymous user's from now on.
-insert into metrics.erasures (tenant_id, user_id, erased_at) values ($1, $2, $3) on conflict do nothing
+insert into metrics.erasures (tenant_id, user_hash, erased_at) values ($1, metrics.user_hash($1, $2), $3)
+on conflict do nothing
 
 -- name: erase_quarters
 -- Move a user's quarter-hours to the anonymous user.
@@ -525,8 +527,8 @@ group by user_id
 order by user_id
 
 -- name: erased_users
--- The users who are counted as the anonymous one.
-select user_id from metrics.erasures where tenant_id = $1
+-- The hashes of the users who are counted as the anonymous one.
+select user_hash from metrics.erasures where tenant_id = $1
 
 -- name: write_shadow
 -- Add some of the log's counts of a UTC day ($3), by quarter, user and action, to a shadow.
@@ -554,7 +556,8 @@ where tenant_id = $1 and quarter_hour >= $2::date::timestamp at time zone 'UTC'
 insert into metrics.usage_metrics_quarter_hours (tenant_id, quarter_hour, user_id,
   {{counter}}, digest)
 select $1, e.quarter_hour, case when exists (
-      select from metrics.erasures x where x.tenant_id = $1 and x.user_id = e.user_id)
+      select from metrics.erasures x
+      where x.tenant_id = $1 and x.user_hash = metrics.user_hash($1, e.user_id))
     then '00000000-0000-0000-0000-000000000000' else e.user_id end,
       {{sum(counter)}}, sum(digest)
 from metrics.usage_shadow e
@@ -575,7 +578,8 @@ select metrics.drop_old_shadows()
 insert into metrics.reconciliations (tenant_id, date, outcome, log_count, rollup_count, log_digest,
   rollup_digest, finding_count, findings)
 select $1, $2, $3, $4, $5, $6, $7, $8, coalesce(jsonb_agg(case when exists (
-      select from metrics.erasures x where x.tenant_id = $1 and x.user_id::text = f.finding ->> 'user_id')
+      select from metrics.erasures x where x.tenant_id = $1
+        and x.user_hash = metrics.user_hash($1, nullif(f.finding ->> 'user_id', '')::uuid))
     then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.place),
   '[]')
 from jsonb_array_elements($9::jsonb) with ordinality as f (finding, place)

@@ -52,6 +52,19 @@ $$;
 
 ALTER FUNCTION metrics.drop_old_shadows() OWNER TO metrics_owner;
 
+CREATE FUNCTION metrics.hash_user() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'metrics', 'pg_temp'
+    AS $$
+begin
+  new.user_hash := metrics.user_hash(new.tenant_id, new.user_id);
+  new.user_id := null;
+  return new;
+end
+$$;
+
+ALTER FUNCTION metrics.hash_user() OWNER TO metrics_owner;
+
 CREATE FUNCTION metrics.uneven_days(day date) RETURNS TABLE(tenant_id uuid, date date, user_id uuid, right_count bigint, day_count bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'metrics', 'pg_temp'
@@ -105,10 +118,19 @@ $$;
 
 ALTER FUNCTION metrics.uneven_days(day date) OWNER TO metrics_owner;
 
+CREATE FUNCTION metrics.user_hash(tenant_id uuid, user_id uuid) RETURNS bytea
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  select sha256(uuid_send(tenant_id) || uuid_send(user_id))
+$$;
+
+ALTER FUNCTION metrics.user_hash(tenant_id uuid, user_id uuid) OWNER TO metrics_owner;
+
 CREATE TABLE metrics.erasures (
     tenant_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    erased_at timestamp with time zone NOT NULL
+    user_id uuid,
+    erased_at timestamp with time zone NOT NULL,
+    user_hash bytea NOT NULL
 );
 
 ALTER TABLE ONLY metrics.erasures FORCE ROW LEVEL SECURITY;
@@ -332,7 +354,7 @@ ALTER TABLE ONLY metrics.usage_shadow FORCE ROW LEVEL SECURITY;
 ALTER TABLE metrics.usage_shadow OWNER TO metrics_owner;
 
 ALTER TABLE ONLY metrics.erasures
-    ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, user_id);
+    ADD CONSTRAINT erasures_pk PRIMARY KEY (tenant_id, user_hash);
 
 ALTER TABLE ONLY metrics.inbox
     ADD CONSTRAINT inbox_pk PRIMARY KEY (tenant_id, consumer, event_id);
@@ -392,6 +414,8 @@ CREATE INDEX outbox_in_order ON metrics.outbox USING btree (outbox_id);
 CREATE INDEX usage_metrics_daily_totals_date ON metrics.usage_metrics_daily_totals USING btree (date, tenant_id);
 
 CREATE INDEX usage_metrics_quarter_hours_moment ON metrics.usage_metrics_quarter_hours USING btree (quarter_hour, tenant_id);
+
+CREATE TRIGGER hash_user BEFORE INSERT ON metrics.erasures FOR EACH ROW WHEN ((new.user_id IS NOT NULL)) EXECUTE FUNCTION metrics.hash_user();
 
 ALTER TABLE ONLY metrics.quota_usage
     ADD CONSTRAINT quota_usage_quota FOREIGN KEY (tenant_id, counter, period) REFERENCES metrics.quotas(tenant_id, counter, period) ON DELETE CASCADE;
@@ -466,8 +490,13 @@ GRANT ALL ON FUNCTION metrics.day_digests(day date) TO metrics_app;
 REVOKE ALL ON FUNCTION metrics.drop_old_shadows() FROM PUBLIC;
 GRANT ALL ON FUNCTION metrics.drop_old_shadows() TO metrics_app;
 
+REVOKE ALL ON FUNCTION metrics.hash_user() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION metrics.uneven_days(day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION metrics.uneven_days(day date) TO metrics_app;
+
+REVOKE ALL ON FUNCTION metrics.user_hash(tenant_id uuid, user_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION metrics.user_hash(tenant_id uuid, user_id uuid) TO metrics_app;
 
 GRANT SELECT,INSERT ON TABLE metrics.erasures TO metrics_app;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -61,6 +62,11 @@ async def rework(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
         if adds_up and await pool.fetchval(SQL.has_newer_counters):
             raise NewerVersionNeeded("a newer version of metrics counted this") from error
         raise
+
+
+def user_hash(tenant_id: UUID, user_id: UUID) -> bytes:
+    """Return what an erased user is remembered by, as metrics.user_hash does."""
+    return hashlib.sha256(tenant_id.bytes + user_id.bytes).digest()
 
 
 async def lock_rework(connection: Connection, tenant_id: UUID) -> None:

@@ -52,8 +52,8 @@ insert into enrichment.erasures (
   tenant_id, receipt_id, prospect_id, user_id, erased_at, run_count, event_count)
 values ('TENANT', gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), now(), 0, 0);
 insert into metrics.settings (tenant_id) values ('TENANT');
-insert into metrics.erasures (tenant_id, user_id, erased_at)
-values ('TENANT', gen_random_uuid(), now());
+insert into metrics.erasures (tenant_id, user_hash, erased_at)
+values ('TENANT', '\x00', now());
 insert into metrics.quotas (tenant_id, counter, period, soft_limit)
 values ('TENANT', 'total_logins', 'day', 1);
 insert into metrics.quota_usage (tenant_id, counter, period, period_start)

@@ -236,6 +236,7 @@ SETS_ITS_TENANT = {"activity.as_tenant", "metrics.daily_totals"}
 """Functions that begin with what `set local` does, which any statement of the service may do."""
 TAKES_A_TENANT = {
     "activity.leaf_hash": "",  # hashes what it is given, and reads nothing
+    "metrics.user_hash": "",  # the same
     "enrichment.filter_runs": "select * from enrichment.filter_runs($1" + ", null" * 6 + ")",
 }
 

@@ -1,4 +1,4 @@
-"""An erased user is in no table any more but in the one that says so."""
+"""An erased user is named by no table any more, and known again when more is counted of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from datetime import date, timedelta
 
+import asyncpg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from nats.aio.client import Client
@@ -15,6 +16,7 @@ from chassis import messaging
 from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.database import Pool, tenant_transaction
 from chassis.messaging import OutgoingEvent
+from devstack.stack import ROOT
 from services.metrics import store
 from services.metrics.proof.activity_log import ActivityLog
 from services.metrics.proof.rebuild import Rebuilder
@@ -29,8 +31,14 @@ from tests.metrics.feed import all_applied, no_dead_letters
 metrics_pool = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 TABLES = """
 select c.relname::text as name from pg_class c join pg_namespace n on n.oid = relnamespace
-where nspname = 'metrics' and relkind = 'r' and relname <> 'erasures'
+where nspname = 'metrics' and relkind = 'r'
 """
+MIGRATION = ROOT / "services" / "metrics" / "migrations" / "0005_erasures_name_nobody.sql"
+REMEMBER_BEFORE = """
+insert into metrics.erasures (tenant_id, user_id, erased_at) values ($1, $2, now())
+on conflict do nothing
+"""
+"""As the release before 0005 remembers an erasure."""
 SHADOW = """
 insert into metrics.usage_shadow
   (tenant_id, rebuild_id, quarter_hour, user_id, total_logins, total_activities)
@@ -79,6 +87,7 @@ async def test_an_erased_user_is_named_by_no_table(
     while await naming(database, USERS[0]):
         pass
     assert "reconciliations" in await naming(database, USERS[1])
+    assert await database.fetch("select from metrics.erasures")
     counted = sorted((str(row["user_id"]), row[1]) for row in await database.fetch(COUNTED))
     assert counted == sorted([(str(ANONYMOUS), 5), (str(ANONYMOUS), 2), (USERS[1], 3)])
 
@@ -135,3 +144,34 @@ async def test_an_erased_user_is_counted_as_anonymous_also_when_late(
     await record(pair, ours, some_activities(20, seed=8))
     users = {row.user_id for row in await usage_of(pair, ours, 60)}
     assert users == {str(uuid.UUID(int=0)), *USERS[1:]}
+
+
+@metrics_pool
+async def test_an_erasure_by_a_replica_of_the_release_before_is_known_and_names_nobody(
+    pool: Pool, database: Database
+) -> None:
+    tenant_id = uuid.uuid4()
+    async with tenant_transaction(pool, tenant_id) as connection:
+        for _ in range(2):
+            await connection.execute(REMEMBER_BEFORE, tenant_id, USERS[0])
+        await connection.execute(SQL.remember_erasure, tenant_id, USERS[0], utc_now())
+        erased = [row["user_hash"] for row in await connection.fetch(SQL.erased_users, tenant_id)]
+    assert erased == [store.user_hash(tenant_id, uuid.UUID(USERS[0]))]
+    assert await naming(database, USERS[0]) == []
+
+
+async def test_erasures_from_before_forget_their_users_and_know_them_again(
+    database: Database,
+) -> None:
+    tenant_id = uuid.uuid4()
+    await database.fetch("alter table metrics.erasures disable trigger all")
+    await database.fetch("alter table metrics.erasures drop constraint erasures_pk")
+    await database.fetch("alter table metrics.erasures alter column user_hash drop not null")
+    await database.fetch(REMEMBER_BEFORE, tenant_id, USERS[0])
+    assert await naming(database, USERS[0]) == ["erasures"]
+    owner = await asyncpg.connect(database.dsn("metrics_owner"))
+    await owner.execute(MIGRATION.read_text())
+    await owner.close()
+    (row,) = await database.fetch("select user_hash from metrics.erasures")
+    assert row["user_hash"] == store.user_hash(tenant_id, uuid.UUID(USERS[0]))
+    assert await naming(database, USERS[0]) == []

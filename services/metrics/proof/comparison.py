@@ -18,7 +18,7 @@ from chassis.database import Pool, tenant_snapshot
 from services.metrics.counters import ACTION_COUNTERS
 from services.metrics.proof.rebuild import Log, LogDigest, Rebuilder
 from services.metrics.sql import ANONYMOUS, SQL
-from services.metrics.store import Digest
+from services.metrics.store import Digest, user_hash
 
 UNEVEN_DAY = "the day is not the sum of its quarter-hours: it was written past the service"
 UNEVEN_TOTAL = "the total is not the sum of the users' days: it was written past the service"
@@ -117,15 +117,16 @@ async def differing_users(
         tenant_snapshot(rebuilder.pool, tenant_id) as connection,
     ):
         rows = await connection.fetch(SQL.erased_users, tenant_id)
-        erased = {row["user_id"] for row in rows} | {ANONYMOUS}
+        erased = {bytes(row["user_hash"]) for row in rows}
         ours = connection.cursor(SQL.day_by_user, tenant_id, day, prefetch=ROWS)
         log, rollup = (
             Counter[str](),
             Counter[str](),
         )  # of the anonymous user, with all who were erased
         async for user, right, counted in _pairs(_by_user(messages), _by_row(aiter(ours))):
-            log.update(right if user in erased else NOTHING)
-            theirs = NOTHING if user in erased else right
+            is_erased = user == ANONYMOUS or user_hash(tenant_id, user) in erased
+            log.update(right if is_erased else NOTHING)
+            theirs = NOTHING if is_erased else right
             if user == ANONYMOUS:
                 rollup = counted
             elif theirs != counted:
