@@ -82,6 +82,7 @@ async def run(
     """Serve until SIGTERM or SIGINT, then drain."""
     _spare_the_collector()
     telemetry.count_tasks(asyncio.get_running_loop())
+    telemetry.log_uncaught(asyncio.get_running_loop())
     stop_metrics = telemetry.serve_metrics(settings.metrics_listen)
     stopping = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -9,11 +9,15 @@ import logging
 import random
 import re
 import sys
+import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, TextIO
 
 import prometheus_client
 import structlog
@@ -25,6 +29,7 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{
 FLUSH_SECONDS = 0.1
 TASKS = prometheus_client.Gauge("prospect_tasks", "asyncio tasks that are alive")
 _current: ContextVar[str] = ContextVar("traceparent", default="")
+_log = structlog.get_logger()
 
 
 def configure_logging(service: str, level: str = "info") -> None:
@@ -51,9 +56,9 @@ def configure_logging(service: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     _lines.service, _lines.informing = service, level in ("debug", "info")
-    libraries = logging.StreamHandler(sys.stderr)
-    libraries.setFormatter(_Libraries())
-    logging.basicConfig(level=logging.WARNING, handlers=[libraries])
+    sys.excepthook = _log_end
+    logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()])
+    warnings.showwarning = _log_warning
     for chatty in ("nats", "httpx", "pybreaker"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
 
@@ -77,14 +82,48 @@ def _named(error: BaseException) -> str:
     return " ".join([type(error).__qualname__, *known])
 
 
-class _Libraries(logging.Formatter):
-    """Lines of libraries, such as asyncio: the first one, and a stack without its text."""
+def log_uncaught(loop: asyncio.AbstractEventLoop) -> None:
+    """Log what is raised where nobody catches it, which Python would print with its text."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line = f"{record.name}: {record.getMessage().partition(chr(10))[0]}"
-        raised = record.exc_info
-        return f"{line}\n{_stack_of(raised)}" if raised and raised[1] else line
+    def in_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        raised = context.get("exception")
+        # Of something raised the message may quote the arguments of the callback.
+        text = "uncaught" if raised else context.get("message", "uncaught")
+        _log.error(text, place="event loop", exc_info=raised)
+
+    def in_thread(raised: threading.ExceptHookArgs) -> None:
+        _log.error("uncaught", place="thread", exc_info=raised.exc_value)
+
+    def in_finalizer(raised: sys.UnraisableHookArgs) -> None:
+        _log.error("uncaught", place="finalizer", exc_info=raised.exc_value)
+
+    loop.set_exception_handler(in_loop)
+    threading.excepthook = in_thread
+    sys.unraisablehook = in_finalizer
+
+
+def _log_end(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+    _log.critical("ended by an error", exc_info=error)
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _log.warning("warning", category=category.__qualname__, place=f"{filename}:{lineno}")
+
+
+class _Libraries(logging.Handler):
+    """Has lines of libraries written as ours are: without values, and a stack without its text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line."""
+        text = str(record.msg).partition("\n")[0]
+        _log.log(record.levelno, text, logger=record.name, exc_info=record.exc_info)
 
 
 class _Lines:

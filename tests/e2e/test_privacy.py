@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,6 +31,7 @@ from chassis import messaging
 from chassis.clock import new_id
 from devstack import servers
 from devstack.stack import (
+    ROOT,
     SERVICES,
     Stack,
     running,
@@ -48,6 +52,21 @@ METADATA = [
     f'{{"{TYPED}": [1e131071' + ", 1e131071" * 700 + "]}",
 ]  # fmt: skip
 ADDRESSES = ["", TYPED, f"fe80::1%{MARK}"]
+ENDS_BY_AN_ERROR = """
+import os, sys
+from dataclasses import replace
+from services.activity import wiring
+build = wiring.build
+async def with_bug(*given):
+    async def loop(_):
+        raise ValueError(os.environ["TYPED"])
+    parts = await build(*given)
+    return replace(parts, loops=(*parts.loops, loop))
+wiring.build = with_bug
+sys.argv = ["prospect", "serve", "activity"]
+from services.__main__ import main
+main()
+"""
 Path_ = tuple[FieldDescriptor, ...]
 
 
@@ -219,3 +238,22 @@ async def test_nothing_that_was_typed_is_told(stack: tuple[Stack, dict[str, str]
             assert MARK not in (await http.get(f"http://{address}/metrics")).text
     await asyncio.sleep(0.5)  # what waits to be written is written within a tenth of a second
     assert lines_with_the_mark(system.folder) == {}
+
+
+def test_a_service_that_ends_by_an_error_quotes_nothing(
+    stack: tuple[Stack, dict[str, str]],
+) -> None:
+    system, _ = stack
+    environment = system.environments["activity"] | {  # type: ignore[operator]
+        "PROSPECT_LISTEN": f"127.0.0.1:{servers.free_port()}",
+        "TYPED": TYPED,
+    }
+    command = [sys.executable, "-c", ENDS_BY_AN_ERROR]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 1
+    assert MARK not in done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (lines[-1]["event"], lines[-1]["service"]) == ("ended by an error", "activity")
+    assert "in loop" in lines[-1]["exception"]
