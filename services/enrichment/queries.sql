@@ -6,14 +6,15 @@
 -- Add request ids; those that were added before are not returned. Waits for a transaction that is adding the
 -- same id at this moment.
 insert into enrichment.requests (tenant_id, request_id, created_at, digest)
-select $1, request_id, $3, digest from unnest($2::uuid[], $4::bytea[]) as r (request_id, digest)
+select $1, request_id, $3, content_hash
+from unnest($2::uuid[], $4::bytea[]) as r (request_id, content_hash)
 order by request_id
 on conflict do nothing
 returning request_id
 
 -- name: find_requests
 -- What was asked with request ids, and the runs that they got; no prospect where that was erased.
-select q.request_id, q.digest, q.run_id, r.prospect_id
+select q.request_id, q.digest as content_hash, q.run_id, r.prospect_id
 from enrichment.requests q left join enrichment.runs r on r.tenant_id = q.tenant_id and r.run_id = q.run_id
 where q.tenant_id = $1 and q.request_id = any($2::uuid[])
 
@@ -393,7 +394,7 @@ from (values (1)) as one (row) left join enrichment.policies p on p.tenant_id = 
 
 -- name: find_suppressed
 -- Which of the given keys are on the tenant's suppression list.
-select digest from enrichment.suppressions where tenant_id = $1 and digest = any($2::bytea[])
+select digest as keyed_hash from enrichment.suppressions where tenant_id = $1 and digest = any($2::bytea[])
 
 -- name: lock_day
 -- Lock the tenant's spending of the day until the reservations are made.
@@ -672,8 +673,8 @@ where tenant_id = $1
 -- name: suppress
 -- Put keys on a tenant's suppression list; returns those that are new.
 insert into enrichment.suppressions (tenant_id, digest, kind, reason, created_at)
-select $1, k.digest, k.kind, $4, $5 from unnest($2::bytea[], $3::text[]) as k (digest, kind)
-order by k.digest
+select $1, k.keyed_hash, k.kind, $4, $5 from unnest($2::bytea[], $3::text[]) as k (keyed_hash, kind)
+order by k.keyed_hash
 on conflict do nothing
 returning digest
 

@@ -164,7 +164,7 @@ async def enrich(stack: Stack, who: Identity) -> None:
 
 
 async def publish_what_is_refused(client: Client, who: Identity) -> None:
-    """Publish marked requests that become dead letters, and wait until all are settled."""
+    """Publish marked requests that become dead letters, and wait until none is left."""
     base = {
         "prospect_id": str(uuid.uuid4()), "tenant_id": str(who.tenant_id),
         "user_id": str(who.user_id), "name": TYPED, "company": TYPED,

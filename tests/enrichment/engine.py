@@ -115,8 +115,8 @@ class Engine:
         """Wait for a run's end."""
         return await self.until(run_id, lambda row: row["ended_at"] is not None, seconds)
 
-    async def settled(self, run_id: uuid.UUID, seconds: float = 20) -> store.RunRow:
-        """Wait until nothing more happens to a run."""
+    async def calls_ended(self, run_id: uuid.UUID, seconds: float = 20) -> store.RunRow:
+        """Wait until no call of a run is out and no step of it is open."""
         return await self.until(run_id, lambda row: not row["open"], seconds)
 
     async def until(self, run_id: uuid.UUID, holds: Any, seconds: float = 20) -> store.RunRow:

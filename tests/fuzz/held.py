@@ -14,7 +14,7 @@ import psutil
 
 from devstack.stack import Stack
 
-SETTLE_SECONDS = 30.0
+RELEASE_SECONDS = 30.0
 MORE_MEMORY = 150 * 1024 * 1024
 """What a service may have grown by: caches and the allocator's free memory, but no requests."""
 MORE_TASKS = 20
@@ -65,11 +65,9 @@ async def measure(stack: Stack, metrics: Mapping[str, str]) -> Held:
     return Held(memory, tasks, {row["service"]: row["held"] for row in rows})
 
 
-async def unsettled(
-    stack: Stack, metrics: Mapping[str, str], before: Held
-) -> tuple[Held, list[str]]:
+async def leaked(stack: Stack, metrics: Mapping[str, str], before: Held) -> tuple[Held, list[str]]:
     """Wait until what calls held is released; return what is held then, and what has leaked."""
-    for _ in range(int(SETTLE_SECONDS)):
+    for _ in range(int(RELEASE_SECONDS)):
         after = await measure(stack, metrics)
         leaks = before.leaks_until(after)
         leaks += [

@@ -79,7 +79,7 @@ async def fuzz(target: Target, seed: str, *, calls: int, until: float) -> Verdic
         await asyncio.gather(*(_work(caller, publisher, rest, until) for _ in range(WORKERS)))
         verdict.faults += [f"{fault}\n{shown}" for fault, shown in caller.faults.items()]
         verdict.faults += await publisher.unended()
-        _, leaks = await held.unsettled(stack, target.metrics, before)
+        _, leaks = await held.leaked(stack, target.metrics, before)
         await client.close()
     verdict.statuses, verdict.events = caller.statuses, publisher.published
     verdict.calls = caller.statuses.total()

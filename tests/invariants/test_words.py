@@ -15,6 +15,16 @@ REPLACED = [
     (r"(?i)\bclaim(s|ed|ing)?\b(?!')", RUNS, "lease: a claim is a JWT's"),
     (r"\bSubject\b", RUNS, "Person: a subject is NATS's"),
     (r"\b(MOST|LONGEST|LARGEST|LEAST|SHORTEST|SMALLEST)_[A-Z]", ANYWHERE, "MAX_ or MIN_"),
+    (
+        r"(?i)\bsettled (run|call|step|attempt)|\b(run|call|step|attempt)s? \w+ settled\b",
+        RUNS,
+        "ended: what is settled is a reservation",
+    ),
+    (
+        r"\bkey\.digest\b|\brow\[.digest.\]",
+        RUNS,
+        "keyed_hash or content_hash: a digest is a sum of hashes",
+    ),
     (r"\btenant in the token\b", ANYWHERE, "the caller's tenant: there are tokens of five kinds"),
 ]
 

@@ -89,7 +89,7 @@ def place_taken(row: asyncpg.Record) -> Accepted | Refusal:
 def _answer(row: asyncpg.Record, content_hash: bytes) -> Accepted | Refusal:
     if row["prospect_id"] is None:
         return _gone("request_id", "what it asked for has been erased; a new id asks anew")
-    if row["digest"] not in (None, content_hash):
+    if row["content_hash"] not in (None, content_hash):
         return _taken()
     return Accepted(row["run_id"], row["prospect_id"], joined=True)
 

@@ -20,7 +20,7 @@ class TenantAllowance:
 
     def suppresses(self, keys: Callable[[], Collection[Key]]) -> bool:
         """Whether one of the keys is on the list; most tenants' is empty, and no key is made."""
-        return bool(self.suppressed) and any(key.digest in self.suppressed for key in keys())
+        return bool(self.suppressed) and any(key.keyed_hash in self.suppressed for key in keys())
 
 
 @dataclass(frozen=True, slots=True)

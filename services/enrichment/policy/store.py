@@ -51,9 +51,9 @@ async def find_suppressed(
     connection: Connection, tenant_id: UUID, keys: Sequence[Key]
 ) -> frozenset[bytes]:
     """Return which keys are on the tenant's suppression list."""
-    hashes = [key.digest for key in keys]
+    hashes = [key.keyed_hash for key in keys]
     rows = await connection.fetch(SQL.find_suppressed, tenant_id, hashes)
-    return frozenset(row["digest"] for row in rows)
+    return frozenset(row["keyed_hash"] for row in rows)
 
 
 def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
@@ -78,6 +78,6 @@ async def suppress(
     connection: Connection, tenant_id: UUID, keys: Sequence[Key], reason: str, now: datetime
 ) -> int:
     """Put keys on the list; return how many are new."""
-    hashes, kinds = [key.digest for key in keys], [key.kind for key in keys]
+    hashes, kinds = [key.keyed_hash for key in keys], [key.kind for key in keys]
     rows = await connection.fetch(SQL.suppress, tenant_id, hashes, kinds, reason, now)
     return len(rows)

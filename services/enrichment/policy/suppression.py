@@ -34,7 +34,7 @@ class Key:
     """One thing that identifies a person: `email`, `linkedin_url` or `name_and_company`."""
 
     kind: str
-    digest: bytes
+    keyed_hash: bytes
 
 
 class Hasher:

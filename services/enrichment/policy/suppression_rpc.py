@@ -43,7 +43,7 @@ class SuppressionRpc:
         tenant_id = current_caller().tenant_id
         keys = await _keys_of(self._hasher, tenant_id, request.people)
         async with tenant_transaction(self._pool, tenant_id) as connection:
-            hashes = [key.digest for key in keys]
+            hashes = [key.keyed_hash for key in keys]
             rows = await connection.fetch(SQL.unsuppress, tenant_id, hashes)
         return pb.UnsuppressResponse(removed=len(rows))
 

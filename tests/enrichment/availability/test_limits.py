@@ -103,7 +103,7 @@ async def test_a_call_waits_for_slots_no_longer_than_its_run_takes_what_comes_la
     times = replace(TIMES, deadline=timedelta(seconds=0.4), late=timedelta(seconds=0.4))
     async with engine(dsn, nats_server.url, sources, rates=rates, times=times) as one:
         sources.answers[SEC] = paced(one, requests=2)
-        _, steps = await one.settled((await one.accept()).run_id)
+        _, steps = await one.calls_ended((await one.accept()).run_id)
         assert (steps[SEC].status, steps[SEC].error_class) == (StepStatus.FAILED, "transient")
         assert steps[SEC].reason.startswith("our own rate left the call no room")
         assert one.breakers.failures(SEC) == 0

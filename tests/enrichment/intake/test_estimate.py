@@ -93,7 +93,7 @@ async def test_an_estimate_heeds_budgets_suppression_and_policy(
         await database.fetch(
             "insert into enrichment.suppressions (tenant_id, digest, kind) values ($1, $2, $3)",
             ours.tenant_id,
-            key.digest,
+            key.keyed_hash,
             key.kind,
         )
     on_the_list = person(email="x@y.example")

@@ -142,7 +142,7 @@ async def test_a_batch_that_is_sent_again_does_not_bring_an_erased_person_back(
         first = await one.intake.accept_batch(batch_id, chunk)
         for each in first.values():
             assert isinstance(each, Accepted)
-            await one.settled(each.run_id)
+            await one.calls_ended(each.run_id)
         erased = chunk[0].prospect_id
         await database.fetch("delete from enrichment.prospects where prospect_id = $1", erased)
         again = await one.intake.accept_batch(batch_id, chunk)

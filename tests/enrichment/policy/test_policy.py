@@ -63,7 +63,7 @@ async def suppress(database: Database, one: Engine, **values: str) -> None:
         await database.fetch(
             "insert into enrichment.suppressions (tenant_id, digest, kind) values ($1, $2, $3)",
             one.tenant_id,
-            key.digest,
+            key.keyed_hash,
             key.kind,
         )
 
@@ -363,7 +363,7 @@ async def test_a_late_answer_amends_the_prospect_and_its_summary(
         run, steps = await one.ended(accepted.run_id)
         assert (run["status"], run["missing"]) == ("complete", ["exa"])
         assert steps[EXA].status is StepStatus.IN_PROGRESS
-        run, steps = await one.settled(accepted.run_id)
+        run, steps = await one.calls_ended(accepted.run_id)
     assert run["amended_at"] > run["ended_at"]
     assert {step.status for step in steps.values()} == {StepStatus.COMPLETE}
     assert sources.calls[CLAUDE] == 2

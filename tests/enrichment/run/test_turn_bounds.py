@@ -162,7 +162,7 @@ def test_a_free_source_is_asked_again_until_the_time_for_late_answers_is_over() 
     assert over.reason == ("the reply was lost in a crash; not asked again, so as not to pay twice")
 
 
-def test_a_lost_call_is_settled_as_uncertain_with_its_number_and_class() -> None:
+def test_a_lost_call_ends_as_uncertain_with_its_number_and_class() -> None:
     made = turn(a_run({}, asked(EXA, attempts=3, cost_micros=5)), Lost(EXA))
     (attempt,) = made.ended_attempts
     assert (attempt.source, attempt.attempt, attempt.status) == (EXA, 3, "uncertain")
@@ -477,7 +477,7 @@ def test_an_answer_ends_a_step_and_clears_what_went_before(
     assert (attempt.status, attempt.outcome) == (status.value, answer)
 
 
-def test_a_failed_call_is_settled_as_failed() -> None:
+def test_a_failed_call_ends_as_failed() -> None:
     (attempt,) = turn(a_run({}, asked(EXA)), Returned(EXA, FAILED)).ended_attempts
     assert (attempt.status, attempt.attempt, attempt.outcome) == ("failed", 1, FAILED)
 

@@ -234,7 +234,7 @@ async def test_a_worker_that_comes_back_late_changes_nothing(
         await asyncio.sleep(0.3)
         assert await database.fetch("select * from enrichment.steps order by source") == before
         await database.fetch("update enrichment.runs set lease_expires_at = now()")
-        row, _ = await stuck.settled(accepted.run_id)
+        row, _ = await stuck.calls_ended(accepted.run_id)
     assert row["status"] == "complete"
     assert await news.of_ends() == news["completed"] == 1
     await check_books(database, sources, accepted.run_id)

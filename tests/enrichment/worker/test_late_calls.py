@@ -94,7 +94,7 @@ async def test_a_new_run_takes_over_what_the_call_brings(
     async with ended_with_a_call_out(database, nats_server, Late()) as scene:
         run_id = await follow(scene, **values)
         scene.late.go_on.set()
-        _, steps = await scene.engine.settled(run_id)
+        _, steps = await scene.engine.calls_ended(run_id)
     step = steps[Name.CONTACTOUT]
     assert (step.status, step.reused, step.attempts) == ("complete", True, 0)
     assert scene.late.calls == 1
@@ -109,7 +109,7 @@ async def test_a_new_run_asks_where_the_call_fails(
     async with ended_with_a_call_out(database, nats_server, late) as scene:
         run_id = await follow(scene)
         late.go_on.set()
-        _, steps = await scene.engine.settled(run_id)
+        _, steps = await scene.engine.calls_ended(run_id)
     assert (steps[Name.CONTACTOUT].status, steps[Name.CONTACTOUT].attempts) == ("complete", 1)
     assert late.calls == 2
 
@@ -123,7 +123,7 @@ async def test_policy_decides_for_a_new_run_where_the_calls_reply_was_lost(
     async with ended_with_a_call_out(database, nats_server, late, policy) as scene:
         run_id = await follow(scene)
         late.go_on.set()
-        _, steps = await scene.engine.settled(run_id)
+        _, steps = await scene.engine.calls_ended(run_id)
     assert steps[Name.CONTACTOUT].status == ("complete" if ask_again else "failed")
     assert late.calls == calls
 
@@ -136,7 +136,7 @@ async def test_what_a_call_about_other_words_brings_is_paid_and_not_kept(
         await scene.engine.ended(accepted.run_id)
         (before,) = await database.fetch(KEPT)
         scene.late.go_on.set()
-        old, steps = await scene.engine.settled(scene.run_id)
+        old, steps = await scene.engine.calls_ended(scene.run_id)
     (row,) = await database.fetch(KEPT)
     assert row == before
     assert (steps[Name.CONTACTOUT].status, old["amended_at"]) == ("skipped", None)
@@ -153,8 +153,8 @@ async def test_an_older_run_begins_no_call_once_there_is_a_newer_one(
         accepted = await scene.engine.accept(person, prospect_id=scene.prospect_id)
         # Neither of the ways in which a worker hears of it: it has to look.
         late.go_on.set()
-        _, old = await scene.engine.settled(scene.run_id)
-        _, new = await scene.engine.settled(accepted.run_id)
+        _, old = await scene.engine.calls_ended(scene.run_id)
+        _, new = await scene.engine.calls_ended(accepted.run_id)
     assert (old[Name.CONTACTOUT].attempts, old[Name.CONTACTOUT].status) == (1, "skipped")
     assert new[Name.CONTACTOUT].status == "complete"
 
@@ -171,7 +171,7 @@ async def test_an_answer_that_is_written_after_the_new_run_was_made_is_taken_ove
             await somebody_waits_for_a_lock(database)
             accepted = await scene.engine.accept(prospect_id=scene.prospect_id)
         await admin.close()
-        _, steps = await scene.engine.settled(accepted.run_id)
+        _, steps = await scene.engine.calls_ended(accepted.run_id)
     assert (steps[Name.CONTACTOUT].status, steps[Name.CONTACTOUT].reused) == ("complete", True)
     assert scene.late.calls == 1
 
@@ -188,7 +188,7 @@ async def test_a_new_run_waits_for_the_late_sources_of_the_one_before_too(
         assert old["open"]
         sources.answers = {}
         accepted = await one.accept(prospect_id=prospect_id, sources=(Name.EXA,))
-        _, steps = await one.settled(accepted.run_id)
+        _, steps = await one.calls_ended(accepted.run_id)
     assert steps[Name.CONTACTOUT].status == "complete"
     assert steps[Name.SEC].reused
     (row,) = await database.fetch(KEPT)
@@ -207,7 +207,7 @@ async def test_a_run_that_never_closes_keeps_its_prospects_source_from_nobody(
         )
         await asyncio.sleep(1)
         accepted = await scene.engine.accept(prospect_id=scene.prospect_id)
-        _, steps = await scene.engine.settled(accepted.run_id)
+        _, steps = await scene.engine.calls_ended(accepted.run_id)
     assert (steps[Name.CONTACTOUT].status, late.calls) == ("complete", 2)
 
 

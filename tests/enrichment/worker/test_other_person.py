@@ -93,7 +93,7 @@ async def test_a_person_suppressed_while_a_call_is_out_is_not_kept(
             "insert into enrichment.suppressions (tenant_id, kind, digest) values ($1, $2, $3)",
             one.tenant_id,
             key.kind,
-            key.digest,
+            key.keyed_hash,
         )
         go_on.set()
         _, steps = await one.ended(accepted.run_id)

@@ -130,7 +130,7 @@ async def test_what_is_paid_for_is_kept_while_postgres_is_away(
             await asyncio.sleep(0.3)
             pools[0].revive()
             one.worker.wake()
-            await idle.settled(run_id)
+            await idle.calls_ended(run_id)
     await check_books(database, sources, run_id)
     attempts = await database.fetch("select status from enrichment.attempts")
     uncertain = [each for each in attempts if each["status"] == "uncertain"]
@@ -163,7 +163,7 @@ async def test_a_run_goes_on_at_once_where_only_the_acknowledgement_of_a_turn_wa
             while not pools[0].dead:
                 await asyncio.sleep(0.01)
         pools[0].revive()
-        await one.settled(run_id, seconds=60)
+        await one.calls_ended(run_id, seconds=60)
     await check_books(database, sources, run_id)
 
 
@@ -191,7 +191,7 @@ async def test_a_worker_keeps_its_own_runs_after_an_outage_that_was_longer_than_
         await asyncio.sleep(0.1)  # its turn is tried again in half a second: its lease comes first
         pools[0].revive()
         one.worker.wake()
-        await one.settled(run_id)
+        await one.calls_ended(run_id)
     assert not await database.fetch("select from enrichment.attempts where status = 'uncertain'")
 
 
@@ -231,7 +231,7 @@ async def test_an_end_whose_acknowledgement_was_lost_is_told_of_once(
             await idle.ended(run_id)
             await asyncio.sleep(1.5)
             go_on.set()
-            await idle.settled(run_id)
+            await idle.calls_ended(run_id)
             await asyncio.sleep(0.7)
     assert told == ["lost"]
     assert len(ends) == 1
@@ -316,7 +316,7 @@ async def test_a_cancelled_run_breaks_a_free_call_off(dsn: str, nats_server: ser
         async with tenant_transaction(one.pool, one.tenant_id) as connection:
             await connection.fetchval(sql.SQL.request_cancel, one.tenant_id, run_id, utc_now())
         one.worker.cancel_run(run_id)
-        row, steps = await one.settled(run_id)
+        row, steps = await one.calls_ended(run_id)
         await asyncio.wait_for(broken_off.wait(), 20)
     assert (row["status"], steps[SourceName.SEC].status) == ("cancelled", "skipped")
 
@@ -356,7 +356,7 @@ async def test_an_ended_run_that_waits_for_a_late_source_can_be_cancelled(
                 sql.SQL.request_cancel, one.tenant_id, run_id, utc_now()
             )
         one.worker.wake()
-        await one.settled(run_id)
+        await one.calls_ended(run_id)
     assert sources.calls[SourceName.EXA] == 1
 
 

@@ -100,7 +100,7 @@ class RefusingLog:
         (ConnectionResetError("away"), ConnectionResetError),
     ],
 )
-async def test_a_tenant_whose_day_cannot_be_settled_stops_no_other(
+async def test_a_tenant_whose_day_cannot_be_repaired_stops_no_other(
     pair: Pair, ours: Identity, theirs: Identity, pool: Pool, log: ActivityLog,
     database: Database, error: Exception, raised: Any,
 ) -> None:  # fmt: skip

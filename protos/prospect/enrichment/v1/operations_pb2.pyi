@@ -308,7 +308,7 @@ class Source(_message.Message):
     is_enabled: _builtins.bool
     """is_enabled says whether the tenant's policy lets it be asked."""
     median_ms: _builtins.float
-    """median_ms is the median duration of this tenant's settled calls since midnight UTC, in milliseconds."""
+    """median_ms is the median duration of this tenant's calls that have ended since midnight UTC, in milliseconds."""
     @_builtins.property
     def until(self) -> _timestamp_pb2.Timestamp:
         """until is when that ends; absent means that it does not end by itself."""

@@ -114,7 +114,7 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def ended_at(self) -> _timestamp_pb2.Timestamp:
-        """ended_at is when it was settled; absent means not yet."""
+        """ended_at is when the call ended; absent means not yet."""
 
     def __init__(
         self,
