@@ -68,7 +68,7 @@ PACKAGES = (
         "services/enrichment/sources/edgar",
         "client transport",
         "enrichment",
-        "sec_edgar",
+        "sec_edgar sec_failures sec_requests",
         SAMPLE,
     ),
     Package(
