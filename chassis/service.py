@@ -23,12 +23,13 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
-from nats.aio.client import Client
 
-from chassis import auth, inbox, messaging, telemetry
+from chassis import auth, inbox, telemetry
 from chassis.admission.admission import Admission
 from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
+from chassis.broker.client import BrokerClient, open_client
+from chassis.broker.streams import ensure
 from chassis.consumer import Handler, consume
 from chassis.database import Patience, Pool, open_pool, reaching_by
 from chassis.identity.certificates import PemFiles, client_context
@@ -55,7 +56,7 @@ class Foundation:
     """What a service's parts are built from."""
 
     pool: Pool
-    nats: Client
+    nats: BrokerClient
     relay: Relay
     stopping: asyncio.Event
     token_keys: TokenKeys
@@ -113,7 +114,8 @@ async def serve(
 ) -> None:
     """Serve until `stopping` is set, then drain."""
     async with _foundation(name, settings, stopping) as foundation:
-        await messaging.ensure(
+        await foundation.nats.connected.wait()
+        await ensure(
             foundation.nats,
             [_limited(each, settings) for each in topology.owns],
             topology.consumers,
@@ -150,7 +152,7 @@ async def _foundation(
         )
     try:
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
-        client = await _connect_nats(name, settings)
+        client = await _open_nats(name, settings)
         try:
             relay = Relay(pool, client, f"{name}_relay")
             yield Foundation(pool, client, relay, stopping, token_keys, tls)
@@ -161,13 +163,18 @@ async def _foundation(
         await pool.close()
 
 
-async def _connect_nats(name: str, settings: ServiceSettings) -> Client:
+async def _open_nats(name: str, settings: ServiceSettings) -> BrokerClient:
     url = settings.nats_url.get_secret_value()
-    tls = client_context(PemFiles.of(settings, "nats"))
     try:
-        return await messaging.connect(url, f"prospect-{name}", _login(settings), tls=tls)
+        return await open_client(
+            url,
+            f"prospect-{name}",
+            _login(settings),
+            tls=client_context(PemFiles.of(settings, "nats")),
+            silence_seconds=settings.nats_silence_seconds,
+        )
     except nats.errors.Error as error:
-        text = f"PROSPECT_NATS_URL: no connection: {without_password(str(error), url)}"
+        text = f"PROSPECT_NATS_URL: {without_password(str(error), url)}"
         raise SettingsError(text) from None
 
 

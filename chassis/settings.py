@@ -130,7 +130,13 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     postgres_silence_seconds: float = Field(
         10, ge=2, description="a connection to Postgres that nothing comes through is given up"
     )
-    nats_url: SecretStr = Field(description="NATS server, such as nats://nats:4222")
+    nats_url: SecretStr = Field(
+        description="NATS servers, any of which will do, with commas between, such as "
+        "nats://nats-0:4222,nats://nats-1:4222"
+    )
+    nats_silence_seconds: float = Field(
+        6, ge=1, description="a connection to NATS that nothing comes through is given up"
+    )
     nats_credentials_file: Path | None = Field(
         None, description="file with the service's JWT and seed for NATS (.creds)"
     )

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from chassis.messaging import DEAD_LETTER_PREFIX, Topology, inbox_prefix
+from chassis.broker.client import inbox_prefix
+from chassis.messaging import DEAD_LETTER_PREFIX, Topology
 from services import topology
 
 API = "$JS.API"

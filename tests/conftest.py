@@ -16,7 +16,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
 
-from chassis import messaging
+from chassis.broker.client import connect
+from chassis.broker.streams import ensure
 from chassis.database import Pool, open_pool
 from devstack import servers
 from devstack.stack import start_sandbox
@@ -94,8 +95,8 @@ def nats_server(tmp_path: Path) -> Iterator[servers.Nats]:
 @pytest.fixture
 async def nats(nats_server: servers.Nats) -> AsyncIterator[Client]:
     """A connection to a NATS server that has all streams."""
-    client = await messaging.connect(nats_server.url, "test")
-    await messaging.ensure(client, topology.STREAMS)
+    client = await connect(nats_server.url, "test")
+    await ensure(client, topology.STREAMS)
     yield client
     await client.close()
 

@@ -27,6 +27,8 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from chassis import messaging
+from chassis.broker.client import connect
+from chassis.broker.streams import ensure
 from chassis.clock import new_id, utc_now
 from chassis.consumer import Handler, consume
 from chassis.database import open_pool
@@ -75,8 +77,8 @@ async def bench(*services: str) -> AsyncIterator[Bench]:
     ):
         database = await asyncpg.connect(stack.postgres.dsn())
         await make_last_days_month(database)
-        client = await messaging.connect(stack.nats_url, "benchmark")
-        await messaging.ensure(client, topology.STREAMS, CONSUMERS)
+        client = await connect(stack.nats_url, "benchmark")
+        await ensure(client, topology.STREAMS, CONSUMERS)
         token = stack.token(tenant_id, uuid.uuid4())
         yield Bench(stack, database, client, tenant_id, (("authorization", f"Bearer {token}"),))
         await client.close()

@@ -25,6 +25,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as metrics_pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from chassis import messaging
+from chassis.broker.client import connect
 from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.messaging import OutgoingEvent
 from devstack.stack import Stack, running
@@ -230,7 +231,7 @@ async def test_the_rollup_is_the_log_counted_again_and_nothing_was_repaired(stac
     await set_zone(stack, KATHMANDU, "Asia/Kathmandu")
     started = utc_now()
     days = days_since(started - timedelta(DAYS))
-    client = await messaging.connect(stack.nats_url, "test")
+    client = await connect(stack.nats_url, "test")
     supervising = asyncio.create_task(victims.supervise())
     try:
         happened = await record_while_killing(stack, victims, client, days)

@@ -19,7 +19,7 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import messaging
+from chassis.broker.client import connect
 from chassis.clock import new_id
 from devstack.stack import Stack, running
 from services.enrichment.sources.catalogue import SOURCES, SourceName
@@ -85,7 +85,7 @@ async def kill_now_and_then(victims: Victims, dice: random.Random) -> None:
 
 async def ends(stack: Stack, wanted: int) -> Counter[str]:
     """Read the stream from its beginning until it has told of so many ends; count them by run."""
-    client = await messaging.connect(stack.nats_url, "test")
+    client = await connect(stack.nats_url, "test")
     subscription = await client.jetstream().pull_subscribe("prospect.enrich.*.*", "reader")
     told: dict[str, str] = {}
     with suppress(TimeoutError):

@@ -18,7 +18,7 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 from prospect.activity.v1 import events_pb2
 
-from chassis import messaging
+from chassis.broker.client import connect
 from chassis.clock import new_id, to_timestamp, utc_now
 from devstack import servers
 from devstack.stack import Stack, running, start_service, wait_serving
@@ -90,7 +90,7 @@ async def kill_now_and_then(stack: Stack, dice: random.Random) -> None:
 
 async def published(nats_url: str, wanted: set[str]) -> set[str]:
     """Read the stream from its beginning until it has told of all that is wanted."""
-    client = await messaging.connect(nats_url, "test")
+    client = await connect(nats_url, "test")
     subscription = await client.jetstream().pull_subscribe("activity.recorded.*", "reader")
     seen: set[str] = set()
     with suppress(TimeoutError):

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from prospect.enrichment.v1 import events_pb2
 
 from chassis import consumer, messaging
+from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
 from chassis.messaging import OutgoingEvent
 from services import topology
@@ -49,7 +50,7 @@ class Seen:
 
 @pytest.fixture
 async def seen(nats: Client) -> AsyncIterator[Seen]:
-    await messaging.ensure(nats, (), (CONSUMER,))
+    await ensure(nats, (), (CONSUMER,))
     seen, stopping = Seen(), asyncio.Event()
     handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, seen.handle)
     consuming = asyncio.create_task(consume(nats, handler, stopping))
@@ -133,7 +134,7 @@ async def test_an_event_that_takes_long_holds_up_none_that_comes_later(
 async def test_a_fetch_that_brings_more_than_it_asked_for_ends_nothing(
     nats: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await messaging.ensure(nats, (), (CONSUMER,))
+    await ensure(nats, (), (CONSUMER,))
     handled, stopping = asyncio.Queue[str](), asyncio.Event()
     fetch = consumer._fetch
 

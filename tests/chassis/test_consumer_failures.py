@@ -12,7 +12,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import consumer, messaging
+from chassis import consumer
+from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
 from chassis.errors import InvalidArgument
 from chassis.transient import RetryLater
@@ -41,7 +42,7 @@ class Failing:
 async def failing(nats: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Failing]:
     for pause in ("RETRY_SECONDS", "BUG_SECONDS"):
         monkeypatch.setattr(consumer, pause, 0.01)
-    await messaging.ensure(nats, (), (CONSUMER,))
+    await ensure(nats, (), (CONSUMER,))
     failing, stopping = Failing(), asyncio.Event()
     handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, failing.handle)
     consuming = asyncio.create_task(consume(nats, handler, stopping))

@@ -16,7 +16,8 @@ from nats.js.errors import BadRequestError
 from prospect.enrichment.v1 import events_pb2
 from structlog.testing import capture_logs
 
-from chassis import dead_letters, messaging
+from chassis import dead_letters
+from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
 from services import topology
 
@@ -33,7 +34,7 @@ def a_request(**fields: str) -> events_pb2.EnrichmentRequested:
 @pytest.fixture
 async def handled(nats: Client) -> AsyncIterator[asyncio.Queue[events_pb2.EnrichmentRequested]]:
     """Handle events; yield those that were handled."""
-    await messaging.ensure(nats, topology.STREAMS, (CONSUMER,))
+    await ensure(nats, topology.STREAMS, (CONSUMER,))
     queue, stopping = asyncio.Queue[events_pb2.EnrichmentRequested](), asyncio.Event()
 
     async def handle(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:

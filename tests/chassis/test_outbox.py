@@ -9,6 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from chassis import messaging, outbox
+from chassis.broker.streams import ensure
 from chassis.database import Pool, tenant_transaction
 from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
@@ -106,7 +107,7 @@ async def test_an_event_that_the_broker_did_not_take_stays_and_is_published_late
     await nats.jetstream().delete_stream("ACTIVITY")
     with pytest.raises(Exception, match="no response from stream"):
         await relay.publish_pending()
-    await messaging.ensure(nats, topology.STREAMS)
+    await ensure(nats, topology.STREAMS)
     assert await relay.publish_pending() == 1
     assert await relay.publish_pending() == 0
 

@@ -21,6 +21,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as metrics_pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from chassis import messaging
+from chassis.broker.client import connect
 from chassis.clock import utc_now
 from chassis.messaging import OutgoingEvent
 from devstack import stack
@@ -56,7 +57,7 @@ async def test_the_main_job_is_done_and_the_broker_refuses_nothing(running: Stac
     who = (("authorization", f"Bearer {token}"),)
     day = utc_now().date()
     span = {"start_date": str(day - timedelta(days=1)), "end_date": str(day)}
-    backend = await messaging.connect(running.nats_url, "a-back-end")
+    backend = await connect(running.nats_url, "a-back-end")
     dead = await backend.subscribe("dead.>")
     channels = {name: grpc.aio.insecure_channel(at) for name, at in running.addresses.items()}
     activity = activity_api.ActivityServiceStub(channels["activity"])

@@ -27,7 +27,7 @@ from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 from prospect.enrichment.v1 import enrichment_service_pb2 as enrichment_pb
 from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
 
-from chassis import messaging
+from chassis.broker.client import connect
 from chassis.clock import new_id
 from devstack import servers
 from devstack.stack import (
@@ -217,7 +217,7 @@ def lines_with_the_mark(folder: Path) -> dict[str, list[str]]:
 async def test_nothing_that_was_typed_is_told(stack: tuple[Stack, dict[str, str]]) -> None:
     system, metrics = stack
     who = Identity(system.key, uuid.uuid4(), uuid.uuid4())
-    client = await messaging.connect(system.nats_url, "test")
+    client = await connect(system.nats_url, "test")
     told: list[str] = []
 
     async def listen(message: Msg) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from chassis import messaging
+from chassis.broker.client import connect
+from chassis.broker.streams import ensure
 from chassis.clock import Clock, new_id, utc_now
 from chassis.database import Pool, open_pool, tenant_transaction
 from chassis.outbox import Relay
@@ -157,8 +158,8 @@ async def engine(
     """Run an engine as the app's role until the block ends; `pool_of` may make its pool die."""
     real_pool = await open_pool(dsn, schema="enrichment", size=10)
     pool = pool_of(real_pool)
-    client = await messaging.connect(nats_url, "engine")
-    await messaging.ensure(client, topology.STREAMS)
+    client = await connect(nats_url, "engine")
+    await ensure(client, topology.STREAMS)
     relay = Relay(pool, client, "enrichment_relay")
     breakers = Breakers(pool, relay, fail_max=fail_max, reset_seconds=reset_seconds, clock=clock)
     limits = Limits(pool, {source: (rates or {}).get(source, 0.0) for source in SourceName})

@@ -15,7 +15,8 @@ import nkeys
 import pytest
 from nats.aio.client import Client
 
-from chassis import messaging
+from chassis.broker.client import connect, connect_once
+from chassis.broker.streams import ensure
 from chassis.identity.nats_login import Login, public_key_of
 from devstack import servers
 from services import permissions, topology
@@ -220,9 +221,9 @@ async def test_a_service_makes_the_streams_and_consumers_that_it_needs(
     part = topology.SERVICES[name]
     configuration = permissions.configuration([user], account="PROSPECT")
     with servers.nats_server(tmp_path / "nats", users=configuration) as server:
-        client = await messaging.connect(server.url, f"prospect-{name}", Login(None, file))
+        client = await connect(server.url, f"prospect-{name}", Login(None, file))
         for _ in range(2):
-            await messaging.ensure(client, part.owns, part.consumers, part.needs)
+            await ensure(client, part.owns, part.consumers, part.needs)
         await client.close()
 
 
@@ -230,7 +231,7 @@ async def test_a_tenants_publisher_is_told_that_its_request_is_stored(
     broker: tuple[str, Path],
 ) -> None:
     async with identity(broker, "operator") as (client, _):
-        await messaging.ensure(client, topology.STREAMS)
+        await ensure(client, topology.STREAMS)
     async with identity(broker, "tenant") as (client, _):
         ack = await client.jetstream().publish(f"prospect.enrich.requested.{OURS}", b"{}")
         assert ack.stream == "ENRICH_REQUESTS"
@@ -238,7 +239,7 @@ async def test_a_tenants_publisher_is_told_that_its_request_is_stored(
 
 async def test_who_has_no_key_is_sent_away(broker: tuple[str, Path]) -> None:
     with pytest.raises(nats.errors.Error, match="Authorization Violation"):
-        await messaging.connect(broker[0], "nobody", persist=False)
+        await connect_once(broker[0], "nobody")
 
 
 def test_every_subject_of_every_stream_and_every_identity_is_in_this_test() -> None:

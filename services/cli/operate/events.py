@@ -16,6 +16,7 @@ from prospect.enrichment.v1 import events_pb2 as enrichment_events
 from prospect.metrics.v1 import events_pb2 as metrics_events
 
 from chassis import messaging
+from chassis.broker.client import connect_once
 from chassis.errors import Unavailable
 from chassis.identity.certificates import PemFiles, client_context
 from chassis.identity.nats_login import Login
@@ -107,7 +108,7 @@ async def _publish(url: str, login: Login, event: OutgoingEvent) -> None:
     requested, _, tenant = event.subject.rpartition(".")
     inbox = tenant if requested == topology.REQUESTED else ""
     tls = client_context(PemFiles.of(load(NatsFiles), "nats"))
-    connecting = messaging.connect(url, "prospect-cli", login, inbox=inbox, persist=False, tls=tls)
+    connecting = connect_once(url, "prospect-cli", login, inbox=inbox, tls=tls)
     client = await asyncio.wait_for(connecting, 5)
     try:
         await messaging.publish(client, event)

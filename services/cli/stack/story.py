@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.live import Live
 
 from chassis import messaging
+from chassis.broker.client import connect
 from chassis.clock import new_id, to_timestamp, utc_now
 from chassis.messaging import OutgoingEvent
 from devstack.stack import Stack
@@ -169,7 +170,7 @@ async def _request(
     tenant_id: uuid.UUID,
     wanted: Iterable[Wanted],
 ) -> None:
-    client = await messaging.connect(stack.nats_url, "a-back-end")
+    client = await connect(stack.nats_url, "a-back-end")
     for each in wanted:
         if each.over_nats:
             await messaging.publish(client, _as_event(each, tenant_id))

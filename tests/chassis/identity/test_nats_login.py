@@ -14,7 +14,7 @@ import nkeys
 import pytest
 from nats.aio.client import Client
 
-from chassis import messaging
+from chassis.broker.client import connect_once
 from chassis.identity.nats_login import Login, LoginError, public_key_of
 from chassis.settings import SettingsError
 from devstack import servers
@@ -101,14 +101,14 @@ async def test_who_has_the_key_is_let_in_and_who_has_not_is_sent_away(
 ) -> None:
     users, login = way(tmp_path)
     with servers.nats_server(tmp_path / "nats", users=users) as server:
-        client = await messaging.connect(server.url, "test", login, persist=False)
+        client = await connect_once(server.url, "test", login)
         await works(client)
         await client.close()
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
-            await messaging.connect(server.url, "test", persist=False)
+            await connect_once(server.url, "test")
         _, other = way(tmp_path)
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
-            await messaging.connect(server.url, "test", other, persist=False)
+            await connect_once(server.url, "test", other)
 
 
 async def test_a_service_shows_its_key(tmp_path: Path, services: Services, ours: Identity) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from chassis import messaging
+from chassis.broker.client import connect_once
 from chassis.identity.nats_login import Login
 from devstack import servers
 from tests.cli.in_process import invoke
@@ -51,7 +51,7 @@ async def test_a_broker_takes_the_configuration_and_knows_the_keys(
     with servers.nats_server(tmp_path / "nats", users=done.stdout) as server:
         for name in names:
             login = Login(None, tmp_path / f"{name}.nk")
-            client = await messaging.connect(server.url, name, login, persist=False)
+            client = await connect_once(server.url, name, login)
             await client.close()
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import messaging
+from chassis.broker.client import connect
 from chassis.errors import FailedPrecondition
 from devstack import servers
 from services.enrichment.run.plan import Request
@@ -107,7 +107,7 @@ class World:
 
     async def listen(self, stack: AsyncExitStack) -> None:
         """Count the ends that are told of, by run; a repeat of an event is the same event."""
-        client = await messaging.connect(self.url, "listener")
+        client = await connect(self.url, "listener")
         stack.push_async_callback(client.close)
         seen: set[str] = set()
 
