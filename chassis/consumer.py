@@ -83,7 +83,7 @@ class UnknownValueError(Exception):
 
 
 class _Waiting:
-    """The events of a consumer that wait for a newer replica, by their place in the stream."""
+    """The events of a consumer that wait for a newer replica, by their sequence in the stream."""
 
     def __init__(self) -> None:
         self._seen: dict[int, float] = {}

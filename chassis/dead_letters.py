@@ -3,7 +3,7 @@
 The broker takes any dead letter that is made here. Of the event's headers it carries those of
 CloudEvents, the content type and the trace alone: another one, such as a condition for the
 publishing of the event, would make the broker refuse it. A body for which there is no room beside
-the headers is replaced by its size and hash; the event's place in its stream is named as well.
+the headers is replaced by its size and hash; the event's sequence in its stream is named as well.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ KEPT_HEADERS = frozenset({
     "ce-id", "ce-type", "ce-source", "ce-subject", "ce-time", "ce-specversion",
     "ce-datacontenttype", "ce-dataschema", "content-type", "traceparent",
 })  # fmt: skip
-PLACE_HEADER = "Prospect-Original-Place"
+SEQUENCE_HEADER = "Prospect-Original-Sequence"
 """Names the stream and the sequence of the event in it, `ACTIVITY/17`."""
+_FORMER_SEQUENCE_HEADER = "Prospect-Original-Place"
+"""The same in dead letters of the release before, for as long as the stream keeps them."""
 MAX_VALUE = 500
 """No header's value is longer, in characters."""
 _log = structlog.get_logger()
@@ -56,18 +58,24 @@ def headers_of(message: Msg) -> dict[str, str]:
     return {name.lower(): value for name, value in (message.headers or {}).items()}
 
 
+def sequence_of(headers: Mapping[str, str]) -> str:
+    """Return the stream and sequence of the event that became a dead letter with these headers."""
+    return headers.get(SEQUENCE_HEADER) or headers.get(_FORMER_SEQUENCE_HEADER, "")
+
+
 def dead_letter(message: Msg, consumer: str, reason: str, max_payload: int) -> DeadLetter:
     """Return the dead letter of an event; `max_payload` bounds its headers and body together."""
-    given, place = headers_of(message), message.metadata
+    given, metadata = headers_of(message), message.metadata
+    sequence = f"{metadata.stream}/{metadata.sequence.stream}"
     kept = {name: value for name, value in given.items() if name in KEPT_HEADERS}
     headers = kept | {
         "Prospect-Dead-Reason": reason,
         "Prospect-Dead-Consumer": consumer,
         "Prospect-Original-Subject": message.subject,
         "Prospect-Original-Id": given.get("nats-msg-id", ""),
-        PLACE_HEADER: f"{place.stream}/{place.sequence.stream}",
+        SEQUENCE_HEADER: sequence,
         # Not the event's own id, for which the broker would drop the dead letter as a repeat.
-        "Nats-Msg-Id": f"{consumer}/{place.stream}/{place.sequence.stream}",
+        "Nats-Msg-Id": f"{consumer}/{sequence}",
     }
     headers = {name: _on_one_line(value) for name, value in headers.items()}
     body = message.data

@@ -139,8 +139,8 @@ async def _publish(jetstream: JetStreamContext, event: OutgoingEvent) -> PubAck:
 def event_id_of(headers: Mapping[str, str], stream: str, sequence: int) -> uuid.UUID:
     """Return the id an event is known by; `headers` by their names in lower case.
 
-    A back end that publishes without CloudEvents headers gets one from the message's place in the
-    stream, which every redelivery shares.
+    A back end that publishes without CloudEvents headers gets one from the message's sequence
+    in the stream, which every redelivery shares.
     """
     given = headers.get("ce-id") or headers.get("nats-msg-id")
     if given:

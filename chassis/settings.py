@@ -232,10 +232,15 @@ class ServiceSettings(PostgresFiles, NatsFiles):
         "the pool's connections",
     )
     queue_seconds: float = Field(
-        5, gt=0, description="how long a call waits for memory or a place before it is refused"
+        5,
+        gt=0,
+        description="how long a call waits for work, memory or a limit before it is refused",
     )
     tenant_share: float = Field(
-        0.5, gt=0, le=1, description="the part of calls, memory and places that one tenant may hold"
+        0.5,
+        gt=0,
+        le=1,
+        description="the part of each limit, such as calls or memory, that one tenant may hold",
     )
     reads_per_second: float = Field(
         5_000, ge=0, description="of one tenant at a replica; 0 is no limit"

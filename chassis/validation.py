@@ -60,10 +60,10 @@ async def violations_of_batch(
     rest.ClearField(items)
     known = {each.field for each in found} | ({items} if entries else set())
     found += [each for each in _check(rest) if each.field not in known]
-    for place, entry in enumerate(entries):
-        if place % CHECKED_AT_ONCE == 0:
+    for index, entry in enumerate(entries):
+        if index % CHECKED_AT_ONCE == 0:
             await asyncio.sleep(0)
-        found += _inside(f"{items}[{place}]", _check(entry, first_only=first_only))
+        found += _inside(f"{items}[{index}]", _check(entry, first_only=first_only))
         if len(found) >= MAX_FOUND and not first_only:
             raise InvalidArgument.of(found)
     return found
@@ -96,8 +96,8 @@ def _enums_in(kind: Any, value: object, path: str = "") -> Iterator[tuple[str, A
         if field is None or not (field.enum_type or field.message_type):
             continue
         is_list = isinstance(given, list)
-        for place, item in enumerate(given if is_list else [given]):
-            where = f"{path}{field.name}{f'[{place}]' if is_list else ''}"
+        for index, item in enumerate(given if is_list else [given]):
+            where = f"{path}{field.name}{f'[{index}]' if is_list else ''}"
             if field.enum_type:
                 yield where, field.enum_type, item
             else:
@@ -163,8 +163,8 @@ def _empty_long_lists(message: Any) -> list[FieldViolation]:
                 found.append(FieldViolation(part.name, "repeated.max_items", text))
                 message.ClearField(part.name)
             elif part.inner:
-                for place, item in enumerate(items):
-                    found += _inside(f"{part.name}[{place}]", _empty_long_lists(item))
+                for index, item in enumerate(items):
+                    found += _inside(f"{part.name}[{index}]", _empty_long_lists(item))
         elif message.HasField(part.name):
             found += _inside(part.name, _empty_long_lists(getattr(message, part.name)))
     return found
@@ -179,6 +179,6 @@ def _path(field: object) -> str:
     parts = []
     for element in getattr(field, "elements", ()):
         subscript = getattr(element, "subscript", None)
-        place = f"[{subscript.value}]" if subscript is not None else ""
-        parts.append(f"{element.field_name}{place}")
+        index = f"[{subscript.value}]" if subscript is not None else ""
+        parts.append(f"{element.field_name}{index}")
     return ".".join(parts)

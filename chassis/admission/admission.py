@@ -105,7 +105,7 @@ class Visit:
             self._admission.work.give(self._tenant, 1)
 
     async def begin_expensive(self) -> None:
-        """Wait for one of the places of expensive calls."""
+        """Wait until few enough expensive calls are served."""
         gate = self._admission.expensive
         if not await self._take(gate, 1):
             raise ResourceExhausted.beyond(
@@ -117,7 +117,7 @@ class Visit:
         self._expensive = True
 
     def end_expensive(self) -> None:
-        """Give the place back."""
+        """Let another expensive call be served."""
         if self._expensive:
             self._expensive = False
             self._admission.expensive.give(self._tenant, 1)

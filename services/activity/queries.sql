@@ -72,9 +72,9 @@ where b.tenant_id = $1 and b.batch_id = $2
 -- name: find_conflicting
 -- The places of entries whose key is taken by an entry of other content. An erased entry has no content, and
 -- none differs from it.
-select (e.place - 1)::int as place
+select (e.ordinal - 1)::int as place
 from unnest($2::text[]::uuid[], $3::text[]::uuid[], $4::text[], $5::text[], $6::text[], $7::bigint[])
-  with ordinality as e (activity_id, user_id, action_type, target_id, metadata, created_at, place)
+  with ordinality as e (activity_id, user_id, action_type, target_id, metadata, created_at, ordinal)
 join activity.activity_log l on l.tenant_id = $1 and l.activity_id = e.activity_id
   and l.created_at = activity.from_micros(e.created_at)
 where l.erased_by is null and (l.user_id, l.action_type, l.target_id, l.metadata)
@@ -86,13 +86,13 @@ where l.erased_by is null and (l.user_id, l.action_type, l.target_id, l.metadata
 -- written to measure it: that could be 100 MB an entry.
 select place, fault
 from (
-  select (e.place - 1)::int as place, case
+  select (e.ordinal - 1)::int as place, case
     when not j.is_json then 'metadata_json'
     when jsonb_typeof(e.metadata::jsonb) <> 'object' then 'metadata_object'
     when x.exponents > 100000 then 'metadata_size'
     when octet_length(e.metadata::jsonb::text) > 16384 then 'metadata_size'
     when not pg_input_is_valid(nullif(e.ip_address, ''), 'inet') then 'ip_address' end as fault
-  from unnest($1::text[], $2::text[]) with ordinality as e (metadata, ip_address, place)
+  from unnest($1::text[], $2::text[]) with ordinality as e (metadata, ip_address, ordinal)
   cross join lateral (select pg_input_is_valid(e.metadata, 'jsonb') as is_json) j
   cross join lateral (
     select sum(abs(found[1]::bigint)) as exponents
@@ -289,14 +289,14 @@ limit activity.as_tenant($1, 1)
 -- The entries of these keys ($8, $9) that match, in the order of the keys.
 select activity.entry_of(l.activity_id, user_id, action_type, target_id, metadata, ip_address, user_agent) as entry,
   timestamptz_send(l.created_at) as created_at, timestamptz_send(recorded_at) as recorded_at
-from unnest($8::uuid[], $9::bigint[]) with ordinality as wanted (activity_id, created_at, place)
+from unnest($8::uuid[], $9::bigint[]) with ordinality as wanted (activity_id, created_at, ordinal)
 join activity.activity_log l on l.activity_id = wanted.activity_id
   and l.created_at = activity.from_micros(wanted.created_at)
 where tenant_id = $1 and l.created_at >= activity.from_micros($2) and l.created_at < activity.from_micros($3)
   and ($4::uuid[] is null or user_id = any($4))
   and ($5::text[] is null or action_type = any($5))
   and ($6::text[] is null or target_id = any($6)) and ($7::jsonb is null or metadata @> $7)
-order by wanted.place
+order by wanted.ordinal
 limit activity.as_tenant($1, cardinality($8))
 
 -- name: count
@@ -374,7 +374,7 @@ select pg_try_advisory_xact_lock(hashtext('activity.trees'), hashtext($1::uuid::
 select size, frontier, note, began_at, sealed_at from activity.trees where tenant_id = $1
 
 -- name: any_sealed
--- Whether any batch of the tenant has a place in a tree.
+-- Whether any batch of the tenant is sealed.
 select exists (select from activity.batches where tenant_id = $1 and first_leaf is not null)
 
 -- name: take_unsealed
@@ -393,15 +393,15 @@ from (
 where entries_before < $3
 order by batch_id
 
--- name: place_batches
--- Give batches their places in the tree; returns how many had none before.
-with placed as (
+-- name: set_first_leaves
+-- Give batches the index of their first leaf in the tree; returns how many had none before.
+with changed as (
   update activity.batches b set first_leaf = p.first_leaf
   from unnest($2::uuid[], $3::bigint[]) as p (batch_id, first_leaf)
   where b.tenant_id = $1 and b.batch_id = p.batch_id and b.first_leaf is null
   returning 1
 )
-select count(*) from placed
+select count(*) from changed
 
 -- name: save_tile
 -- Write complete nodes ($5) after the first $4 of a tile.
@@ -421,7 +421,7 @@ on conflict (tenant_id) do update
 returning true
 
 -- name: leaves_between
--- The sealed leaves from place $2 to before $3, by batch.
+-- The sealed leaves from index $2 to before $3, by batch.
 select greatest(b.first_leaf, $2) as first_leaf,
   substring(b.leaves from (greatest($2 - b.first_leaf, 0) * 32 + 1)::int
     for (greatest(least(b.first_leaf + b.entry_count, $3) - greatest(b.first_leaf, $2), 0) * 32)::int)
@@ -440,21 +440,21 @@ from unnest($2::int[], $3::bigint[]) as w (level, tile)
 join activity.tiles t on t.tenant_id = $1 and t.level = w.level and t.tile = w.tile
 
 -- name: find_leaf
--- An entry that happened between $3 and $4, its batch, and its place and leaf where they are known.
-select l.created_at, l.batch_id, b.first_leaf + u.place - 1 as leaf_index,
-  substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
+-- An entry that happened between $3 and $4, its batch, and its leaf and the index of that where they are known.
+select l.created_at, l.batch_id, b.first_leaf + u.ordinal - 1 as leaf_index,
+  substring(b.leaves from ((u.ordinal - 1) * 32 + 1)::int for 32) as leaf
 from activity.activity_log l
 left join activity.batches b on b.tenant_id = l.tenant_id and b.batch_id = l.batch_id
 left join lateral unnest(b.activity_ids, b.created_ats) with ordinality
-  as u (activity_id, created_at, place)
+  as u (activity_id, created_at, ordinal)
   on u.activity_id = l.activity_id and u.created_at = l.created_at
 where l.tenant_id = $1 and l.activity_id = $2 and l.created_at between $3 and $4
 order by l.created_at
 limit 1
 
 -- name: count_sealed
--- Of the batches with a place: how many entries those have that overlap the time from $3 to before $4, and how
--- many entries have a place outside of a tree of $2 leaves.
+-- Of the sealed batches: how many entries those have that overlap the time from $3 to before $4, and how many
+-- entries have an index outside of a tree of $2 leaves.
 select
   coalesce(sum(entry_count) filter (where earliest < $4 and latest >= $3), 0)::bigint
     as overlapping_count,
@@ -464,20 +464,20 @@ from activity.batches
 where tenant_id = $1 and first_leaf is not null
 
 -- name: compare_leaves
--- The leaves from place $2 to before $3 whose entries happened from $4 to before $5: how many are in each state,
+-- The leaves from index $2 to before $3 whose entries happened from $4 to before $5: how many are in each state,
 -- and up to 1,000 that are not as they were sealed. Entries from before $6 may be missing: they expired.
 with sealed as materialized (
   select b.batch_id, u.activity_id, u.created_at,
-    substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
+    substring(b.leaves from ((u.ordinal - 1) * 32 + 1)::int for 32) as leaf
   from activity.batches b
   cross join lateral unnest(b.activity_ids, b.created_ats) with ordinality
-    as u (activity_id, created_at, place)
+    as u (activity_id, created_at, ordinal)
   where b.tenant_id = $1 and b.first_leaf < $3::bigint
     and b.first_leaf >= coalesce((
       select max(p.first_leaf) from activity.batches p
       where p.tenant_id = $1 and p.first_leaf <= $2::bigint), 0)
     and b.earliest < $5 and b.latest >= $4
-    and b.first_leaf + u.place > $2 and b.first_leaf + u.place <= $3
+    and b.first_leaf + u.ordinal > $2 and b.first_leaf + u.ordinal <= $3
     and u.created_at >= $4 and u.created_at < $5
 ), compared as materialized (
   select s.activity_id, s.created_at, case
@@ -559,19 +559,19 @@ having count(*) > r.erased_count
 order by r.receipt_id
 
 -- name: sealed_lines
--- The leaves from place $2 to before $3 as JSON, in the order of the tree: all that a leaf covers, or, where that
+-- The leaves from index $2 to before $3 as JSON, in the order of the tree: all that a leaf covers, or, where that
 -- is gone, the leaf and why. Entries from before $4 may be missing: they expired.
 with sealed as (
-  select b.first_leaf + u.place - 1 as leaf_index, u.activity_id, u.created_at,
-    substring(b.leaves from ((u.place - 1) * 32 + 1)::int for 32) as leaf
+  select b.first_leaf + u.ordinal - 1 as leaf_index, u.activity_id, u.created_at,
+    substring(b.leaves from ((u.ordinal - 1) * 32 + 1)::int for 32) as leaf
   from activity.batches b
   cross join lateral unnest(b.activity_ids, b.created_ats) with ordinality
-    as u (activity_id, created_at, place)
+    as u (activity_id, created_at, ordinal)
   where b.tenant_id = $1 and b.first_leaf < $3::bigint
     and b.first_leaf >= coalesce((
       select max(p.first_leaf) from activity.batches p
       where p.tenant_id = $1 and p.first_leaf <= $2::bigint), 0)
-    and b.first_leaf + u.place > $2 and b.first_leaf + u.place <= $3
+    and b.first_leaf + u.ordinal > $2 and b.first_leaf + u.ordinal <= $3
 )
 select (case
   when l.salt is null then json_build_object(

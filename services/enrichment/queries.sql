@@ -255,7 +255,7 @@ live as (
   where lease_token is not null and lease_expires_at > now() group by tenant_id
 ),
 due as (
-  select r.tenant_id, r.run_id, s.start + (r.place - 1) * s.apart as start, s.apart
+  select r.tenant_id, r.run_id, s.start + (r.position - 1) * s.apart as start, s.apart
   from tenants t
   left join live l using (tenant_id)
   left join enrichment.policies p using (tenant_id)
@@ -265,7 +265,7 @@ due as (
     select greatest(f.turn, v.turn) as start, 1.0::float8 / coalesce(p.weight, 1) as apart
   ) s
   cross join lateral (
-    select tenant_id, run_id, row_number() over (order by line_at, run_id) as place
+    select tenant_id, run_id, row_number() over (order by line_at, run_id) as position
     from (
       select tenant_id, run_id, line_at from enrichment.runs r
       where r.tenant_id = t.tenant_id and r.open and r.wake_at <= now()
@@ -276,7 +276,7 @@ due as (
     ) r
   ) r
   where t.tenant_id is not null
-  order by start, r.tenant_id, r.place
+  order by start, r.tenant_id, r.position
   limit $1
 ),
 leased as (
@@ -583,7 +583,7 @@ where source = $1 and epoch = $2
 returning true
 
 -- name: begin_probing
--- Admit one probe where the breaker is due, or where all places of a wave are taken and some probe has had no
+-- Admit one probe where the breaker is due, or where the whole wave has left and some probe has had no
 -- outcome in time. Returns the epoch that it counts in.
 update enrichment.sources set
   state = 'half_open', epoch = epoch + 1, quota = 1, admitted = 1, succeeded = 0,
@@ -610,7 +610,7 @@ where source = $1 and epoch = $2 and state = 'half_open'
 returning quota - 1 + succeeded
 
 -- name: give_back
--- A probe ended without a verdict on the source: another may take its place.
+-- A probe ended without a verdict on the source: another may leave instead.
 update enrichment.sources set admitted = admitted - 1
 where source = $1 and epoch = $2 and state = 'half_open' and admitted > succeeded
 
@@ -626,7 +626,7 @@ update enrichment.sources set
   paused = $2, paused_until = case when $2 then $3::timestamptz end,
   paused_reason = case when $2 then $4 else '' end, epoch = epoch + 1,
   state = case when $2 then state else 'closed' end,
-  -- Calls that are out no longer count: the places of their probes are free.
+  -- Calls that are out no longer count: others may leave instead of their probes.
   openings = case when $2 then openings else 0 end, failures = 0, admitted = succeeded,
   parked_until = case when $2 then parked_until end
 where source = $1

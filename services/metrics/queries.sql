@@ -495,8 +495,8 @@ on conflict (tenant_id, rebuild_id, quarter_hour, user_id) do update set
 update metrics.reconciliations r
 set findings = (
   select jsonb_agg(case when f.finding ->> 'user_id' = $2::uuid::text
-    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.place)
-  from jsonb_array_elements(r.findings) with ordinality as f (finding, place))
+    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.ordinal)
+  from jsonb_array_elements(r.findings) with ordinality as f (finding, ordinal))
 where r.tenant_id = $1 and r.findings @> jsonb_build_array(jsonb_build_object('user_id', $2::uuid::text))
 
 -- name: erase_days
@@ -555,7 +555,7 @@ personas_created, lookalike_searches, total_activities from metrics.daily_totals
 
 -- name: totals_of_users_by_days
 -- The sums of some users' periods, from one day to another each.
-select p.place,
+select p.period,
   coalesce(sum(total_logins), 0)::bigint as total_logins,
   coalesce(sum(searches_executed), 0)::bigint as searches_executed,
   coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
@@ -569,15 +569,15 @@ select p.place,
   coalesce(sum(personas_created), 0)::bigint as personas_created,
   coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
   coalesce(sum(total_activities), 0)::bigint as total_activities
-from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
+from unnest($2::int[], $3::date[], $4::date[]) as p (period, first_day, last_day)
 left join metrics.usage_metrics_daily u
   on u.tenant_id = $1 and u.date between p.first_day and p.last_day
   and u.user_id = any($5::uuid[])
-group by p.place order by p.place
+group by p.period order by p.period
 
 -- name: totals_by_quarters
 -- The sums of periods, from one moment to before another each; null users are all.
-select p.place,
+select p.period,
   coalesce(sum(total_logins), 0)::bigint as total_logins,
   coalesce(sum(searches_executed), 0)::bigint as searches_executed,
   coalesce(sum(profiles_viewed), 0)::bigint as profiles_viewed,
@@ -591,26 +591,26 @@ select p.place,
   coalesce(sum(personas_created), 0)::bigint as personas_created,
   coalesce(sum(lookalike_searches), 0)::bigint as lookalike_searches,
   coalesce(sum(total_activities), 0)::bigint as total_activities
-from unnest($2::int[], $3::timestamptz[], $4::timestamptz[]) as p (place, first_moment, end_moment)
+from unnest($2::int[], $3::timestamptz[], $4::timestamptz[]) as p (period, first_moment, end_moment)
 left join metrics.usage_metrics_quarter_hours u
   on u.tenant_id = $1 and u.quarter_hour >= p.first_moment and u.quarter_hour < p.end_moment
   and ($5::uuid[] is null or u.user_id = any($5))
-group by p.place order by p.place
+group by p.period order by p.period
 
 -- name: users_by_days
 -- A page of periods by user, those with nothing too: who was active between $6 and $7, above the cursor
 -- ($8, $9; $10 says the cursor's own too), in order.
-select page.place, page.user_id, n.*
+select page.period, page.user_id, n.*
 from (
-  select p.place, p.first_day, p.last_day, w.user_id
-  from unnest($2::int[], $3::date[], $4::date[]) as p (place, first_day, last_day)
+  select p.period, p.first_day, p.last_day, w.user_id
+  from unnest($2::int[], $3::date[], $4::date[]) as p (period, first_day, last_day)
   cross join (
     select distinct user_id from metrics.usage_metrics_daily
     where tenant_id = $1 and date between $6 and $7 and ($5::uuid[] is null or user_id = any($5))
   ) as w
-  where $8::int is null or (p.place, w.user_id) > ($8, $9::uuid)
-    or $10::boolean and (p.place, w.user_id) = ($8, $9)
-  order by p.place, w.user_id limit $11
+  where $8::int is null or (p.period, w.user_id) > ($8, $9::uuid)
+    or $10::boolean and (p.period, w.user_id) = ($8, $9)
+  order by p.period, w.user_id limit $11
 ) as page
 cross join lateral (
   select
@@ -631,22 +631,22 @@ cross join lateral (
   where u.tenant_id = $1 and u.user_id = page.user_id
     and u.date between page.first_day and page.last_day
 ) as n
-order by page.place, page.user_id
+order by page.period, page.user_id
 
 -- name: users_by_quarters
 -- The same for periods that are shorter than days.
-select page.place, page.user_id, n.*
+select page.period, page.user_id, n.*
 from (
-  select p.place, p.first_moment, p.end_moment, w.user_id
+  select p.period, p.first_moment, p.end_moment, w.user_id
   from unnest($2::int[], $3::timestamptz[], $4::timestamptz[])
-    as p (place, first_moment, end_moment)
+    as p (period, first_moment, end_moment)
   cross join (
     select distinct user_id from metrics.usage_metrics_daily
     where tenant_id = $1 and date between $6 and $7 and ($5::uuid[] is null or user_id = any($5))
   ) as w
-  where $8::int is null or (p.place, w.user_id) > ($8, $9::uuid)
-    or $10::boolean and (p.place, w.user_id) = ($8, $9)
-  order by p.place, w.user_id limit $11
+  where $8::int is null or (p.period, w.user_id) > ($8, $9::uuid)
+    or $10::boolean and (p.period, w.user_id) = ($8, $9)
+  order by p.period, w.user_id limit $11
 ) as page
 cross join lateral (
   select
@@ -667,19 +667,19 @@ cross join lateral (
   where u.tenant_id = $1 and u.user_id = page.user_id
     and u.quarter_hour >= page.first_moment and u.quarter_hour < page.end_moment
 ) as n
-order by page.place, page.user_id
+order by page.period, page.user_id
 
 -- name: active_users
 -- How many users were active in each period, from one day ($2) to another ($3), in their order; the
 -- anonymous one is not a user.
-select p.place, count(a.user_id) as active_users
-from unnest($2::date[], $3::date[]) with ordinality as p (first_day, last_day, place)
+select p.period, count(a.user_id) as active_users
+from unnest($2::date[], $3::date[]) with ordinality as p (first_day, last_day, period)
 left join lateral (
   select distinct u.user_id from metrics.usage_metrics_daily u
   where u.tenant_id = $1 and u.date between p.first_day and p.last_day
     and u.user_id <> '00000000-0000-0000-0000-000000000000'
 ) as a on true
-group by p.place order by p.place
+group by p.period order by p.period
 
 -- name: top_users
 -- A page of users by the sum of one counter ($4) between two days, most first, below the cursor ($5, $6).
@@ -868,6 +868,6 @@ insert into metrics.reconciliations (tenant_id, date, outcome, log_count, rollup
 select $1, $2, $3, $4, $5, $6, $7, $8, coalesce(jsonb_agg(case when exists (
       select from metrics.erasures x where x.tenant_id = $1
         and x.user_hash = metrics.user_hash($1, nullif(f.finding ->> 'user_id', '')::uuid))
-    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.place),
+    then f.finding || '{"user_id": "00000000-0000-0000-0000-000000000000"}' else f.finding end order by f.ordinal),
   '[]')
-from jsonb_array_elements($9::jsonb) with ordinality as f (finding, place)
+from jsonb_array_elements($9::jsonb) with ordinality as f (finding, ordinal)

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from chassis import dead_letters
 from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
+from chassis.dead_letters import sequence_of
 from services import topology
 
 CONSUMER = topology.ENRICH_REQUESTED
@@ -84,9 +85,14 @@ async def test_an_event_of_the_largest_size_becomes_a_dead_letter_without_its_bo
         assert headers["Prospect-Body-Sha256"] == hashlib.sha256(body).hexdigest()
     else:
         assert kept == body
-    assert headers["Prospect-Original-Place"] == "ENRICH_REQUESTS/1"
+    assert headers["Prospect-Original-Sequence"] == "ENRICH_REQUESTS/1"
     await nothing_left(nats)
     assert nats.is_connected
+
+
+@pytest.mark.parametrize("header", ["Prospect-Original-Sequence", "Prospect-Original-Place"])
+def test_a_dead_letter_of_this_release_or_the_one_before_names_its_event(header: str) -> None:
+    assert sequence_of({header: "ACTIVITY/17"}) == "ACTIVITY/17"
 
 
 @pytest.mark.usefixtures("handled")

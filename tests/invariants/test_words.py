@@ -25,6 +25,11 @@ REPLACED = [
         RUNS,
         "keyed_hash or content_hash: a digest is a sum of hashes",
     ),
+    (
+        r"(?i)\b[a-z]+\.place\b|\bplace in (a|the|its) (tree|stream)\b|from place \$",
+        (*ANYWHERE[:1], "services/activity", "services/metrics"),
+        "index, sequence or period: a place is an entry's or a request's in its batch",
+    ),
     (r"\btenant in the token\b", ANYWHERE, "the caller's tenant: there are tokens of five kinds"),
 ]
 

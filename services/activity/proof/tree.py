@@ -87,8 +87,8 @@ async def save_growth(
 ) -> None:
     """Put batches into the tree and save the nodes that they completed."""
     indexes = batches.first_leaves(before.size)
-    placed = await connection.fetchval(SQL.place_batches, tenant_id, batches.batch_ids, indexes)
-    if placed != len(batches.batch_ids):
+    changed = await connection.fetchval(SQL.set_first_leaves, tenant_id, batches.batch_ids, indexes)
+    if changed != len(batches.batch_ids):
         raise TreeBroken("another transaction has sealed a batch meanwhile")
     tiles = [
         (tenant_id, level // TILE_LEVELS, number, offset, hashes)

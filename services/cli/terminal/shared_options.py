@@ -109,10 +109,10 @@ def _declare(function: Command, options: list[Parameter]) -> None:
 
 def _given(context: typer.Context, name: str) -> Any:
     """Return an option as written after the command, else before it, else as it is by default."""
-    place: Any = context
-    while place:
-        source = place.get_parameter_source(name)
+    level: Any = context
+    while level:
+        source = level.get_parameter_source(name)
         if source and source.name == "COMMANDLINE":
-            return place.params[name]
-        place = place.parent
+            return level.params[name]
+        level = level.parent
     return context.params[name]

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from chassis.database import Pool, tenant_transaction
-from chassis.dead_letters import PLACE_HEADER
+from chassis.dead_letters import sequence_of
 from chassis.messaging import event_id_of
 from services import topology
 from services.metrics.proof.dead_letters import letters_of
@@ -33,11 +33,11 @@ async def has_retried_events(client: Client, pool: Pool, tenant_id: UUID) -> boo
     events = await _events(client, tenant_id, first, last)
     if len(events) > MAX_EVENTS:
         return True
-    places = {each.get(PLACE_HEADER) async for each, _ in letters_of(client, tenant_id)}
+    dead = {sequence_of(each) async for each, _ in letters_of(client, tenant_id)}
     open_ids = [
         event_id
         for sequence, event_id in events.items()
-        if f"{CONSUMER.stream}/{sequence}" not in places
+        if f"{CONSUMER.stream}/{sequence}" not in dead
     ]
     async with tenant_transaction(pool, tenant_id) as connection:
         counted = await connection.fetchval(SQL.count_events, tenant_id, CONSUMER.name, open_ids)

@@ -128,7 +128,7 @@ async def _periods(
     cut = CUTS[request.grain](*span, await calendar.days(connection, zone, *span))
     read = _by_user if pb.USAGE_DIMENSION_USER in request.group_by else _in_total
     found = await read(connection, tenant_id, request, cut, after, size + 1)
-    return _page(request, zone, cut, [(row["place"], row) for row in found], after)
+    return _page(request, zone, cut, [(row["period"], row) for row in found], after)
 
 
 def _page(

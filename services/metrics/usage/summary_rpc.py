@@ -67,11 +67,11 @@ class SummaryRpc:
         users = [
             pb.TopUser(
                 user_id=str(row["user_id"]),
-                rank=rank + place,
+                rank=rank + number,
                 count=row["count"],
                 counters=pb.Counters(**counters_of(row)),
             )
-            for place, row in enumerate(rows[:size], start=1)
+            for number, row in enumerate(rows[:size], start=1)
         ]
         response = pb.ListTopUsersResponse(users=users)
         if len(rows) > size:

@@ -1106,7 +1106,7 @@ class GetLogProofResponse(_message.Message):
     TREE_SIZE_FIELD_NUMBER: _builtins.int
     ROOT_HASH_FIELD_NUMBER: _builtins.int
     leaf_index: _builtins.int
-    """leaf_index is the entry's place in the log, from 0; set for an inclusion proof."""
+    """leaf_index is the index of the entry's leaf in the tree, from 0; set for an inclusion proof."""
     leaf_hash: _builtins.bytes
     """leaf_hash is the entry's leaf, 32 bytes; set for an inclusion proof."""
     tree_size: _builtins.int
@@ -1654,9 +1654,9 @@ class DayDigest(_message.Message):
     expired: _builtins.bool
     """expired is true when this tenant's entries are not kept as far back as the day: there is nothing to compare with."""
     first_unpublished: _builtins.int
-    """first_unpublished is the place of the first of those events in the order of publishing; 0 where there are none."""
+    """first_unpublished is the position of the first of those events in the order of publishing; 0 where there are none."""
     last_unpublished: _builtins.int
-    """last_unpublished is the place of the last of them. Once a later digest's first_unpublished is above it, or 0, every
+    """last_unpublished is the position of the last of them. Once a later digest's first_unpublished is above it, or 0, every
     entry in this digest stands in an event on activity.recorded.<tenant>, however many came since.
     """
     def __init__(

@@ -686,7 +686,7 @@ class InsiderTrade(_message.Message):
     table: _builtins.str
     """table is non_derivative or derivative."""
     row: _builtins.int
-    """row is the row's place in its table, from 0."""
+    """row is the row's index in its table, from 0."""
     form: _builtins.str
     """form is the form type, such as 4 or 4/A."""
     filing_url: _builtins.str

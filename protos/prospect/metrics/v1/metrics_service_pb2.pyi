@@ -700,7 +700,7 @@ Global___ListTopUsersResponse: _TypeAlias = ListTopUsersResponse  # noqa: Y015
 
 @_typing.final
 class TopUser(_message.Message):
-    """TopUser is one user's place."""
+    """TopUser is one user's rank and counters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -711,7 +711,7 @@ class TopUser(_message.Message):
     user_id: _builtins.str
     """user_id is the user's UUID."""
     rank: _builtins.int
-    """rank is the place, from 1."""
+    """rank is the user's number in the order, from 1."""
     count: _builtins.int
     """count is the value of the counter that was asked for."""
     @_builtins.property

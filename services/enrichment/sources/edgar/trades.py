@@ -107,7 +107,7 @@ def _superseded(
         if original_day is not None:
             key = (owner.cik, form, document.period, original_day)
             groups.setdefault(key, []).append(filing)
-    return {place: by for group in groups.values() for place, by in _restated(group)}
+    return {table: by for group in groups.values() for table, by in _restated(group)}
 
 
 def _restated(group: Sequence[ReadFiling]) -> Iterable[tuple[tuple[str, str], str]]:
