@@ -118,7 +118,7 @@ PACKAGES = (
         "outbox server verifier",
         SAMPLE,
     ),
-    Package("chassis-migrate", "chassis", "migrate", "chassis", "migrate", SAMPLE),
+    Package("chassis-migrate", "chassis", "migrate", "chassis", "migrate postgres_tls", SAMPLE),
     Package(
         "chassis-admission",
         "chassis/admission",
@@ -132,7 +132,7 @@ PACKAGES = (
         "chassis/identity",
         "*",
         "chassis/identity",
-        "listening nats_login nats_tls postgres_tls secrets service_callers",
+        "certificates channel listening nats_login nats_tls postgres_tls secrets service_callers",
         SAMPLE,
     ),
 )

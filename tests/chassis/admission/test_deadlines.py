@@ -51,3 +51,25 @@ async def test_a_call_that_is_cancelled_otherwise_is_not_taken_for_late() -> Non
     await asyncio.sleep(0)
     call.cancel()
     assert await call == "cancelled"
+
+
+async def test_a_younger_call_has_its_whole_time_after_an_older_one_ends() -> None:
+    deadlines, never = Deadlines(0.05), asyncio.Event()
+    older = asyncio.create_task(a_call(deadlines, never))
+    await asyncio.sleep(0.03)
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    assert await asyncio.wait_for(a_call_alone(deadlines, never), 30) == "late"
+    assert clock() - begun >= 0.05
+    assert await older == "late"
+
+
+async def test_a_task_that_has_answered_its_call_is_not_cancelled_later() -> None:
+    deadlines = Deadlines(0.01)
+
+    async def call_and_clean_up() -> str:
+        deadlines.end(deadlines.begin())
+        await asyncio.sleep(0.1)
+        return "clean"
+
+    assert await asyncio.create_task(call_and_clean_up()) == "clean"

@@ -42,15 +42,47 @@ async def pinging(address: str, milliseconds: int) -> AsyncIterator[grpc.aio.Cha
         yield channel
 
 
+def settings_with(**settings: float) -> ServiceSettings:
+    values: dict[str, Any] = {"postgres_dsn": "x", "nats_url": "x"}
+    return ServiceSettings(**(values | settings))
+
+
 @asynccontextmanager
 async def a_server(**settings: float) -> AsyncIterator[str]:
     """Serve nothing with these limits; yield the address."""
-    values: dict[str, Any] = {"postgres_dsn": "x", "nats_url": "x"}
-    server = grpc.aio.server(options=server_options(ServiceSettings(**(values | settings))))
+    server = grpc.aio.server(options=server_options(settings_with(**settings)))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(None)
+
+
+def test_grpc_is_told_sizes_in_bytes_and_times_in_milliseconds() -> None:
+    settings = settings_with(
+        max_message_mb=3,
+        max_metadata_kb=9,
+        connection_idle_seconds=1.5,
+        connection_age_seconds=2.5,
+        connection_grace_seconds=3.5,
+        client_ping_seconds=4.5,
+    )
+    told = dict(server_options(settings))
+    assert told["grpc.max_receive_message_length"] == 3 * 1024 * 1024
+    assert told["grpc.max_send_message_length"] == 3 * 1024 * 1024
+    assert told["grpc.max_metadata_size"] == 9 * 1024
+    assert told["grpc.absolute_max_metadata_size"] == 9 * 1024
+    assert told["grpc.max_connection_idle_ms"] == 1_500
+    assert told["grpc.max_connection_age_ms"] == 2_500
+    assert told["grpc.max_connection_age_grace_ms"] == 3_500
+    assert told["grpc.keepalive_time_ms"] == 30_000
+    assert told["grpc.http2.min_ping_interval_without_data_ms"] == 4_500
+
+
+async def test_two_servers_do_not_share_a_port() -> None:
+    async with a_server() as address:
+        other = grpc.aio.server(options=server_options(settings_with()))
+        with pytest.raises(RuntimeError):
+            other.add_insecure_port(address)
 
 
 async def test_tokens_of_up_to_16_kb_work_at_every_call(services: Services, ours: Identity) -> None:

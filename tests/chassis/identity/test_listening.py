@@ -17,7 +17,8 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from structlog.testing import capture_logs
 
-from chassis.settings import SettingsError
+from chassis.identity.listening import listen
+from chassis.settings import ServiceSettings, SettingsError
 from devstack import servers
 from services.cli.operate.services import ServiceName
 from tests.certificates import Certificates
@@ -193,6 +194,23 @@ async def test_what_needs_clients_certificates_is_refused_without_their_authorit
     services: Services, certificates: Certificates, setting: str
 ) -> None:
     given = certificates.settings("tls", "server") | {setting: "127.0.0.1:0=activity:audit"}
-    with pytest.raises(SettingsError, match="is set without PROSPECT_TLS_CLIENT_CA_FILE"):
+    text = f"^PROSPECT_{setting.upper()} is set without PROSPECT_TLS_CLIENT_CA_FILE$"
+    with pytest.raises(SettingsError, match=text):
         async with services.running(ACTIVITY, **given):
             pytest.fail("it runs")
+
+
+@pytest.mark.parametrize("setting", ["listen", "mutual_tls_listen"])
+async def test_a_port_that_is_in_use_is_told_with_its_setting(
+    certificates: Certificates, setting: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        given = certificates.settings("tls", "server", "tls_client_ca_file")
+        values: dict[str, Any] = {"postgres_dsn": "x", "nats_url": "x", "listen": "127.0.0.1:0"}
+        settings = ServiceSettings(**(values | given | {setting: address}))
+        text = (
+            f"^PROSPECT_{setting.upper()}: {address} is in use, or is no host:port of this machine$"
+        )
+        with pytest.raises(SettingsError, match=text):
+            listen(grpc.aio.server(options=[("grpc.so_reuseport", 0)]), settings)

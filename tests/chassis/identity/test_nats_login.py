@@ -15,7 +15,13 @@ import pytest
 from nats.aio.client import Client
 
 from chassis.broker.client import connect_once
-from chassis.identity.nats_login import Login, LoginError, public_key_of
+from chassis.identity.nats_login import (
+    JWT_BEGINS,
+    SEED_BEGINS,
+    Login,
+    LoginError,
+    public_key_of,
+)
 from chassis.settings import SettingsError
 from devstack import servers
 from services.cli.operate.services import ServiceName
@@ -133,6 +139,8 @@ async def test_a_service_shows_its_key(tmp_path: Path, services: Services, ours:
         ),
         ("credentials", None, "cannot be read: No such file"),
         ("credentials", b"SUA", "is no credentials file"),
+        ("credentials", JWT_BEGINS + b"\nSUA", "is no credentials file"),
+        ("credentials", SEED_BEGINS + b"\nSUA", "is no credentials file"),
     ],
 )
 async def test_a_file_that_is_none_stops_the_start_and_is_not_quoted(

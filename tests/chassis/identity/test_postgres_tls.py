@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from chassis.database import connect_as_owner, open_pool
 from chassis.identity.certificates import PemFiles, client_context
+from chassis.migrate import migrate
 from chassis.settings import SettingsError
 from services.cli.operate.services import ServiceName
 from tests.certificates import Certificates
@@ -96,6 +98,14 @@ async def test_an_open_pool_follows_a_change_of_all_certificates(
             shutil.copy(strangers.path(source), certificates.path(file))
         assert await pool.fetchval("select 1") == 1
     assert postgres_tls.clients == ["crm", "prospect-metrics"]
+
+
+async def test_a_server_of_another_authority_is_not_migrated(
+    postgres_tls: Terminator, strangers: Certificates, tmp_path: Path
+) -> None:
+    tls = client_context(files_of(strangers))
+    with pytest.raises(SettingsError, match="certificate verify failed"):
+        await migrate(postgres_tls.dsn(OWNER), "activity", tmp_path, tls)
 
 
 async def test_migrations_and_a_service_run_over_tls(

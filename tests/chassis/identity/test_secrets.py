@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -87,6 +88,32 @@ def test_an_address_is_shown_without_user_and_password(address: str, shown: str)
 def test_the_users_name_stays_in_an_error() -> None:
     text = 'password authentication failed for user "app"'
     assert without_password(text, f"postgresql://app:{SECRET}@db/x") == text
+
+
+@pytest.mark.parametrize(
+    ("password", "text", "shown"),
+    [
+        ("xyz/axyz", "no host axyz", "no host ***"),
+        ("axyz/xyz", "no host axyz", "no host ***"),
+        ("ab/xyz", "port ab of xyz", "port ab of ***"),
+    ],
+    ids=["a-part-in-another", "and-first", "too-short-to-tell"],
+)
+def test_each_part_of_a_password_is_masked_whole(password: str, text: str, shown: str) -> None:
+    assert without_password(text, f"postgresql://app:{password}@db/x") == shown
+
+
+def test_a_private_file_is_its_owners_alone_from_the_first_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+
+    def narrow(descriptor: int, mode: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+
+    monkeypatch.setattr(os, "fchmod", narrow)
+    with open(tmp_path / "token", "w", opener=private):
+        assert modes == [0o600]
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from prospect.metrics.v1 import metrics_service_pb2 as metrics_pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
+from chassis.auth import Caller
 from chassis.clock import utc_now
-from chassis.identity.service_callers import ServiceCallers
+from chassis.identity.service_callers import NOBODY, ServiceCallers
 from chassis.settings import SettingsError
 from services.cli.operate.services import ServiceName
 from tests.certificates import Certificates
@@ -115,3 +118,45 @@ async def test_metrics_without_a_token_or_a_certificate_does_not_start(services:
 def test_a_setting_of_another_form_is_refused(wrong: str) -> None:
     with pytest.raises(SettingsError, match="PROSPECT_SERVICE_CALLERS is wrong"):
         ServiceCallers(wrong)
+
+
+class Connection:
+    """The end of a connection whose client has a certificate with these names."""
+
+    def __init__(self, certificates: Certificates, **names: list[bytes]) -> None:
+        pem = certificates.path("crm").read_bytes()
+        self._peer = {f"x509_{name}": found for name, found in names.items()}
+        self._peer["x509_pem_cert"] = [pem]
+        self.expires_at = x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+
+    def auth_context(self) -> Mapping[str, list[bytes]]:
+        return self._peer
+
+
+def found(connection: Any, setting: str = "crm=activity:audit activity:read") -> Caller | None:
+    return ServiceCallers(setting).find(connection)
+
+
+def test_the_service_is_who_calls_until_its_certificate_expires(certificates: Certificates) -> None:
+    named = Connection(certificates, subject_alternative_name=[b"other", b"crm"])
+    scopes = frozenset({"activity:audit", "activity:read"})
+    assert found(named) == Caller(NOBODY, None, scopes, named.expires_at)
+
+
+def test_a_certificate_without_alternative_names_is_known_by_its_common_name(
+    certificates: Certificates,
+) -> None:
+    assert found(Connection(certificates, common_name=[b"crm"]))
+    both = Connection(certificates, common_name=[b"crm"], subject_alternative_name=[b"other"])
+    assert found(both) is None
+
+
+def test_a_name_that_is_no_text_is_nobodys(certificates: Certificates) -> None:
+    assert found(Connection(certificates, common_name=[b"\xff"])) is None
+
+
+def test_a_certificates_name_may_have_an_equals_sign(certificates: Certificates) -> None:
+    named = Connection(certificates, common_name=[b"spiffe://x?a=b"])
+    caller = found(named, "spiffe://x?a=b=activity:read")
+    assert caller
+    assert caller.scopes == {"activity:read"}
