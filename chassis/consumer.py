@@ -18,6 +18,7 @@ name in JSON that is none of its enum: services send numbers, so whoever wrote i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,12 +32,14 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 
 from chassis import telemetry
 from chassis.admission.long_lists import long_list_of
+from chassis.broker.client import BrokerClient
+from chassis.broker.pull import Pull
 from chassis.dead_letters import bury, headers_of
 from chassis.errors import InvalidArgument, Refusal
+from chassis.loops import sleep
 from chassis.messaging import Consumer, event_id_of
 from chassis.transient import TRANSIENT
 from chassis.validation import first_violation_of, misspelt_enum_of, violations_of
@@ -44,6 +47,7 @@ from chassis.validation import first_violation_of, misspelt_enum_of, violations_
 _log = structlog.get_logger()
 M = TypeVar("M", bound=Message)
 FETCH_SECONDS = 2.0
+AGAIN_SECONDS = 0.5
 # The longest pause before an event is delivered again: after a transient error, and after a bug.
 RETRY_SECONDS = 5.0
 BUG_SECONDS = 60.0
@@ -98,36 +102,35 @@ class _Waiting:
         return True
 
 
-async def consume(client: Client, handler: Handler[Any], stopping: asyncio.Event) -> None:
+async def consume(client: BrokerClient, handler: Handler[Any], stopping: asyncio.Event) -> None:
     """Handle events until told to stop, then finish those that were fetched.
 
-    An event that takes long, such as one that waits for a lock, delays no other.
+    An event that takes long, such as one that waits for a lock, delays no other. Without a
+    connection, or while the consumer is missing, it waits.
     """
-    jetstream = client.jetstream()
     consumer = handler.consumer
-    subscription = await jetstream.pull_subscribe_bind(consumer.name, stream=consumer.stream)
     in_hand: set[asyncio.Task[None]] = set()
     waiting = _Waiting()
-    async with asyncio.TaskGroup() as tasks:
-        while not stopping.is_set():
-            room = consumer.in_hand - len(in_hand)
-            if room <= 0:  # a fetch also brings what came too late for the fetch before it
-                await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
-                continue
-            for message in await _fetch(subscription, consumer, room, stopping):
-                task = tasks.create_task(_acknowledge(client, handler, waiting, message))
-                in_hand.add(task)
-                task.add_done_callback(in_hand.discard)
+    async with Pull(client, consumer.stream, consumer.name).open() as pull:
+        async with asyncio.TaskGroup() as tasks:
+            while not stopping.is_set():
+                room = consumer.in_hand - len(in_hand)
+                if room <= 0:  # events of an earlier request come beside those of the next
+                    await asyncio.wait(in_hand, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                for message in await _fetch(client, pull, consumer, room, stopping):
+                    task = tasks.create_task(_acknowledge(client, handler, waiting, message))
+                    in_hand.add(task)
+                    task.add_done_callback(in_hand.discard)
+        with contextlib.suppress(nats.errors.Error):
+            await pull.hand_back()
 
 
 async def _fetch(
-    subscription: JetStreamContext.PullSubscription,
-    consumer: Consumer,
-    room: int,
-    stopping: asyncio.Event,
+    client: BrokerClient, pull: Pull, consumer: Consumer, room: int, stopping: asyncio.Event
 ) -> list[Msg]:
-    """Fetch what is there; a stop ends the wait, and the broker delivers again what it sent."""
-    fetching = asyncio.ensure_future(subscription.fetch(room, timeout=FETCH_SECONDS))
+    """Fetch what is there; a stop ends the wait."""
+    fetching = asyncio.ensure_future(pull.fetch(room, FETCH_SECONDS))
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait([fetching, stop], return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
@@ -137,12 +140,12 @@ async def _fetch(
         return []
     try:
         return fetching.result()
-    except (nats.errors.TimeoutError, TimeoutError):
-        return []
+    except nats.errors.ConnectionReconnectingError:
+        await sleep(FETCH_SECONDS, stopping, client.connected)
     except nats.errors.Error as error:
         _log.warning("fetch failed", consumer=consumer.name, error=repr(error))
-        await asyncio.sleep(0.5)  # the client reconnects by itself; do not spin meanwhile
-        return []
+        await sleep(AGAIN_SECONDS, stopping)
+    return []
 
 
 async def _acknowledge(

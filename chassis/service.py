@@ -29,7 +29,7 @@ from chassis.admission.admission import Admission
 from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.broker.client import BrokerClient, open_client
-from chassis.broker.streams import ensure
+from chassis.broker.keeper import StreamKeeper
 from chassis.consumer import Handler, consume
 from chassis.database import Patience, Pool, open_pool, reaching_by
 from chassis.identity.certificates import PemFiles, client_context
@@ -47,6 +47,7 @@ from chassis.transient import TRANSIENT
 
 HEALTH_SECONDS = 1.0
 INBOX_SECONDS = 3_600.0
+START_SECONDS = 3.0  # then a service begins without the broker
 _log = structlog.get_logger()
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
@@ -57,6 +58,7 @@ class Foundation:
 
     pool: Pool
     nats: BrokerClient
+    streams: StreamKeeper
     relay: Relay
     stopping: asyncio.Event
     token_keys: TokenKeys
@@ -113,14 +115,7 @@ async def serve(
     stopping: asyncio.Event,
 ) -> None:
     """Serve until `stopping` is set, then drain."""
-    async with _foundation(name, settings, stopping) as foundation:
-        await foundation.nats.connected.wait()
-        await ensure(
-            foundation.nats,
-            [_limited(each, settings) for each in topology.owns],
-            topology.consumers,
-            topology.needs,
-        )
+    async with _foundation(name, settings, topology, stopping) as foundation:
         parts = await build(foundation)
         try:
             await _serve(settings, foundation, parts, stopping)
@@ -138,7 +133,7 @@ def _limited(stream: Stream, settings: ServiceSettings) -> Stream:
 
 @asynccontextmanager
 async def _foundation(
-    name: str, settings: ServiceSettings, stopping: asyncio.Event
+    name: str, settings: ServiceSettings, topology: Topology, stopping: asyncio.Event
 ) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
     tls = client_context(PemFiles.of(settings, "postgres"))
@@ -155,7 +150,10 @@ async def _foundation(
         client = await _open_nats(name, settings)
         try:
             relay = Relay(pool, client, f"{name}_relay")
-            yield Foundation(pool, client, relay, stopping, token_keys, tls)
+            owned = [_limited(each, settings) for each in topology.owns]
+            streams = StreamKeeper(client, owned, topology.consumers, topology.needs)
+            async with streams.keeping(START_SECONDS, stopping):
+                yield Foundation(pool, client, streams, relay, stopping, token_keys, tls)
         finally:
             with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
                 await client.close()

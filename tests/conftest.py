@@ -14,9 +14,8 @@ import httpx
 import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from nats.aio.client import Client
 
-from chassis.broker.client import connect
+from chassis.broker.client import BrokerClient, connect
 from chassis.broker.streams import ensure
 from chassis.database import Pool, open_pool
 from devstack import servers
@@ -93,7 +92,7 @@ def nats_server(tmp_path: Path) -> Iterator[servers.Nats]:
 
 
 @pytest.fixture
-async def nats(nats_server: servers.Nats) -> AsyncIterator[Client]:
+async def nats(nats_server: servers.Nats) -> AsyncIterator[BrokerClient]:
     """A connection to a NATS server that has all streams."""
     client = await connect(nats_server.url, "test")
     await ensure(client, topology.STREAMS)

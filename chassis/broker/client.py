@@ -12,10 +12,11 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import nats.errors
+import prometheus_client
 import structlog
 from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
@@ -30,6 +31,9 @@ AGAIN_SECONDS = 0.5
 CLOSE_SECONDS = 2.0
 TELL_AGAIN_SECONDS = 10.0
 _PINGS = 3
+CONNECTED = prometheus_client.Gauge(
+    "prospect_broker_connected", "1 while this process is connected to NATS, else 0"
+)
 _log = structlog.get_logger()
 
 
@@ -161,6 +165,8 @@ class BrokerClient(_CheckedClient):
         self.connected = asyncio.Event()
         self.in_doubt = asyncio.Event()
         """A stream or a consumer may be missing: the connection is new, or nobody answered."""
+        self.when_connected: set[Callable[[], None]] = set()
+        """What is called at each new connection."""
         self._told, self._told_at = "", 0.0
 
     async def request(
@@ -221,11 +227,15 @@ class BrokerClient(_CheckedClient):
         server = self.connected_url.netloc.rpartition("@")[2] if self.connected_url else ""
         _log.info("nats connected", server=server)
         self._told = ""
+        CONNECTED.set(1)
         self.connected.set()
         self.in_doubt.set()
+        for each in tuple(self.when_connected):
+            each()
 
     async def on_disconnected(self) -> None:
         """Take note that there is no connection."""
+        CONNECTED.set(0)
         self.connected.clear()
 
     # Of nats-py: what connects, and what ends a connection.

@@ -39,7 +39,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         service=pb.DESCRIPTOR.services_by_name["MetricsService"],
         rpcs=rpcs(pool, relay, rebuilder, utc_now, foundation.stopping, foundation.token_keys),
         handlers=events.handlers(pool, relay, rebuilder, utc_now),
-        loops=(Schedule(foundation.nats).run,),
+        loops=(Schedule(foundation.nats, foundation.streams.renewed).run,),
         close=(log.close,),
     )
 

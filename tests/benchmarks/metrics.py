@@ -19,7 +19,6 @@ from typing import Any
 
 import asyncpg
 import grpc
-from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
 from prospect.activity.v1 import activity_service_pb2_grpc as activity_api
 from prospect.activity.v1 import events_pb2
@@ -27,7 +26,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1 import metrics_service_pb2_grpc as metrics_api
 
 from chassis import messaging
-from chassis.broker.client import connect
+from chassis.broker.client import BrokerClient, connect
 from chassis.broker.streams import ensure
 from chassis.clock import new_id, utc_now
 from chassis.consumer import Handler, consume
@@ -62,7 +61,7 @@ class Bench:
 
     stack: Stack
     database: asyncpg.Connection[asyncpg.Record]
-    nats: Client
+    nats: BrokerClient
     tenant_id: uuid.UUID
     metadata: tuple[tuple[str, str], ...]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prospect.enrichment.v1 import events_pb2
 
-from chassis import consumer, messaging
+from chassis import messaging
+from chassis.broker.client import BrokerClient
 from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
 from chassis.messaging import OutgoingEvent
@@ -49,7 +48,7 @@ class Seen:
 
 
 @pytest.fixture
-async def seen(nats: Client) -> AsyncIterator[Seen]:
+async def seen(nats: BrokerClient) -> AsyncIterator[Seen]:
     await ensure(nats, (), (CONSUMER,))
     seen, stopping = Seen(), asyncio.Event()
     handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, seen.handle)
@@ -60,13 +59,15 @@ async def seen(nats: Client) -> AsyncIterator[Seen]:
 
 
 @pytest.fixture
-async def dead(nats: Client) -> asyncio.Queue[Msg]:
+async def dead(nats: BrokerClient) -> asyncio.Queue[Msg]:
     letters: asyncio.Queue[Msg] = asyncio.Queue()
     await nats.subscribe("dead.>", cb=letters.put)
     return letters
 
 
-async def publish_bytes(nats: Client, body: bytes, headers: dict[str, str] | None = None) -> None:
+async def publish_bytes(
+    nats: BrokerClient, body: bytes, headers: dict[str, str] | None = None
+) -> None:
     """Publish as a back end with a plain client does."""
     await nats.jetstream().publish(CONSUMER.subject, body, headers=headers)
 
@@ -76,14 +77,14 @@ async def get(queue: asyncio.Queue[Msg]) -> Msg:
     return await asyncio.wait_for(queue.get(), 30)
 
 
-async def test_a_good_event_is_handled(nats: Client, seen: Seen) -> None:
+async def test_a_good_event_is_handled(nats: BrokerClient, seen: Seen) -> None:
     message = a_request()
     await messaging.publish(nats, OutgoingEvent.of(CONSUMER.subject, message, "test"))
     event = await asyncio.wait_for(seen.events.get(), 30)
     assert event.message == message
 
 
-async def test_an_event_may_come_as_json(nats: Client, seen: Seen) -> None:
+async def test_an_event_may_come_as_json(nats: BrokerClient, seen: Seen) -> None:
     message = a_request()
     body = json_format.MessageToJson(message).encode()
     await publish_bytes(nats, body, {"content-type": "application/json"})
@@ -92,7 +93,7 @@ async def test_an_event_may_come_as_json(nats: Client, seen: Seen) -> None:
 
 
 async def test_bytes_that_are_no_message_are_a_dead_letter_with_the_reason(
-    nats: Client, seen: Seen, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, seen: Seen, dead: asyncio.Queue[Msg]
 ) -> None:
     await publish_bytes(nats, b"\xff\xffnonsense")
     letter = await get(dead)
@@ -102,7 +103,7 @@ async def test_bytes_that_are_no_message_are_a_dead_letter_with_the_reason(
 
 
 async def test_an_event_that_breaks_a_rule_is_a_dead_letter_that_names_the_field(
-    nats: Client, seen: Seen, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, seen: Seen, dead: asyncio.Queue[Msg]
 ) -> None:
     await publish_bytes(nats, a_request(tenant_id="not-a-uuid").SerializeToString())
     letter = await get(dead)
@@ -111,7 +112,7 @@ async def test_an_event_that_breaks_a_rule_is_a_dead_letter_that_names_the_field
 
 
 async def test_a_dead_letter_carries_the_body_as_it_came(
-    nats: Client, seen: Seen, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, seen: Seen, dead: asyncio.Queue[Msg]
 ) -> None:
     body = a_request(name="").SerializeToString()
     await publish_bytes(nats, body)
@@ -119,7 +120,7 @@ async def test_a_dead_letter_carries_the_body_as_it_came(
 
 
 async def test_an_event_that_takes_long_holds_up_none_that_comes_later(
-    nats: Client, seen: Seen
+    nats: BrokerClient, seen: Seen
 ) -> None:
     await publish_bytes(nats, a_request(name=SLOW).SerializeToString())
     await asyncio.wait_for(seen.waiting.wait(), 30)
@@ -131,49 +132,50 @@ async def test_an_event_that_takes_long_holds_up_none_that_comes_later(
     assert (await asyncio.wait_for(seen.events.get(), 30)).message.name == SLOW
 
 
-async def test_a_fetch_that_brings_more_than_it_asked_for_ends_nothing(
-    nats: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_events_than_are_handled_at_once_are_all_handled(nats: BrokerClient) -> None:
     await ensure(nats, (), (CONSUMER,))
     handled, stopping = asyncio.Queue[str](), asyncio.Event()
-    fetch = consumer._fetch
 
     async def handle(event: IncomingEvent[events_pb2.EnrichmentRequested]) -> None:
         await asyncio.sleep(0.001 * (handled.qsize() % 7))
         await handled.put(event.message.prospect_id)
 
-    async def with_the_rest_of_another(subscription: Any, *values: Any) -> list[Msg]:
-        # As after a pull that was given up: what it asked for comes in with the next one's.
-        await nats.publish(subscription._nms, b'{"batch": 64}', subscription._deliver)
-        return await fetch(subscription, *values)
-
-    monkeypatch.setattr(consumer, "_fetch", with_the_rest_of_another)
     for _ in range(600):
         await publish_bytes(nats, a_request().SerializeToString())
     handler = Handler(CONSUMER, events_pb2.EnrichmentRequested, handle)
     consuming = asyncio.create_task(consume(nats, handler, stopping))
-    for _ in range(600):
-        await asyncio.wait_for(handled.get(), 30)
+    assert len({await asyncio.wait_for(handled.get(), 30) for _ in range(600)}) == 600
     stopping.set()
     await consuming
 
 
+async def test_consuming_goes_on_when_the_consumer_was_deleted_and_is_made_again(
+    nats: BrokerClient, seen: Seen
+) -> None:
+    await nats.jetstream().delete_consumer(CONSUMER.stream, CONSUMER.name)
+    nats.in_doubt.clear()
+    await publish_bytes(nats, a_request().SerializeToString())
+    await asyncio.wait_for(nats.in_doubt.wait(), 30)
+    await ensure(nats, (), (CONSUMER,))
+    await asyncio.wait_for(seen.events.get(), 30)
+
+
 async def test_a_bad_event_does_not_hold_up_the_good_one_behind_it(
-    nats: Client, seen: Seen
+    nats: BrokerClient, seen: Seen
 ) -> None:
     await publish_bytes(nats, b"\xff")
     await publish_bytes(nats, a_request().SerializeToString())
     await asyncio.wait_for(seen.events.get(), 30)
 
 
-async def test_an_event_that_failed_comes_again(nats: Client, seen: Seen) -> None:
+async def test_an_event_that_failed_comes_again(nats: BrokerClient, seen: Seen) -> None:
     seen.failures = 2
     await publish_bytes(nats, a_request().SerializeToString())
     await asyncio.wait_for(seen.events.get(), 30)
 
 
 async def test_an_event_without_an_id_keeps_the_same_one_when_it_comes_again(
-    nats: Client, seen: Seen
+    nats: BrokerClient, seen: Seen
 ) -> None:
     await publish_bytes(nats, a_request().SerializeToString())
     first = await asyncio.wait_for(seen.events.get(), 30)

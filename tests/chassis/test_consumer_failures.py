@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prospect.enrichment.v1 import events_pb2
 
 from chassis import consumer
+from chassis.broker.client import BrokerClient
 from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
 from chassis.errors import InvalidArgument
@@ -39,7 +39,7 @@ class Failing:
 
 
 @pytest.fixture
-async def failing(nats: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Failing]:
+async def failing(nats: BrokerClient, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Failing]:
     for pause in ("RETRY_SECONDS", "BUG_SECONDS"):
         monkeypatch.setattr(consumer, pause, 0.01)
     await ensure(nats, (), (CONSUMER,))
@@ -52,13 +52,13 @@ async def failing(nats: Client, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 @pytest.fixture
-async def dead(nats: Client) -> asyncio.Queue[Msg]:
+async def dead(nats: BrokerClient) -> asyncio.Queue[Msg]:
     letters: asyncio.Queue[Msg] = asyncio.Queue()
     await nats.subscribe("dead.>", cb=letters.put)
     return letters
 
 
-async def publish(nats: Client, **headers: str) -> bytes:
+async def publish(nats: BrokerClient, **headers: str) -> bytes:
     """Publish a valid request and return its body."""
     request = events_pb2.EnrichmentRequested(
         prospect_id=str(uuid.uuid4()),
@@ -80,7 +80,7 @@ async def letter_of(dead: asyncio.Queue[Msg]) -> tuple[Msg, dict[str, str]]:
 
 
 async def test_an_event_that_fails_eight_times_by_a_bug_is_a_dead_letter(
-    nats: Client, failing: Failing, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, failing: Failing, dead: asyncio.Queue[Msg]
 ) -> None:
     failing.failures = 100
     body = await publish(nats)
@@ -91,7 +91,7 @@ async def test_an_event_that_fails_eight_times_by_a_bug_is_a_dead_letter(
 
 
 async def test_an_event_that_became_a_dead_letter_does_not_come_again(
-    nats: Client, failing: Failing, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, failing: Failing, dead: asyncio.Queue[Msg]
 ) -> None:
     failing.failures = 8
     await publish(nats)
@@ -102,7 +102,7 @@ async def test_an_event_that_became_a_dead_letter_does_not_come_again(
 
 
 async def test_an_event_that_fails_seven_times_by_a_bug_is_handled_at_the_eighth(
-    nats: Client, failing: Failing, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, failing: Failing, dead: asyncio.Queue[Msg]
 ) -> None:
     failing.failures = 7
     await publish(nats)
@@ -112,7 +112,7 @@ async def test_an_event_that_fails_seven_times_by_a_bug_is_handled_at_the_eighth
 
 @pytest.mark.parametrize("error", [RetryLater("enrichment"), ConnectionError("the database")])
 async def test_a_transient_error_makes_no_dead_letter_however_often_it_happens(
-    nats: Client, failing: Failing, dead: asyncio.Queue[Msg], error: Exception
+    nats: BrokerClient, failing: Failing, dead: asyncio.Queue[Msg], error: Exception
 ) -> None:
     failing.error, failing.failures = error, 2 * CONSUMER.max_deliver
     await publish(nats)
@@ -121,7 +121,7 @@ async def test_a_transient_error_makes_no_dead_letter_however_often_it_happens(
 
 
 async def test_an_event_that_is_refused_is_a_dead_letter_at_once(
-    nats: Client, failing: Failing, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, failing: Failing, dead: asyncio.Queue[Msg]
 ) -> None:
     failing.error, failing.failures = InvalidArgument.field("name", "rule", "is no name"), 1
     await publish(nats)
@@ -131,7 +131,7 @@ async def test_an_event_that_is_refused_is_a_dead_letter_at_once(
 
 
 async def test_a_dead_letter_names_its_event_and_the_consumer_that_gave_it_up(
-    nats: Client, failing: Failing, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, failing: Failing, dead: asyncio.Queue[Msg]
 ) -> None:
     failing.error, failing.failures = InvalidArgument.field("name", "rule", "is no name"), 1
     event_id = str(uuid.uuid4())
@@ -146,7 +146,7 @@ async def test_a_dead_letter_names_its_event_and_the_consumer_that_gave_it_up(
 
 
 async def test_the_reason_of_a_dead_letter_is_one_line_of_five_hundred_characters_at_most(
-    nats: Client, failing: Failing, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, failing: Failing, dead: asyncio.Queue[Msg]
 ) -> None:
     failing.error, failing.failures = InvalidArgument("a\n  b" + "c" * 2_000, reason="BAD"), 1
     await publish(nats)

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from google.protobuf import json_format
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import BadRequestError
 from prospect.enrichment.v1 import events_pb2
 from structlog.testing import capture_logs
 
 from chassis import dead_letters
+from chassis.broker.client import BrokerClient
 from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
 from chassis.dead_letters import sequence_of
@@ -33,7 +33,9 @@ def a_request(**fields: str) -> events_pb2.EnrichmentRequested:
 
 
 @pytest.fixture
-async def handled(nats: Client) -> AsyncIterator[asyncio.Queue[events_pb2.EnrichmentRequested]]:
+async def handled(
+    nats: BrokerClient,
+) -> AsyncIterator[asyncio.Queue[events_pb2.EnrichmentRequested]]:
     """Handle events; yield those that were handled."""
     await ensure(nats, topology.STREAMS, (CONSUMER,))
     queue, stopping = asyncio.Queue[events_pb2.EnrichmentRequested](), asyncio.Event()
@@ -49,13 +51,13 @@ async def handled(nats: Client) -> AsyncIterator[asyncio.Queue[events_pb2.Enrich
 
 
 @pytest.fixture
-async def dead(nats: Client) -> asyncio.Queue[Msg]:
+async def dead(nats: BrokerClient) -> asyncio.Queue[Msg]:
     letters: asyncio.Queue[Msg] = asyncio.Queue()
     await nats.subscribe("dead.>", cb=letters.put)
     return letters
 
 
-async def publish(nats: Client, body: bytes, headers: dict[str, str] | None = None) -> None:
+async def publish(nats: BrokerClient, body: bytes, headers: dict[str, str] | None = None) -> None:
     await nats.jetstream().publish(CONSUMER.subject, body, headers=headers)
 
 
@@ -64,7 +66,7 @@ async def letter_of(dead: asyncio.Queue[Msg]) -> tuple[dict[str, str], bytes]:
     return dict(letter.headers or {}), letter.data
 
 
-async def nothing_left(nats: Client) -> None:
+async def nothing_left(nats: BrokerClient) -> None:
     """Return once the queue holds no event."""
     async with asyncio.timeout(30):
         while (await nats.jetstream().stream_info(CONSUMER.stream)).state.messages:
@@ -74,7 +76,7 @@ async def nothing_left(nats: Client) -> None:
 @pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize("room", [0, 100, 400, 5_000])
 async def test_an_event_of_the_largest_size_becomes_a_dead_letter_without_its_body(
-    nats: Client, dead: asyncio.Queue[Msg], room: int
+    nats: BrokerClient, dead: asyncio.Queue[Msg], room: int
 ) -> None:
     body = b"\x0f" * (nats.max_payload - room)
     await publish(nats, body)
@@ -97,7 +99,7 @@ def test_a_dead_letter_of_this_release_or_the_one_before_names_its_event(header:
 
 @pytest.mark.usefixtures("handled")
 async def test_a_dead_letter_carries_the_headers_of_cloudevents_and_no_others(
-    nats: Client, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, dead: asyncio.Queue[Msg]
 ) -> None:
     sent = {
         "Ce-Id": "one",
@@ -127,7 +129,7 @@ async def test_a_dead_letter_carries_the_headers_of_cloudevents_and_no_others(
     ],
 )
 async def test_nothing_that_a_user_typed_stands_in_the_headers_of_a_dead_letter(
-    nats: Client, dead: asyncio.Queue[Msg], body: dict[str, object]
+    nats: BrokerClient, dead: asyncio.Queue[Msg], body: dict[str, object]
 ) -> None:
     message = json_format.MessageToDict(a_request(), preserving_proto_field_name=True) | body
     await publish(nats, json.dumps(message).encode(), {"Content-Type": "application/json"})
@@ -136,7 +138,7 @@ async def test_nothing_that_a_user_typed_stands_in_the_headers_of_a_dead_letter(
 
 
 async def test_an_event_that_the_broker_refuses_as_a_dead_letter_is_ended_and_counted(
-    nats: Client,
+    nats: BrokerClient,
     handled: asyncio.Queue[events_pb2.EnrichmentRequested],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -173,7 +175,7 @@ async def test_an_event_that_the_broker_refuses_as_a_dead_letter_is_ended_and_co
     ],
 )
 async def test_json_is_known_by_its_header_in_any_case_and_without_one(
-    nats: Client,
+    nats: BrokerClient,
     handled: asyncio.Queue[events_pb2.EnrichmentRequested],
     headers: dict[str, str] | None,
 ) -> None:
@@ -183,7 +185,7 @@ async def test_json_is_known_by_its_header_in_any_case_and_without_one(
 
 
 async def test_json_with_a_field_that_this_version_does_not_know_is_taken(
-    nats: Client, handled: asyncio.Queue[events_pb2.EnrichmentRequested]
+    nats: BrokerClient, handled: asyncio.Queue[events_pb2.EnrichmentRequested]
 ) -> None:
     message = a_request()
     body = json_format.MessageToDict(message) | {"newField": 1}
@@ -193,7 +195,7 @@ async def test_json_with_a_field_that_this_version_does_not_know_is_taken(
 
 @pytest.mark.usefixtures("handled")
 async def test_a_misspelt_name_of_an_enum_in_json_is_a_dead_letter_that_names_the_field(
-    nats: Client, dead: asyncio.Queue[Msg]
+    nats: BrokerClient, dead: asyncio.Queue[Msg]
 ) -> None:
     body = json_format.MessageToDict(a_request()) | {"priority": TYPED, "newField": 1}
     await publish(nats, json.dumps(body).encode(), {"content-type": "application/json"})

@@ -16,18 +16,20 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import nats.errors
 import structlog
 from google.protobuf.message import DecodeError
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prospect.activity.v1 import events_pb2
 
 from chassis.admission.gate import Gate
 from chassis.admission.tenants import Tenant
+from chassis.broker.client import BrokerClient
+from chassis.broker.pull import Pull
+from chassis.clock import new_id
 from chassis.errors import Unavailable
 
 STREAM = "ACTIVITY"
@@ -35,7 +37,7 @@ MAX_ENTRIES = 10_000
 # What is fetched at once, in addition to the backlog: fewer events where they are large.
 FETCH_EVENTS, FETCH_BYTES = 8, 1_000_000
 PATIENCE_SECONDS = 1.0
-FETCH_SECONDS = 30.0
+FETCH_SECONDS = 10.0
 CANCEL_AGAIN_SECONDS = 0.2
 # The broker deletes the consumer of a feed that ended without deleting it.
 FORGOTTEN_AFTER_SECONDS = 60.0
@@ -111,14 +113,15 @@ class Feed:
     """Reads the events of one subject into a backlog, from which `next` takes them."""
 
     def __init__(
-        self, client: Client, subject: str, after: int, *, replaying: bool, room: Room
+        self, client: BrokerClient, subject: str, after: int, *, replaying: bool, room: Room
     ) -> None:
-        self._jetstream = client.jetstream()
+        self._client, self._jetstream = client, client.jetstream()
         self._subject = subject
         self._after = after
         self._replaying = replaying
         self._backlog = Backlog(room)
         self._largest = 1
+        self._stream_made: datetime | None = None
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 
@@ -162,19 +165,19 @@ class Feed:
 
     async def _read(self) -> None:
         while True:
-            async with self._subscribed() as subscription:
+            async with self._subscribed() as pull:
                 try:
-                    await self._read_in_order(subscription)
+                    await self._read_in_order(pull)
                 except nats.errors.Error as error:
                     # The consumer is gone or has moved: subscribe again, or fail if that fails.
                     _log.warning("feed subscribes again", subject=self._subject, error=repr(error))
 
-    async def _read_in_order(self, subscription: JetStreamContext.PullSubscription) -> None:
+    async def _read_in_order(self, pull: Pull) -> None:
         """Take events until one is missing between them."""
         expected = 1
         while True:
             count = max(1, min(FETCH_EVENTS, FETCH_BYTES // self._largest))
-            for message in await _fetch(subscription, count):
+            for message in await pull.fetch(count, FETCH_SECONDS):
                 if message.metadata.sequence.consumer != expected:
                     return
                 expected += 1
@@ -197,23 +200,32 @@ class Feed:
         self._filled.set()
 
     @asynccontextmanager
-    async def _subscribed(self) -> AsyncIterator[JetStreamContext.PullSubscription]:
+    async def _subscribed(self) -> AsyncIterator[Pull]:
+        await self._demand_same_stream()
         config = ConsumerConfig(
+            name=new_id().hex,
+            filter_subject=self._subject,
             ack_policy=AckPolicy.NONE,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=self._after + 1,
             inactive_threshold=FORGOTTEN_AFTER_SECONDS,
             mem_storage=True,
         )
-        subscription = await self._jetstream.pull_subscribe(
-            self._subject, stream=STREAM, config=config
-        )
+        await self._jetstream.add_consumer(STREAM, config)
         try:
-            yield subscription
+            async with Pull(self._client, STREAM, config.name or "").open() as pull:
+                yield pull
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):  # the broker deletes it later
-                await subscription.unsubscribe()
                 await self._jetstream.delete_consumer(STREAM, config.name or "")
+
+    async def _demand_same_stream(self) -> None:
+        """Raise where the stream was made anew since: its sequences mean other events."""
+        made = (await self._jetstream.stream_info(STREAM)).created
+        self._stream_made = self._stream_made or made
+        if made != self._stream_made:
+            text = "the broker has lost its events; list the entries since the last one, then tail"
+            raise Unavailable(text, reason="EVENTS_LOST")
 
 
 def _event_of(message: Msg) -> events_pb2.ActivitiesRecorded | None:
@@ -245,10 +257,3 @@ async def _end(reader: asyncio.Task[None]) -> None:
         reader.cancel()
         await asyncio.wait([reader], timeout=CANCEL_AGAIN_SECONDS)
     await asyncio.gather(reader, return_exceptions=True)
-
-
-async def _fetch(subscription: JetStreamContext.PullSubscription, count: int) -> list[Msg]:
-    try:
-        return await subscription.fetch(count, timeout=FETCH_SECONDS)
-    except (nats.errors.TimeoutError, TimeoutError):
-        return []

@@ -12,12 +12,12 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.admission.gate import Gate
 from chassis.admission.tenants import Tenants
 from chassis.auth import current_caller
+from chassis.broker.client import BrokerClient
 from chassis.database import Pool
 from chassis.errors import InvalidArgument, Limit, ResourceExhausted
 from chassis.interceptor import Context
@@ -39,7 +39,7 @@ class TailRpc:
 
     pool: Pool
     actions: ActionNumbers
-    nats: Client
+    nats: BrokerClient
     stopping: asyncio.Event
     backlog_bytes: int
     unread: Gate

@@ -1,7 +1,7 @@
 """The daily event's schedule: kept by the broker, one for the deployment.
 
-Every replica publishes it, at the start and once a day: on one subject the last one counts, and the
-broker would otherwise forget it with the stream's age limit.
+Every replica publishes it, at the start, once a day and when the stream may be another one: on one
+subject the last one counts, and the broker would otherwise forget it with the stream's age limit.
 """
 
 from __future__ import annotations
@@ -21,13 +21,20 @@ REFRESH_SECONDS = 86_400.0
 class Schedule:
     """Keeps the daily event's schedule in the broker; `cron` has six fields."""
 
-    def __init__(self, client: Client, cron: str = EVERY_DAY) -> None:
+    def __init__(self, client: Client, renewed: asyncio.Event, cron: str = EVERY_DAY) -> None:
         self._client = client
+        self._renewed = renewed
         self._cron = cron
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Publish the schedule until told to stop."""
-        await repeat(self.publish, stopping, name="schedule", every_seconds=REFRESH_SECONDS)
+        await repeat(
+            self.publish,
+            stopping,
+            name="schedule",
+            every_seconds=REFRESH_SECONDS,
+            early=self._renewed,
+        )
 
     async def publish(self) -> None:
         """Make or replace the schedule."""

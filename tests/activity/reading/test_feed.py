@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from chassis.admission.gate import Gate
 from chassis.admission.tenants import UNLIMITED, Tenant
+from chassis.broker.client import BrokerClient
 from services.activity.reading.feed import Backlog, Feed, Room
 
 TENANT = Tenant(None, 0.5, UNLIMITED)
@@ -25,7 +25,7 @@ class Stubborn(Feed):
             await asyncio.sleep(60)
 
 
-async def test_a_reader_that_loses_a_cancellation_is_cancelled_again(nats: Client) -> None:
+async def test_a_reader_that_loses_a_cancellation_is_cancelled_again(nats: BrokerClient) -> None:
     feed = Stubborn(nats, "activity.recorded.none", 0, replaying=False, room=ROOM)
     async with asyncio.timeout(30):
         async with feed.reading():

@@ -11,7 +11,9 @@ from services.metrics.proof.schedule import Schedule
 
 
 async def test_two_replicas_make_one_schedule_that_fires(nats: Client) -> None:
-    await asyncio.gather(*(Schedule(nats, "* * * * * *").publish() for _ in range(2)))
+    await asyncio.gather(
+        *(Schedule(nats, asyncio.Event(), "* * * * * *").publish() for _ in range(2))
+    )
     jetstream = nats.jetstream()
     info = await jetstream.stream_info("METRICS", subjects_filter=">")
     assert (info.state.subjects or {}).get(topology.DAILY_SCHEDULE) == 1
