@@ -38,6 +38,7 @@ MAX_METADATA = 1_200
 MAX_VIOLATIONS = 100
 # Of the texts of one violation; also the room that is kept for at least one.
 MAX_TEXT = 600
+MAX_KEPT = 1_000
 OMITTED = "omitted_violations"
 _OMITTED_BYTES = 40
 
@@ -179,6 +180,19 @@ class ResourceExhausted(Refusal):
         refusal = cls(message, reason=reason, metadata=told, retry_seconds=retry_seconds)
         refusal.limit = limit
         return refusal
+
+    def status(self) -> status_pb2.Status:
+        """Return the status, kept from the last time: too much load must not make more."""
+        values = tuple(self.metadata.items())
+        told = self.message, self.reason, self.retry_seconds, self.limit, self.violations, values
+        if told not in _kept_statuses:
+            if len(_kept_statuses) >= MAX_KEPT:
+                _kept_statuses.clear()
+            _kept_statuses[told] = super().status()
+        return _kept_statuses[told]
+
+
+_kept_statuses: dict[tuple[object, ...], status_pb2.Status] = {}
 
 
 class Unavailable(Refusal):

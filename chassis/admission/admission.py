@@ -9,6 +9,7 @@ from uuid import UUID
 import grpc
 from prometheus_client import Counter, Gauge
 
+from chassis.admission.concurrency import ConcurrencyLimit
 from chassis.admission.gate import Gate
 from chassis.admission.tenants import Load, Tenant, Tenants
 from chassis.errors import Limit, ResourceExhausted
@@ -20,6 +21,8 @@ SMALL_BYTES = 16 * 1024
 # twice the memory that requests may hold.
 READERS_PER_MEMORY = 2
 SENDING_STREAMS_PER_READER = 4
+# So many calls may always be in work: for each connection one that has it and one that is next.
+WORK_PER_CONNECTION = 2
 RETRY_SECONDS = 1.0
 Context = grpc.aio.ServicerContext[Any, Any]
 REFUSED = Counter(
@@ -42,6 +45,9 @@ class Admission:
         self.queue_seconds = settings.queue_seconds
         self.calls = Gate("open_calls", settings.max_calls)
         self.work = Gate("calls_in_work", settings.max_calls_in_work)
+        self.work_limit = ConcurrencyLimit(
+            self.work, least=WORK_PER_CONNECTION * settings.postgres_pool_size
+        )
         self.readers = Gate("requests_being_read", readers)
         self.senders = Gate("sending_streams", readers * SENDING_STREAMS_PER_READER)
         self.memory = Gate("message_bytes", memory)
@@ -81,7 +87,8 @@ class Visit:
     """A call that was admitted, and what it holds."""
 
     __slots__ = (
-        "_admission", "_context", "_expensive", "_held_bytes", "_sending", "_tenant", "_working",
+        "_admission", "_context", "_expensive", "_held_bytes", "_sending", "_tenant",
+        "_working_since",
     )  # fmt: skip
 
     def __init__(self, admission: Admission, tenant: Tenant, context: Context) -> None:
@@ -89,19 +96,25 @@ class Visit:
         self._tenant = tenant
         self._context = context
         self._held_bytes = 0
-        self._sending = self._expensive = self._working = False
+        self._sending = self._expensive = False
+        self._working_since = 0.0
 
     async def begin_work(self) -> None:
         """Wait until few enough calls are served, so that those that are served are soon done."""
         gate = self._admission.work
-        if not gate.take_now(self._tenant, 1) and not await self._take(gate, 1):
+        if not gate.take_now(self._tenant, 1) and (
+            self._would_end_late() or not await self._take(gate, 1)
+        ):
             raise _too_many_calls(gate, self._tenant)
-        self._working = True
+        self._working_since = time.monotonic()
 
     def end_work(self) -> None:
         """Let another call be served."""
-        if self._working:
-            self._working = False
+        if self._working_since:
+            # An expensive call takes long by itself.
+            if not self._expensive:
+                self._admission.work_limit.ended(self._working_since, time.monotonic())
+            self._working_since = 0.0
             self._admission.work.give(self._tenant, 1)
 
     async def begin_expensive(self) -> None:
@@ -170,6 +183,11 @@ class Visit:
         self.let_go(self._held_bytes)
         admission.calls.give(tenant, 1)
         tenant.calls -= 1
+
+    def _would_end_late(self) -> bool:
+        """Return whether the caller will have gone once the call has waited and been served."""
+        left = self._context.time_remaining()
+        return left is not None and left / 2 < self._admission.work_limit.average_seconds
 
     async def _take(self, gate: Gate, amount: int) -> bool:
         seconds = self._admission.queue_seconds

@@ -83,6 +83,12 @@ class Settings(ServiceSettings):
     breaker_reset_seconds: float = Field(
         20, gt=0, description="how long an open breaker leaves a source alone (enrichment)"
     )
+    max_park_seconds: float = Field(
+        900,
+        gt=0,
+        description="longest that a source's Retry-After has every tenant leave it alone; then it "
+        "is asked again (enrichment)",
+    )
     ask_paid_again: bool = Field(
         False,
         description="ask a paid source once more when a crash lost its reply, at the risk of "

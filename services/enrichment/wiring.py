@@ -114,6 +114,7 @@ def _rule_inputs(foundation: Foundation, settings: Settings) -> RuleInputs:
             foundation.relay,
             fail_max=settings.breaker_failures,
             reset_seconds=settings.breaker_reset_seconds,
+            max_park_seconds=settings.max_park_seconds,
             clock=utc_now,
         ),
         limits=Limits(foundation.pool, settings.rates),

@@ -109,6 +109,15 @@ def test_a_row_that_is_there_is_returned_and_one_that_is_not_is_named() -> None:
     assert refused.value.reason == "RUN_NOT_FOUND"
 
 
+def test_the_same_refusal_for_a_limit_is_put_into_words_once() -> None:
+    def refusal(subject: str) -> ResourceExhausted:
+        limit = Limit("open_calls", subject, 1)
+        return ResourceExhausted.beyond(limit, "too many", reason="TOO_MANY_CALLS")
+
+    assert refusal("tenant:1").status() is refusal("tenant:1").status()
+    assert refusal("tenant:1").status() != refusal("tenant:2").status()
+
+
 def test_of_a_bug_the_caller_sees_that_there_is_one() -> None:
     status = internal_status()
     assert (status.code, status.message) == (grpc.StatusCode.INTERNAL.value[0], "internal error")

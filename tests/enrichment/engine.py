@@ -43,6 +43,7 @@ from tests.enrichment.sources.cases import example
 ADA = Person("Ada Lovelace", "Analytical Engines", is_public_company=True, company_cik=320193)
 _AT = datetime(2026, 11, 24, tzinfo=UTC)
 COST = 1_000
+MAX_PARK_SECONDS = 900.0
 
 
 def provenance(source: SourceName) -> Provenance:
@@ -161,7 +162,14 @@ async def engine(
     client = await connect(nats_url, "engine")
     await ensure(client, topology.STREAMS)
     relay = Relay(pool, client, "enrichment_relay")
-    breakers = Breakers(pool, relay, fail_max=fail_max, reset_seconds=reset_seconds, clock=clock)
+    breakers = Breakers(
+        pool,
+        relay,
+        fail_max=fail_max,
+        reset_seconds=reset_seconds,
+        max_park_seconds=MAX_PARK_SECONDS,
+        clock=clock,
+    )
     limits = Limits(pool, {source: (rates or {}).get(source, 0.0) for source in SourceName})
     inputs = RuleInputs(
         breakers,

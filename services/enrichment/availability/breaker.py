@@ -99,11 +99,19 @@ class Breakers:
     """The state of every source, as this replica knows it."""
 
     def __init__(
-        self, pool: Pool, relay: Relay, *, fail_max: int, reset_seconds: float, clock: Clock
+        self,
+        pool: Pool,
+        relay: Relay,
+        *,
+        fail_max: int,
+        reset_seconds: float,
+        max_park_seconds: float,
+        clock: Clock,
     ) -> None:
         self._pool = pool
         self._relay = relay
         self._reset = timedelta(seconds=reset_seconds)
+        self._max_park_seconds = max_park_seconds
         self._clock = clock
         self._read_at = clock() - COPY_AGE
         self._readings = 0
@@ -282,7 +290,9 @@ class Breakers:
         await self._learn_change()
 
     async def _park(self, source: SourceName, error: SourceError) -> None:
-        until = self._clock() + timedelta(seconds=error.retry_after or 0)
+        # A mistake of the source must not leave all tenants without it for long.
+        seconds = min(error.retry_after or 0, self._max_park_seconds)
+        until = self._clock() + timedelta(seconds=seconds)
         reason = f"the source asked to be left alone: {error.message}"
         async with tenant_transaction(self._pool, DEPLOYMENT) as connection:
             if await store.park_source(connection, source, until, reason):

@@ -15,7 +15,7 @@ from services.enrichment.availability.breaker import MAX_WAVE, Breakers
 from services.enrichment.run.state import Denial, StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import SourceName
-from tests.enrichment.engine import Engine
+from tests.enrichment.engine import MAX_PARK_SECONDS, Engine
 from tests.harness import Database
 
 EXA = SourceName.EXA
@@ -329,6 +329,17 @@ async def test_retry_after_parks_the_source_for_every_replica(
     assert denial.status is StepStatus.PARKED
     assert denial.until
     assert timedelta(seconds=25) < denial.until - utc_now() < timedelta(seconds=31)
+
+
+async def test_no_retry_after_parks_the_source_for_longer_than_the_setting(
+    replicas: tuple[Engine, Engine],
+) -> None:
+    one, _ = replicas
+    await report(one.breakers, failed(ErrorClass.THROTTLED, retry_after=86_400))
+    denial = one.breakers.denial(EXA)
+    assert denial
+    assert denial.until
+    assert denial.until - utc_now() <= timedelta(seconds=MAX_PARK_SECONDS)
 
 
 async def test_each_change_is_told_once_as_an_event(
