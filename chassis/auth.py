@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,6 +35,14 @@ TRUST_SECONDS = 300.0  # how long a token stays valid here after its key was wit
 KEYS_SECONDS = 300.0
 # How long the issuer has for its answer, and how long it is not asked again for an unknown key.
 FETCH_SECONDS, COOLDOWN_SECONDS = 5.0, 10.0
+_CLAIMS = {
+    jwt.InvalidIssuerError: "iss",
+    jwt.InvalidAudienceError: "aud",
+    jwt.InvalidIssuedAtError: "iat",
+    jwt.exceptions.InvalidSubjectError: "sub",
+    jwt.exceptions.InvalidJTIError: "jti",
+}
+_CLAIM_IN_TEXT = re.compile(r"\((exp|nbf|iat)\)")
 _log = structlog.get_logger()
 
 
@@ -110,8 +119,7 @@ def verifier(settings: ServiceSettings) -> Verify:
         except jwt.ExpiredSignatureError:
             raise token_expired() from None
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            text = f"the token is not valid: {error}"
-            raise Unauthenticated(text, reason="TOKEN_INVALID") from None
+            raise _invalid(str(error), _claim_at_fault(error)) from None
         caller = _caller_of(claims, settings.auth_leeway_seconds)
         return caller, min(caller.expires_at, utc_now().timestamp() + TRUST_SECONDS)
 
@@ -120,23 +128,42 @@ def verifier(settings: ServiceSettings) -> Verify:
 
 def token_expired() -> Unauthenticated:
     """Return the refusal of a call, or the end of a stream, whose token has expired."""
-    return Unauthenticated("the token has expired", reason="TOKEN_EXPIRED")
+    text = "the token has expired"
+    return Unauthenticated(text, reason="TOKEN_EXPIRED", metadata={"claim": "exp"})
+
+
+def _invalid(fault: str, claim: str | None) -> Unauthenticated:
+    text, metadata = f"the token is not valid: {fault}", {"claim": claim} if claim else None
+    return Unauthenticated(text, reason="TOKEN_INVALID", metadata=metadata)
+
+
+def _claim_at_fault(error: Exception) -> str | None:
+    """Return the claim that PyJWT refused; None where the token itself is at fault."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return str(error.claim)
+    for kind, claim in _CLAIMS.items():
+        if isinstance(error, kind):
+            return claim
+    named = _CLAIM_IN_TEXT.search(str(error))
+    return named[1] if named else None
 
 
 def _caller_of(claims: Mapping[str, Any], leeway_seconds: float) -> Caller:
-    scopes = frozenset(str(claims.get("scope", "")).split())
-    tenant = _uuid(claims, "tenant_id") if claims.get("tenant_id") else None
+    scope = claims.get("scope")
+    if not isinstance(scope, str | None):
+        raise _invalid("its claim scope is not a text", "scope")
+    tenant = None if claims.get("tenant_id") is None else _uuid(claims, "tenant_id")
     # PyJWT has made sure that `exp` is a number; it may be one that no float can hold.
     expires_at = min(int(claims["exp"]), FAR_FUTURE) + leeway_seconds
-    return Caller(_uuid(claims, "sub"), tenant, scopes, expires_at)
+    return Caller(_uuid(claims, "sub"), tenant, frozenset((scope or "").split()), expires_at)
 
 
 def _uuid(claims: Mapping[str, Any], name: str) -> UUID:
+    value = claims[name]
     try:
-        return UUID(str(claims[name]))
+        return UUID(value if isinstance(value, str) else "")
     except ValueError:
-        text = f"the token is not valid: its claim {name} is not a UUID"
-        raise Unauthenticated(text, reason="TOKEN_INVALID", metadata={"claim": name}) from None
+        raise _invalid(f"its claim {name} is not a UUID", name) from None
 
 
 def _token_in(authorization: str | bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -202,3 +203,52 @@ def test_the_caller_of_a_call_is_the_one_that_was_set() -> None:
     caller = Caller(USER, TENANT, frozenset())
     set_caller(caller)
     assert current_caller() is caller
+
+
+@pytest.mark.parametrize(
+    ("claim", "value"),
+    [
+        ("exp", "soon"),
+        ("exp", []),
+        ("exp", None),
+        ("exp", float("inf")),
+        ("nbf", "later"),
+        ("nbf", 10**12),
+        ("iat", {}),
+        ("iat", 10**12),
+        ("iss", ["prospect"]),
+        ("iss", "somebody"),
+        ("iss", None),
+        ("aud", 7),
+        ("aud", ["prospect", 7]),
+        ("aud", "something"),
+        ("aud", None),
+        ("sub", 7),
+        ("sub", "someone"),
+        ("sub", None),
+        ("jti", 7),
+        ("tenant_id", ""),
+        ("tenant_id", 10**31),
+        ("tenant_id", ["x"]),
+        ("scope", ["a:read", "a:write"]),
+        ("scope", 7),
+    ],
+)
+async def test_each_claim_that_is_wrong_is_named(verify: Verify, claim: str, value: object) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        await verify(f"Bearer {signed(claim, value)}")
+    assert refused.value.reason == "TOKEN_INVALID"
+    assert refused.value.metadata == {"claim": claim}
+
+
+def signed(claim: str, value: object) -> str:
+    """Return a token with one claim changed, whatever it is; PyJWT would refuse to sign some."""
+    given = jwt.decode(a_token(), options={"verify_signature": False}) | {claim: value}
+    payload = json.dumps({name: each for name, each in given.items() if each is not None})
+    return jwt.api_jws.encode(payload.encode(), KEY, algorithm="EdDSA")
+
+
+async def test_the_claim_that_has_passed_is_named(verify: Verify) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        await verify(f"Bearer {a_token(exp=1)}")
+    assert (refused.value.reason, refused.value.metadata) == ("TOKEN_EXPIRED", {"claim": "exp"})
