@@ -71,7 +71,9 @@ class _Taker:
     def take(self, happened: Sequence[Happening]) -> Turn:
         for each in happened:
             match each:
-                case Returned(source, SourceError(uncertain=True) as error) if _paid(source):
+                case Returned(source, SourceError(uncertain=True) as error) if SOURCES[
+                    source
+                ].is_paid:
                     self._lose(self._turn.steps[source], error)
                 case Returned(source, outcome):
                     self._return(self._turn.steps[source], outcome)
@@ -133,9 +135,7 @@ class _Taker:
             error_class=error.error_class.value,
         )
         again_at = self._now + timedelta(seconds=self._delay(error, failed.failures))
-        if failed.failures < MAX_FAILURES.get(error.error_class, 1) and self._in_time(
-            failed, again_at
-        ):
+        if failed.failures < _max_failures(step.source, error) and self._in_time(failed, again_at):
             parked = error.error_class is ErrorClass.THROTTLED and error.retry_after is not None
             status = StepStatus.PARKED if parked else StepStatus.PENDING
             self._put(replace(failed, status=status, next_attempt_at=again_at, ready_at=again_at))
@@ -164,7 +164,7 @@ class _Taker:
         return again_at < self._state.late_until and again_at - started_at < MAX_ELAPSED
 
     def _lose(self, step: Step, error: SourceError) -> None:
-        """Ask again after a lost reply: a paid source only once, and where the policy allows it."""
+        """Ask again after a lost reply (not an unreadable one): a paid source once, if allowed."""
         self._turn.ended_attempts.append(_uncertain(step, error))
         transient = error.error_class is ErrorClass.TRANSIENT
         lost = replace(
@@ -173,8 +173,8 @@ class _Taker:
             error_class="uncertain" if transient else error.error_class.value,
             cost_micros=step.cost_micros + SOURCES[step.source].max_cost_micros,
         )
-        again = not _paid(step.source) or (
-            self._rules.ask_paid_again and lost.uncertain_attempts == 1
+        again = not SOURCES[step.source].is_paid or (
+            transient and self._rules.ask_paid_again and lost.uncertain_attempts == 1
         )
         if again and self._now < self._state.late_until:
             reason = f"{error.message}; asked again"
@@ -188,7 +188,7 @@ class _Taker:
         if not self._state.cancel_requested or self._ended:
             return
         for step in list(self._turn.steps.values()):
-            if step.status is StepStatus.IN_PROGRESS and not _paid(step.source):
+            if step.status is StepStatus.IN_PROGRESS and not SOURCES[step.source].is_paid:
                 self._turn.ended_attempts.append(_uncertain(step, BROKEN_OFF))
                 lost = replace(step, uncertain_attempts=step.uncertain_attempts + 1)
                 self._end(lost, StepStatus.SKIPPED, CANCELLED)
@@ -394,5 +394,7 @@ def _ended_attempt(step: Step, outcome: Answer | SourceError) -> EndedAttempt:
     return EndedAttempt(step.source, step.attempts, status, outcome)
 
 
-def _paid(source: SourceName) -> bool:
-    return SOURCES[source].is_paid
+def _max_failures(source: SourceName, error: SourceError) -> int:
+    """Return how often a step may fail so; a paid answer of the wrong form is not bought again."""
+    is_form = error.error_class is ErrorClass.INVALID_ANSWER and error.of_source
+    return 1 if is_form and SOURCES[source].is_paid else MAX_FAILURES.get(error.error_class, 1)

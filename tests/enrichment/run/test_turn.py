@@ -266,7 +266,7 @@ def test_a_source_that_has_ended_is_not_asked_again_in_its_run(status: StepStatu
     [
         (ErrorClass.TRANSIENT, 4),
         (ErrorClass.THROTTLED, 6),
-        (ErrorClass.INVALID_ANSWER, 2),
+        (ErrorClass.INVALID_ANSWER, 1),
         (ErrorClass.AUTH, 1),
         (ErrorClass.QUOTA, 1),
         (ErrorClass.REFUSED_REQUEST, 1),
@@ -281,9 +281,21 @@ def test_each_class_of_error_has_its_number_of_calls(error_class: ErrorClass, ca
     assert (run.steps[EXA].status, run.steps[EXA].attempts) == (StepStatus.FAILED, calls)
 
 
+def test_a_free_answer_of_the_wrong_form_is_asked_for_once_more() -> None:
+    run = calling(SEC)
+    again = after(run, turn(run, Returned(SEC, error(ErrorClass.INVALID_ANSWER))))
+    assert SEC in begun(turn(again, now=NOW + timedelta(seconds=40)))
+
+
+def test_a_paid_answer_that_cannot_be_read_is_never_bought_again() -> None:
+    unreadable = Returned(EXA, error(ErrorClass.INVALID_ANSWER, uncertain=True))
+    made = turn(calling(EXA), unreadable, rules=Open(ask_paid_again=True))
+    assert made.steps[EXA].status is StepStatus.FAILED
+
+
 def test_a_summary_that_fails_its_check_twice_is_replaced_by_a_plain_one() -> None:
     run = calling(CLAUDE, **ENDED)
-    bad = Returned(CLAUDE, error(ErrorClass.INVALID_ANSWER))
+    bad = Returned(CLAUDE, error(ErrorClass.INVALID_ANSWER, of_source=False))
     again = after(run, turn(run, bad))
     again = after(again, turn(again, now=NOW + timedelta(seconds=40)))
     made = turn(again, bad, now=NOW + timedelta(seconds=41))

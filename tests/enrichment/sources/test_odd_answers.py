@@ -166,6 +166,29 @@ def test_an_answer_of_the_promised_form_is_kept_shown_and_paid_once(
     assert prospect.web_data.pages[-1].title == PAGE["title"]
 
 
+WRONG_FORM: Mapping[SourceName, Any] = {
+    SourceName.CONTACTOUT: {"status_code": 200, "error": "no", "profile": NAMED},
+    SourceName.EXA: {"results": {"a": 1}, "costDollars": []},
+    SourceName.CLAUDE: {"content": None, "stop_reason": "end_turn"},
+}
+
+
+@pytest.mark.parametrize("source", PAID)
+async def test_an_answer_of_the_wrong_form_is_paid_once(
+    database: Database, nats_server: servers.Nats, source: SourceName
+) -> None:
+    vendor = Vendor(source, WRONG_FORM[source], escaped=True)
+    async with AsyncExitStack() as stack:
+        sources = Sources()
+        sources.answers[source] = (await vendor.client(stack)).ask
+        dsn = database.dsn("enrichment_app")
+        one = await stack.enter_async_context(engine(dsn, nats_server.url, sources))
+        prospect = await shown(one)
+    (step,) = [each for each in prospect.enrichment_source_status if each.source == source]
+    assert vendor.calls == 1
+    assert 0 <= step.cost_micros <= SOURCES[source].max_cost_micros
+
+
 async def shown(one: Engine) -> prospect_pb2.Prospect:
     """Run an enrichment to its end and return the prospect as GetProspect shows it."""
     accepted = await one.accept(replace(ADA, is_public_company=False))

@@ -228,6 +228,8 @@ async def _sentences(message: Mapping[str, Any]) -> tuple[Sentence, ...]:
     blocks = message.get("content")
     found = [each for each in blocks if isinstance(each, dict)] if isinstance(blocks, list) else []
     parts = [str(each.get("text", "")) for each in found if each.get("type") == "text"]
+    if not parts:
+        raise VENDOR.invalid("answered without a text")
     answer = await VENDOR.object_of("".join(parts).encode())
     sentences = answer.get("sentences")
     if not isinstance(sentences, list):
