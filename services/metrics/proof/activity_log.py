@@ -29,8 +29,13 @@ _UNREACHABLE = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
+_REFUSING = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 STREAM_SECONDS = 300
 """Time for a large tenant's day, which is written down as it comes."""
+
+
+class CredentialsRefused(RetryLater):
+    """Activity does not let metrics read its log, until an operator gives it other credentials."""
 
 
 class ActivityLog:
@@ -85,7 +90,10 @@ class ActivityLog:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         if self._token_file is None:
             return ()
-        return (("authorization", f"Bearer {self._token_file.read_text().strip()}"),)
+        token = self._token_file.read_bytes().strip().decode("ascii", "replace")
+        if not (token.isascii() and token.isprintable()):
+            raise CredentialsRefused("the file of PROSPECT_ACTIVITY_TOKEN_FILE holds no token")
+        return (("authorization", f"Bearer {token}"),)
 
 
 def _refuse_unknown(counts: Sequence[pb.ActionCount]) -> None:
@@ -99,11 +107,13 @@ def _refuse_unknown(counts: Sequence[pb.ActionCount]) -> None:
 
 @contextmanager
 def _retrying_unreachable() -> Iterator[None]:
-    """Tell a service that is away from one that refuses, which will refuse again."""
+    """Have what needs a service that is away, or an operator, wait; other refusals stay so."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
+        text = f"activity answered {error.code().name}: {error.details()}"
         if error.code() in _UNREACHABLE:
-            text = f"activity answered {error.code().name}: {error.details()}"
             raise RetryLater(text) from error
+        if error.code() in _REFUSING:
+            raise CredentialsRefused(text) from error
         raise

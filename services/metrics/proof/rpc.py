@@ -9,11 +9,12 @@ from uuid import UUID
 import grpc
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from chassis.errors import Unavailable
+from chassis.errors import FailedPrecondition, Refusal, Unavailable
 from chassis.interceptor import Context
 from chassis.outbox import Relay
 from chassis.transient import RetryLater
 from services.metrics import store
+from services.metrics.proof.activity_log import CredentialsRefused
 from services.metrics.proof.comparison import Difference, differing_users, moved_since, uneven_days
 from services.metrics.proof.rebuild import DaysChanged, EventsNotApplied, LogDigest, Rebuilder
 from services.metrics.store import Digest, NewerVersionNeeded
@@ -42,7 +43,7 @@ class ProofRpc:
                 async for response in self._verify(day, only, request.thorough):
                     yield response
             except (grpc.aio.AioRpcError, RetryLater) as error:
-                raise _unavailable(error) from error
+                raise _refusal_of(error) from error
 
     async def RebuildUsage(
         self, request: pb.RebuildUsageRequest, context: Context
@@ -55,7 +56,7 @@ class ProofRpc:
             text = "events of these days keep coming in: try again"
             raise Unavailable(text, reason="USAGE_MOVING", retry_seconds=60) from None
         except (grpc.aio.AioRpcError, RetryLater) as error:
-            raise _unavailable(error) from error
+            raise _refusal_of(error) from error
         self._relay.wake()
         return pb.RebuildUsageResponse(
             rebuilt_days=done.days,
@@ -148,7 +149,10 @@ def _days(first: date, last: date) -> list[date]:
     return [first + number * DAY for number in range((last - first).days + 1)]
 
 
-def _unavailable(error: grpc.aio.AioRpcError | RetryLater) -> Unavailable:
+def _refusal_of(error: grpc.aio.AioRpcError | RetryLater) -> Refusal:
+    if isinstance(error, CredentialsRefused):
+        text = f"metrics may not read the log: {error}"
+        return FailedPrecondition(text, reason="ACTIVITY_REFUSES_METRICS")
     if isinstance(error, EventsNotApplied):
         return Unavailable(str(error), reason="EVENTS_NOT_APPLIED")
     if isinstance(error, NewerVersionNeeded):

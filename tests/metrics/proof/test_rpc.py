@@ -8,7 +8,7 @@ import grpc
 import pytest
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from tests.harness import Database, Identity
+from tests.harness import Database, Identity, Services, error_info
 from tests.metrics.calls import AUDIT, DAY, USERS, record, some_activities, usage, usage_of, verify
 from tests.metrics.conftest import Pair
 
@@ -59,6 +59,20 @@ async def test_what_is_counted_during_rebuilds_is_neither_lost_nor_doubled(
     await asyncio.gather(rebuild(), work())
     await usage_of(pair, ours, 600)
     assert await verify(pair, ours, thorough=True) == []
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "two\nlines", "\u00e9", None])
+async def test_a_log_that_metrics_may_not_read_is_told_to_the_operator(
+    pair: Pair, services: Services, ours: Identity, token: str | None
+) -> None:
+    of_a_user = ours.metadata()[0][1].split()[1]
+    services.audit_token_file().write_text(of_a_user if token is None else token)
+    request = pb.VerifyUsageRequest(start_date=DAY, end_date=DAY)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async for _ in pair.metrics.VerifyUsage(request, metadata=ours.metadata(AUDIT)):
+            pass
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert error_info(refused.value).reason == "ACTIVITY_REFUSES_METRICS"
 
 
 async def test_an_audit_needs_its_scope(pair: Pair, ours: Identity) -> None:
