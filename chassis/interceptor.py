@@ -29,6 +29,7 @@ from grpc_status import rpc_status
 from chassis import auth, telemetry
 from chassis.admission.admission import SMALL_BYTES, Admission, Visit
 from chassis.admission.deadlines import Deadlines
+from chassis.admission.drain import OpenCalls
 from chassis.admission.long_lists import long_list_of
 from chassis.admission.requests import Requests
 from chassis.admission.stall import Stall
@@ -82,6 +83,7 @@ class Interceptor:
         verify: auth.Verify,
         services: ServiceCallers,
         admission: Admission,
+        open_calls: OpenCalls,
         deadline_seconds: float,
         first_message_seconds: float,
         stalled_seconds: float,
@@ -89,6 +91,7 @@ class Interceptor:
         self._verify = verify
         self._services = services
         self._admission = admission
+        self._open_calls = open_calls
         self._deadlines = Deadlines(deadline_seconds)
         self._arrivals = Deadlines(first_message_seconds)
         self._stalled_seconds = stalled_seconds
@@ -131,6 +134,7 @@ class Interceptor:
         async def call(_: object, context: Context) -> bytes:
             request = visit = None
             log = _CallLog(path)
+            opened = self._open_calls.begin(context)
             task = None if rpc.no_deadline else self._deadlines.begin()
             try:
                 visit = await self._admit(rpc.scope, load, context, log)
@@ -143,7 +147,8 @@ class Interceptor:
             except BaseException as error:
                 del request
                 late = task is not None and self._deadlines.over(task)
-                await _fail(TimeoutError() if late else error, context, log)
+                outcome = TimeoutError() if late else opened.outcome(error)
+                await _fail(outcome, context, log)
             finally:
                 if visit is not None:
                     visit.end_work()
@@ -159,6 +164,7 @@ class Interceptor:
         async def call(_: object, context: Context) -> AsyncIterator[bytes]:
             request = None
             log = _CallLog(path)
+            opened = self._open_calls.begin(context)
             try:
                 visit = await self._admit(rpc.scope, load, context, log)
                 request = await receive(context, visit)
@@ -174,7 +180,7 @@ class Interceptor:
                     await stall.close()
             except BaseException as error:
                 del request
-                await _fail(error, context, log)
+                await _fail(opened.outcome(error), context, log)
             finally:
                 log.write()
 
@@ -198,7 +204,8 @@ class Interceptor:
     ) -> Requests[Message]:
         """Return the requests of an RPC that takes a stream, which are read as they are taken."""
         await visit.begin_sending()
-        return Requests(visit, partial(self._first_message, context), context.read, decode)
+        first = partial(self._first_message, context)
+        return Requests(visit, self._open_calls, first, context.read, decode)
 
     async def _first_message(self, context: Context) -> Any:
         """Read the first message of a call, or end the call if it does not come in time."""

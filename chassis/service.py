@@ -26,6 +26,7 @@ from grpc_reflection.v1alpha import reflection
 
 from chassis import auth, inbox, telemetry
 from chassis.admission.admission import Admission
+from chassis.admission.drain import OpenCalls
 from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.broker.client import BrokerClient, open_client
@@ -54,7 +55,7 @@ Loop = Callable[[asyncio.Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """What a service's parts are built from."""
+    """What a service's parts are built from; `stopping` is set once clients should have left."""
 
     pool: Pool
     nats: BrokerClient
@@ -87,11 +88,11 @@ async def run(
     telemetry.count_tasks(asyncio.get_running_loop())
     telemetry.log_uncaught(asyncio.get_running_loop())
     stop_metrics = telemetry.serve_metrics(settings.metrics_listen)
-    stopping = asyncio.Event()
+    asked_to_stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(each, asked_to_stop.set)
     try:
-        await serve(name, settings, topology, build, stopping)
+        await serve(name, settings, topology, build, asked_to_stop)
     finally:
         stop_metrics()
 
@@ -112,13 +113,13 @@ async def serve(
     settings: ServiceSettings,
     topology: Topology,
     build: Callable[[Foundation], Awaitable[Parts]],
-    stopping: asyncio.Event,
+    asked_to_stop: asyncio.Event,
 ) -> None:
-    """Serve until `stopping` is set, then drain."""
-    async with _foundation(name, settings, topology, stopping) as foundation:
+    """Serve until `asked_to_stop` is set, then drain."""
+    async with _foundation(name, settings, topology, asked_to_stop) as foundation:
         parts = await build(foundation)
         try:
-            await _serve(settings, foundation, parts, stopping)
+            await _serve(settings, foundation, parts, asked_to_stop)
         finally:
             for close in parts.close:
                 await close()
@@ -133,7 +134,7 @@ def _limited(stream: Stream, settings: ServiceSettings) -> Stream:
 
 @asynccontextmanager
 async def _foundation(
-    name: str, settings: ServiceSettings, topology: Topology, stopping: asyncio.Event
+    name: str, settings: ServiceSettings, topology: Topology, asked_to_stop: asyncio.Event
 ) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
     tls = client_context(PemFiles.of(settings, "postgres"))
@@ -152,7 +153,8 @@ async def _foundation(
             relay = Relay(pool, client, f"{name}_relay")
             owned = [_limited(each, settings) for each in topology.owns]
             streams = StreamKeeper(client, owned, topology.consumers, topology.needs)
-            async with streams.keeping(START_SECONDS, stopping):
+            async with streams.keeping(START_SECONDS, asked_to_stop):
+                stopping = asyncio.Event()
                 yield Foundation(pool, client, streams, relay, stopping, token_keys, tls)
         finally:
             with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
@@ -188,10 +190,11 @@ def _login(settings: ServiceSettings) -> Login:
 
 
 async def _serve(
-    settings: ServiceSettings, foundation: Foundation, parts: Parts, stopping: asyncio.Event
+    settings: ServiceSettings, foundation: Foundation, parts: Parts, asked_to_stop: asyncio.Event
 ) -> None:
+    stopping = foundation.stopping
     server = grpc.aio.server(options=server_options(settings))
-    listen(server, settings)
+    ports, open_calls = listen(server, settings), OpenCalls()
     status = Health(settings.first_message_seconds)
     serving = [server, *_probed(settings, status)]
     expensive = settings.expensive_calls or settings.postgres_pool_size // 2
@@ -199,6 +202,7 @@ async def _serve(
         auth.verifier(settings),
         ServiceCallers(settings.service_callers),
         Admission(settings, expensive),
+        open_calls,
         settings.deadline_seconds,
         settings.first_message_seconds,
         settings.stalled_client_seconds,
@@ -220,10 +224,14 @@ async def _serve(
         working = [tasks.create_task(each) for each in work]
         working += [tasks.create_task(_loop(loop, stopping)) for loop in parts.loops]
         working.append(tasks.create_task(_forget_old_events(foundation, stopping)))
-        await stopping.wait()
+        await asked_to_stop.wait()
         _log.info("draining")
         status.stop()
-        await asyncio.gather(*(each.stop(settings.drain_seconds) for each in serving))
+        await asyncio.sleep(settings.drain_pause_seconds)
+        stopping.set()
+        tls = settings.tls_certificate_file is not None
+        await open_calls.drain(ports, settings.drain_seconds, tls=tls)
+        await asyncio.gather(*(each.stop(None) for each in serving))
         if working:
             await asyncio.wait(working)
         drained.set()

@@ -264,7 +264,13 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     deadline_seconds: float = Field(
         30, gt=0, description="deadline of a unary call whose caller set none, and the longest"
     )
-    drain_seconds: float = Field(4, gt=0, description="grace for calls in flight after SIGTERM")
+    drain_pause_seconds: float = Field(
+        5,
+        ge=0,
+        description="after SIGTERM the health says NOT_SERVING, and calls are served for so long, "
+        "while clients and load balancers learn that this replica goes",
+    )
+    drain_seconds: float = Field(4, gt=0, description="then the grace for calls in flight")
     reflection: bool = Field(False, description="serve gRPC reflection (development)")
     metrics_listen: str = Field(
         "", description="host:port where Prometheus reads metrics, over plain HTTP; empty is none"

@@ -227,15 +227,10 @@ def deployment_problems(item: Object, objects: Sequence[Object]) -> Iterator[str
         for probe in PROBES:
             if probe not in container:
                 yield f"{label(item)}: container {container['name']}: has no {probe}"
-        needed = sleep_before_stop(container) + drain_seconds(container, objects)
+        needed = seconds_to_stop(container, objects)
         grace = int(pod.get("terminationGracePeriodSeconds", 30))
         if grace <= needed:
             yield f"{label(item)}: is killed after {grace} s, but needs {needed} s to stop"
-
-
-def sleep_before_stop(container: Object) -> int:
-    hook = container.get("lifecycle", {}).get("preStop", {})
-    return int(hook.get("sleep", {}).get("seconds", 0))
 
 
 def config_maps_of(container: Object) -> list[str]:
@@ -243,10 +238,11 @@ def config_maps_of(container: Object) -> list[str]:
     return [source["configMapRef"]["name"] for source in sources if "configMapRef" in source]
 
 
-def drain_seconds(container: Object, objects: Sequence[Object]) -> int:
+def seconds_to_stop(container: Object, objects: Sequence[Object]) -> int:
     wanted = config_maps_of(container)
     maps = [o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] in wanted]
-    return max((int(m.get("data", {}).get("PROSPECT_DRAIN_SECONDS", 0)) for m in maps), default=0)
+    names = ("PROSPECT_DRAIN_PAUSE_SECONDS", "PROSPECT_DRAIN_SECONDS")
+    return sum(int(m.get("data", {}).get(name, 0)) for m in maps for name in names)
 
 
 def denies_everything(item: Object) -> bool:

@@ -241,6 +241,7 @@ def _environment(
         "PROSPECT_NATS_NKEY_SEED_FILE": str(_seed_file(folder, name)),
         "PROSPECT_AUTH_PUBLIC_KEY": public.decode(),
         "PROSPECT_REFLECTION": "true",
+        "PROSPECT_DRAIN_PAUSE_SECONDS": "0",  # no load balancer has to learn of a stop
     }
     match name:
         case "enrichment":

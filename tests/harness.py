@@ -120,6 +120,7 @@ class Services:
             "postgres_dsn": SecretStr(self.database.dsn(f"{name.value}_app")),
             "nats_url": self.nats_url,
             "auth_public_key": public.decode(),
+            "drain_pause_seconds": 0,
             "drain_seconds": 1,
             "auth_leeway_seconds": 0,
         }

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from chassis.admission.admission import Visit
+from chassis.admission.drain import OpenCalls
 
 T = TypeVar("T")
 
@@ -21,11 +22,13 @@ class Requests(Generic[T]):
     def __init__(
         self,
         visit: Visit,
+        open_calls: OpenCalls,
         read_first: Callable[[], Awaitable[Any]],
         read: Callable[[], Awaitable[Any]],
         decode: Callable[[bytes], T],
     ) -> None:
         self._visit = visit
+        self._open_calls = open_calls
         self._read_next = read_first
         self._read = read
         self._decode = decode
@@ -37,7 +40,7 @@ class Requests(Generic[T]):
     async def __anext__(self) -> T:
         self._visit.let_go(self._size)
         self._size = 0
-        body = await self._read_next()
+        body = await self._open_calls.read(self._read_next())
         self._read_next = self._read
         if body is grpc.aio.EOF:
             self._visit.end_sending()

@@ -8,8 +8,8 @@ from chassis.identity.certificates import PemFiles, server_credentials
 from chassis.settings import ServiceSettings, SettingsError
 
 
-def listen(server: grpc.aio.Server, settings: ServiceSettings) -> None:
-    """Have the server listen where the settings say.
+def listen(server: grpc.aio.Server, settings: ServiceSettings) -> list[int]:
+    """Have the server listen where the settings say; return the ports.
 
     Raises SettingsError where it cannot, and where they contradict each other: what asks for TLS
     is never served without. gRPC for Python demands certificates of all clients of a port or of
@@ -22,10 +22,11 @@ def listen(server: grpc.aio.Server, settings: ServiceSettings) -> None:
     if files.certificate:
         demand = files.authority is not None and not second
         credentials = server_credentials(files, demand_client=demand)
-    open_port(server, "PROSPECT_LISTEN", settings.listen, credentials)
+    ports = [open_port(server, "PROSPECT_LISTEN", settings.listen, credentials)]
     if second:
         mutual = server_credentials(files, demand_client=True)
-        open_port(server, "PROSPECT_MUTUAL_TLS_LISTEN", second, mutual)
+        ports.append(open_port(server, "PROSPECT_MUTUAL_TLS_LISTEN", second, mutual))
+    return ports
 
 
 def _refuse_contradictions(settings: ServiceSettings, files: PemFiles) -> None:
@@ -44,13 +45,15 @@ def open_port(
     variable: str,
     address: str,
     credentials: grpc.ServerCredentials | None = None,
-) -> None:
-    """Have the server listen at an address; raise SettingsError, which names the variable."""
+) -> int:
+    """Have the server listen at an address and return the port.
+
+    Raises SettingsError, which names the variable.
+    """
     try:
         if credentials is None:
-            server.add_insecure_port(address)
-        else:
-            server.add_secure_port(address, credentials)
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
     except RuntimeError:  # gRPC tells why in its own log line only
         text = f"{address} is in use, or is no host:port of this machine"
         raise SettingsError(f"{variable}: {text}") from None

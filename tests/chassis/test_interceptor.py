@@ -12,6 +12,7 @@ from prospect.metrics.v1 import metrics_service_pb2 as pb
 from prospect.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
 from chassis.admission.admission import Admission
+from chassis.admission.drain import OpenCalls
 from chassis.auth import Caller, Verify
 from chassis.identity.service_callers import ServiceCallers
 from chassis.interceptor import ContractMismatchError, Interceptor, Rpc
@@ -30,7 +31,7 @@ def register(
     rpcs: dict[str, Rpc], server: grpc.aio.Server | None = None, verify: Verify = verify
 ) -> None:
     admission = Admission(ServiceSettings(**SETTINGS), 1)
-    interceptor = Interceptor(verify, ServiceCallers(""), admission, 60.0, 60.0, 60.0)
+    interceptor = Interceptor(verify, ServiceCallers(""), admission, OpenCalls(), 60.0, 60.0, 60.0)
     interceptor.register(server or grpc.aio.server(), CONTRACT, rpcs)
 
 
