@@ -625,7 +625,8 @@ returning true
 update enrichment.sources set
   paused = $2, paused_until = case when $2 then $3::timestamptz end,
   paused_reason = case when $2 then $4 else '' end, epoch = epoch + 1,
-  state = case when $2 then state else 'closed' end,
+  state = case when $2 then state else 'closed' end, reason = case when $2 then reason else '' end,
+  open_until = case when $2 then open_until end,
   -- Calls that are out no longer count: others may leave instead of their probes.
   openings = case when $2 then openings else 0 end, failures = 0, admitted = succeeded,
   parked_until = case when $2 then parked_until end

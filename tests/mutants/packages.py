@@ -99,7 +99,8 @@ PACKAGES = (
         "services/enrichment/availability",
         "*",
         "enrichment",
-        "breaker_copy breakers call_time limits pauses probes",
+        "breaker_copy breaker_state breakers call_time limits newer_version pauses policy_rpcs "
+        "probes rpc",
         SAMPLE,
     ),
     Package(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -168,3 +168,74 @@ async def test_a_cancelled_wait_does_not_delay_the_others(
             task.cancel()
         async with asyncio.timeout(30):
             await asyncio.gather(waiting[0], waiting[5])
+
+
+@dataclass
+class Slots:
+    """What is asked of Postgres, which answers at once: `far` times that all slots are taken."""
+
+    far: int = 0
+    wanted: list[int] = field(default_factory=list)
+    intervals: set[timedelta] = field(default_factory=set)
+
+    async def take(
+        self, pool: Any, source: SourceName, wanted: int, interval: timedelta, horizon: timedelta
+    ) -> float | None:
+        assert horizon == timedelta(seconds=1)
+        if self.far:
+            self.far -= 1
+            return None
+        self.wanted.append(wanted)
+        self.intervals.add(interval)
+        return 0.0
+
+
+async def all_wait(limits: Limits, calls: int) -> None:
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(limits.wait(EXA) for _ in range(calls)))
+
+
+@pytest.mark.parametrize(
+    ("rate", "calls", "wanted"), [(50, 4, [4]), (2.5, 5, [2, 2, 1]), (0.5, 2, [1, 1])]
+)
+async def test_slots_of_a_second_are_taken_at_once_and_each_is_given_once(
+    monkeypatch: pytest.MonkeyPatch, rate: float, calls: int, wanted: list[int]
+) -> None:
+    slots, limits = Slots(), Limits(None, {EXA: rate})  # type: ignore[arg-type]
+    monkeypatch.setattr(store, "take_slots", slots.take)
+    await all_wait(limits, calls)
+    assert slots.wanted == wanted
+    assert slots.intervals == {timedelta(seconds=1 / rate)}
+
+
+async def test_where_all_slots_are_taken_it_looks_again_in_half_the_time_that_they_are_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots, limits = Slots(far=2), Limits(None, {EXA: 50.0})  # type: ignore[arg-type]
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(store, "take_slots", slots.take)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await all_wait(limits, 1)
+    assert slept[:2] == [0.5, 0.5]
+
+
+async def test_a_call_is_told_how_long_it_has_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = Limits(None, {EXA: 20.0})  # type: ignore[arg-type]
+    monkeypatch.setattr(store, "take_slots", Slots().take)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    _, waited = await asyncio.gather(limits.wait(EXA), limits.wait(EXA))
+    assert 0.05 - 0.005 <= waited <= loop.time() - begun
+
+
+async def test_a_call_begins_without_a_slot_where_there_is_no_rate_or_its_requests_take_them() -> (
+    None
+):
+    limits = Limits(None, {EXA: 0, SEC: 5, SourceName.CONTACTOUT: 5})  # type: ignore[arg-type]
+    assert [limits.is_free(each) for each in (EXA, SEC, SourceName.CONTACTOUT)] == [
+        True, True, False,
+    ]  # fmt: skip
