@@ -44,7 +44,8 @@ def breakers_at(
     one: Engine, clock: Callable[[], datetime] = lambda: NOW, reset_seconds: float = 30
 ) -> Breakers:
     """Return another replica's breakers, which has read nothing."""
-    return Breakers(one.pool, one.relay, fail_max=2, reset_seconds=reset_seconds, clock=clock)
+    values: dict[str, Any] = {"fail_max": 2, "reset_seconds": reset_seconds}
+    return Breakers(one.pool, one.relay, **values, max_park_seconds=3_600, clock=clock)
 
 
 async def report(breakers: Breakers, outcome: Any, times: int = 1) -> None:

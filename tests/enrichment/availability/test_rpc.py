@@ -37,7 +37,8 @@ async def one(database: Database, nats_server: servers.Nats) -> AsyncIterator[En
 
 
 def rpc_of(one: Engine) -> tuple[Breakers, AvailabilityRpc]:
-    breakers = Breakers(one.pool, one.relay, fail_max=2, reset_seconds=30, clock=lambda: NOW)
+    values: dict[str, Any] = {"fail_max": 2, "reset_seconds": 30, "max_park_seconds": 3_600}
+    breakers = Breakers(one.pool, one.relay, **values, clock=lambda: NOW)
     rates = dict.fromkeys(SourceName, 2.5)
     return breakers, AvailabilityRpc(one.pool, lambda: NOW, breakers, rates, Policy())
 
