@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import prometheus_client
+import structlog
 from google.protobuf.message import Message
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
+from nats.js.errors import APIError
 
 from chassis import telemetry
 from chassis.clock import new_id, utc_now
@@ -24,13 +27,18 @@ from chassis.clock import new_id, utc_now
 DEAD_LETTER_PREFIX = "dead"
 PROTOBUF = "application/protobuf"
 PUBLISH_SECONDS = 5.0
+REFUSALS = prometheus_client.Counter(
+    "prospect_broker_refusals", "events that the broker refused, by its error code", ("code",)
+)
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
     """A durable stream: what it holds, for how long, and in how many bytes (0 is no limit).
 
-    One that is full refuses new events, which wait in an outbox, or drops its oldest ones.
+    One that is full refuses new events, which wait in an outbox, or drops its oldest ones. It has
+    so many `replicas` (0 leaves that to the broker), on nodes with all the `tags`.
     """
 
     name: str
@@ -42,6 +50,8 @@ class Stream:
     max_bytes: int = 0
     max_msg_size: int = 0
     refuses_when_full: bool = True
+    replicas: int = 0
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,8 @@ async def publish_all(
     publishing = (_publish(jetstream, event) for event in events)
     answers = await asyncio.gather(*publishing, return_exceptions=True)
     for answer in answers:
+        if isinstance(answer, APIError):
+            _log.warning("broker refused", code=answer.err_code, reason=answer.description)
         if isinstance(answer, BaseException):
             raise answer
     return [answer for answer in answers if isinstance(answer, PubAck)]
@@ -131,9 +143,13 @@ async def publish_all(
 
 async def _publish(jetstream: JetStreamContext, event: OutgoingEvent) -> PubAck:
     headers = event.headers()
-    return await jetstream.publish(
-        event.subject, event.body, headers=headers, timeout=PUBLISH_SECONDS
-    )
+    try:
+        return await jetstream.publish(
+            event.subject, event.body, headers=headers, timeout=PUBLISH_SECONDS
+        )
+    except APIError as error:
+        REFUSALS.labels(error.err_code).inc()
+        raise
 
 
 def event_id_of(headers: Mapping[str, str], stream: str, sequence: int) -> uuid.UUID:

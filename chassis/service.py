@@ -13,7 +13,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -31,6 +31,7 @@ from chassis.admission.health import Health
 from chassis.admission.server_options import server_options
 from chassis.broker.client import BrokerClient, open_client
 from chassis.broker.keeper import StreamKeeper
+from chassis.broker.streams import with_limits
 from chassis.consumer import Handler, consume
 from chassis.database import Patience, Pool, open_pool, reaching_by
 from chassis.identity.certificates import PemFiles, client_context
@@ -40,7 +41,7 @@ from chassis.identity.secrets import without_password
 from chassis.identity.service_callers import ServiceCallers
 from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
-from chassis.messaging import Stream, Topology
+from chassis.messaging import Topology
 from chassis.outbox import Relay
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.tokens import TokenKeys, read_keys
@@ -126,12 +127,6 @@ async def serve(
     _log.info("stopped")
 
 
-def _limited(stream: Stream, settings: ServiceSettings) -> Stream:
-    """Return a stream with the operator's limits; dead letters are as large as their events."""
-    size = settings.nats_max_event_kb * 1024 if stream.refuses_when_full else 0
-    return replace(stream, max_bytes=settings.nats_stream_max_mb * 1024**2, max_msg_size=size)
-
-
 @asynccontextmanager
 async def _foundation(
     name: str, settings: ServiceSettings, topology: Topology, asked_to_stop: asyncio.Event
@@ -151,7 +146,7 @@ async def _foundation(
         client = await _open_nats(name, settings)
         try:
             relay = Relay(pool, client, f"{name}_relay")
-            owned = [_limited(each, settings) for each in topology.owns]
+            owned = [with_limits(each, settings) for each in topology.owns]
             streams = StreamKeeper(client, owned, topology.consumers, topology.needs)
             async with streams.keeping(START_SECONDS, asked_to_stop):
                 stopping = asyncio.Event()

@@ -101,7 +101,32 @@ class NatsFiles(BaseSettings):
     nats_key_file: Path | None = Field(None, description="PEM key of that certificate")
 
 
-class ServiceSettings(PostgresFiles, NatsFiles):
+class StreamSettings(BaseSettings):
+    """What the operator says of streams; services declare it of those that they own."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    nats_stream_max_mb: int = Field(
+        0,
+        ge=0,
+        description="largest size of each stream that the service owns, which the broker sets "
+        "aside when the stream is made; a full one refuses events, which wait; 0 is no limit",
+    )
+    nats_max_event_kb: int = Field(
+        0, ge=0, description="largest event in those streams; 0 is the broker's max_payload"
+    )
+    nats_stream_replicas: int = Field(
+        0,
+        ge=0,
+        le=5,
+        description="nodes that keep each of those streams; 0 is as it is, or 1",
+    )
+    nats_stream_tags: str = Field(
+        "", description="tags of the nodes that keep those streams, with commas between"
+    )
+
+
+class ServiceSettings(PostgresFiles, NatsFiles, StreamSettings):
     """What every service reads."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
@@ -142,15 +167,6 @@ class ServiceSettings(PostgresFiles, NatsFiles):
     )
     nats_nkey_seed_file: Path | None = Field(
         None, description="file with the seed of the service's NKey for NATS, instead of a .creds"
-    )
-    nats_stream_max_mb: int = Field(
-        0,
-        ge=0,
-        description="largest size of each stream that the service owns, which the broker sets "
-        "aside when the stream is made; a full one refuses events, which wait; 0 is no limit",
-    )
-    nats_max_event_kb: int = Field(
-        0, ge=0, description="largest event in those streams; 0 is the broker's max_payload"
     )
     auth_public_key: str = Field("", description="PEM public key that tokens are signed with")
     auth_jwks_url: str = Field("", description="JWKS address, instead of auth_public_key")

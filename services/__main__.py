@@ -14,7 +14,7 @@ from chassis.errors import OperatorError
 from services.cli.activity import app as activity_app
 from services.cli.enrich import app as enrich_app
 from services.cli.enrich import sec
-from services.cli.operate import broker, certs, config, events, migrate, serve
+from services.cli.operate import broker, certs, config, events, migrate, serve, streams
 from services.cli.stack.absent import TAKES_ANYTHING, absent
 from services.cli.usage import app as usage_app
 
@@ -56,6 +56,7 @@ app.add_typer(usage_app.app, name="usage")
 app.add_typer(events.app, name="events")
 app.add_typer(certs.app, name="certs")
 app.add_typer(broker.app, name="nats")
+app.add_typer(streams.app, name="streams")
 app.add_typer(sec.app, name="sec")
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from chassis.broker.client import BrokerClient
-from chassis.broker.streams import ensure
+from chassis.broker.streams import Difference, ensure
 from chassis.loops import sleep
 from chassis.messaging import Consumer, Stream
 from chassis.transient import TRANSIENT
@@ -31,6 +31,7 @@ class StreamKeeper:
     ) -> None:
         self._client = client
         self._declared = (owned, consumers, needed)
+        self._told: list[Difference] = []
         self.ready = asyncio.Event()
         """All has been there once."""
         self.renewed = asyncio.Event()
@@ -64,7 +65,7 @@ class StreamKeeper:
 
     async def _try(self, doubted: bool) -> bool:
         try:
-            await ensure(self._client, *self._declared)
+            self._tell(await ensure(self._client, *self._declared))
         except TRANSIENT as error:
             _log.warning("waits", work="streams", error=repr(error))
             return False
@@ -75,3 +76,16 @@ class StreamKeeper:
         if doubted:
             self.renewed.set()
         return True
+
+    def _tell(self, differing: list[Difference]) -> None:
+        """Log, once, what the operator has set otherwise than we declare."""
+        for each in differing:
+            if each not in self._told:
+                _log.warning(
+                    "operator's settings",
+                    name=each.name,
+                    setting=each.setting,
+                    declared=each.declared,
+                    found=each.found,
+                )
+        self._told = differing

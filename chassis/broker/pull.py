@@ -100,5 +100,6 @@ class Pull:
         if message.subject == f"{self._inbox}.{self._number}":
             self._on_its_way = 0
             if status not in _NOTHING:
-                self._error = APIError(int(status or 0), headers.get("Description", "nobody there"))
+                told = headers.get("Description", "").partition("\n")[0]
+                self._error = APIError(int(status or 0), told or "no such consumer")
         return False

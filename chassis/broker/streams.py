@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
 from nats.aio.client import Client
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
     DiscardPolicy,
+    Placement,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -19,10 +20,38 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from chassis.messaging import Consumer, Stream
+from chassis.settings import StreamSettings
 
 DECLARED = "prospect.declared"
 """The entry of a stream's or consumer's metadata that says how we have declared it."""
-_log = structlog.get_logger()
+MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting that is another on the broker than we declare; MISSING where there is nothing."""
+
+    kind: str
+    name: str
+    setting: str
+    declared: Any
+    found: Any
+
+
+def with_limits(stream: Stream, limits: StreamSettings) -> Stream:
+    """Return a stream with the operator's settings; dead letters are as large as their events.
+
+    One with schedules has no size: the broker lets it refuse nothing, and it would drop a schedule.
+    """
+    size = limits.nats_max_event_kb * 1024 if stream.refuses_when_full else 0
+    tags = tuple(each.strip() for each in limits.nats_stream_tags.split(",") if each.strip())
+    return replace(
+        stream,
+        max_bytes=0 if stream.schedules else limits.nats_stream_max_mb * 1024**2,
+        max_msg_size=size,
+        replicas=limits.nats_stream_replicas,
+        tags=tags,
+    )
 
 
 async def ensure(
@@ -30,20 +59,86 @@ async def ensure(
     streams: Sequence[Stream],
     consumers: Sequence[Consumer] = (),
     needed: Sequence[Stream] = (),
-) -> None:
+) -> list[Difference]:
     """Make what is declared and missing; any number of replicas may do so at once.
 
     What is there is the operator's: of `streams` and `consumers` only that is changed which we have
     declared otherwise since we made them, and a stream gets the subjects that it lacks. Of streams
-    that are merely `needed` nothing is changed.
+    that are merely `needed` nothing is changed. Returns what he has set otherwise than we declare.
     """
+    left: list[Difference] = []
+    for each in _declared(streams, consumers):
+        left += await _ensure(client, each)
+    for each in _declared(needed):
+        await _ensure(client, each, ours=False)
+    return left
+
+
+async def differences(
+    client: Client, streams: Sequence[Stream], consumers: Sequence[Consumer] = ()
+) -> list[Difference]:
+    """Return what is missing or set otherwise than we declare."""
+    found: list[Difference] = []
+    for each in _declared(streams, consumers):
+        found += each.differences(await _config(client, each))
+    return found
+
+
+async def apply(
+    client: Client, streams: Sequence[Stream], consumers: Sequence[Consumer] = ()
+) -> None:
+    """Make what is declared and missing, and set as declared what is there.
+
+    What we do not declare stays as it is. Raises APIError for what a broker does not change.
+    """
+    for each in _declared(streams, consumers):
+        there = await _config(client, each)
+        if there is None:
+            await _write(client, each, each.config | _note(each, {}), new=True)
+        elif each.differences(there):
+            wanted = there | each.config | _note(each, there.get("metadata") or {})
+            if "subjects" in each.config:
+                subjects = [*there["subjects"], *each.config["subjects"]]
+                wanted["subjects"] = list(dict.fromkeys(subjects))
+            await _write(client, each, wanted, new=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What we declare of one stream or consumer, as the broker's API has it."""
+
+    kind: str
+    path: str
+    config: dict[str, Any]
+
+    def differences(self, found: dict[str, Any] | None) -> list[Difference]:
+        """Return what is otherwise; of subjects, those that are missing."""
+        kind, name = self.kind.lower(), self.config["name"]
+        if found is None:
+            return [Difference(kind, name, MISSING, None, None)]
+        differing = []
+        for setting, declared in self.config.items():
+            there = found.get(setting)
+            if setting == "subjects" and set(declared) <= set(there or ()):
+                continue
+            if _plain(declared) != _plain(there):
+                differing.append(Difference(kind, name, setting, declared, there))
+        return differing
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it can be compared: the broker leaves out what is empty or 0."""
+    if isinstance(value, dict):
+        value = {name: each for name, each in value.items() if each}
+    return value or None
+
+
+def _declared(streams: Sequence[Stream], consumers: Sequence[Consumer] = ()) -> Iterator[_Declared]:
     for stream in streams:
-        await _ensure(client, "STREAM", stream.name, _stream_config(stream))
-    for stream in needed:
-        await _ensure(client, "STREAM", stream.name, _stream_config(stream), ours=False)
+        yield _Declared("STREAM", stream.name, _stream_config(stream))
     for consumer in consumers:
         path = f"{consumer.stream}.{consumer.name}"
-        await _ensure(client, "CONSUMER", path, _consumer_config(consumer))
+        yield _Declared("CONSUMER", path, _consumer_config(consumer))
 
 
 def _stream_config(stream: Stream) -> dict[str, Any]:
@@ -59,6 +154,8 @@ def _stream_config(stream: Stream) -> dict[str, Any]:
         max_bytes=stream.max_bytes or None,
         max_msg_size=stream.max_msg_size or None,
         discard=DiscardPolicy.NEW if stream.max_bytes and stream.refuses_when_full else None,
+        num_replicas=stream.replicas or None,
+        placement=Placement(tags=list(stream.tags)) if stream.tags else None,
     )
     return {name: value for name, value in config.as_dict().items() if value is not False}
 
@@ -76,48 +173,57 @@ def _consumer_config(consumer: Consumer) -> dict[str, Any]:
     ).as_dict()
 
 
-async def _ensure(
-    client: Client, kind: str, path: str, declared: dict[str, Any], *, ours: bool = True
-) -> None:
+async def _ensure(client: Client, declared: _Declared, *, ours: bool = True) -> list[Difference]:
     """Make a stream or a consumer, or bring one that is there up to what is declared now."""
-    try:
-        found = (await _ask(client, f"{kind}.INFO.{path}", {}))["config"]
-    except NotFoundError:
-        found = declared | {"metadata": {DECLARED: json.dumps(declared)}}
-        await _write(client, kind, path, "CREATE", found)
-        return
+    found = await _config(client, declared)
+    if found is None:
+        await _write(client, declared, declared.config | _note(declared, {}), new=True)
+        return []
     wanted = _brought_up(found, declared)
     if ours and wanted != found:
-        await _write(client, kind, path, "UPDATE" if kind == "STREAM" else "CREATE", wanted)
+        await _write(client, declared, wanted, new=False)
+    return declared.differences(wanted)
 
 
-def _brought_up(found: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
+def _brought_up(found: dict[str, Any], declared: _Declared) -> dict[str, Any]:
     """Return what is there, with the values that have been declared otherwise since.
 
     All else is as an operator has set it; he sees in the metadata what was declared.
     """
-    metadata = found.get("metadata") or {}
+    config, metadata = declared.config, found.get("metadata") or {}
     before = json.loads(metadata.get(DECLARED, "null"))
-    changed = {k: v for k, v in declared.items() if before is not None and before.get(k) != v}
+    changed = {k: v for k, v in config.items() if before is not None and before.get(k) != v}
     wanted = found | changed
     if changed:
-        wanted["metadata"] = metadata | {DECLARED: json.dumps(declared)}
-    if "subjects" in declared:
-        dropped = {*(before or declared)["subjects"]} - {*declared["subjects"]}
+        wanted |= _note(declared, metadata)
+    if "subjects" in config:
+        dropped = {*(before or config)["subjects"]} - {*config["subjects"]}
         kept = [each for each in found["subjects"] if each not in dropped]
-        wanted["subjects"] = list(dict.fromkeys([*kept, *declared["subjects"]]))
-    others = {k for k, v in declared.items() if wanted.get(k) != v and k != "subjects"}
-    if others:
-        _log.info("operator's settings", name=declared["name"], settings=sorted(others))
+        wanted["subjects"] = list(dict.fromkeys([*kept, *config["subjects"]]))
     return wanted
 
 
-async def _write(client: Client, kind: str, path: str, verb: str, config: dict[str, Any]) -> None:
-    body = config
-    if kind == "CONSUMER":
+def _note(declared: _Declared, metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the metadata with what we declare."""
+    return {"metadata": metadata | {DECLARED: json.dumps(declared.config)}}
+
+
+async def _config(client: Client, declared: _Declared) -> dict[str, Any] | None:
+    try:
+        answer = await _ask(client, f"{declared.kind}.INFO.{declared.path}", {})
+    except NotFoundError:
+        return None
+    config: dict[str, Any] = answer["config"]
+    return config
+
+
+async def _write(client: Client, declared: _Declared, config: dict[str, Any], *, new: bool) -> None:
+    path, body = declared.path, config
+    verb = "CREATE" if new or declared.kind == "CONSUMER" else "UPDATE"
+    if declared.kind == "CONSUMER":
         stream = path.split(".", maxsplit=1)[0]
         path, body = f"{path}.{config['filter_subject']}", {"stream_name": stream, "config": config}
-    await _ask(client, f"{kind}.{verb}.{path}", body)
+    await _ask(client, f"{declared.kind}.{verb}.{path}", body)
 
 
 async def _ask(client: Client, subject: str, body: dict[str, Any]) -> dict[str, Any]:

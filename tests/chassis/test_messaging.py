@@ -5,14 +5,20 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+import prometheus_client
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import APIError
 from prospect.enrichment.v1 import events_pb2
+from structlog.testing import capture_logs
 
 from chassis import messaging
+from chassis.broker.client import connect
 from chassis.broker.streams import ensure
 from chassis.messaging import OutgoingEvent, Stream, event_id_of
+from devstack import servers
 
 EVENT = OutgoingEvent(
     "orders.made", "shop.OrderMade", b"body", "prospect/shop", uuid.UUID(int=7),
@@ -84,3 +90,21 @@ async def test_an_event_that_is_published_twice_is_stored_once(nats: Client) -> 
     for _ in range(2):
         await messaging.publish(nats, EVENT)
     assert (await nats.jetstream().stream_info("SHOP")).state.messages == 1
+
+
+async def test_a_broker_without_room_says_so_and_takes_events_when_it_has_room(
+    tmp_path: Path,
+) -> None:
+    small = f'jetstream {{ store_dir: "{tmp_path}", max_file: 20KB }}\n'
+    with servers.nats_server(tmp_path / "nats", users=small) as server:
+        client = await connect(server.url, "test")
+        await ensure(client, (STREAM,))
+        events = [replace(EVENT, event_id=uuid.UUID(int=n), body=bytes(4_000)) for n in range(9)]
+        with capture_logs() as logs, pytest.raises(APIError) as refusal:
+            await messaging.publish_all(client.jetstream(), events)
+        assert "broker refused" in [each["event"] for each in logs]
+        told = prometheus_client.generate_latest().decode()
+        assert f'prospect_broker_refusals_total{{code="{refusal.value.err_code}"}}' in told
+        await client.jetstream().purge_stream("SHOP")
+        await messaging.publish_all(client.jetstream(), events[:1])
+        await client.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from nats.js.errors import ServiceUnavailableError
 
 from chassis import messaging
 from chassis.broker import streams
-from chassis.broker.streams import ensure
+from chassis.broker.client import connect
+from chassis.broker.streams import ensure, with_limits
 from chassis.messaging import Consumer, OutgoingEvent, Stream
+from chassis.settings import StreamSettings
+from tests.broker_faults import addresses, cluster, meets
 
 EVENT = OutgoingEvent("orders.made", "shop.OrderMade", b"body", "prospect/shop")
 STREAM = Stream("SHOP", ("orders.>",), max_age_seconds=3_600, duplicate_window_seconds=60)
@@ -131,3 +135,44 @@ async def test_a_full_stream_refuses_events_or_drops_its_oldest(
     state = (await nats.jetstream().stream_info("SHOP")).state
     assert (stored < len(events), state.first_seq == 1) == (refuses, refuses)
     assert 0 < state.messages < len(events)
+
+
+async def test_what_an_operator_has_set_otherwise_is_told(nats: Client) -> None:
+    assert await ensure(nats, (STREAM,), (CONSUMER,)) == []
+    config = (await nats.jetstream().stream_info("SHOP")).config
+    config.max_age = 600
+    await nats.jetstream().update_stream(config)
+    (told,) = await ensure(nats, (STREAM,), (CONSUMER,))
+    assert (told.name, told.setting, told.found) == ("SHOP", "max_age", 600 * 10**9)
+
+
+async def test_streams_have_the_replicas_of_the_setting_and_keep_what_an_operator_set(
+    tmp_path: Path,
+) -> None:
+    with cluster(tmp_path) as nodes:
+        await meets(nodes)
+        client = await connect(addresses(nodes), "test")
+
+        async def replicas(*streams: Stream) -> int | None:
+            await ensure(client, streams)
+            return (await client.jetstream().stream_info("SHOP")).config.num_replicas
+
+        assert await replicas(STREAM) == 1
+        config = (await client.jetstream().stream_info("SHOP")).config
+        config.num_replicas = 3
+        await client.jetstream().update_stream(config)
+        assert await replicas(STREAM) == 3
+        await client.jetstream().delete_stream("SHOP")
+        assert await replicas(replace(STREAM, replicas=3)) == 3
+        await client.close()
+
+
+def test_the_settings_of_streams_are_those_of_each_stream() -> None:
+    limits = StreamSettings(
+        nats_stream_max_mb=1, nats_max_event_kb=2, nats_stream_replicas=3, nats_stream_tags="a, b"
+    )
+    limited = with_limits(STREAM, limits)
+    assert (limited.max_bytes, limited.max_msg_size) == (1024**2, 2_048)
+    assert (limited.replicas, limited.tags) == (3, ("a", "b"))
+    assert streams._stream_config(limited)["placement"] == {"tags": ["a", "b"]}
+    assert with_limits(replace(STREAM, refuses_when_full=False), limits).max_msg_size == 0
