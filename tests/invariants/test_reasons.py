@@ -14,7 +14,7 @@ from chassis.messaging import OutgoingEvent
 from devstack.stack import ROOT, SERVICES
 
 PAGE = (ROOT / "docs/errors.md").read_text()
-STANDARD_RULES = {"string.ip", "string.in", "repeated.max_items"}
+STANDARD_RULES = {"enum.defined_only", "string.ip", "string.in", "repeated.max_items"}
 """Rules of protovalidate that code of ours names."""
 COMPOSED_RULES = {"page_token", "resume_token", "request_id.gone", "batch_id.gone"}
 """Rules whose name is made of a field's."""
