@@ -16,7 +16,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from services.enrichment.sources.findings import Finding, Person
-from services.enrichment.sources.identity import mailbox, plain, profile_slug
+from services.enrichment.sources.identity import MAX_NORMALISED, mailbox, plain, profile_slug
 from services.enrichment.sources.person_names import words_of
 
 _LEGAL = re.compile(
@@ -117,6 +117,6 @@ def _firm(company: str) -> str:
 
 def _fold(text: str) -> str:
     """Return lower-case words without accents and punctuation."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    decomposed = unicodedata.normalize("NFKD", text.casefold())[:MAX_NORMALISED]
     letters = "".join(c if c.isalnum() else " " for c in decomposed if not unicodedata.combining(c))
     return " ".join(letters.split())

@@ -17,8 +17,6 @@ from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.sql import SQL
 
-HASHED_AT_ONCE = 10
-
 
 class SuppressionRpc:
     """Keeps the suppression list of the caller's tenant."""
@@ -53,13 +51,12 @@ async def _keys_of(
 ) -> list[Key]:
     """Return the keys of people, each once; refuse people whom nothing given identifies.
 
-    Other calls are served in between: names of odd characters take milliseconds each.
+    Other calls are served in between: a name of odd characters takes a millisecond.
     """
     keys: dict[Key, None] = {}
     faults: list[FieldViolation] = []
     for index, person in enumerate(people):
-        if index % HASHED_AT_ONCE == 0:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         mine = hasher.keys(
             tenant_id, [person.email], [person.linkedin_url], person.name, person.company
         )

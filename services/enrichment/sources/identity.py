@@ -18,6 +18,8 @@ _PROFILE = re.compile(
 )
 # LinkedIn's own ids of members, in which case counts.
 _MEMBER_ID = re.compile(r"AC[a-z]AA", re.ASCII)
+MAX_NORMALISED = 600
+"""So much of a name is compared, which 200 characters have in any script; U+FDFA alone has 18."""
 _MAX_ENCODINGS = 3
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
@@ -56,7 +58,7 @@ def folded(text: str) -> str:
 
 def plain(text: str) -> str:
     """Return a text in one Unicode form, without characters that cannot be seen."""
-    composed = unicodedata.normalize("NFKC", text)
+    composed = unicodedata.normalize("NFKC", text)[:MAX_NORMALISED]
     if composed.isascii():
         return composed
     return "".join(each for each in composed if unicodedata.category(each) != "Cf")

@@ -12,7 +12,14 @@ from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 from prospect.enrichment.v1 import events_pb2
 
 from chassis.validation import violations_of
-from services.enrichment.sources.identity import folded, mailbox, profile_address, profile_slug
+from services.enrichment.sources.identity import (
+    MAX_NORMALISED,
+    folded,
+    mailbox,
+    plain,
+    profile_address,
+    profile_slug,
+)
 
 USUAL = "https://www.linkedin.com/in/ada-l"
 SPELLINGS = [
@@ -94,3 +101,8 @@ def test_what_is_no_address_is_no_mailbox(text: str) -> None:
 
 def test_a_folded_text_has_no_case_spacing_and_form() -> None:
     assert folded(" ADA\u00a0 Lovelac\u00e9 ") == folded("ada lovelace\u0301\n")
+
+
+def test_a_name_that_unfolds_to_many_letters_is_bounded() -> None:
+    assert len(plain("\ufdfa" * 200)) == MAX_NORMALISED
+    assert plain("각" * 200) == "각" * 200
