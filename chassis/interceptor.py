@@ -188,7 +188,8 @@ class Interceptor:
 
     async def _receive_one(self, decode: Decode, context: Context, visit: Visit) -> Message:
         """Return the request of an RPC that takes one."""
-        await visit.begin_reading()
+        stop = partial(self._arrivals.cut_short, asyncio.current_task())
+        await visit.begin_reading(stop)
         try:
             body = await self._first_message(context)
             if body is grpc.aio.EOF:
@@ -196,7 +197,7 @@ class Interceptor:
             if len(body) > SMALL_BYTES:
                 await visit.hold(len(body))
         finally:
-            visit.end_reading()
+            visit.end_reading(stop)
         return decode(body)
 
     async def _receive_each(

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge
 
 from chassis.admission.concurrency import ConcurrencyLimit
 from chassis.admission.gate import Gate
+from chassis.admission.reads import Reads, Stop
 from chassis.admission.tenants import Load, Tenant, Tenants
 from chassis.errors import Limit, ResourceExhausted
 from chassis.settings import ServiceSettings
@@ -49,6 +50,7 @@ class Admission:
             self.work, least=WORK_PER_CONNECTION * settings.postgres_pool_size
         )
         self.readers = Gate("requests_being_read", readers)
+        self.reads = Reads()
         self.senders = Gate("sending_streams", readers * SENDING_STREAMS_PER_READER)
         self.memory = Gate("message_bytes", memory)
         self.expensive = Gate("expensive_calls", expensive)
@@ -147,14 +149,21 @@ class Visit:
             self._sending = False
             self._admission.senders.give(self._tenant, 1)
 
-    async def begin_reading(self) -> None:
-        """Wait until few enough requests are being read; the call's deadline ends the wait."""
-        gate = self._admission.readers
-        if not gate.take_now(self._tenant, 1) and not await self._take(gate, 1):
-            raise _no_room(gate, self._tenant)
+    async def begin_reading(self, stop: Stop) -> None:
+        """Wait until few enough requests are being read; the call's deadline ends the wait.
 
-    def end_reading(self) -> None:
+        `stop` ends the read for another tenant that has no place.
+        """
+        gate, reads = self._admission.readers, self._admission.reads
+        if not gate.take_now(self._tenant, 1):
+            reads.make_room(self._tenant)
+            if not await self._take(gate, 1):
+                raise _no_room(gate, self._tenant)
+        reads.begin(self._tenant, stop)
+
+    def end_reading(self, stop: Stop) -> None:
         """Let another request be read."""
+        self._admission.reads.end(self._tenant, stop)
         self._admission.readers.give(self._tenant, 1)
 
     async def hold(self, size: int) -> None:

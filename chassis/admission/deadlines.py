@@ -28,6 +28,12 @@ class Deadlines:
             self._timer = loop.call_later(self._seconds, self._cancel_late)
         return task
 
+    def cut_short(self, task: asyncio.Task[object] | None) -> None:
+        """End the time of a call now, if it still runs."""
+        if task in self._ends:
+            del self._ends[task]
+            task.cancel()
+
     def over(self, task: asyncio.Task[object]) -> bool:
         """Return whether the deadline has passed, and the task was cancelled for that."""
         return task not in self._ends

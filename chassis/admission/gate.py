@@ -86,7 +86,7 @@ class Gate:
                 del self._waiting[tenant]
 
     def _take(self, tenant: Tenant, amount: int) -> bool:
-        held = self._held_by.get(tenant, 0)
+        held = self._held(tenant)
         # What is more than the limit by itself goes alone.
         if held and held + amount > self.most_of(tenant):
             return False
@@ -97,9 +97,12 @@ class Gate:
         return True
 
     def _grant(self) -> None:
-        """Give those that wait what there is room for, a part for each tenant in turn."""
-        while any(self._grant_one(tenant) for tenant in list(self._waiting)):
+        """Give those that wait what there is room for: who holds least first, then in turn."""
+        while any(self._grant_one(tenant) for tenant in sorted(self._waiting, key=self._held)):
             pass
+
+    def _held(self, tenant: Tenant) -> int:
+        return self._held_by.get(tenant, 0)
 
     def _grant_one(self, tenant: Tenant) -> bool:
         queue = self._waiting[tenant]

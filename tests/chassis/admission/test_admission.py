@@ -236,3 +236,35 @@ async def test_the_chunks_of_a_stream_are_counted_until_they_are_recorded(
         async with asyncio.timeout(30):
             while metric("prospect_message_bytes_held"):
                 await asyncio.sleep(0)
+
+
+async def half_open(channel: grpc.aio.Channel, who: Identity, count: int) -> list[Any]:
+    """Begin calls whose request never comes."""
+    method = "/prospect.activity.v1.ActivityService/GetRetention"
+    calls: list[Any] = [channel.stream_unary(method)(metadata=who.metadata()) for _ in range(count)]
+    for call in calls:
+        await call.wait_for_connection()
+    return calls
+
+
+async def test_calls_left_half_open_by_two_tenants_leave_others_a_place(
+    services: Services, ours: Identity, theirs: Identity
+) -> None:
+    third = Identity(ours.key, uuid.uuid4(), uuid.uuid4())
+    async with services.running(
+        ServiceName.ACTIVITY, first_message_seconds=120, queue_seconds=60
+    ) as channel:
+        activity = grpc_api.ActivityServiceStub(channel)
+        open_before = metric("prospect_calls_open")
+        calls: list[Any] = [
+            *await half_open(channel, ours, 20),
+            *await half_open(channel, theirs, 20),
+        ]
+        while metric("prospect_calls_open") < open_before + len(calls):
+            await asyncio.sleep(0.01)
+        for _ in range(20):
+            await activity.GetRetention(
+                pb.GetRetentionRequest(), metadata=third.metadata(), timeout=20
+            )
+        for call in calls:
+            call.cancel()

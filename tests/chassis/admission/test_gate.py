@@ -56,9 +56,9 @@ async def test_who_waits_gets_what_is_given_back_in_its_tenants_turn() -> None:
     assert gate.take_now(ours, 2)
     many, one = await begun(gate, ours, 3), await begun(gate, theirs, 1)
     gate.give(ours, 1)
-    await many[0]
+    await one[0]  # who holds nothing is first
     gate.give(ours, 1)
-    await one[0]
+    await many[0]
     assert not any(each.done() for each in many[1:])
     gate.give(theirs, 1)
     await many[1]
@@ -115,3 +115,15 @@ async def test_a_call_that_is_broken_off_as_a_part_comes_free_is_passed_over() -
     gate.give(ours, 1)
     assert gate.held == 0
     assert gate.take_now(ours, 2)
+
+
+async def test_who_holds_least_is_given_a_part_first() -> None:
+    gate, ours, theirs = a_gate(3), a_tenant(1), a_tenant(1)
+    assert gate.take_now(ours, 3)
+    (mine,) = await begun(gate, ours, 1)
+    (others,) = await begun(gate, theirs, 1)
+    gate.give(ours, 1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (mine.done(), others.done()) == (False, True)
+    mine.cancel()
