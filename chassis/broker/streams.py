@@ -67,10 +67,12 @@ async def ensure(
     that are merely `needed` nothing is changed. Returns what he has set otherwise than we declare.
     """
     left: list[Difference] = []
-    for each in _declared(streams, consumers):
+    for each in _declared(streams):
         left += await _ensure(client, each)
-    for each in _declared(needed):
+    for each in _declared(needed):  # before the consumers, some of which are of these
         await _ensure(client, each, ours=False)
+    for each in _declared((), consumers):
+        left += await _ensure(client, each)
     return left
 
 

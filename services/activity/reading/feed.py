@@ -23,6 +23,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 from prospect.activity.v1 import events_pb2
 
 from chassis.admission.gate import Gate
@@ -220,8 +221,14 @@ class Feed:
                 await self._jetstream.delete_consumer(STREAM, config.name or "")
 
     async def _demand_same_stream(self) -> None:
-        """Raise where the stream was made anew since: its sequences mean other events."""
-        made = (await self._jetstream.stream_info(STREAM)).created
+        """Raise where the stream is gone or made anew: its sequences mean other events."""
+        made = None
+        try:
+            made = (await self._jetstream.stream_info(STREAM)).created
+        except NotFoundError:
+            self._client.in_doubt.set()
+            if self._stream_made is None:
+                raise
         self._stream_made = self._stream_made or made
         if made != self._stream_made:
             text = "the broker has lost its events; list the entries since the last one, then tail"
