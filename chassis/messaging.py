@@ -2,7 +2,7 @@
 
 An event is a bare protobuf message; its attributes travel as headers (CloudEvents 1.0, NATS
 protocol binding, binary mode). `Nats-Msg-Id` equals `ce-id`, so the broker drops a repeat inside
-its window.
+its window; an event that was lost has another one when it is told again.
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ class Consumer:
     max_deliver: int = 8
     in_hand: int = 64
 
+    def takes(self, subject: str) -> bool:
+        """Whether events of a subject come to this consumer."""
+        wanted, given = self.subject.split("."), subject.split(".")
+        return len(wanted) == len(given) and all(
+            ours in ("*", theirs) for ours, theirs in zip(wanted, given, strict=True)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:
@@ -73,7 +80,8 @@ class Topology:
     It keeps the streams that it `owns` as declared, and makes those that it `needs` where they are
     missing. `hears` are subjects that it listens to without a stream; `tails` are subjects of
     streams of its own that it reads with consumers of the moment; `looks_up` and `deletes_from` are
-    streams from which it reads and deletes single messages.
+    streams from which it reads and deletes single messages. `consumed_by` are the consumers, mostly
+    of other services, that handle what it publishes from its outbox: it keeps that until they have.
     """
 
     owns: Sequence[Stream]
@@ -84,11 +92,15 @@ class Topology:
     tails: Sequence[tuple[str, str]] = ()
     looks_up: Sequence[str] = ()
     deletes_from: Sequence[str] = ()
+    consumed_by: Sequence[Consumer] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingEvent:
-    """An event on its way out: where it goes, what it is, and its body."""
+    """An event on its way out: where it goes, what it is, and its body.
+
+    `told_again` is how often it was published before, and lost.
+    """
 
     subject: str
     event_type: str
@@ -97,6 +109,7 @@ class OutgoingEvent:
     event_id: uuid.UUID = field(default_factory=new_id)
     occurred_at: datetime = field(default_factory=utc_now)
     traceparent: str = field(default_factory=telemetry.traceparent)
+    told_again: int = 0
 
     @classmethod
     def of(cls, subject: str, message: Message, source: str) -> OutgoingEvent:
@@ -105,8 +118,10 @@ class OutgoingEvent:
 
     def headers(self) -> dict[str, str]:
         """Return the CloudEvents attributes as NATS headers."""
+        # A broker that dropped an event of its own accord knows its id still.
+        again = f"/{self.told_again}" if self.told_again else ""
         headers = {
-            "Nats-Msg-Id": str(self.event_id),
+            "Nats-Msg-Id": f"{self.event_id}{again}",
             "ce-specversion": "1.0",
             "ce-id": str(self.event_id),
             "ce-type": self.event_type,

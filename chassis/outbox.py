@@ -1,9 +1,11 @@
 """The outbox: an event is a row of the transaction that makes it true; the relay publishes it.
 
-Each service's schema has the table `outbox` and the role `<service>_relay`, which sees that table
-across tenants and nothing else. The relay deletes a row after the broker's ack, so an event is
-published once or more, never not at all. One relay at a time per schema has the lease: it publishes
-outside any transaction, so a replica that falls silent there holds up the others for LEASE only.
+Each service's schema has the table `outbox` and the role `<service>_relay`, which works on events
+across tenants and sees nothing else. The relay takes a row out after the broker's ack, so an event
+is published once or more, never not at all. What consumers of ours handle goes to `published`,
+where it is kept until they have (chassis/published). One relay at a time per schema has the lease:
+it publishes outside any transaction, so a replica that falls silent there holds up the others for
+LEASE only.
 """
 
 from __future__ import annotations
@@ -11,17 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import structlog
 from nats.aio.client import Client
+from nats.js.api import PubAck
 
 from chassis import messaging
 from chassis.clock import new_id
 from chassis.database import Connection, Pool, role_transaction
 from chassis.loops import sleep
-from chassis.messaging import OutgoingEvent
+from chassis.messaging import Consumer, OutgoingEvent
 from chassis.transient import TRANSIENT
 
 BATCH = 256
@@ -42,6 +46,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8)
 _TAKE = """
 with oldest as (
   select outbox_id, event_id, subject, event_type, source, body, occurred_at, traceparent,
+    told_again,
     sum(octet_length(body)) over (order by outbox_id) - octet_length(body) as bytes_before
   from (select * from outbox order by outbox_id limit $3) as first_rows
 ),
@@ -55,8 +60,33 @@ lease as (
 )
 select * from waiting where exists (select from lease) order by outbox_id
 """
+# Sequences only grow: an event that stands before one of the batch before is in another history of
+# the stream, which was wiped or put back to an older state.
 _END = """
-with published as (delete from outbox where outbox_id = any($2::bigint[]))
+with taken as (delete from outbox where outbox_id = any($2::bigint[]) returning *),
+kept as (
+  select taken.*, ack.stream, ack.sequence, ack.is_new
+  from taken join unnest($3::bigint[], $4::text[], $5::bigint[], $6::boolean[])
+    as ack (outbox_id, stream, sequence, is_new) on ack.outbox_id = taken.outbox_id
+),
+position as (
+  insert into stream_positions as s (stream, first_sequence, last_sequence)
+  select stream, min(sequence), max(sequence) from kept where is_new group by stream
+  on conflict (stream) do update set
+    generation = s.generation + (excluded.first_sequence <= s.last_sequence)::int,
+    first_sequence = excluded.first_sequence,
+    last_sequence = excluded.last_sequence
+  returning stream, generation
+),
+published_now as (
+  insert into published (
+    stream, generation, sequence, tenant_id, outbox_id, event_id, subject, event_type, source,
+    body, occurred_at, traceparent, told_again)
+  select stream, coalesce(p.generation, s.generation, 0), sequence, tenant_id, outbox_id, event_id,
+    subject, event_type, source, body, occurred_at, traceparent, told_again
+  from kept left join position p using (stream) left join stream_positions s using (stream)
+  on conflict do nothing -- the same event, written twice
+)
 update relay_lease set expires_at = '-infinity' where holder = $1
 """
 _HOLD = "select true from relay_lease where expires_at < clock_timestamp() for update"
@@ -83,8 +113,12 @@ async def hold(connection: Connection) -> None:
 class Relay:
     """Moves committed events from a service's outbox to JetStream."""
 
-    def __init__(self, pool: Pool, client: Client, role: str) -> None:
+    def __init__(
+        self, pool: Pool, client: Client, role: str, consumed_by: Sequence[Consumer] = ()
+    ) -> None:
+        """`consumed_by` are our consumers of these events: what they handle is kept until then."""
         self._pool = pool
+        self._consumed_by = consumed_by
         self._jetstream = client.jetstream()
         self.role = role
         self._holder = new_id()
@@ -114,17 +148,30 @@ class Relay:
             return 0
 
     async def publish_pending(self) -> int:
-        """Publish the oldest events, oldest first, and delete them; return how many."""
+        """Publish the oldest events, oldest first, and take them out; return how many."""
         async with role_transaction(self._pool, self.role, durable=False) as connection:
             rows = await connection.fetch(_TAKE, self._holder, LEASE, BATCH, BATCH_BYTES)
         if not rows:
             return 0
-        await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
+        acks = await messaging.publish_all(self._jetstream, [_event(row) for row in rows])
+        ids, kept = [row["outbox_id"] for row in rows], self._kept(rows, acks)
         async with role_transaction(self._pool, self.role) as connection:
-            await connection.execute(_END, self._holder, [row["outbox_id"] for row in rows])
+            await connection.execute(_END, self._holder, ids, *kept)
         if sum(len(row["body"]) for row in rows) >= BATCH_BYTES:
             self.wake()  # the batch may have been cut
         return len(rows)
+
+    def _kept(
+        self, rows: Sequence[asyncpg.Record], acks: Sequence[PubAck]
+    ) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+        """Return ids, streams, sequences and newness of what consumers of ours handle."""
+        kept = [
+            (row["outbox_id"], ack.stream, ack.seq, not ack.duplicate)
+            for row, ack in zip(rows, acks, strict=True)
+            if any(each.takes(row["subject"]) for each in self._consumed_by)
+        ]
+        ids, streams, sequences, is_new = zip(*kept, strict=True) if kept else ((), (), (), ())
+        return list(ids), list(streams), list(sequences), list(is_new)
 
 
 def _event(row: asyncpg.Record) -> OutgoingEvent:
@@ -136,4 +183,5 @@ def _event(row: asyncpg.Record) -> OutgoingEvent:
         event_id=row["event_id"],
         occurred_at=row["occurred_at"],
         traceparent=row["traceparent"],
+        told_again=row["told_again"],
     )

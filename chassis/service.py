@@ -43,6 +43,7 @@ from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
 from chassis.messaging import Topology
 from chassis.outbox import Relay
+from chassis.published.keeper import PublishedEvents
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.tokens import TokenKeys, read_keys
 from chassis.transient import TRANSIENT
@@ -62,6 +63,7 @@ class Foundation:
     nats: BrokerClient
     streams: StreamKeeper
     relay: Relay
+    published: PublishedEvents
     stopping: asyncio.Event
     token_keys: TokenKeys
     postgres_tls: ssl.SSLContext | None
@@ -145,12 +147,13 @@ async def _foundation(
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
         client = await _open_nats(name, settings)
         try:
-            relay = Relay(pool, client, f"{name}_relay")
+            relay = Relay(pool, client, f"{name}_relay", topology.consumed_by)
+            published = PublishedEvents(pool, client, relay, topology.consumed_by)
             owned = [with_limits(each, settings) for each in topology.owns]
             streams = StreamKeeper(client, owned, topology.consumers, topology.needs)
             async with streams.keeping(START_SECONDS, asked_to_stop):
                 stopping = asyncio.Event()
-                yield Foundation(pool, client, streams, relay, stopping, token_keys, tls)
+                yield Foundation(pool, client, streams, relay, published, stopping, token_keys, tls)
         finally:
             with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
                 await client.close()
@@ -219,6 +222,7 @@ async def _serve(
         working = [tasks.create_task(each) for each in work]
         working += [tasks.create_task(_loop(loop, stopping)) for loop in parts.loops]
         working.append(tasks.create_task(_forget_old_events(foundation, stopping)))
+        working.append(tasks.create_task(foundation.published.run(stopping)))
         await asked_to_stop.wait()
         _log.info("draining")
         status.stop()

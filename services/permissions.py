@@ -40,7 +40,7 @@ class User:
 def of_service(name: str) -> Permissions:
     """Return what a service needs."""
     part = topology.SERVICES[name]
-    publish = [*part.publishes, *_streams(part), *_consumers(part)]
+    publish = [*part.publishes, *_streams(part), *_consumers(part), *_consumed(part)]
     subscribe = [*part.hears, f"{inbox_prefix(f'prospect-{name}')}.>"]
     return Permissions(list(dict.fromkeys(publish)), subscribe)
 
@@ -99,6 +99,13 @@ def _consumers(part: Topology) -> Iterator[str]:
         yield f"{API}.CONSUMER.MSG.NEXT.{each.stream}.{each.name}"
         yield f"$JS.ACK.{each.stream}.{each.name}.>"
         yield f"{DEAD_LETTER_PREFIX}.{each.subject}"
+
+
+def _consumed(part: Topology) -> Iterator[str]:
+    """Yield where it asks whether what it published is there still, and was handled."""
+    for each in part.consumed_by:
+        yield f"{API}.CONSUMER.INFO.{each.stream}.{each.name}"
+        yield f"{API}.STREAM.MSG.GET.{each.stream}"
 
 
 def _entry(user: User) -> str:

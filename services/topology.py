@@ -61,6 +61,7 @@ ACTIVITY = Topology(
     consumers=(ENRICH_COMPLETED,),
     publishes=(*ACTIVITY_STREAM.subjects, *ERASED_STREAM.subjects),
     tails=tuple(("ACTIVITY", subject) for subject in ACTIVITY_STREAM.subjects),
+    consumed_by=(ACTIVITY_RECORDED, ENRICHMENT_ERASED, METRICS_ERASED),
 )
 ENRICHMENT = Topology(
     owns=(REQUESTS_STREAM, ENRICH_STREAM),
@@ -70,6 +71,7 @@ ENRICHMENT = Topology(
     hears=(HINTS, "prospect.enrich.*.*", SOURCE_CHANGED),
     looks_up=("DEAD_LETTERS",),  # where what is left of an erased prospect is deleted
     deletes_from=("DEAD_LETTERS",),
+    consumed_by=(ENRICH_COMPLETED,),
 )
 METRICS = Topology(
     owns=(METRICS_STREAM, QUOTAS_STREAM, DEAD_LETTERS_STREAM),

@@ -245,7 +245,8 @@ CREATE TABLE activity.outbox (
     source text NOT NULL,
     body bytea NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
-    traceparent text DEFAULT ''::text NOT NULL
+    traceparent text DEFAULT ''::text NOT NULL,
+    told_again integer DEFAULT 0 NOT NULL
 );
 ALTER TABLE ONLY activity.outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
@@ -277,6 +278,28 @@ CREATE VIEW activity.own_log WITH (security_invoker='false') AS
   WHERE (tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif"));
 
 ALTER VIEW activity.own_log OWNER TO activity_owner;
+
+CREATE TABLE activity.published (
+    stream text NOT NULL,
+    generation bigint NOT NULL,
+    sequence bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    outbox_id bigint NOT NULL,
+    event_id uuid NOT NULL,
+    subject text NOT NULL,
+    event_type text NOT NULL,
+    source text NOT NULL,
+    body bytea NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    traceparent text DEFAULT ''::text NOT NULL,
+    told_again integer DEFAULT 0 NOT NULL,
+    published_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY activity.published ALTER COLUMN body SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY activity.published FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE activity.published OWNER TO activity_owner;
 
 CREATE TABLE activity.relay_lease (
     only_row boolean DEFAULT true NOT NULL,
@@ -317,6 +340,16 @@ CREATE TABLE activity.schema_migrations (
 );
 
 ALTER TABLE activity.schema_migrations OWNER TO activity_owner;
+
+CREATE TABLE activity.stream_positions (
+    stream text NOT NULL,
+    generation bigint DEFAULT 0 NOT NULL,
+    first_sequence bigint DEFAULT 0 NOT NULL,
+    last_sequence bigint DEFAULT 0 NOT NULL,
+    looked_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+);
+
+ALTER TABLE activity.stream_positions OWNER TO activity_owner;
 
 CREATE TABLE activity.tiles (
     tenant_id uuid NOT NULL,
@@ -384,6 +417,9 @@ ALTER TABLE ONLY activity.inbox
 ALTER TABLE ONLY activity.outbox
     ADD CONSTRAINT outbox_pk PRIMARY KEY (tenant_id, outbox_id);
 
+ALTER TABLE ONLY activity.published
+    ADD CONSTRAINT published_pk PRIMARY KEY (stream, generation, sequence, tenant_id);
+
 ALTER TABLE ONLY activity.relay_lease
     ADD CONSTRAINT relay_lease_pk PRIMARY KEY (only_row);
 
@@ -395,6 +431,9 @@ ALTER TABLE ONLY activity.retention
 
 ALTER TABLE ONLY activity.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY activity.stream_positions
+    ADD CONSTRAINT stream_positions_pk PRIMARY KEY (stream);
 
 ALTER TABLE ONLY activity.tiles
     ADD CONSTRAINT tiles_pk PRIMARY KEY (tenant_id, level, tile);
@@ -458,6 +497,12 @@ CREATE POLICY outbox_of_auditor ON activity.outbox FOR SELECT TO activity_owner 
 CREATE POLICY outbox_of_relay ON activity.outbox TO activity_relay USING (true);
 
 CREATE POLICY outbox_of_tenant ON activity.outbox TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE activity.published ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY published_of_relay ON activity.published TO activity_relay USING (true);
+
+CREATE POLICY published_of_tenant ON activity.published TO activity_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE activity.requests ENABLE ROW LEVEL SECURITY;
 
@@ -543,9 +588,12 @@ GRANT SELECT,INSERT,DELETE ON TABLE activity.inbox TO activity_app;
 GRANT SELECT,DELETE ON TABLE activity.inbox TO activity_relay;
 
 GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_app;
-GRANT SELECT,DELETE ON TABLE activity.outbox TO activity_relay;
+GRANT SELECT,INSERT,DELETE ON TABLE activity.outbox TO activity_relay;
 
 GRANT SELECT ON TABLE activity.own_log TO activity_app;
+
+GRANT SELECT ON TABLE activity.published TO activity_app;
+GRANT SELECT,INSERT,DELETE ON TABLE activity.published TO activity_relay;
 
 GRANT SELECT,UPDATE ON TABLE activity.relay_lease TO activity_relay;
 GRANT SELECT,UPDATE ON TABLE activity.relay_lease TO activity_app;
@@ -557,6 +605,8 @@ GRANT SELECT(answered_at) ON TABLE activity.requests TO activity_keeper;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE activity.retention TO activity_app;
 GRANT SELECT ON TABLE activity.retention TO activity_keeper;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE activity.stream_positions TO activity_relay;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE activity.tiles TO activity_app;
 

@@ -691,7 +691,11 @@ returning digest
 select run_id from enrichment.runs where tenant_id = $1 and prospect_id = $2
 
 -- name: delete_events
--- Delete the pending events of a prospect ($2), which have its id in their body.
+-- Delete the pending events of a prospect ($2), which have its id in their body, and those that are kept.
+with kept as (
+  delete from enrichment.published
+  where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0
+)
 delete from enrichment.outbox where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0
 returning event_id
 
@@ -733,7 +737,12 @@ update enrichment.batches set user_id = $3 where tenant_id = $1 and user_id = $2
 update enrichment.erasures set user_id = $3 where tenant_id = $1 and user_id = $2
 
 -- name: anonymise_events
--- Put one id in the place of another in pending events; both are equally long, so the message stays valid.
+-- Put one id in the place of another in pending and kept events; both are equally long, so the message stays valid.
+with kept as (
+  update enrichment.published set body = overlay(body placing convert_to($3, 'UTF8')
+    from position(convert_to($2, 'UTF8') in body))
+  where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0
+)
 update enrichment.outbox set body = overlay(body placing convert_to($3, 'UTF8')
   from position(convert_to($2, 'UTF8') in body))
 where tenant_id = $1 and position(convert_to($2, 'UTF8') in body) > 0

@@ -221,7 +221,8 @@ CREATE TABLE enrichment.outbox (
     source text NOT NULL,
     body bytea NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
-    traceparent text DEFAULT ''::text NOT NULL
+    traceparent text DEFAULT ''::text NOT NULL,
+    told_again integer DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE ONLY enrichment.outbox FORCE ROW LEVEL SECURITY;
@@ -286,6 +287,28 @@ ALTER TABLE ONLY enrichment.prospects FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.prospects OWNER TO enrichment_owner;
 
+CREATE TABLE enrichment.published (
+    stream text NOT NULL,
+    generation bigint NOT NULL,
+    sequence bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    outbox_id bigint NOT NULL,
+    event_id uuid NOT NULL,
+    subject text NOT NULL,
+    event_type text NOT NULL,
+    source text NOT NULL,
+    body bytea NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    traceparent text DEFAULT ''::text NOT NULL,
+    told_again integer DEFAULT 0 NOT NULL,
+    published_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY enrichment.published ALTER COLUMN body SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY enrichment.published FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE enrichment.published OWNER TO enrichment_owner;
+
 CREATE TABLE enrichment.relay_lease (
     only_row boolean DEFAULT true NOT NULL,
     holder uuid,
@@ -348,6 +371,16 @@ ALTER TABLE ONLY enrichment.spending FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE enrichment.spending OWNER TO enrichment_owner;
 
+CREATE TABLE enrichment.stream_positions (
+    stream text NOT NULL,
+    generation bigint DEFAULT 0 NOT NULL,
+    first_sequence bigint DEFAULT 0 NOT NULL,
+    last_sequence bigint DEFAULT 0 NOT NULL,
+    looked_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+);
+
+ALTER TABLE enrichment.stream_positions OWNER TO enrichment_owner;
+
 CREATE TABLE enrichment.suppressions (
     tenant_id uuid NOT NULL,
     digest bytea NOT NULL,
@@ -408,6 +441,9 @@ ALTER TABLE ONLY enrichment.policies
 ALTER TABLE ONLY enrichment.prospects
     ADD CONSTRAINT prospects_pk PRIMARY KEY (tenant_id, prospect_id);
 
+ALTER TABLE ONLY enrichment.published
+    ADD CONSTRAINT published_pk PRIMARY KEY (stream, generation, sequence, tenant_id);
+
 ALTER TABLE ONLY enrichment.relay_lease
     ADD CONSTRAINT relay_lease_pk PRIMARY KEY (only_row);
 
@@ -437,6 +473,9 @@ ALTER TABLE ONLY enrichment.steps
 
 ALTER TABLE enrichment.steps
     ADD CONSTRAINT steps_status CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'complete'::text, 'failed'::text, 'skipped'::text, 'circuit_open'::text, 'not_found'::text, 'suppressed'::text, 'budget_denied'::text, 'parked'::text]))) NOT VALID;
+
+ALTER TABLE ONLY enrichment.stream_positions
+    ADD CONSTRAINT stream_positions_pk PRIMARY KEY (stream);
 
 ALTER TABLE ONLY enrichment.suppressions
     ADD CONSTRAINT suppressions_pk PRIMARY KEY (tenant_id, digest);
@@ -534,6 +573,12 @@ ALTER TABLE enrichment.prospects ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY prospects_of_tenant ON enrichment.prospects TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
+ALTER TABLE enrichment.published ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY published_of_relay ON enrichment.published TO enrichment_relay USING (true);
+
+CREATE POLICY published_of_tenant ON enrichment.published TO enrichment_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
 ALTER TABLE enrichment.requests ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY requests_of_keeper ON enrichment.requests TO enrichment_keeper USING (true);
@@ -618,7 +663,7 @@ GRANT SELECT,DELETE ON TABLE enrichment.inbox TO enrichment_relay;
 GRANT SELECT,INSERT ON TABLE enrichment.ledger TO enrichment_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE enrichment.outbox TO enrichment_app;
-GRANT SELECT,DELETE ON TABLE enrichment.outbox TO enrichment_relay;
+GRANT SELECT,INSERT,DELETE ON TABLE enrichment.outbox TO enrichment_relay;
 
 GRANT UPDATE(body) ON TABLE enrichment.outbox TO enrichment_app;
 
@@ -631,6 +676,11 @@ GRANT SELECT(most_runs_at_once) ON TABLE enrichment.policies TO enrichment_claim
 GRANT SELECT(weight) ON TABLE enrichment.policies TO enrichment_claimer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.prospects TO enrichment_app;
+
+GRANT SELECT,DELETE ON TABLE enrichment.published TO enrichment_app;
+GRANT SELECT,INSERT,DELETE ON TABLE enrichment.published TO enrichment_relay;
+
+GRANT UPDATE(body) ON TABLE enrichment.published TO enrichment_app;
 
 GRANT SELECT,UPDATE ON TABLE enrichment.relay_lease TO enrichment_relay;
 GRANT SELECT,UPDATE ON TABLE enrichment.relay_lease TO enrichment_app;
@@ -650,6 +700,8 @@ GRANT SELECT,UPDATE ON TABLE enrichment.sources TO enrichment_app;
 GRANT SELECT ON TABLE enrichment.sources TO enrichment_claimer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.spending TO enrichment_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE enrichment.stream_positions TO enrichment_relay;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE enrichment.suppressions TO enrichment_app;
 

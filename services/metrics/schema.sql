@@ -157,7 +157,8 @@ CREATE TABLE metrics.outbox (
     source text NOT NULL,
     body bytea NOT NULL,
     occurred_at timestamp with time zone NOT NULL,
-    traceparent text DEFAULT ''::text NOT NULL
+    traceparent text DEFAULT ''::text NOT NULL,
+    told_again integer DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE ONLY metrics.outbox FORCE ROW LEVEL SECURITY;
@@ -172,6 +173,28 @@ ALTER TABLE metrics.outbox ALTER COLUMN outbox_id ADD GENERATED ALWAYS AS IDENTI
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE metrics.published (
+    stream text NOT NULL,
+    generation bigint NOT NULL,
+    sequence bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    outbox_id bigint NOT NULL,
+    event_id uuid NOT NULL,
+    subject text NOT NULL,
+    event_type text NOT NULL,
+    source text NOT NULL,
+    body bytea NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    traceparent text DEFAULT ''::text NOT NULL,
+    told_again integer DEFAULT 0 NOT NULL,
+    published_at timestamp with time zone DEFAULT now() NOT NULL
+);
+ALTER TABLE ONLY metrics.published ALTER COLUMN body SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY metrics.published FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE metrics.published OWNER TO metrics_owner;
 
 CREATE TABLE metrics.quota_usage (
     tenant_id uuid NOT NULL,
@@ -244,6 +267,16 @@ CREATE TABLE metrics.settings (
 ALTER TABLE ONLY metrics.settings FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE metrics.settings OWNER TO metrics_owner;
+
+CREATE TABLE metrics.stream_positions (
+    stream text NOT NULL,
+    generation bigint DEFAULT 0 NOT NULL,
+    first_sequence bigint DEFAULT 0 NOT NULL,
+    last_sequence bigint DEFAULT 0 NOT NULL,
+    looked_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+);
+
+ALTER TABLE metrics.stream_positions OWNER TO metrics_owner;
 
 CREATE TABLE metrics.token_key (
     only_row boolean DEFAULT true NOT NULL,
@@ -362,6 +395,9 @@ ALTER TABLE ONLY metrics.inbox
 ALTER TABLE ONLY metrics.outbox
     ADD CONSTRAINT outbox_pk PRIMARY KEY (tenant_id, outbox_id);
 
+ALTER TABLE ONLY metrics.published
+    ADD CONSTRAINT published_pk PRIMARY KEY (stream, generation, sequence, tenant_id);
+
 ALTER TABLE ONLY metrics.quota_usage
     ADD CONSTRAINT quota_usage_pk PRIMARY KEY (tenant_id, counter, period, period_start);
 
@@ -382,6 +418,9 @@ ALTER TABLE ONLY metrics.schema_migrations
 
 ALTER TABLE ONLY metrics.settings
     ADD CONSTRAINT settings_pk PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY metrics.stream_positions
+    ADD CONSTRAINT stream_positions_pk PRIMARY KEY (stream);
 
 ALTER TABLE ONLY metrics.token_key
     ADD CONSTRAINT token_key_pk PRIMARY KEY (only_row);
@@ -435,6 +474,12 @@ ALTER TABLE metrics.outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY outbox_of_relay ON metrics.outbox TO metrics_relay USING (true);
 
 CREATE POLICY outbox_of_tenant ON metrics.outbox TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
+
+ALTER TABLE metrics.published ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY published_of_relay ON metrics.published TO metrics_relay USING (true);
+
+CREATE POLICY published_of_tenant ON metrics.published TO metrics_app USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant_id'::text, true), ''::text))::uuid AS "nullif")));
 
 ALTER TABLE metrics.quota_usage ENABLE ROW LEVEL SECURITY;
 
@@ -504,7 +549,10 @@ GRANT SELECT,INSERT,DELETE ON TABLE metrics.inbox TO metrics_app;
 GRANT SELECT,DELETE ON TABLE metrics.inbox TO metrics_relay;
 
 GRANT SELECT,INSERT,DELETE ON TABLE metrics.outbox TO metrics_app;
-GRANT SELECT,DELETE ON TABLE metrics.outbox TO metrics_relay;
+GRANT SELECT,INSERT,DELETE ON TABLE metrics.outbox TO metrics_relay;
+
+GRANT SELECT ON TABLE metrics.published TO metrics_app;
+GRANT SELECT,INSERT,DELETE ON TABLE metrics.published TO metrics_relay;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE metrics.quota_usage TO metrics_app;
 
@@ -518,6 +566,8 @@ GRANT SELECT,UPDATE ON TABLE metrics.relay_lease TO metrics_relay;
 GRANT SELECT,UPDATE ON TABLE metrics.relay_lease TO metrics_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE metrics.settings TO metrics_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE metrics.stream_positions TO metrics_relay;
 
 GRANT SELECT ON TABLE metrics.token_key TO metrics_app;
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from nats.js.api import PubAck
 
 from chassis import messaging, outbox
 from chassis.broker.streams import ensure
@@ -160,13 +163,15 @@ async def test_no_connection_is_held_while_events_are_published(
     pool: Pool, nats: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states: list[object] = []
+    publish_all = messaging.publish_all
 
-    async def look(*_: object) -> None:
+    async def look(*arguments: Any) -> Sequence[PubAck]:
         rows = await database.fetch(
             "select state from pg_stat_activity where usename = 'activity_app'"
             " and state like 'idle in transaction%'"
         )
         states.extend(rows)
+        return await publish_all(*arguments)
 
     monkeypatch.setattr(messaging, "publish_all", look)
     await enqueue(pool)

@@ -16,9 +16,15 @@ values ('TENANT', 1, sha256('leaf'), '', now(), now());
 insert into activity.tiles (tenant_id, level, tile, hashes) values ('TENANT', 1, 0, sha256('node'));
 insert into activity.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
 values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
+insert into activity.published (stream, generation, sequence, tenant_id, outbox_id, event_id, subject,
+  event_type, source, body, occurred_at)
+values ('TENANT', 0, 1, 'TENANT', 1, gen_random_uuid(), 's', 't', 's', '', now());
 insert into activity.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());
 insert into metrics.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
 values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
+insert into metrics.published (stream, generation, sequence, tenant_id, outbox_id, event_id, subject,
+  event_type, source, body, occurred_at)
+values ('TENANT', 0, 1, 'TENANT', 1, gen_random_uuid(), 's', 't', 's', '', now());
 insert into metrics.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());
 insert into metrics.usage_metrics_daily (date, tenant_id, user_id)
 values ('2026-01-15', 'TENANT', gen_random_uuid());
@@ -27,6 +33,9 @@ insert into metrics.reconciliations (
 values ('TENANT', '2026-01-15', 'equal', 0, 0, 0, 0);
 insert into enrichment.outbox (event_id, tenant_id, subject, event_type, source, body, occurred_at)
 values (gen_random_uuid(), 'TENANT', 's', 't', 's', '', now());
+insert into enrichment.published (stream, generation, sequence, tenant_id, outbox_id, event_id, subject,
+  event_type, source, body, occurred_at)
+values ('TENANT', 0, 1, 'TENANT', 1, gen_random_uuid(), 's', 't', 's', '', now());
 insert into enrichment.inbox (tenant_id, consumer, event_id) values ('TENANT', 'c', gen_random_uuid());
 insert into enrichment.prospects (tenant_id, prospect_id, name, company)
 values ('TENANT', 'TENANT', 'n', 'c');

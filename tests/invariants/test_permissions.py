@@ -78,7 +78,12 @@ OWNERS = {
     "QUOTAS": "metrics",
     "DEAD_LETTERS": "metrics",
 }
-READERS = {"ACTIVITY": {"metrics"}, "DEAD_LETTERS": {"enrichment", "metrics"}}
+READERS = {
+    "ACTIVITY": {"activity", "metrics"},
+    "ERASED": {"activity"},
+    "ENRICH": {"enrichment"},
+    "DEAD_LETTERS": {"enrichment", "metrics"},
+}
 CONSUMERS = {
     "ENRICH.activity-enrich-completed": "activity",
     "ENRICH_REQUESTS.enrichment-requested": "enrichment",
@@ -87,6 +92,13 @@ CONSUMERS = {
     "ERASED.metrics-user-erased": "metrics",
     "ACTIVITY.metrics-activity-recorded": "metrics",
     "METRICS.metrics-aggregate-daily": "metrics",
+}
+# Who publishes these consumers' events from an outbox asks whether they were handled.
+OF_OUTBOXES = {
+    "ACTIVITY.metrics-activity-recorded",
+    "ENRICH.activity-enrich-completed",
+    "ERASED.enrichment-user-erased",
+    "ERASED.metrics-user-erased",
 }
 
 
@@ -108,7 +120,8 @@ def of_jetstream() -> dict[str, set[str]]:
     for consumer, service in CONSUMERS.items():
         tails = {"activity"} if consumer.startswith("ACTIVITY.") else set()
         table[f"$JS.API.CONSUMER.MSG.NEXT.{consumer}"] = {service} | tails
-        table[f"$JS.API.CONSUMER.INFO.{consumer}"] = {service}
+        publisher = {OWNERS[consumer.split(".")[0]]} if consumer in OF_OUTBOXES else set()
+        table[f"$JS.API.CONSUMER.INFO.{consumer}"] = {service} | publisher
         table[f"$JS.API.CONSUMER.PAUSE.{consumer}"] = set()
         table[f"$JS.ACK.{consumer}.1.1.1.1.0"] = {service}
     return table
@@ -250,3 +263,13 @@ def test_every_subject_of_every_stream_and_every_identity_is_in_this_test() -> N
     assert set(SERVICES) == set(topology.SERVICES)
     consumers = {f"{e.stream}.{e.name}" for p in topology.SERVICES.values() for e in p.consumers}
     assert set(CONSUMERS) == consumers
+
+
+def test_who_publishes_knows_every_consumer_of_ours_of_its_events() -> None:
+    consumers = [each for part in topology.SERVICES.values() for each in part.consumers]
+    for part in topology.SERVICES.values():
+        known = {each.name for each in part.consumed_by}
+        assert known == {e.name for e in consumers if e.subject in part.publishes}
+        # Then a consumer's place in the stream is its place among the events that are kept.
+        subjects = {(each.stream, each.subject) for each in part.consumed_by}
+        assert len({stream for stream, _ in subjects}) == len(subjects)

@@ -9,6 +9,7 @@ import pytest
 
 from chassis import inbox, migrate, outbox, tokens
 from chassis.database import Queries
+from chassis.published import keeper
 from devstack.stack import ROOT, SERVICES
 from tests.harness import Database
 from tests.schema import dump, path_of
@@ -32,7 +33,10 @@ ROLES = {
     "forget_requests": "activity_keeper",
 }
 CHASSIS = [inbox._REMEMBER, outbox._ENQUEUE, outbox._HOLD, tokens._READ_KEY]
-RELAY = [outbox._TAKE, outbox._END, inbox._FORGET]
+RELAY = [
+    *(outbox._TAKE, outbox._END, inbox._FORGET),
+    *(keeper._DUE, keeper._BEGIN_GENERATION, keeper._FORGET, keeper._TELL_AGAIN),
+]
 
 
 async def prepare(database: Database, service: str, role: str, sql: str) -> None:

@@ -21,13 +21,13 @@ NARROW_ROLES = {
 }
 """The roles that a login steps into; all work across tenants, and see no content."""
 OF_ALL_TENANTS = {
-    "activity_relay": {"activity.outbox"},
+    "activity_relay": {"activity.outbox", "activity.published"},
     "activity_keeper": {"activity.retention", "activity.erasures"},
     "activity_sealer": {"activity.batches"},
-    "enrichment_relay": {"enrichment.outbox"},
+    "enrichment_relay": {"enrichment.outbox", "enrichment.published"},
     "enrichment_keeper": {"enrichment.runs", "enrichment.requests"},
     "enrichment_claimer": {"enrichment.runs", "enrichment.flows", "enrichment.policies"},
-    "metrics_relay": {"metrics.outbox"},
+    "metrics_relay": {"metrics.outbox", "metrics.published"},
 }
 CONTENT = {
     *("name", "company", "title", "email", "linkedin_url", "contact_data", "web_data"),

@@ -67,6 +67,18 @@ async def pending(database: Database, tenant_id: uuid.UUID, body: bytes) -> None
     )
 
 
+async def published(database: Database, tenant_id: uuid.UUID, body: bytes) -> None:
+    """Write an event that is published, and kept until activity has handled it."""
+    await database.fetch(
+        "insert into enrichment.published (stream, generation, sequence, tenant_id, outbox_id,"
+        " event_id, subject, event_type, source, body, occurred_at)"
+        " values ('ENRICH', 0, (select count(*) from enrichment.published), $1, 1,"
+        " gen_random_uuid(), 's', 't', 's', $2, now())",
+        tenant_id,
+        body,
+    )
+
+
 @pytest.fixture
 async def quiet(pool: Pool, nats: Client, ours: Identity) -> ErasureRpc:
     """ErasureRpc without a running service, so that nothing is published meanwhile."""
@@ -242,6 +254,22 @@ async def test_pending_events_are_removed_and_counted(
 
 
 @OF_ENRICHMENT
+async def test_events_that_are_published_and_kept_are_removed_and_not_counted(
+    quiet: ErasureRpc, ours: Identity, rows: Rows, database: Database
+) -> None:
+    prospect_id = await rows.prospect()
+    mine = events_pb2.EnrichmentCompleted(prospect_id=str(prospect_id)).SerializeToString()
+    others = events_pb2.EnrichmentCompleted(prospect_id=str(uuid.uuid4())).SerializeToString()
+    for body in (mine, others):
+        await published(database, ours.tenant_id, body)
+    request = pb.EraseProspectRequest(prospect_id=str(prospect_id))
+    receipt = await quiet.EraseProspect(request, cast("Context", None))
+    assert receipt.pending_events == 0
+    left = await database.fetch("select body from enrichment.published")
+    assert [row["body"] for row in left] == [others]
+
+
+@OF_ENRICHMENT
 async def test_an_erasure_waits_for_the_relay_so_that_the_receipt_counts_right(
     quiet: ErasureRpc, rows: Rows, database: Database
 ) -> None:
@@ -388,6 +416,19 @@ async def test_pending_events_name_the_anonymous_user_and_stay_valid(
     async with tenant_transaction(pool, ours.tenant_id) as connection:
         await forget_user(connection, ours.tenant_id, ours.user_id)
     (left,) = await database.fetch("select body from enrichment.outbox")
+    message.user_id = str(NOBODY)
+    assert left["body"] == message.SerializeToString()
+
+
+@OF_ENRICHMENT
+async def test_events_that_are_published_and_kept_name_the_anonymous_user(
+    pool: Pool, ours: Identity, database: Database
+) -> None:
+    message = events_pb2.EnrichmentCompleted(user_id=str(ours.user_id))
+    await published(database, ours.tenant_id, message.SerializeToString())
+    async with tenant_transaction(pool, ours.tenant_id) as connection:
+        await forget_user(connection, ours.tenant_id, ours.user_id)
+    (left,) = await database.fetch("select body from enrichment.published")
     message.user_id = str(NOBODY)
     assert left["body"] == message.SerializeToString()
 

@@ -1,0 +1,1 @@
+"""Published events, which are kept until our consumers have handled them."""
