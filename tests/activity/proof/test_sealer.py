@@ -77,6 +77,16 @@ async def test_more_than_one_transactions_worth_is_sealed_at_once(
     await assert_sealed(log, 35)
 
 
+@pytest.mark.parametrize(("limit", "most"), [("MAX_ENTRIES", 7), ("MAX_BATCHES", 2)])
+async def test_where_a_transaction_takes_all_it_may_another_one_follows(
+    log: SealedLog, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(f"services.activity.proof.sealer.{limit}", most)
+    await log.record(*(entries(7) for _ in range(5)))
+    assert await log.seal() == 35
+    await assert_sealed(log, 35)
+
+
 async def test_what_comes_while_it_seals_is_left_for_the_next_look(
     log: SealedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +185,68 @@ async def test_a_tree_of_another_key_is_not_appended_to(log: SealedLog) -> None:
     with capture_logs() as told:
         assert await other.seal_pending() == 0
         assert await other.seal_pending() == 0
-    assert [each["error"] for each in told] == ["the checkpoint is signed with another key"]
+    says = {"kind": "TreeBroken", "error": "the checkpoint is signed with another key"}
+    assert told == [
+        {"event": "sealing stopped", "log_level": "error", "tenant": str(log.tenant_id)} | says
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (
+            "update activity.trees set frontier = sha256('x') || sha256('y')",
+            "the tree does not have the signed root",
+        ),
+        (
+            "delete from activity.trees",
+            "the tree is gone, but not the batches that were sealed in it",
+        ),
+    ],
+)
+async def test_the_log_says_what_is_wrong_with_a_tree(
+    log: SealedLog, tamper: str, says: str
+) -> None:
+    await log.sealed(3)
+    await log.record(entries(1))
+    await log.fetch(tamper)
+    with capture_logs() as told:
+        await log.seal()
+    assert [each["error"] for each in told] == [says]
+
+
+async def test_a_broken_tree_does_not_keep_the_others_from_being_sealed(log: SealedLog) -> None:
+    other = replace(log, tenant_id=uuid.uuid4())
+    await log.sealed(3)
+    await log.fetch("update activity.trees set note = replace(note, 'prospect', 'prospekt')")
+    await log.record(entries(1))
+    await other.record(entries(4))
+    assert await log.seal() == 4
+    await assert_sealed(other, 4)
+
+
+async def test_a_tree_that_is_broken_again_is_logged_again(log: SealedLog) -> None:
+    await log.sealed(3)
+    sealer, told = log.sealer(), []
+    for names in (("prospect", "prospekt"), ("prospekt", "prospect"), ("prospect", "prospekt")):
+        await log.fetch("update activity.trees set note = replace(note, $1, $2)", *names)
+        await log.record(entries(1))
+        with capture_logs() as logs:
+            await sealer.seal_pending()
+        told.append([each["event"] for each in logs])
+    assert told == [["sealing stopped"], [], ["sealing stopped"]]
+
+
+async def test_it_seals_until_it_is_told_to_stop(log: SealedLog) -> None:
+    stopping = asyncio.Event()
+    running = asyncio.create_task(log.sealer().run(stopping))
+    await log.record(entries(3))
+    async with asyncio.timeout(30):
+        while not await log.fetch("select from activity.trees"):
+            await asyncio.sleep(0.01)
+        stopping.set()
+        await running
+    await assert_sealed(log, 3)
 
 
 async def test_a_new_key_goes_on_where_the_former_one_is_trusted(log: SealedLog) -> None:

@@ -203,6 +203,68 @@ async def test_a_changed_tree_is_found(log: SealedLog, tamper: str) -> None:
     assert (Kind.TREE, None) in found
 
 
+async def faults_of(log: SealedLog) -> list[str]:
+    """Verify; return what is said of each discrepancy that is of no entry."""
+    about = Question(log.tenant_id, (log.public_key,), utc_now() - RETENTION)
+    async with tenant_snapshot(log.pool, log.tenant_id) as connection:
+        said = [each async for each in Verification(connection, about).run()]
+    found = [each for each in said if isinstance(each, Discrepancy)]
+    return [each.detail for each in found if each.activity_id is None]
+
+
+NOT_SIGNED = "the sealed leaves do not have the signed root"
+NOT_STORED = "the stored frontier is not that of the sealed leaves"
+FAULTS = {
+    "update activity.tiles set hashes = sha256('x')": [
+        "tile 0 of level 1 is not that of the leaves"
+    ],
+    "update activity.batches set first_leaf = 600 where first_leaf = 300": [
+        "300 leaves stand outside of the signed tree",
+        "the leaves from 0 to 599 are not there exactly once each",
+        NOT_SIGNED,
+        NOT_STORED,
+    ],
+    "update activity.trees set frontier = sha256('x') || substring(frontier from 33)": [NOT_STORED],
+    "update activity.trees set note = replace(note, 'prospect', 'prospekt')": [
+        "the checkpoint is signed with another key"
+    ],
+}
+
+
+@pytest.mark.parametrize("tamper", FAULTS)
+async def test_each_fault_of_a_tree_is_told_once_and_says_what_is_wrong(
+    log: SealedLog, tamper: str
+) -> None:
+    await log.sealed(300)
+    await log.sealed(300)
+    await log.fetch(tamper)
+    assert await faults_of(log) == FAULTS[tamper]
+
+
+async def test_entries_erased_under_a_receipt_of_fewer_are_told_with_both_counts(
+    log: SealedLog,
+) -> None:
+    ids = await log.sealed(3)
+    await log.fetch(ERASE, ids[1])
+    rows = await log.fetch(
+        "update activity.erasures set erased_count = 0 returning receipt_id::text as id"
+    )
+    says = f"1 entries are erased under the receipt {rows[0]['id']}, which counts 0"
+    assert await faults_of(log) == [says]
+
+
+async def test_the_comparison_begins_with_the_entries_of_its_first_moment(log: SealedLog) -> None:
+    await log.sealed(3)
+    forged = uuid.uuid4()
+    await log.fetch(INSERT, log.tenant_id, forged, None)
+    rows = await log.fetch(f"select created_at from activity.activity_log where {VICTIM}", forged)
+    start = rows[0]["created_at"]
+    found, _ = await verify(log, start=start)
+    assert (Kind.INSERTED, forged) in found
+    found, _ = await verify(log, start=start + timedelta(microseconds=1))
+    assert (Kind.INSERTED, forged) not in found
+
+
 async def test_a_tree_that_is_gone_is_found(log: SealedLog) -> None:
     await log.sealed(3)
     await log.fetch("delete from activity.trees")
