@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -21,13 +22,13 @@ import grpc
 import nats.errors
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from chassis import auth, inbox, telemetry
 from chassis.admission.admission import Admission
 from chassis.admission.drain import OpenCalls
-from chassis.admission.health import Health
+from chassis.admission.health import NATS, POSTGRES, Health
 from chassis.admission.server_options import server_options
 from chassis.broker.client import BrokerClient, open_client
 from chassis.broker.keeper import StreamKeeper
@@ -49,6 +50,9 @@ from chassis.tokens import TokenKeys, read_keys
 from chassis.transient import TRANSIENT
 
 HEALTH_SECONDS = 1.0
+PROBE_SECONDS = 2.0
+# A single slow answer of Postgres is no reason to take a replica out of service.
+FAILED_PROBES = 3
 INBOX_SECONDS = 3_600.0
 START_SECONDS = 3.0  # then a service begins without the broker
 _log = structlog.get_logger()
@@ -60,6 +64,7 @@ class Foundation:
     """What a service's parts are built from; `stopping` is set once clients should have left."""
 
     pool: Pool
+    probe: Pool
     nats: BrokerClient
     streams: StreamKeeper
     relay: Relay
@@ -135,15 +140,12 @@ async def _foundation(
 ) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
     tls = client_context(PemFiles.of(settings, "postgres"))
+    connect = partial(open_pool, dsn, schema=name, tls=tls, patience=Patience.of(settings))
     with reaching_by("PROSPECT_POSTGRES_DSN", dsn):
-        pool = await open_pool(
-            dsn,
-            schema=name,
-            size=settings.postgres_pool_size,
-            tls=tls,
-            patience=Patience.of(settings),
-        )
-    try:
+        pool = await connect(size=settings.postgres_pool_size)
+        # Of its own: a pool that is used up is no database that is away.
+        probe = await connect(size=1)
+    async with pool, probe:
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
         client = await _open_nats(name, settings)
         try:
@@ -153,12 +155,12 @@ async def _foundation(
             streams = StreamKeeper(client, owned, topology.consumers, topology.needs)
             async with streams.keeping(START_SECONDS, asked_to_stop):
                 stopping = asyncio.Event()
-                yield Foundation(pool, client, streams, relay, published, stopping, token_keys, tls)
+                yield Foundation(
+                    pool, probe, client, streams, relay, published, stopping, token_keys, tls
+                )
         finally:
             with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
                 await client.close()
-    finally:
-        await pool.close()
 
 
 async def _open_nats(name: str, settings: ServiceSettings) -> BrokerClient:
@@ -260,18 +262,25 @@ async def _loop(loop: Loop, stopping: asyncio.Event) -> None:
 async def _follow_health(
     status: Health, foundation: Foundation, name: str, stopping: asyncio.Event
 ) -> None:
-    """Report the service as serving while Postgres and NATS answer; "" is the process itself."""
-    serving = health_pb2.HealthCheckResponse.ServingStatus
+    """Tell how the parts are, and with them the service; "" is the process itself.
+
+    What callers need is Postgres. Without NATS they are served, and events wait in the outbox.
+    """
+    failed = 0
     while not stopping.is_set():
         telemetry.flush_logs()
-        well = foundation.nats.is_connected and await _answers(foundation.pool)
-        status.set(name, serving.SERVING if well else serving.NOT_SERVING)
+        failed = 0 if await _answers(foundation.probe) else failed + 1
+        if failed in (0, FAILED_PROBES):
+            status.tell(POSTGRES, serving=not failed)
+            status.tell(name, serving=not failed)
+        status.tell(NATS, serving=foundation.nats.is_connected)
         await sleep(HEALTH_SECONDS, stopping)
 
 
-async def _answers(pool: Pool) -> bool:
+async def _answers(probe: Pool) -> bool:
     try:
-        await pool.fetchval("select 1", timeout=2)
-    except (*TRANSIENT, asyncpg.PostgresError):
+        async with asyncio.timeout(PROBE_SECONDS):
+            await probe.fetchval("select 1")
+    except (*TRANSIENT, TimeoutError, asyncpg.PostgresError):
         return False
     return True

@@ -210,7 +210,7 @@ class ServiceSettings(PostgresFiles, NatsFiles, StreamSettings):
         900, gt=0, description="a connection without a call is closed after so long"
     )
     connection_age_seconds: float = Field(
-        120,
+        45,
         gt=0,
         description="a connection gets no new call after about so long: its client connects anew "
         "and finds new replicas",

@@ -16,14 +16,21 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from prometheus_client import Gauge
 
 MAX_CHECKS = 64
 MAX_WATCHES = 1_000
+POSTGRES, NATS = "postgres", "nats"
+_SERVING, _NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+WELL = Gauge("prospect_serving", "1 where the service or the part of it is well", ("name",))
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Health:
-    """Answers health checks; "" is the process itself, which serves until it stops."""
+    """Answers health checks of the service and its parts.
+
+    "" is the process itself, which serves until it stops.
+    """
 
     def __init__(self, seconds: float) -> None:
         """A check must have been asked within `seconds`."""
@@ -46,6 +53,11 @@ class Health:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(health.SERVICE_NAME, {"Watch": watch}),)
         )
+
+    def tell(self, name: str, *, serving: bool) -> None:
+        """Say whether a service or a part of it is well, here and in the metrics."""
+        WELL.labels(name).set(serving)
+        self.set(name, _SERVING if serving else _NOT_SERVING)
 
     def set(self, service: str, status: HealthCheckResponse.ServingStatus) -> None:
         """Say how a service is, from now on."""

@@ -6,6 +6,8 @@ import asyncio
 import signal
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -13,12 +15,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from prospect.activity.v1 import activity_service_pb2 as pb
+from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 from pydantic import SecretStr
 
+from chassis import service
+from chassis.admission.health import Health
 from chassis.settings import SettingsError
 from devstack import servers
 from services.cli.operate.services import ServiceName
-from tests.harness import Services, admin
+from tests.activity.recording.test_record_batch import an_activity
+from tests.harness import Identity, Services, admin
 
 NAME = "prospect.activity.v1.ActivityService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -34,28 +41,68 @@ async def wait_for_status(channel: grpc.aio.Channel, service: str, status: int) 
                 return
 
 
-async def test_health_is_serving_when_postgres_and_nats_answer(services: Services) -> None:
+async def test_health_names_the_service_and_its_parts(services: Services) -> None:
     async with services.running(ServiceName.ACTIVITY) as channel:
-        await wait_for_status(channel, NAME, SERVING)
+        for name in ("", NAME, "postgres", "nats"):
+            await wait_for_status(channel, name, SERVING)
 
 
-async def test_health_follows_nats_while_the_process_stays_live(
-    services: Services, nats_server: servers.Nats
+async def test_a_service_without_nats_is_ready_and_names_nats(
+    services: Services, nats_server: servers.Nats, ours: Identity
 ) -> None:
     async with services.running(ServiceName.ACTIVITY) as channel:
-        await wait_for_status(channel, NAME, SERVING)
+        await wait_for_status(channel, "nats", SERVING)
         servers.stop(nats_server.process, signal.SIGKILL)
-        await wait_for_status(channel, NAME, NOT_SERVING)
-        await wait_for_status(channel, "", SERVING)
+        await wait_for_status(channel, "nats", NOT_SERVING)
+        await wait_for_status(channel, NAME, SERVING)
+        request = pb.RecordActivityRequest(activity=an_activity())
+        await grpc_api.ActivityServiceStub(channel).RecordActivity(
+            request, metadata=ours.metadata()
+        )
 
 
-async def test_health_follows_postgres(services: Services) -> None:
+async def test_a_service_without_postgres_is_live_and_not_ready(services: Services) -> None:
     database = services.database
     async with services.running(ServiceName.ACTIVITY) as channel:
         await wait_for_status(channel, NAME, SERVING)
         await admin(database.server, f"alter database {database.name} allow_connections false")
         await database.end_sessions()
         await wait_for_status(channel, NAME, NOT_SERVING)
+        await wait_for_status(channel, "", SERVING)
+        await admin(database.server, f"alter database {database.name} allow_connections true")
+        await wait_for_status(channel, NAME, SERVING)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([True, False, False, True], [SERVING, SERVING]),
+        ([True, False, False, False, False, True], [SERVING, NOT_SERVING, SERVING]),
+    ],
+)
+async def test_readiness_changes_after_three_probes_without_an_answer(
+    answers: list[bool], told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    stopping, left = asyncio.Event(), list(answers)
+
+    async def answer(_: object) -> bool:
+        if len(left) == 1:
+            stopping.set()
+        return left.pop(0)
+
+    monkeypatch.setattr(service, "_answers", answer)
+    monkeypatch.setattr(service, "HEALTH_SECONDS", 0)
+    health = Health(1)
+
+    def hear(name: str, status: int) -> None:
+        if name == NAME:
+            heard.append(status)
+
+    monkeypatch.setattr(health, "set", hear)
+    foundation: Any = SimpleNamespace(probe=None, nats=SimpleNamespace(is_connected=True))
+    await service._follow_health(health, foundation, NAME, stopping)
+    assert heard == told
 
 
 async def test_a_service_whose_port_is_taken_does_not_start_and_says_so(
