@@ -19,7 +19,7 @@ from chassis import dead_letters
 from chassis.broker.client import BrokerClient
 from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
-from chassis.dead_letters import sequence_of
+from chassis.dead_letters import dead_letter, sequence_of
 from services import topology
 
 CONSUMER = topology.ENRICH_REQUESTED
@@ -97,6 +97,66 @@ def test_a_dead_letter_of_this_release_or_the_one_before_names_its_event(header:
     assert sequence_of({header: "ACTIVITY/17"}) == "ACTIVITY/17"
 
 
+def delivered(body: bytes = b"", headers: dict[str, str] | None = None) -> Msg:
+    """Return the 17th event of the stream ACTIVITY, as a consumer gets it."""
+    reply = "$JS.ACK.ACTIVITY.metrics.1.17.3.1764590400000000000.0"
+    return Msg(None, "activity.recorded", reply, body, headers)  # type: ignore[arg-type]
+
+
+def test_a_dead_letter_says_whose_it_is_why_and_of_which_event() -> None:
+    headers = {"nats-msg-id": "one", "Ce-Type": "t", "X": "y"}
+    letter = dead_letter(delivered(b"body", headers), "metrics", "wrong", 10_000)
+    assert (letter.subject, letter.body) == ("dead.activity.recorded", b"body")
+    assert letter.headers == {
+        "ce-type": "t",
+        "Prospect-Dead-Reason": "wrong",
+        "Prospect-Dead-Consumer": "metrics",
+        "Prospect-Original-Subject": "activity.recorded",
+        "Prospect-Original-Id": "one",
+        "Prospect-Original-Sequence": "ACTIVITY/17",
+        "Nats-Msg-Id": "metrics/ACTIVITY/17",
+    }
+    assert dead_letter(delivered(), "metrics", "", 10_000).headers["Prospect-Original-Id"] == ""
+
+
+def test_a_value_stands_on_one_line_of_500_characters() -> None:
+    reason = "a\r\n\tb\0c" + "x" * 500
+    letter = dead_letter(delivered(), "metrics", reason, 10_000)
+    assert letter.headers["Prospect-Dead-Reason"] == "a b c" + "x" * 495
+
+
+def test_a_body_is_kept_while_it_has_room_beside_the_headers_and_what_is_added() -> None:
+    body, reason = b"x" * 1_000, "\u00e9" * 100
+    headers = dead_letter(delivered(body), "metrics", reason, 10**6).headers
+    wire = sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+    room = len(body) + wire + 512
+    assert dead_letter(delivered(body), "metrics", reason, room).body == body
+    without = dead_letter(delivered(body), "metrics", reason, room - 1)
+    assert (without.body, without.headers["Prospect-Body-Size"]) == (b"", "1000")
+
+
+@pytest.mark.usefixtures("handled")
+async def test_a_dead_letter_is_counted_and_logged_with_its_reason(
+    nats: BrokerClient, dead: asyncio.Queue[Msg]
+) -> None:
+    counter = dead_letters.DEAD_LETTERS.labels(CONSUMER.name)
+    before = counter._value.get()
+    with capture_logs() as logged:
+        await publish(nats, b"\xff")
+        headers, _ = await letter_of(dead)
+        await nothing_left(nats)
+    assert [each for each in logged if each["event"] == "dead letter"] == [
+        {
+            "event": "dead letter",
+            "log_level": "warning",
+            "consumer": CONSUMER.name,
+            "subject": f"dead.{CONSUMER.subject}",
+            "reason": headers["Prospect-Dead-Reason"],
+        }
+    ]
+    assert counter._value.get() == before + 1
+
+
 @pytest.mark.usefixtures("handled")
 async def test_a_dead_letter_carries_the_headers_of_cloudevents_and_no_others(
     nats: BrokerClient, dead: asyncio.Queue[Msg]
@@ -156,6 +216,7 @@ async def test_an_event_that_the_broker_refuses_as_a_dead_letter_is_ended_and_co
     assert [(each["consumer"], each["subject"]) for each in dropped] == [
         (CONSUMER.name, "dead.letter")
     ]
+    assert "BadRequestError" in dropped[0]["error"]
     assert dead_letters.DROPPED.labels(CONSUMER.name)._value.get() == before + 1
     with pytest.raises(BadRequestError):
         await nats.jetstream().publish(

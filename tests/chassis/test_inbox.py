@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
+
 from chassis import inbox
-from chassis.database import Pool, role_transaction
+from chassis.database import Pool, role_transaction, tenant_transaction
 from tests.harness import Database
 
 ADD = """
@@ -29,3 +31,14 @@ async def test_the_role_that_forgets_sees_no_younger_id(database: Database, pool
     async with role_transaction(pool, ROLE) as connection:
         assert await connection.fetchval("select count(*) from inbox") == 0
         assert await connection.execute("delete from inbox") == "DELETE 0"
+
+
+async def test_an_event_comes_first_once_for_each_tenant_and_consumer(pool: Pool) -> None:
+    tenant, other, event = (uuid.uuid4() for _ in range(3))
+
+    async def first(of: uuid.UUID, consumer: str) -> bool:
+        async with tenant_transaction(pool, of) as connection:
+            return await inbox.first_time(connection, of, consumer, event)
+
+    asked = [(tenant, "c"), (tenant, "c"), (tenant, "d"), (other, "c")]
+    assert [await first(*each) for each in asked] == [True, False, True, True]
