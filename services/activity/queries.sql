@@ -596,12 +596,22 @@ left join activity.activity_log l on l.tenant_id = $1 and l.activity_id = s.acti
 order by s.leaf_index
 
 -- name: day_digests
--- For one UTC day, each tenant's count, digest and unpublished events (see the first migration).
-select tenant_id, activity_count, digest::text, unpublished_events from activity.day_digests($1)
+-- For one UTC day, each tenant's count and digest (see the first migration).
+select tenant_id, activity_count, digest::text from activity.day_digests($1)
 
 -- name: unpublished
--- Each tenant's first and last unpublished events, by their ids in the outbox.
-select tenant_id, min(outbox_id) as first, max(outbox_id) as last from activity.outbox group by 1
+-- Each tenant's unpublished events, by their ids in the outbox, those that the stream ($1) lost among them,
+-- and the newest of those that are in the stream and perhaps not handled, by its sequence.
+select tenant_id, count(outbox_id) as count, min(outbox_id) as first, max(outbox_id) as last,
+  max(sequence) as published
+from (
+  select tenant_id, outbox_id, null::bigint as sequence from activity.outbox
+  union all
+  select p.tenant_id, case when p.generation < s.generation then p.outbox_id end,
+    case when p.generation = s.generation then p.sequence end
+  from activity.published p join activity.stream_positions s using (stream) where stream = $1
+) events
+group by 1
 
 -- name: count_day
 -- One tenant's UTC day by user and action, and with $3 by quarter-hour.

@@ -30,6 +30,7 @@ from services.metrics.sql import ANONYMOUS, SQL
 
 APPLIED_SECONDS = 60.0
 RETRIED_SECONDS = 5.0
+LOST = "the broker has lost events, which are told again; try again in a moment"
 
 
 def handlers(
@@ -86,22 +87,34 @@ async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -
             await connection.execute(SQL.erase_findings, tenant_id, user_id)
 
 
-async def wait_applied(client: Client) -> None:
+async def wait_applied(client: Client, published: int = 0) -> None:
     """Wait until the events published so far that change counts are handled: batches, erasures.
 
-    But for batches that come again and again: proof/retried_events.py says whose they are.
+    But for batches that come again and again: proof/retried_events.py says whose they are. Raises
+    EventsNotApplied where the stream of batches does not reach to `published`, or a stream begins
+    anew meanwhile: what it has lost is told again, and counted then.
     """
     jetstream = client.jetstream()
     consumers = (topology.ACTIVITY_RECORDED, topology.METRICS_ERASED)
-    targets = [
-        (each, (await jetstream.stream_info(each.stream)).state.last_seq) for each in consumers
-    ]
+    before = [await _end_of(jetstream, each) for each in consumers]
+    if before[0][1] < published:
+        raise EventsNotApplied(LOST)
     try:
         async with asyncio.timeout(APPLIED_SECONDS):
-            for consumer, target in targets:
+            for consumer, (_, target) in zip(consumers, before, strict=True):
                 await _wait_handled(jetstream, consumer, target)
     except TimeoutError:
         raise EventsNotApplied("events wait to be counted; try again in a moment") from None
+    for consumer, (created, target) in zip(consumers, before, strict=True):
+        now = await _end_of(jetstream, consumer)
+        if now[0] != created or now[1] < target:
+            raise EventsNotApplied(LOST)
+
+
+async def _end_of(jetstream: JetStreamContext, consumer: Consumer) -> tuple[object, int]:
+    """Return when a consumer's stream was made, and its last sequence."""
+    info = await jetstream.stream_info(consumer.stream)
+    return info.created, info.state.last_seq
 
 
 async def _wait_handled(jetstream: JetStreamContext, consumer: Consumer, target: int) -> None:

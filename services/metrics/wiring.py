@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
 from chassis.clock import utc_now
@@ -31,7 +33,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     rebuilder = Rebuilder(
         pool,
         log,
-        lambda: events.wait_applied(foundation.nats),
+        partial(events.wait_applied, foundation.nats),
         lambda tenant_id: dead_letters(foundation.nats, tenant_id),
         lambda tenant_id: has_retried_events(foundation.nats, pool, tenant_id),
     )

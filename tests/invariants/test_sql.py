@@ -26,6 +26,7 @@ ROLES = {
     "renew": "enrichment_claimer",
     "tenants_with_history": "enrichment_keeper",
     "forget_request_ids": "enrichment_keeper",
+    "unpublished": "activity_relay",
     "find_unsealed": "activity_sealer",
     "list_retentions": "activity_keeper",
     "list_unfinished_erasures": "activity_keeper",

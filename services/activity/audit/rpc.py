@@ -21,6 +21,8 @@ from services.activity.retention import store as retention_store
 # Counts in a message: some 100 KB of the 4 MiB that gRPC takes by default.
 MAX_COUNTS = 1_000
 
+NOTHING = store.Unpublished()
+
 
 class AuditRpc:
     """Gives counts and digests of all tenants, and no content."""
@@ -43,10 +45,9 @@ class AuditRpc:
             past = set(await store.tenants_past(connection, day, today))
             dropped_before = await retention_store.dropped_before(connection)
         # Read after the digests, so that it has the unpublished events of all that they count.
-        waiting = any(row["unpublished_events"] for row in rows)
-        unpublished = await store.unpublished(self._pool) if waiting else {}
+        unpublished = await store.unpublished(self._pool)
         digests = {
-            row["tenant_id"]: _digest(row, unpublished.get(row["tenant_id"]))
+            row["tenant_id"]: _digest(row, unpublished.get(row["tenant_id"], NOTHING))
             for row in rows
             if row["tenant_id"] not in past
         }
@@ -99,13 +100,13 @@ def _day(text: str) -> date:
         raise InvalidArgument.field("date", "date", "must be a day, YYYY-MM-DD") from None
 
 
-def _digest(row: asyncpg.Record, unpublished: tuple[int, int] | None) -> pb.DayDigest:
-    first, last = unpublished or (0, 0)
+def _digest(row: asyncpg.Record, unpublished: store.Unpublished) -> pb.DayDigest:
     return pb.DayDigest(
         tenant_id=str(row["tenant_id"]),
         activity_count=row["activity_count"],
         digest=row["digest"],
-        unpublished_events=row["unpublished_events"] if unpublished else 0,
-        first_unpublished=first,
-        last_unpublished=last,
+        unpublished_events=unpublished.count,
+        first_unpublished=unpublished.first,
+        last_unpublished=unpublished.last,
+        published_sequence=unpublished.published,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
 import asyncpg
 
 from chassis.database import Connection, Pool, role_transaction
+from services import topology
 from services.activity.sql import RELAY_ROLE, SQL
 
 
@@ -16,11 +18,29 @@ async def day_digests(connection: Connection, day: date) -> list[asyncpg.Record]
     return await connection.fetch(SQL.day_digests, day)
 
 
-async def unpublished(pool: Pool) -> dict[UUID, tuple[int, int]]:
-    """Return the outbox ids of each tenant's first and last unpublished events."""
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """A tenant's events that wait: how many, and the outbox ids of the first and the last.
+
+    `published` is the sequence of the newest one in the stream that is perhaps not handled.
+    """
+
+    count: int = 0
+    first: int = 0
+    last: int = 0
+    published: int = 0
+
+
+async def unpublished(pool: Pool) -> dict[UUID, Unpublished]:
+    """Return what is on its way of each tenant."""
     async with role_transaction(pool, RELAY_ROLE) as connection:
-        rows = await connection.fetch(SQL.unpublished)
-    return {row["tenant_id"]: (row["first"], row["last"]) for row in rows}
+        rows = await connection.fetch(SQL.unpublished, topology.ACTIVITY_STREAM.name)
+    return {
+        row["tenant_id"]: Unpublished(
+            row["count"], row["first"] or 0, row["last"] or 0, row["published"] or 0
+        )
+        for row in rows
+    }
 
 
 async def count_day(

@@ -63,6 +63,7 @@ class ActivityLog:
                 each.expired,
                 each.first_unpublished,
                 each.last_unpublished,
+                each.published_sequence,
             )
             for each in response.digests
         }

@@ -41,7 +41,8 @@ CONSUMER = topology.ACTIVITY_RECORDED.name
 OUTBOX_LOOKS = 10
 OUTBOX_SECONDS = 0.1
 DAY = timedelta(days=1)
-WaitApplied = Callable[[], Awaitable[None]]
+WaitApplied = Callable[[int], Awaitable[None]]
+"""Waits until what is published is applied; the stream must reach to the sequence."""
 DeadLetters = Callable[[UUID], Awaitable[Mapping[UUID, Set[date]]]]
 """Gives a tenant's events that could not be counted, with the UTC days of their entries."""
 HasRetried = Callable[[UUID], Awaitable[bool]]
@@ -57,12 +58,18 @@ class LogDigest:
     expired: bool = False
     first_unpublished: int = 0
     last_unpublished: int = 0
+    published_sequence: int = 0
 
     def is_published(self, later: LogDigest | None) -> bool:
         """Tell by a later fingerprint whether all that this one covers has left the outbox."""
         if later is None:
             return False
         return not later.unpublished_events or later.first_unpublished > self.last_unpublished > 0
+
+
+def published_of(logged: Mapping[UUID, LogDigest] | None) -> int:
+    """Return the sequence to which the stream must reach, if it has lost nothing."""
+    return max((each.published_sequence for each in (logged or {}).values()), default=0)
 
 
 class Log(Protocol):
@@ -127,7 +134,7 @@ class Rebuilder:
 
     async def rebuild_once(self, tenant_id: UUID, days: Sequence[date]) -> Rebuilt:
         """Rebuild days, or raise DaysChanged and leave the roll-up as it is."""
-        done, right = Rebuilt(), dict[date, Digest]()
+        done, right, published = Rebuilt(), dict[date, Digest](), 0
         waiting: tuple[date, dict[UUID, LogDigest]] | None = None
         for day in days:
             logged = await self.log.day_digests(day)
@@ -136,11 +143,12 @@ class Rebuilder:
                 done.expired += 1
                 continue
             right[day] = theirs.digest
+            published = max(published, theirs.published_sequence)
             if theirs.unpublished_events:
                 waiting = day, {tenant_id: theirs}
         if waiting and await self.unpublished(*waiting):
             raise DaysChanged
-        await self.wait_applied()
+        await self.wait_applied(published)
         if await self.has_retried(tenant_id):
             raise DaysChanged
         if right:

@@ -31,7 +31,13 @@ from services.metrics.proof.comparison import (
     uneven_days,
     uneven_quotas,
 )
-from services.metrics.proof.rebuild import DaysChanged, EventsNotApplied, LogDigest, Rebuilder
+from services.metrics.proof.rebuild import (
+    DaysChanged,
+    EventsNotApplied,
+    LogDigest,
+    Rebuilder,
+    published_of,
+)
 from services.metrics.quotas.reached import announce_reached_limits
 from services.metrics.sql import SQL
 from services.metrics.store import Digest, Reconciliation
@@ -144,7 +150,7 @@ async def _one_round(
 async def _read_day(rebuilder: Rebuilder, day: date) -> _Day:
     logged = await rebuilder.log.day_digests(day)
     unpublished = await rebuilder.unpublished(day, logged or {})
-    await rebuilder.wait_applied()
+    await rebuilder.wait_applied(published_of(logged))
     async with rebuilder.pool.acquire() as connection:
         counted = await store.day_digests(connection, day)
     uneven: dict[UUID, list[Difference]] = {}

@@ -16,7 +16,13 @@ from chassis.transient import RetryLater
 from services.metrics import store
 from services.metrics.proof.activity_log import CredentialsRefused
 from services.metrics.proof.comparison import Difference, differing_users, moved_since, uneven_days
-from services.metrics.proof.rebuild import DaysChanged, EventsNotApplied, LogDigest, Rebuilder
+from services.metrics.proof.rebuild import (
+    DaysChanged,
+    EventsNotApplied,
+    LogDigest,
+    Rebuilder,
+    published_of,
+)
 from services.metrics.store import Digest, NewerVersionNeeded
 from services.metrics.usage.parse import span_of
 
@@ -74,7 +80,7 @@ class ProofRpc:
             yield pb.VerifyUsageResponse(date=day.isoformat(), expired=True)
             return
         unpublished = await rebuilder.unpublished(day, logged)
-        await rebuilder.wait_applied()
+        await rebuilder.wait_applied(published_of(logged))
         async with self._rebuilder.pool.acquire() as connection:
             counted = await store.day_digests(connection, day)
         uneven = await uneven_days(self._rebuilder.pool, day)
@@ -108,8 +114,9 @@ class ProofRpc:
         moved = bool(found) and await self._has_moved(tenant_id, day, log)
         if found and not moved and rollup == log.digest:
             # It may be an erasure, which is first in the log and which no digest tells of.
-            await rebuilder.unpublished(day, await rebuilder.log.day_digests(day) or {})
-            await rebuilder.wait_applied()
+            later = await rebuilder.log.day_digests(day) or {}
+            await rebuilder.unpublished(day, later)
+            await rebuilder.wait_applied(published_of(later))
             found = [each async for each in differing_users(rebuilder, tenant_id, day)]
             moved = await self._has_moved(tenant_id, day, log)
         late = late or (bool(found) and await rebuilder.is_behind(tenant_id, day, rollup))

@@ -10,8 +10,10 @@ from chassis import outbox
 from chassis.database import Pool, tenant_transaction
 from chassis.messaging import OutgoingEvent
 from chassis.outbox import Relay
+from services import topology
 from services.activity import sql
 from services.activity.audit import store
+from tests.harness import Database
 
 
 async def enqueue(pool: Pool, tenant_id: uuid.UUID) -> None:
@@ -28,9 +30,32 @@ async def test_a_later_event_stands_behind_those_that_waited_before(
     for each in (tenant, other, tenant):
         await enqueue(pool, each)
     before = await store.unpublished(pool)
-    assert before[tenant][0] < before[other][0] == before[other][1] < before[tenant][1]
+    assert before[tenant].first < before[other].first == before[other].last < before[tenant].last
+    assert [before[tenant].count, before[other].count] == [2, 1]
     await Relay(pool, nats, sql.RELAY_ROLE).publish_pending()
     assert await store.unpublished(pool) == {}
     await enqueue(pool, tenant)
-    first, _ = (await store.unpublished(pool))[tenant]
-    assert first > before[tenant][1]
+    assert (await store.unpublished(pool))[tenant].first > before[tenant].last
+
+
+async def test_an_event_that_the_broker_has_and_nobody_has_handled_is_told_by_its_sequence(
+    pool: Pool, nats: Client
+) -> None:
+    tenant = uuid.uuid4()
+    await enqueue(pool, uuid.uuid4())
+    await enqueue(pool, tenant)
+    relay = Relay(pool, nats, sql.RELAY_ROLE, topology.ACTIVITY.consumed_by)
+    await relay.publish_pending()
+    assert (await store.unpublished(pool))[tenant] == store.Unpublished(published=2)
+
+
+async def test_an_event_that_the_broker_has_lost_is_unpublished(
+    pool: Pool, nats: Client, database: Database
+) -> None:
+    tenant = uuid.uuid4()
+    await enqueue(pool, tenant)
+    before = (await store.unpublished(pool))[tenant]
+    relay = Relay(pool, nats, sql.RELAY_ROLE, topology.ACTIVITY.consumed_by)
+    await relay.publish_pending()
+    await database.fetch("update activity.stream_positions set generation = 1")
+    assert (await store.unpublished(pool))[tenant] == before

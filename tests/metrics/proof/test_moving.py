@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -29,11 +30,11 @@ pytestmark = pytest.mark.parametrize("pool", ["metrics"], indirect=True)
 OUTCOMES = "select outcome from metrics.reconciliations"
 
 
-def coming_in(pair: Pair, who: Identity, times: int) -> Callable[[], Awaitable[None]]:
+def coming_in(pair: Pair, who: Identity, times: int) -> Callable[..., Awaitable[None]]:
     """Return a wait in which something more is recorded and counted, so many times at most."""
     waits = 0
 
-    async def wait() -> None:
+    async def wait(_: int = 0) -> None:
         nonlocal waits
         waits += 1
         if waits <= times:
@@ -87,7 +88,7 @@ async def test_what_is_counted_while_a_day_is_verified_is_moving_and_not_excess(
     assert kinds == [[pb.USAGE_FINDING_KIND_MOVING], []]
 
 
-def erasing(pair: Pair, who: Identity) -> Callable[[], Awaitable[None]]:
+def erasing(pair: Pair, who: Identity) -> Callable[..., Awaitable[None]]:
     """Return what has activity erase a user."""
 
     async def erase() -> None:
@@ -112,7 +113,7 @@ async def test_an_erasure_on_its_way_is_no_difference(
     await record(pair, ours, some_activities(60))
     await usage_of(pair, ours, 60)
     busy: Any = BusyLog(log, erasing(pair, ours)) if when == "during" else log
-    rebuilder = Rebuilder(pool, busy, lambda: events.wait_applied(nats), no_dead_letters)
+    rebuilder = Rebuilder(pool, busy, partial(events.wait_applied, nats), no_dead_letters)
     auditing = ProofRpc(rebuilder, cast(Any, None))
     async with holding(database, "lock table metrics.erasures in share mode"):
         if when == "before":

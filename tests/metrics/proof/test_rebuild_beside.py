@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -80,7 +81,7 @@ async def rebuilding(
 def held(pool: Pool, log: ActivityLog, nats: Client) -> tuple[HeldLog, Rebuilder]:
     """Return a log that can be held, and what rebuilds from it."""
     slow = HeldLog(log)
-    return slow, Rebuilder(pool, slow, lambda: events.wait_applied(nats), no_dead_letters)
+    return slow, Rebuilder(pool, slow, partial(events.wait_applied, nats), no_dead_letters)
 
 
 async def record_now(pair: Pair, who: Identity, number: int) -> None:
@@ -162,7 +163,7 @@ async def test_counting_waits_for_the_swap_of_its_own_tenant_and_no_longer(
 ) -> None:  # fmt: skip
     await record(pair, ours, some_activities(40))
     await usage_of(pair, ours, 40)
-    rebuilder = Rebuilder(pool, log, lambda: events.wait_applied(nats), no_dead_letters)
+    rebuilder = Rebuilder(pool, log, partial(events.wait_applied, nats), no_dead_letters)
     async with swap_held(database, ours.tenant_id):
         rebuild = asyncio.create_task(rebuilder.rebuild(ours.tenant_id, [PAST]))
         await swap_begun(database)

@@ -1641,6 +1641,7 @@ class DayDigest(_message.Message):
     EXPIRED_FIELD_NUMBER: _builtins.int
     FIRST_UNPUBLISHED_FIELD_NUMBER: _builtins.int
     LAST_UNPUBLISHED_FIELD_NUMBER: _builtins.int
+    PUBLISHED_SEQUENCE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """tenant_id is the tenant's UUID."""
     activity_count: _builtins.int
@@ -1659,6 +1660,10 @@ class DayDigest(_message.Message):
     """last_unpublished is the position of the last of them. Once a later digest's first_unpublished is above it, or 0, every
     entry in this digest stands in an event on activity.recorded.<tenant>, however many came since.
     """
+    published_sequence: _builtins.int
+    """published_sequence is the sequence in the stream ACTIVITY of the tenant's newest event that is published and of
+    which activity does not know that metrics has counted it; 0 where there is none. A stream that ends before it has lost events.
+    """
     def __init__(
         self,
         *,
@@ -1669,10 +1674,11 @@ class DayDigest(_message.Message):
         expired: _builtins.bool = ...,
         first_unpublished: _builtins.int = ...,
         last_unpublished: _builtins.int = ...,
+        published_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "expired", b"expired", "first_unpublished", b"first_unpublished", "last_unpublished", b"last_unpublished", "tenant_id", b"tenant_id", "unpublished_events", b"unpublished_events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity_count", b"activity_count", "digest", b"digest", "expired", b"expired", "first_unpublished", b"first_unpublished", "last_unpublished", b"last_unpublished", "published_sequence", b"published_sequence", "tenant_id", b"tenant_id", "unpublished_events", b"unpublished_events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
