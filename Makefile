@@ -30,7 +30,7 @@ dev: $(READY) ## Keep the whole stack running for development, until Ctrl-C
 
 .PHONY: test
 test: $(READY) $(SUPPLY) ## Run the tests on real PostgreSQL and NATS (about four minutes)
-	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos"
+	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos and not pgbouncer"
 
 .PHONY: chaos
 chaos: $(READY) ## Run the long tests, which kill processes at random
@@ -45,8 +45,22 @@ DAYS := 2026-12-31T23:45 2027-01-01T00:15 2027-02-28T23:30 2028-02-29T23:30 \
 days: $(READY) $(SUPPLY) ## Run the tests with each of six awkward days as today, or ONLY=tests/metrics
 	@for day in $(DAYS); do \
 	  echo "today is $$day"; \
-	  $(BIN)/pytest -n 4 --dist worksteal -m "not chaos" --today $$day $(ONLY) || exit 1; \
+	  $(BIN)/pytest -n 4 --dist worksteal -m "not chaos and not pgbouncer" --today $$day $(ONLY) || exit 1; \
 	done
+
+# PgBouncer and the two libraries that it needs beside a usual system's, unpacked without root.
+PGBOUNCER := build/pgbouncer/.ready
+$(PGBOUNCER):
+	mkdir -p build/pgbouncer
+	cd build/pgbouncer && apt-get download -q pgbouncer \
+	  $$(apt-cache depends pgbouncer | sed -nE 's/.*Depends: (lib(c-?ares|event)[^ ]*)$$/\1/p')
+	for package in build/pgbouncer/*.deb; do dpkg-deb -x $$package build/pgbouncer || exit 1; done
+	@touch $@
+
+.PHONY: pgbouncer
+pgbouncer: $(READY) $(PGBOUNCER) ## Run the services' tests behind PgBouncer (needs apt-get), or ONLY=tests/metrics
+	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos" --pgbouncer \
+	  $(or $(ONLY),tests/chassis/postgres tests/activity tests/enrichment tests/metrics)
 
 DBOS := build/dbos/.ready
 $(DBOS): requirements-bench.txt

@@ -9,14 +9,18 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from uuid import UUID
 
 import asyncpg
 import structlog
 
 from chassis.identity.secrets import without_password
+from chassis.postgres.pool import PatientPool
+from chassis.postgres.pooler import PooledConnection, is_pooled
+from chassis.postgres.servers import Servers, takes_no_writes
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.transient import ABORTED, TRANSIENT, RetryLater
 
@@ -31,7 +35,9 @@ else:
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
+_told: list[str] = []  # what the log has been told once
 MAX_ATTEMPTS = 5
+STATEMENTS = 100  # that a connection keeps prepared
 OWNER_DSN = "PROSPECT_POSTGRES_OWNER_DSN"
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -45,11 +51,13 @@ class Patience:
     `in_transaction`: a client that says nothing in a transaction, as a frozen replica does, loses
     it, and with it the locks that others wait for. `for_lock`: a statement waits no longer for a
     lock. `on_wire`: a connection of which nothing comes through is given up, by either side.
+    `for_connection`: who needs a connection of the pool waits no longer for one.
     """
 
     in_transaction: float = 30
     for_lock: float = 30
     on_wire: float = 10
+    for_connection: float = 5
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> Patience:
@@ -58,13 +66,19 @@ class Patience:
             settings.postgres_idle_transaction_seconds,
             settings.postgres_lock_seconds,
             settings.postgres_silence_seconds,
+            settings.postgres_acquire_seconds,
         )
 
-    def settings(self) -> dict[str, str]:
-        """Return them as PostgreSQL's, in milliseconds; a Unix socket needs no `on_wire`."""
+    def of_transactions(self) -> dict[str, str]:
+        """Return, as PostgreSQL's settings in milliseconds, those that concern a transaction."""
         return {
             "idle_in_transaction_session_timeout": f"{self.in_transaction * 1000:.0f}",
             "lock_timeout": f"{self.for_lock * 1000:.0f}",
+        }
+
+    def of_connections(self) -> dict[str, str]:
+        """Return those that concern a connection; one by a Unix socket needs none."""
+        return {
             "tcp_user_timeout": f"{self.on_wire * 1000:.0f}",
             "tcp_keepalives_idle": f"{max(self.on_wire / 2, 1):.0f}",
             "tcp_keepalives_interval": f"{max(self.on_wire / 4, 1):.0f}",
@@ -99,28 +113,48 @@ async def open_pool(
     Postgres chooses; `init` prepares each new connection. With `tls` a server without TLS is
     refused; without it the DSN says whether there is TLS.
     """
+    servers = Servers(dsn)
+    pooled = await is_pooled(servers, ssl=tls)
+    local = {"search_path": schema, "plan_cache_mode": plans, **patience.of_transactions()}
+    name = {"application_name": f"prospect-{schema}"}
 
     async def prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         await patience.watch(connection)
+        missing = await _missing_durability(connection)
+        if pooled:
+            texts = [f"set local {each} = '{value}'" for each, value in (local | missing).items()]
+            cast("PooledConnection", connection).local_settings = "; ".join(texts)
+        elif missing:
+            await connection.execute("set synchronous_commit = on")
         if init:
             await init(connection)
 
-    return await asyncpg.create_pool(
+    kind = PooledConnection if pooled else asyncpg.Connection
+    options: dict[str, Any] = {
+        "ssl": tls,
+        "command_timeout": 60,
+        "statement_cache_size": 0 if pooled else STATEMENTS,
+        "server_settings": name if pooled else name | local | patience.of_connections(),
+    }
+    pool = PatientPool(
         dsn,
-        ssl=tls,
-        min_size=1,
+        connect=servers.connect,
+        connection_class=kind,
+        record_class=asyncpg.Record,
+        loop=None,
+        init_size=1,
+        min_size=0,  # asyncpg would log a trace whenever it cannot keep more
         max_size=size,
-        timeout=10,
-        command_timeout=60,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300,
         init=prepare,
-        reset=_leave_no_transaction,
-        server_settings={
-            "search_path": schema,
-            "application_name": f"prospect-{schema}",
-            "plan_cache_mode": plans,
-            **patience.settings(),
-        },
+        reset=_clean,
+        **options,
     )
+    await pool
+    watch = partial(servers.connect, connection_class=kind, **options)
+    pool.bound(patience.for_connection, patience.on_wire, watch)
+    return pool
 
 
 async def connect_as_owner(
@@ -128,7 +162,12 @@ async def connect_as_owner(
 ) -> asyncpg.Connection[asyncpg.Record]:
     """Open the connection of the role that owns a schema; raise SettingsError without one."""
     with reaching_by(OWNER_DSN, dsn):
-        return await asyncpg.connect(dsn, ssl=tls, timeout=10)
+        servers = Servers(dsn)
+        if await is_pooled(servers, ssl=tls):
+            text = "leads through a pooler: migrations need a session of PostgreSQL itself"
+            raise SettingsError(f"{OWNER_DSN} {text}")
+        connection: asyncpg.Connection[asyncpg.Record] = await servers.connect(ssl=tls)
+        return connection
 
 
 @contextmanager
@@ -148,9 +187,24 @@ def reaching_by(variable: str, dsn: str) -> Iterator[None]:
         raise SettingsError(f"{variable}: no connection: {why}") from None
 
 
-async def _leave_no_transaction(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def _missing_durability(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, str]:
+    """Return the setting by which a commit waits for the disk, where a role's say otherwise.
+
+    What we acknowledge is committed: with `synchronous_commit = off` a crash would undo it.
+    """
+    if await connection.fetchval("select current_setting('synchronous_commit')") != "off":
+        return {}
+    if not _told:
+        _told.append("synchronous_commit")
+        _log.warning("synchronous_commit is off in Postgres: set on for what is acknowledged")
+    return {"synchronous_commit": "on"}
+
+
+async def _clean(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Reset a connection on its release, without asyncpg's round trip: all we set is local."""
-    if connection.is_in_transaction():
+    if takes_no_writes(connection):
+        connection.terminate()
+    elif connection.is_in_transaction():
         await connection.execute("rollback")
 
 

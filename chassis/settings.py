@@ -155,6 +155,9 @@ class ServiceSettings(PostgresFiles, NatsFiles, StreamSettings):
     postgres_silence_seconds: float = Field(
         10, ge=2, description="a connection to Postgres that nothing comes through is given up"
     )
+    postgres_acquire_seconds: float = Field(
+        5, gt=0, description="how long a call waits for a connection before it is UNAVAILABLE"
+    )
     nats_url: SecretStr = Field(
         description="NATS servers, any of which will do, with commas between, such as "
         "nats://nats-0:4222,nats://nats-1:4222"

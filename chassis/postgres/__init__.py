@@ -1,0 +1,1 @@
+"""How a service reaches Postgres: one of several servers, itself or through a pooler."""

@@ -1,0 +1,92 @@
+"""A pool that does not hang: nobody waits long for a connection, and dead ones are found."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+
+from chassis.transient import TRANSIENT, RetryLater
+
+if TYPE_CHECKING:
+    Base = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+else:
+    Base = asyncpg.Pool
+
+_log = structlog.get_logger()
+
+
+class PatientPool(Base):
+    """A pool with limits to every wait.
+
+    `answers` says whether Postgres does: a pool all of whose connections are taken knows as well.
+    """
+
+    answers = True
+    _watching: asyncio.Task[None] | None = None
+    _for_connection: float | None = None
+
+    def bound(
+        self, for_connection: float, on_wire: float, connect: Callable[[], Awaitable[Any]]
+    ) -> None:
+        """Bound the waits for a connection, and for Postgres to say anything, to these seconds.
+
+        A connection of its own asks Postgres time and again: where a kernel or a proxy answers for
+        a server that does not, TCP's own timers find nothing.
+        """
+        self._for_connection = for_connection
+        self._watching = asyncio.create_task(self._watch(on_wire, connect))
+
+    async def _acquire(self, asked: float | None) -> Connection:
+        # Every way to a connection of the pool leads through here.
+        seconds = asked or self._for_connection
+        try:
+            return await super()._acquire(seconds)  # type: ignore[misc, no-any-return]
+        except TimeoutError:
+            raise RetryLater(f"no connection to Postgres within {seconds or 0:g} s") from None
+
+    async def close(self) -> None:
+        """Close all connections, that of the watch as well."""
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+        await super().close()
+
+    async def _watch(self, on_wire: float, connect: Callable[[], Awaitable[Any]]) -> None:
+        connection: Any = None
+        try:
+            while True:
+                asked = time.monotonic()
+                try:
+                    async with asyncio.timeout(on_wire / 2):
+                        connection = connection or await connect()
+                        await connection.execute("select 1")
+                    self.answers = True
+                except (*TRANSIENT, asyncpg.PostgresError) as error:
+                    self._note_silence(error, time.monotonic() - asked - on_wire / 2)
+                    if connection:
+                        connection.terminate()
+                    connection = None
+                await asyncio.sleep(on_wire / 5)
+        finally:
+            if connection:
+                connection.terminate()
+
+    def _note_silence(self, error: Exception, late: float) -> None:
+        """Give up all connections where nothing came, unless this process itself stood still."""
+        if late > 1:
+            return
+        if self.answers:
+            _log.warning("Postgres does not answer", error=repr(error))
+        self.answers = False
+        # A pooler whose servers are all taken is silent too.
+        if isinstance(error, TimeoutError) and self._connection_class is asyncpg.Connection:  # type: ignore[attr-defined]
+            # asyncpg itself ends those only that nobody has in hand.
+            for holder in self._holders:  # type: ignore[attr-defined]
+                if holder._con is not None:
+                    holder._con.terminate()

@@ -1,0 +1,150 @@
+"""Connections find the server that takes writes, before and after a failover."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from chassis.database import Pool, open_pool, reaching_by, tenant_transaction
+from chassis.settings import SettingsError
+from chassis.transient import TRANSIENT
+from devstack import servers
+from tests.chassis.postgres.wire import Wire, wire_to
+
+SCHEMA = """
+create role activity_app login;
+create schema activity authorization activity_app;
+create table activity.written (number int);
+alter table activity.written owner to activity_app;
+"""
+
+
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[servers.Postgres]:
+    with servers.postgres(tmp_path / "primary", durable=False) as server:
+        asyncio.run(run(server, SCHEMA))
+        yield server
+
+
+@pytest.fixture
+def standby(primary: servers.Postgres, tmp_path: Path) -> Iterator[servers.Postgres]:
+    with replica_of(primary, tmp_path / "standby") as server:
+        yield server
+
+
+@contextmanager
+def replica_of(primary: servers.Postgres, folder: Path) -> Iterator[servers.Postgres]:
+    """Run a hot standby, by streaming replication."""
+    user = servers.Unprivileged.choose()
+    program = user.reachable(servers.postgres_root()) / "bin" / "pg_basebackup"
+    data = user.home_for(folder) / "data"
+    source = ["-h", str(primary.socket_folder), "-U", "postgres"]
+    user.run([str(program), *source, "-D", str(data), "-R", "-c", "fast", "--no-sync"])
+    with servers.postgres(folder, durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+async def wires(
+    primary: servers.Postgres, standby: servers.Postgres
+) -> AsyncIterator[tuple[Wire, Wire]]:
+    async with AsyncExitStack() as running:
+        one = await running.enter_async_context(wire_to(primary.socket_folder))
+        other = await running.enter_async_context(wire_to(standby.socket_folder))
+        yield one, other
+
+
+async def run(server: servers.Postgres, sql: str) -> None:
+    """Run statements as the superuser."""
+    connection = await asyncpg.connect(server.dsn())
+    await connection.execute(sql)
+    await connection.close()
+
+
+def dsn_of(*wires: Wire) -> str:
+    """Return a DSN that names several servers."""
+    return f"postgresql://activity_app@{','.join(each.address for each in wires)}/postgres"
+
+
+async def write(pool: Pool) -> None:
+    """Write a row."""
+    async with tenant_transaction(pool, uuid.uuid4()) as connection:
+        await connection.execute("insert into written values ($1)", 1)
+
+
+async def write_soon(pool: Pool) -> None:
+    """Write a row as soon as it is possible, within ten seconds; what passes is tried again."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await write(pool)
+            except TRANSIENT:
+                await asyncio.sleep(0.05)
+
+
+async def write_until_refused(pool: Pool) -> None:
+    """Write rows; raise what refuses one, within ten seconds."""
+    async with asyncio.timeout(10):
+        while True:
+            await write(pool)
+
+
+async def test_a_standby_that_is_named_first_is_passed_over(wires: tuple[Wire, Wire]) -> None:
+    pool = await open_pool(dsn_of(wires[1], wires[0]), schema="activity", size=2)
+    await write(pool)
+    await pool.close()
+
+
+async def test_a_standby_alone_is_no_server_to_write_to(wires: tuple[Wire, Wire]) -> None:
+    dsn = dsn_of(wires[1])
+    with pytest.raises(SettingsError, match="read-write"), reaching_by("X", dsn):
+        await open_pool(dsn, schema="activity", size=2)
+
+
+async def test_a_dsn_may_ask_for_any_server(wires: tuple[Wire, Wire]) -> None:
+    dsn = f"{dsn_of(wires[1])}?target_session_attrs=any"
+    pool = await open_pool(dsn, schema="activity", size=1)
+    assert await pool.fetchval("select pg_is_in_recovery()")
+    await pool.close()
+
+
+async def test_a_server_that_swallows_everything_does_not_take_the_others_time(
+    wires: tuple[Wire, Wire],
+) -> None:
+    wires[1].swallow()
+    pool = await open_pool(dsn_of(wires[1], wires[0]), schema="activity", size=2)
+    await write(pool)
+    await pool.close()
+
+
+async def test_a_promoted_standby_is_found_once_the_primary_is_gone(
+    wires: tuple[Wire, Wire], primary: servers.Postgres, standby: servers.Postgres
+) -> None:
+    pool = await open_pool(dsn_of(*wires), schema="activity", size=2)
+    await write(pool)
+    primary.process.kill()
+    with pytest.raises(TRANSIENT):
+        await write(pool)
+    await run(standby, "select pg_promote()")
+    await write_soon(pool)
+    await pool.close()
+
+
+async def test_a_server_that_takes_no_writes_any_more_loses_its_connections(
+    wires: tuple[Wire, Wire], primary: servers.Postgres, standby: servers.Postgres
+) -> None:
+    pool = await open_pool(dsn_of(*wires), schema="activity", size=1)
+    await write(pool)
+    await run(standby, "select pg_promote()")
+    await run(primary, "alter system set default_transaction_read_only = on")
+    await run(primary, "select pg_reload_conf()")
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await write_until_refused(pool)
+    await write_soon(pool)
+    await pool.close()
