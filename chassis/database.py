@@ -26,12 +26,11 @@ from chassis.transient import ABORTED, TRANSIENT, RetryLater
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
     Init = Callable[[asyncpg.Connection[asyncpg.Record]], Coroutine[Any, Any, None]]
 else:
     Connection = asyncpg.pool.PoolConnectionProxy
-    Pool = asyncpg.Pool
 
+Pool = PatientPool
 Plans = Literal["auto", "force_custom_plan", "force_generic_plan"]
 _BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _returns: set[asyncio.Task[None]] = set()  # asyncio itself keeps no task alive
@@ -152,6 +151,8 @@ async def open_pool(
         **options,
     )
     await pool
+    async with pool.acquire() as connection:
+        await pool.read_clock(connection)
     watch = partial(servers.connect, connection_class=kind, **options)
     pool.bound(patience.for_connection, patience.on_wire, watch)
     return pool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -22,12 +23,14 @@ _log = structlog.get_logger()
 
 
 class PatientPool(Base):
-    """A pool with limits to every wait.
+    """A pool with limits to every wait, and with the database's clock.
 
     `answers` says whether Postgres does: a pool all of whose connections are taken knows as well.
     """
 
     answers = True
+    # The database's time, and when that was by the process's own clock.
+    _told = (datetime.min.replace(tzinfo=UTC), 0.0)
     _watching: asyncio.Task[None] | None = None
     _for_connection: float | None = None
 
@@ -41,6 +44,21 @@ class PatientPool(Base):
         """
         self._for_connection = for_connection
         self._watching = asyncio.create_task(self._watch(on_wire, connect))
+
+    def now(self) -> datetime:
+        """Return the database's time, which all replicas share.
+
+        Leases, deadlines and what is due are written by one replica and read by another, whose own
+        clocks may be minutes apart. This process's clock measures how long ago it asked.
+        """
+        told, asked = self._told
+        return told + timedelta(seconds=time.monotonic() - asked)
+
+    async def read_clock(self, connection: Any) -> None:
+        """Ask the database what time it is."""
+        began = time.monotonic()
+        told = await connection.fetchval("select clock_timestamp()")
+        self._told = told.astimezone(UTC), (began + time.monotonic()) / 2
 
     async def _acquire(self, asked: float | None) -> Connection:
         # Every way to a connection of the pool leads through here.
@@ -65,7 +83,7 @@ class PatientPool(Base):
                 try:
                     async with asyncio.timeout(on_wire / 2):
                         connection = connection or await connect()
-                        await connection.execute("select 1")
+                        await self.read_clock(connection)
                     self.answers = True
                 except (*TRANSIENT, asyncpg.PostgresError) as error:
                     self._note_silence(error, time.monotonic() - asked - on_wire / 2)

@@ -12,7 +12,6 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.admission.gate import Gate
 from chassis.admission.tenants import Tenants
-from chassis.clock import utc_now
 from chassis.database import Patience, open_pool
 from chassis.service import Foundation, Parts
 from chassis.settings import SettingsError
@@ -49,7 +48,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     former = settings.log_former_keys_file
     former_keys = _key("LOG_FORMER_KEYS_FILE", former, public_keys) if former else ()
     retention = timedelta(days=settings.retention_days)
-    partitions = Partitions(pool, utc_now)
+    partitions = Partitions(pool, pool.now)
     await partitions.make_ahead()
     actions = ActionNumbers()
     pages = await open_pool(
@@ -64,7 +63,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     broken_off = asyncio.Event()
 
     def window() -> Window:
-        return Window.at(utc_now(), retention)
+        return Window.at(pool.now(), retention)
 
     recorder = Recorder(pool, relay, partitions)
     return Parts(
@@ -84,16 +83,16 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
                 settings.tail_rest_seconds,
                 token_keys,
             ),
-            export=ExportRpc(pool, relay, partitions, utc_now, retention),
-            proof=ProofRpc(pool, utc_now, retention, (signing_key.public_key(), *former_keys)),
-            erase=EraseRpc(pool, relay, utc_now, broken_off),
-            retention=RetentionRpc(pool, utc_now, retention),
-            audit=AuditRpc(pool, actions, utc_now, retention),
+            export=ExportRpc(pool, relay, partitions, pool.now, retention),
+            proof=ProofRpc(pool, pool.now, retention, (signing_key.public_key(), *former_keys)),
+            erase=EraseRpc(pool, relay, pool.now, broken_off),
+            retention=RetentionRpc(pool, pool.now, retention),
+            audit=AuditRpc(pool, actions, pool.now, retention),
         ),
         handlers=events.handlers(pool, relay, partitions, window),
         loops=(
-            Keeper(pool, partitions, utc_now, broken_off).run,
-            Sealer(pool, signing_key, utc_now, former_keys).run,
+            Keeper(pool, partitions, pool.now, broken_off).run,
+            Sealer(pool, signing_key, pool.now, former_keys).run,
         ),
         close=(pages.close,),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from chassis.clock import utc_now
+from chassis.clock import Clock
 from services.enrichment.availability.rate import Limits
 from services.enrichment.settings import Settings
 from services.enrichment.sources.catalogue import RESEARCH, SourceName
@@ -27,7 +27,7 @@ class Clients:
     close: Sequence[Callable[[], Awaitable[None]]]
 
 
-def open_clients(settings: Settings, limits: Limits) -> Clients:
+def open_clients(settings: Settings, limits: Limits, clock: Clock) -> Clients:
     """Make a client for every source."""
 
     async def pace() -> None:
@@ -38,20 +38,20 @@ def open_clients(settings: Settings, limits: Limits) -> Clients:
         settings.anthropic_url,
         settings.anthropic_api_key.get_secret_value(),
         settings.claude_model,
-        clock=utc_now,
+        clock=clock,
     )
     asks: dict[SourceName, Ask] = {
         SourceName.CONTACTOUT: ContactOut(
             connections[SourceName.CONTACTOUT],
             settings.contactout_url,
             settings.contactout_api_key.get_secret_value(),
-            clock=utc_now,
+            clock=clock,
         ).ask,
         SourceName.EXA: Exa(
             connections[SourceName.EXA],
             settings.exa_url,
             settings.exa_api_key.get_secret_value(),
-            clock=utc_now,
+            clock=clock,
         ).ask,
         SourceName.SEC: SecEdgar(
             connections[SourceName.SEC],
@@ -59,7 +59,7 @@ def open_clients(settings: Settings, limits: Limits) -> Clients:
             settings.sec_archives_url,
             user_agent=settings.sec_user_agent,
             max_filings=settings.sec_filings,
-            clock=utc_now,
+            clock=clock,
             pace=pace,
         ).ask,
         SourceName.CLAUDE: claude.ask,

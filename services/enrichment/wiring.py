@@ -9,7 +9,6 @@ from functools import partial
 
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
-from chassis.clock import utc_now
 from chassis.service import Foundation, Parts
 from services import topology
 from services.enrichment import events
@@ -59,8 +58,8 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     )
     inputs = _rule_inputs(foundation, settings)
     breakers, hasher = inputs.breakers, inputs.hasher
-    clients = open_clients(settings, inputs.limits)
-    writer = Writer(pool, relay, inputs, _times(settings), default, utc_now)
+    clients = open_clients(settings, inputs.limits, pool.now)
+    writer = Writer(pool, relay, inputs, _times(settings), default, pool.now)
     worker = _worker(foundation, settings, inputs, writer, clients.asks)
     hints = Hints(foundation.nats)
 
@@ -71,38 +70,38 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     await breakers.refresh()
     await hints.listen(worker.wake, worker.cancel_run, _refresher(breakers))
     await hints.listen_to_callers(worker.ask_again, worker.forget_user)
-    intake = Intake(pool, utc_now, default, hasher, worker, writer, wake)
+    intake = Intake(pool, pool.now, default, hasher, worker, writer, wake)
     watchers = Watchers(foundation.stopping)
     await watchers.listen(foundation.nats)
-    follower = BatchFollower(pool, utc_now, watchers)
-    estimator = Estimator(utc_now, hasher, default)
+    follower = BatchFollower(pool, pool.now, watchers)
+    estimator = Estimator(pool.now, hasher, default)
     history = timedelta(days=settings.history_days)
     return Parts(
         service=pb.DESCRIPTOR.services_by_name["EnrichmentService"],
         rpcs=rpcs(
-            availability=AvailabilityRpc(pool, utc_now, breakers, rates, default),
-            batch=BatchRpc(pool, relay, utc_now, intake, follower, token_keys),
-            erasure=ErasureRpc(pool, relay, utc_now, hasher, hints, foundation.nats),
+            availability=AvailabilityRpc(pool, pool.now, breakers, rates, default),
+            batch=BatchRpc(pool, relay, pool.now, intake, follower, token_keys),
+            erasure=ErasureRpc(pool, relay, pool.now, hasher, hints, foundation.nats),
             estimate=EstimateRpc(pool, breakers, estimator),
             get=GetRpc(pool),
             list=ListRpc(pool, token_keys),
             policy=PolicyRpc(
                 pool,
-                utc_now,
+                pool.now,
                 default,
                 {
                     "most_runs_at_once": settings.tenant_max_runs_in_hand,
                     "weight": settings.tenant_max_weight,
                 },
             ),
-            replay=ReplayRpc(pool, relay, utc_now, intake, estimator),
+            replay=ReplayRpc(pool, relay, pool.now, intake, estimator),
             request=RequestRpc(pool, intake),
-            steer=SteerRpc(pool, utc_now, intake, hints),
-            suppression=SuppressionRpc(pool, utc_now, hasher),
+            steer=SteerRpc(pool, pool.now, intake, hints),
+            suppression=SuppressionRpc(pool, pool.now, hasher),
             watch=WatchRpc(pool, watchers, token_keys),
         ),
         handlers=events.handlers(pool, intake, hints, settings.plain_requests),
-        loops=(worker.run, Keeper(pool, history, utc_now).run),
+        loops=(worker.run, Keeper(pool, history, pool.now).run),
         close=clients.close,
     )
 
@@ -115,12 +114,12 @@ def _rule_inputs(foundation: Foundation, settings: Settings) -> RuleInputs:
             fail_max=settings.breaker_failures,
             reset_seconds=settings.breaker_reset_seconds,
             max_park_seconds=settings.max_park_seconds,
-            clock=utc_now,
+            clock=foundation.pool.now,
         ),
         limits=Limits(foundation.pool, settings.rates),
         hasher=Hasher(settings.suppression_key.get_secret_value().encode()),
         memo_key=lambda findings: memo_key(findings, settings.claude_model),
-        template=lambda findings: templated(findings, utc_now()),
+        template=lambda findings: templated(findings, foundation.pool.now()),
     )
 
 
@@ -142,7 +141,7 @@ def _worker(
     execute = partial(
         Execution,
         pool=foundation.pool,
-        clock=utc_now,
+        clock=foundation.pool.now,
         inputs=inputs,
         writer=writer,
         sources=sources,
@@ -150,7 +149,7 @@ def _worker(
     )
     return Worker(
         foundation.pool,
-        utc_now,
+        foundation.pool.now,
         inputs.breakers,
         execute,
         _times(settings),

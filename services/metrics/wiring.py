@@ -6,7 +6,6 @@ from functools import partial
 
 from prospect.metrics.v1 import metrics_service_pb2 as pb
 
-from chassis.clock import utc_now
 from chassis.identity.certificates import PemFiles
 from chassis.identity.channel import RereadingChannel
 from chassis.service import Foundation, Parts
@@ -39,8 +38,8 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     )
     return Parts(
         service=pb.DESCRIPTOR.services_by_name["MetricsService"],
-        rpcs=rpcs(pool, relay, rebuilder, utc_now, foundation.stopping, foundation.token_keys),
-        handlers=events.handlers(pool, relay, rebuilder, utc_now),
+        rpcs=rpcs(pool, relay, rebuilder, pool.now, foundation.stopping, foundation.token_keys),
+        handlers=events.handlers(pool, relay, rebuilder, pool.now),
         loops=(Schedule(foundation.nats, foundation.streams.renewed).run,),
         close=(log.close,),
     )
