@@ -67,17 +67,21 @@ async def migrate(
             await connection.execute(roles_of(service, folder))
             await connection.execute(f"set role {service}_owner")
         await connection.execute(f"set search_path = {service}")
-        return await _apply_pending(connection, migrations_of(service, folder))
+        return await _apply_pending(connection, service, migrations_of(service, folder))
     finally:
         await connection.close()
 
 
-async def _apply_pending(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
+async def _apply_pending(
+    connection: asyncpg.Connection, service: str, migrations: list[Migration]
+) -> list[str]:
     await connection.execute(
         "create table if not exists schema_migrations ("
         " name text primary key, checksum text not null,"
         " applied_at timestamptz not null default now())"
     )
+    # A service asks before it serves (chassis/postgres/schema_check.py).
+    await connection.execute(f"grant select on schema_migrations to {service}_app")
     rows = await connection.fetch("select name, checksum from schema_migrations")
     applied = {row["name"]: row["checksum"] for row in rows}
     done = []

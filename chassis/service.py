@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -44,6 +46,7 @@ from chassis.interceptor import Interceptor, Rpc
 from chassis.loops import repeat, sleep
 from chassis.messaging import Topology
 from chassis.outbox import Relay
+from chassis.postgres.schema_check import demand_schema
 from chassis.published.keeper import PublishedEvents
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.tokens import TokenKeys, read_keys
@@ -146,6 +149,7 @@ async def _foundation(
         # Of its own: a pool that is used up is no database that is away.
         probe = await connect(size=1)
     async with pool, probe:
+        await demand_schema(pool, name, Path(inspect.getfile(type(settings))).parent)
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
         client = await _open_nats(name, settings)
         try:

@@ -696,6 +696,8 @@ GRANT SELECT(run_id) ON TABLE enrichment.requests TO enrichment_keeper;
 
 GRANT SELECT(created_at) ON TABLE enrichment.requests TO enrichment_keeper;
 
+GRANT SELECT ON TABLE enrichment.schema_migrations TO enrichment_app;
+
 GRANT SELECT,UPDATE ON TABLE enrichment.sources TO enrichment_app;
 GRANT SELECT ON TABLE enrichment.sources TO enrichment_claimer;
 

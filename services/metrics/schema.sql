@@ -565,6 +565,8 @@ GRANT UPDATE(findings) ON TABLE metrics.reconciliations TO metrics_app;
 GRANT SELECT,UPDATE ON TABLE metrics.relay_lease TO metrics_relay;
 GRANT SELECT,UPDATE ON TABLE metrics.relay_lease TO metrics_app;
 
+GRANT SELECT ON TABLE metrics.schema_migrations TO metrics_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE metrics.settings TO metrics_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE metrics.stream_positions TO metrics_relay;
