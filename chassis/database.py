@@ -151,10 +151,12 @@ async def open_pool(
         **options,
     )
     await pool
-    async with pool.acquire() as connection:
-        await pool.read_clock(connection)
     watch = partial(servers.connect, connection_class=kind, **options)
-    pool.bound(patience.for_connection, patience.on_wire, watch)
+    try:
+        await pool.bound(patience.for_connection, patience.on_wire, watch)
+    except BaseException:
+        pool.terminate()
+        raise
     return pool
 
 

@@ -34,7 +34,7 @@ class PatientPool(Base):
     _watching: asyncio.Task[None] | None = None
     _for_connection: float | None = None
 
-    def bound(
+    async def bound(
         self, for_connection: float, on_wire: float, connect: Callable[[], Awaitable[Any]]
     ) -> None:
         """Bound the waits for a connection, and for Postgres to say anything, to these seconds.
@@ -43,7 +43,9 @@ class PatientPool(Base):
         a server that does not, TCP's own timers find nothing.
         """
         self._for_connection = for_connection
-        self._watching = asyncio.create_task(self._watch(on_wire, connect))
+        connection = await connect()
+        await self.read_clock(connection)
+        self._watching = asyncio.create_task(self._watch(connection, on_wire, connect))
 
     def now(self) -> datetime:
         """Return the database's time, which all replicas share.
@@ -75,35 +77,41 @@ class PatientPool(Base):
             await asyncio.wait({self._watching})
         await super().close()
 
-    async def _watch(self, on_wire: float, connect: Callable[[], Awaitable[Any]]) -> None:
-        connection: Any = None
+    async def _watch(
+        self, connection: Any, on_wire: float, connect: Callable[[], Awaitable[Any]]
+    ) -> None:
         try:
             while True:
-                asked = time.monotonic()
+                await asyncio.sleep(on_wire / 5)
+                asked, established = time.monotonic(), connection is not None
                 try:
                     async with asyncio.timeout(on_wire / 2):
                         connection = connection or await connect()
                         await self.read_clock(connection)
                     self.answers = True
                 except (*TRANSIENT, asyncpg.PostgresError) as error:
-                    self._note_silence(error, time.monotonic() - asked - on_wire / 2)
+                    late = time.monotonic() - asked - on_wire / 2
+                    self._note_silence(error, late, established)
                     if connection:
                         connection.terminate()
                     connection = None
-                await asyncio.sleep(on_wire / 5)
         finally:
             if connection:
                 connection.terminate()
 
-    def _note_silence(self, error: Exception, late: float) -> None:
-        """Give up all connections where nothing came, unless this process itself stood still."""
+    def _note_silence(self, error: Exception, late: float, established: bool) -> None:
+        """Give up all connections where nothing came through one that was established.
+
+        It is nobody's silence but ours where this process itself stood still.
+        """
         if late > 1:
             return
         if self.answers:
             _log.warning("Postgres does not answer", error=repr(error))
         self.answers = False
         # A pooler whose servers are all taken is silent too.
-        if isinstance(error, TimeoutError) and self._connection_class is asyncpg.Connection:  # type: ignore[attr-defined]
+        direct = self._connection_class is asyncpg.Connection  # type: ignore[attr-defined]
+        if established and direct and isinstance(error, TimeoutError):
             # asyncpg itself ends those only that nobody has in hand.
             for holder in self._holders:  # type: ignore[attr-defined]
                 if holder._con is not None:
