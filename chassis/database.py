@@ -117,17 +117,7 @@ async def open_pool(
     local = {"search_path": schema, "plan_cache_mode": plans, **patience.of_transactions()}
     name = {"application_name": f"prospect-{schema}"}
 
-    async def prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        await patience.watch(connection)
-        missing = await _missing_durability(connection)
-        if pooled:
-            texts = [f"set local {each} = '{value}'" for each, value in (local | missing).items()]
-            cast("PooledConnection", connection).local_settings = "; ".join(texts)
-        elif missing:
-            await connection.execute("set synchronous_commit = on")
-        if init:
-            await init(connection)
-
+    prepare = _preparing(pooled, local, patience, init)
     kind = PooledConnection if pooled else asyncpg.Connection
     options: dict[str, Any] = {
         "ssl": tls,
@@ -158,6 +148,23 @@ async def open_pool(
         pool.terminate()
         raise
     return pool
+
+
+def _preparing(pooled: bool, local: dict[str, str], patience: Patience, init: Init | None) -> Init:
+    """Return what makes a new connection ready."""
+
+    async def prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        await patience.watch(connection)
+        missing = await _missing_durability(connection)
+        if pooled:
+            texts = [f"set local {each} = '{value}'" for each, value in (local | missing).items()]
+            cast("PooledConnection", connection).local_settings = "; ".join(texts)
+        elif missing:
+            await connection.execute("set synchronous_commit = on")
+        if init:
+            await init(connection)
+
+    return prepare
 
 
 async def connect_as_owner(
