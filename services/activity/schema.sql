@@ -606,8 +606,9 @@ GRANT SELECT(answered_at) ON TABLE activity.requests TO activity_keeper;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE activity.retention TO activity_app;
 GRANT SELECT ON TABLE activity.retention TO activity_keeper;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE activity.stream_positions TO activity_relay;
 GRANT SELECT ON TABLE activity.schema_migrations TO activity_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE activity.stream_positions TO activity_relay;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE activity.tiles TO activity_app;
 
