@@ -9,8 +9,11 @@ the headers is replaced by its size and hash; the event's sequence in its stream
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 import nats.errors
 import prometheus_client
@@ -19,11 +22,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import BadRequestError
 
-from chassis.messaging import DEAD_LETTER_PREFIX
+from chassis.messaging import DEAD_LETTER_PREFIX, DEAD_LETTERS, stored
 
 REFUSED_FOR_GOOD = (nats.errors.MaxPayloadError, nats.errors.BadSubjectError, BadRequestError)
 
-DEAD_LETTERS = prometheus_client.Counter(
+BURIED = prometheus_client.Counter(
     "prospect_dead_letters", "events that became dead letters", ("consumer",)
 )
 DROPPED = prometheus_client.Counter(
@@ -102,9 +105,29 @@ async def bury(client: Client, message: Msg, consumer: str, reason: str) -> None
         DROPPED.labels(consumer).inc()
         _log.error("event dropped", consumer=consumer, subject=letter.subject, error=repr(error))
     else:
-        DEAD_LETTERS.labels(consumer).inc()
+        BURIED.labels(consumer).inc()
         _log.warning("dead letter", consumer=consumer, subject=letter.subject, reason=reason)
     await message.term()
+
+
+async def rename_in_letters(client: Client, subject: str, old: UUID, new: UUID) -> None:
+    """Put one id in the place of another in the dead letters of a subject.
+
+    Both are equally long as text, so a message stays one. A stored event cannot be changed: a copy
+    with the new id takes the place of the letter.
+    """
+    named, renamed = re.compile(str(old).encode(), re.IGNORECASE), str(new).encode()
+    async for letter in stored(client, DEAD_LETTERS, f"{DEAD_LETTER_PREFIX}.{subject}"):
+        headers, body = json.dumps(letter.headers or {}).encode(), letter.data or b""
+        if not letter.seq or not named.search(headers + body):
+            continue
+        headers_of_copy = json.loads(named.sub(renamed, headers))
+        # Not the letter's own id, for which the broker would drop the copy as a repeat.
+        headers_of_copy["Nats-Msg-Id"] = f"{DEAD_LETTERS}/{letter.seq}"
+        await client.jetstream().publish(
+            str(letter.subject), named.sub(renamed, body), headers=headers_of_copy, timeout=5
+        )
+        await client.jetstream().delete_msg(DEAD_LETTERS, letter.seq)
 
 
 def _on_one_line(value: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,13 +18,14 @@ import structlog
 from google.protobuf.message import Message
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import PubAck
-from nats.js.errors import APIError
+from nats.js.api import PubAck, RawStreamMsg
+from nats.js.errors import APIError, NotFoundError
 
 from chassis import telemetry
 from chassis.clock import new_id, utc_now
 
 DEAD_LETTER_PREFIX = "dead"
+DEAD_LETTERS = "DEAD_LETTERS"
 PROTOBUF = "application/protobuf"
 PUBLISH_SECONDS = 5.0
 REFUSALS = prometheus_client.Counter(
@@ -165,6 +166,32 @@ async def _publish(jetstream: JetStreamContext, event: OutgoingEvent) -> PubAck:
     except APIError as error:
         REFUSALS.labels(error.err_code).inc()
         raise
+
+
+async def stored(
+    client: Client, stream: str, subject: str, first: int = 1
+) -> AsyncGenerator[RawStreamMsg]:
+    """Yield what a stream holds on a subject, from a sequence on, oldest first."""
+    jetstream, sequence = client.jetstream(), first
+    while True:
+        try:
+            event = await jetstream.get_msg(stream, seq=sequence, subject=subject, next=True)
+        except NotFoundError:
+            return
+        yield event
+        sequence = (event.seq or sequence) + 1
+
+
+async def erase_stored(client: Client, stream: str, subject: str, *words: str) -> None:
+    """Delete what a stream holds on a subject and has all the words in its body and headers.
+
+    The broker writes over what it deletes so. Looked for is the text as it is, also where it is no
+    message of ours; the case of letters does not count.
+    """
+    async for event in stored(client, stream, subject):
+        text = (event.data or b"") + str(event.headers).encode()
+        if event.seq and all(each.lower().encode() in text.lower() for each in words):
+            await client.jetstream().delete_msg(stream, event.seq)
 
 
 def event_id_of(headers: Mapping[str, str], stream: str, sequence: int) -> uuid.UUID:

@@ -5,7 +5,7 @@ A service's permissions on the broker follow from this (permissions.py).
 
 from __future__ import annotations
 
-from chassis.messaging import Consumer, Stream, Topology
+from chassis.messaging import DEAD_LETTERS, Consumer, Stream, Topology
 
 REQUESTED = "prospect.enrich.requested"
 REQUESTED_BY_TENANT = "prospect.enrich.requested.*"
@@ -31,7 +31,7 @@ METRICS_STREAM = Stream(
 QUOTAS_STREAM = Stream("QUOTAS", ("metrics.quota.reached.*",))
 ERASED_STREAM = Stream("ERASED", ("tenant.erased.*",))
 DEAD_LETTERS_STREAM = Stream(
-    "DEAD_LETTERS", ("dead.>",), max_age_seconds=30 * 86_400, refuses_when_full=False
+    DEAD_LETTERS, ("dead.>",), max_age_seconds=30 * 86_400, refuses_when_full=False
 )
 STREAMS = (
     ACTIVITY_STREAM,
@@ -61,6 +61,8 @@ ACTIVITY = Topology(
     consumers=(ENRICH_COMPLETED,),
     publishes=(*ACTIVITY_STREAM.subjects, *ERASED_STREAM.subjects),
     tails=tuple(("ACTIVITY", subject) for subject in ACTIVITY_STREAM.subjects),
+    looks_up=(DEAD_LETTERS,),  # as the others, where it removes what names somebody erased
+    deletes_from=(DEAD_LETTERS,),
     consumed_by=(ACTIVITY_RECORDED, ENRICHMENT_ERASED, METRICS_ERASED),
 )
 ENRICHMENT = Topology(
@@ -69,8 +71,8 @@ ENRICHMENT = Topology(
     consumers=(ENRICH_REQUESTED, ENRICH_REQUESTED_BY_TENANT, ENRICHMENT_ERASED),
     publishes=(*ENRICH_SUBJECTS, HINTS),
     hears=(HINTS, "prospect.enrich.*.*", SOURCE_CHANGED),
-    looks_up=("DEAD_LETTERS",),  # where what is left of an erased prospect is deleted
-    deletes_from=("DEAD_LETTERS",),
+    looks_up=(REQUESTS_STREAM.name, DEAD_LETTERS),
+    deletes_from=(REQUESTS_STREAM.name, DEAD_LETTERS),
     consumed_by=(ENRICH_COMPLETED,),
 )
 METRICS = Topology(
@@ -78,6 +80,7 @@ METRICS = Topology(
     needs=(ACTIVITY_STREAM, ERASED_STREAM),
     consumers=(ACTIVITY_RECORDED, DAILY, METRICS_ERASED),
     publishes=(DAILY_SCHEDULE, *QUOTAS_STREAM.subjects),
-    looks_up=("ACTIVITY", "DEAD_LETTERS"),
+    looks_up=("ACTIVITY", DEAD_LETTERS),
+    deletes_from=(DEAD_LETTERS,),
 )
 SERVICES = {"activity": ACTIVITY, "enrichment": ENRICHMENT, "metrics": METRICS}

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from nats.aio.client import Client
 from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.enrichment.v1 import events_pb2
 
@@ -19,6 +20,7 @@ from chassis.errors import FailedPrecondition, InvalidArgument
 from chassis.transient import RetryLater
 from services import topology
 from services.enrichment.erasure.forget_user import forget_user
+from services.enrichment.erasure.stored_events import erase_user_letters
 from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.parse import request_of
 from services.enrichment.intake.request_ids import GONE
@@ -51,7 +53,7 @@ class RetryRoom:
 
 
 def handlers(
-    pool: Pool, intake: Intake, hints: Hints, plain_requests: bool
+    pool: Pool, client: Client, intake: Intake, hints: Hints, plain_requests: bool
 ) -> Sequence[Handler[Any]]:
     """Return the handlers, one a consumer; `plain_requests` need no tenant in their subject."""
 
@@ -73,7 +75,7 @@ def handlers(
             _log.info("request of an erased prospect repeated", event_id=str(event.event_id))
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
-        """Forget who asked: in the tables, in runs in hand, and in pending events."""
+        """Forget who asked: in the tables, in runs in hand, in pending events and dead letters."""
         message = event.message
         tenant_id, user_id = UUID(message.tenant_id), UUID(message.user_id)
         async with tenant_transaction(pool, tenant_id) as connection:
@@ -84,6 +86,7 @@ def handlers(
             consumer = topology.ENRICHMENT_ERASED.name
             if await inbox.first_time(connection, tenant_id, consumer, event.event_id):
                 await forget_user(connection, tenant_id, user_id)
+        await erase_user_letters(client, tenant_id, user_id)
 
     return (
         *_of_requests(request, plain_requests),

@@ -100,7 +100,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
             suppression=SuppressionRpc(pool, pool.now, hasher),
             watch=WatchRpc(pool, watchers, token_keys),
         ),
-        handlers=events.handlers(pool, intake, hints, settings.plain_requests),
+        handlers=events.handlers(pool, foundation.nats, intake, hints, settings.plain_requests),
         loops=(worker.run, Keeper(pool, history, pool.now).run),
         close=clients.close,
     )

@@ -17,8 +17,9 @@ from chassis import inbox
 from chassis.clock import Clock
 from chassis.consumer import Handler, IncomingEvent
 from chassis.database import Pool
+from chassis.dead_letters import rename_in_letters
 from chassis.errors import InvalidArgument
-from chassis.messaging import Consumer
+from chassis.messaging import DEAD_LETTER_PREFIX, DEAD_LETTERS, Consumer, erase_stored
 from chassis.outbox import Relay
 from chassis.validation import parse_time
 from services import topology
@@ -34,7 +35,7 @@ LOST = "the broker has lost events, which are told again; try again in a moment"
 
 
 def handlers(
-    pool: Pool, relay: Relay, rebuilder: Rebuilder, clock: Clock
+    pool: Pool, client: Client, relay: Relay, rebuilder: Rebuilder, clock: Clock
 ) -> Sequence[Handler[Any]]:
     """Return the handlers, one a consumer."""
     counting = Counting(pool, relay)
@@ -54,7 +55,7 @@ def handlers(
 
     async def erase_user(event: IncomingEvent[activity_events.UserErased]) -> None:
         """Count what a user did as the anonymous user's, also what is counted later."""
-        await _erase(pool, event)
+        await _erase(pool, client, event)
 
     return (
         Handler(
@@ -70,7 +71,9 @@ def handlers(
     )
 
 
-async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -> None:
+async def _erase(
+    pool: Pool, client: Client, event: IncomingEvent[activity_events.UserErased]
+) -> None:
     tenant_id, user_id = UUID(event.message.tenant_id), UUID(event.message.user_id)
     consumer = topology.METRICS_ERASED.name
     erased_at = parse_time("erased_at", event.message.erased_at)
@@ -85,6 +88,19 @@ async def _erase(pool: Pool, event: IncomingEvent[activity_events.UserErased]) -
             await connection.execute(SQL.erase_days, tenant_id, user_id)
             await connection.execute(SQL.erase_shadows, tenant_id, user_id)
             await connection.execute(SQL.erase_findings, tenant_id, user_id)
+    # After COMMIT, and for a repeat as well: the delivery before may have ended in between.
+    await _erase_letters(client, tenant_id, user_id)
+
+
+async def _erase_letters(client: Client, tenant_id: UUID, user_id: UUID) -> None:
+    """Remove a user from dead letters: batches stay, to be counted; erasures have had their effect.
+
+    An erasure that is still to be handled elsewhere stays as well.
+    """
+    await rename_in_letters(client, f"activity.recorded.{tenant_id}", user_id, ANONYMOUS)
+    erasures = f"{DEAD_LETTER_PREFIX}.tenant.erased.{tenant_id}"
+    names = str(user_id), topology.METRICS_ERASED.name
+    await erase_stored(client, DEAD_LETTERS, erasures, *names)
 
 
 async def wait_applied(client: Client, published: int = 0) -> None:

@@ -39,7 +39,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     return Parts(
         service=pb.DESCRIPTOR.services_by_name["MetricsService"],
         rpcs=rpcs(pool, relay, rebuilder, pool.now, foundation.stopping, foundation.token_keys),
-        handlers=events.handlers(pool, relay, rebuilder, pool.now),
+        handlers=events.handlers(pool, foundation.nats, relay, rebuilder, pool.now),
         loops=(Schedule(foundation.nats, foundation.streams.renewed).run,),
         close=(log.close,),
     )

@@ -15,7 +15,7 @@ from nats.js.errors import BadRequestError
 from prospect.enrichment.v1 import events_pb2
 from structlog.testing import capture_logs
 
-from chassis import dead_letters
+from chassis import dead_letters, messaging
 from chassis.broker.client import BrokerClient
 from chassis.broker.streams import ensure
 from chassis.consumer import Handler, IncomingEvent, consume
@@ -139,7 +139,7 @@ def test_a_body_is_kept_while_it_has_room_beside_the_headers_and_what_is_added()
 async def test_a_dead_letter_is_counted_and_logged_with_its_reason(
     nats: BrokerClient, dead: asyncio.Queue[Msg]
 ) -> None:
-    counter = dead_letters.DEAD_LETTERS.labels(CONSUMER.name)
+    counter = dead_letters.BURIED.labels(CONSUMER.name)
     before = counter._value.get()
     with capture_logs() as logged:
         await publish(nats, b"\xff")
@@ -264,3 +264,22 @@ async def test_a_misspelt_name_of_an_enum_in_json_is_a_dead_letter_that_names_th
     text = "priority: must be the name or the number of a value of Priority"
     assert headers["Prospect-Dead-Reason"] == text
     await nothing_left(nats)
+
+
+@pytest.mark.usefixtures("handled")
+async def test_an_id_is_replaced_in_the_letters_that_have_it_and_all_else_of_them_stays(
+    nats: BrokerClient, dead: asyncio.Queue[Msg]
+) -> None:
+    old, new = uuid.uuid4(), uuid.UUID(int=0)
+    body = json_format.MessageToDict(a_request(user_id=str(old).upper())) | {"priority": "HIGH"}
+    given = {"content-type": "application/json", "ce-id": "one", "ce-subject": str(old)}
+    await publish(nats, json.dumps(body).encode(), given)
+    await publish(nats, b"\xff", {"ce-id": "another"})
+    letters = [await letter_of(dead) for _ in range(2)]
+    await dead_letters.rename_in_letters(nats, CONSUMER.subject, old, new)
+    stored = [each async for each in messaging.stored(nats, "DEAD_LETTERS", "dead.>")]
+    another, one = stored
+    assert (another.headers, another.data) == letters[1]
+    assert json.loads(one.data or b"") == body | {"userId": str(new)}
+    headers = letters[0][0] | {"ce-subject": str(new), "Nats-Msg-Id": "DEAD_LETTERS/1"}
+    assert one.headers == headers

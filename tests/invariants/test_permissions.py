@@ -82,8 +82,10 @@ READERS = {
     "ACTIVITY": {"activity", "metrics"},
     "ERASED": {"activity"},
     "ENRICH": {"enrichment"},
-    "DEAD_LETTERS": {"enrichment", "metrics"},
+    "ENRICH_REQUESTS": {"enrichment"},
+    "DEAD_LETTERS": {"activity", "enrichment", "metrics"},
 }
+ERASERS = {name: READERS[name] for name in ("ENRICH_REQUESTS", "DEAD_LETTERS")}
 CONSUMERS = {
     "ENRICH.activity-enrich-completed": "activity",
     "ENRICH_REQUESTS.enrichment-requested": "enrichment",
@@ -110,8 +112,7 @@ def of_jetstream() -> dict[str, set[str]]:
         for verb in ("DELETE", "PURGE", "SNAPSHOT", "RESTORE"):
             table[f"$JS.API.STREAM.{verb}.{stream}"] = set()
         table[f"$JS.API.STREAM.MSG.GET.{stream}"] = READERS.get(stream, set())
-        erasing = {"enrichment"} if stream == "DEAD_LETTERS" else set()
-        table[f"$JS.API.STREAM.MSG.DELETE.{stream}"] = erasing
+        table[f"$JS.API.STREAM.MSG.DELETE.{stream}"] = ERASERS.get(stream, set())
         tails = {"activity"} if stream == "ACTIVITY" else set()
         table[f"$JS.API.CONSUMER.DELETE.{stream}.any"] = tails
         table[f"$JS.API.CONSUMER.MSG.NEXT.{stream}.any"] = tails

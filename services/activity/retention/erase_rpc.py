@@ -11,6 +11,7 @@ import asyncio
 from uuid import UUID
 
 import asyncpg
+from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.auth import current_caller
@@ -26,9 +27,12 @@ from services.activity.retention.erasure import ANONYMOUS, Erasure
 class EraseRpc:
     """Erases users of the caller's tenant."""
 
-    def __init__(self, pool: Pool, relay: Relay, clock: Clock, broken_off: asyncio.Event) -> None:
+    def __init__(
+        self, pool: Pool, client: Client, relay: Relay, clock: Clock, broken_off: asyncio.Event
+    ) -> None:
         """`broken_off` wakes the keeper; it is set where a call leaves an erasure unfinished."""
         self._pool = pool
+        self._client = client
         self._relay = relay
         self._clock = clock
         self._broken_off = broken_off
@@ -47,20 +51,19 @@ class EraseRpc:
                 connection, tenant_id, new_id(), user_id, self._clock()
             )
         try:
-            await Erasure(self._pool, tenant_id, receipt_id, user_id).run()
+            await Erasure(self._pool, self._client, tenant_id, receipt_id, user_id).run()
         except BaseException:
             self._broken_off.set()
             raise
         async with tenant_transaction(self._pool, tenant_id) as connection:
             receipt = await store.get_erasure(connection, tenant_id, receipt_id)
         self._relay.wake()
-        return pb.EraseUserResponse(receipt=_receipt(receipt, user_id))
+        return pb.EraseUserResponse(receipt=_receipt(receipt))
 
 
-def _receipt(row: asyncpg.Record, user_id: UUID) -> pb.ErasureReceipt:
+def _receipt(row: asyncpg.Record) -> pb.ErasureReceipt:
     return pb.ErasureReceipt(
         receipt_id=str(row["receipt_id"]),
-        user_id=str(user_id),
         erased_count=row["erased_count"],
         erased_at=to_timestamp(row["erased_at"]),
     )

@@ -13,6 +13,7 @@ from functools import partial
 from uuid import UUID
 
 import structlog
+from nats.aio.client import Client
 
 from chassis.clock import Clock
 from chassis.database import Pool, retry_if_aborted, role_transaction, tenant_transaction
@@ -39,11 +40,13 @@ class Keeper:
     def __init__(
         self,
         pool: Pool,
+        client: Client,
         partitions: Partitions,
         clock: Clock,
         broken_off: asyncio.Event,
     ) -> None:
         self._pool = pool
+        self._client = client
         self._partitions = partitions
         self._clock = clock
         self._broken_off = broken_off
@@ -69,7 +72,7 @@ class Keeper:
                 broken_off = await store.list_unfinished_erasures(keeper)
                 await store.forget_requests(keeper, self._clock() - REQUESTS_KEPT)
             for tenant_id, receipt_id in broken_off:
-                erasure = await unfinished(self._pool, tenant_id, receipt_id)
+                erasure = await unfinished(self._pool, self._client, tenant_id, receipt_id)
                 if erasure and not stopping.is_set():
                     await erasure.run(stopping)
                     _log.info("erasure completed", tenant=str(tenant_id), receipt=str(receipt_id))

@@ -46,7 +46,7 @@ def erase(
     else:
         when = receipt.erased_at.ToDatetime(UTC)
         typer.echo(
-            f"erased {receipt.erased_count:,} entries of {receipt.user_id} at {when:%Y-%m-%d %H:%M}"
+            f"erased {receipt.erased_count:,} entries of {user_id} at {when:%Y-%m-%d %H:%M}"
             f" UTC; receipt {receipt.receipt_id}"
         )
 

@@ -16,7 +16,7 @@ from chassis.database import Connection, Pool, tenant_transaction
 from chassis.errors import found
 from chassis.interceptor import Context
 from chassis.outbox import Relay
-from services.enrichment.erasure.dead_letters import erase_letters
+from services.enrichment.erasure.stored_events import erase_prospect_events
 from services.enrichment.intake.batch import end_batches
 from services.enrichment.policy.store import suppress
 from services.enrichment.policy.suppression import Hasher, Key
@@ -68,7 +68,7 @@ class ErasureRpc:
                 row = await connection.fetchrow(SQL.get_erasure, caller.tenant_id, prospect_id)
                 receipt = found(row, "prospect", request.prospect_id)
         # After COMMIT, and for a repeat as well: the call before may have ended in between.
-        await erase_letters(self._client, caller.tenant_id, prospect_id)
+        await erase_prospect_events(self._client, caller.tenant_id, prospect_id)
         for run_id in run_ids:  # a call that is out is cancelled
             await self._hints.cancel(run_id)
         self._relay.wake()

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
+from nats.js.api import RawStreamMsg
 from prospect.activity.v1 import events_pb2 as activity_events
 
-from chassis.messaging import DEAD_LETTER_PREFIX, event_id_of
+from chassis.messaging import DEAD_LETTER_PREFIX, DEAD_LETTERS, event_id_of, stored
 
-STREAM = "DEAD_LETTERS"
 MAX_ENTRIES = 10_000
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,24 +20,15 @@ UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 async def dead_letters(client: Client, tenant_id: UUID) -> dict[UUID, set[date]]:
     """Return a tenant's events that could not be counted, with the UTC days of their entries."""
     found = dict[UUID, set[date]]()
-    async for headers, body in letters_of(client, tenant_id):
-        found |= _event(headers, body)
+    async for letter in letters_of(client, tenant_id):
+        found |= _event(letter.headers or {}, letter.data or b"")
     return found
 
 
-async def letters_of(
-    client: Client, tenant_id: UUID
-) -> AsyncGenerator[tuple[Mapping[str, str], bytes]]:
-    """Yield the headers and bodies of a tenant's dead letters of what is to be counted."""
-    jetstream, sequence = client.jetstream(), 1
+def letters_of(client: Client, tenant_id: UUID) -> AsyncGenerator[RawStreamMsg]:
+    """Yield a tenant's dead letters of what is to be counted."""
     subject = f"{DEAD_LETTER_PREFIX}.activity.recorded.{tenant_id}"
-    while True:
-        try:
-            letter = await jetstream.get_msg(STREAM, seq=sequence, subject=subject, next=True)
-        except NotFoundError:
-            return
-        sequence = (letter.seq or sequence) + 1
-        yield letter.headers or {}, letter.data or b""
+    return stored(client, DEAD_LETTERS, subject)
 
 
 def _event(headers: Mapping[str, str], body: bytes) -> dict[UUID, set[date]]:
@@ -52,4 +42,4 @@ def _event(headers: Mapping[str, str], body: bytes) -> dict[UUID, set[date]]:
         moments = [UNIX_EPOCH + timedelta(microseconds=each) for each in message.created_at_micros]
     except (DecodeError, OverflowError):
         return {}
-    return {event_id_of(headers, STREAM, 0): {each.date() for each in moments}}
+    return {event_id_of(headers, DEAD_LETTERS, 0): {each.date() for each in moments}}

@@ -7,14 +7,14 @@ itself, the inbox and the dead letters.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from uuid import UUID
 
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
 
 from chassis.database import Pool, tenant_transaction
 from chassis.dead_letters import sequence_of
-from chassis.messaging import event_id_of
+from chassis.messaging import event_id_of, stored
 from services import topology
 from services.metrics.proof.dead_letters import letters_of
 from services.metrics.sql import SQL
@@ -33,7 +33,8 @@ async def has_retried_events(client: Client, pool: Pool, tenant_id: UUID) -> boo
     events = await _events(client, tenant_id, first, last)
     if len(events) > MAX_EVENTS:
         return True
-    dead = {sequence_of(each) async for each, _ in letters_of(client, tenant_id)}
+    letters = letters_of(client, tenant_id)
+    dead = {sequence_of(each.headers or {}) async for each in letters}
     open_ids = [
         event_id
         for sequence, event_id in events.items()
@@ -46,17 +47,13 @@ async def has_retried_events(client: Client, pool: Pool, tenant_id: UUID) -> boo
 
 async def _events(client: Client, tenant_id: UUID, first: int, last: int) -> dict[int, UUID]:
     """Return the ids of a tenant's events in a part of the stream, a few too many at most."""
-    jetstream, found = client.jetstream(), dict[int, UUID]()
+    found = dict[int, UUID]()
     subject = CONSUMER.subject.replace("*", str(tenant_id))
-    while len(found) <= MAX_EVENTS:
-        try:
-            event = await jetstream.get_msg(CONSUMER.stream, seq=first, subject=subject, next=True)
-        except NotFoundError:
-            break
-        sequence = event.seq or first
-        if sequence > last:
-            break
-        headers = {name.lower(): value for name, value in (event.headers or {}).items()}
-        found[sequence] = event_id_of(headers, CONSUMER.stream, sequence)
-        first = sequence + 1
+    async with aclosing(stored(client, CONSUMER.stream, subject, first)) as events:
+        async for event in events:
+            sequence = event.seq or first
+            if sequence > last or len(found) > MAX_EVENTS:
+                break
+            headers = {name.lower(): value for name, value in (event.headers or {}).items()}
+            found[sequence] = event_id_of(headers, CONSUMER.stream, sequence)
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
@@ -289,14 +290,14 @@ async def test_an_entry_erased_before_it_is_sealed_is_sealed_by_its_leaf(
 
 
 async def test_a_log_is_intact_while_a_tenant_keeps_it_shorter_and_longer_again(
-    activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog
+    activity: ActivityServiceAsyncStub, ours: Identity, our_log: SealedLog, nats: Client
 ) -> None:
     await our_log.record(entries(5, at=utc_now() - timedelta(days=40)), entries(3))
     await our_log.seal_all()
     shorter = pb.UpdateRetentionRequest(retention_days=30)
     await activity.UpdateRetention(shorter, metadata=ours.metadata())
     partitions = Partitions(our_log.pool, utc_now)
-    await Keeper(our_log.pool, partitions, utc_now, asyncio.Event()).keep(asyncio.Event())
+    await Keeper(our_log.pool, nats, partitions, utc_now, asyncio.Event()).keep(asyncio.Event())
     for days in (30, 0, 60):
         longer = pb.UpdateRetentionRequest(retention_days=days)
         await activity.UpdateRetention(longer, metadata=ours.metadata())

@@ -92,7 +92,8 @@ async def test_the_receipt_counts_what_was_erased_piece_by_piece(
     user_id = str(uuid.uuid4())
     await record(activity, ours, *(an_activity(user_id=user_id) for _ in range(35)))
     receipt = await erase(activity, ours, user_id)
-    assert (receipt.user_id, receipt.erased_count) == (user_id, 35)
+    assert receipt.erased_count == 35
+    assert user_id not in str(receipt)
 
 
 async def test_what_expires_while_a_user_is_erased_does_not_end_the_erasure_early(
@@ -149,7 +150,7 @@ async def test_a_completed_erasure_leads_from_no_entry_to_the_user(
 ) -> None:
     user_id = str(uuid.uuid4())
     await record(activity, ours, personal(user_id))
-    assert (await erase(activity, ours, user_id)).user_id == user_id
+    await erase(activity, ours, user_id)
     rows = await database.fetch(
         "select e.user_id from activity.activity_log l"
         " join activity.erasures e on e.receipt_id = l.erased_by"
@@ -197,12 +198,12 @@ async def test_an_erasure_is_completed_though_its_caller_went_away(
 
 
 async def test_an_erasure_that_a_crash_broke_off_is_completed_and_told_once(
-    log: SealedLog, database: Database, pool: Pool
+    log: SealedLog, database: Database, pool: Pool, nats: Client
 ) -> None:
     columns = entries(2)
     await log.record(columns)
     receipt_id = await broken_off(database, log.tenant_id, columns.user_ids[0])
-    keeper = Keeper(pool, Partitions(pool, utc_now), utc_now, asyncio.Event())
+    keeper = Keeper(pool, nats, Partitions(pool, utc_now), utc_now, asyncio.Event())
     for _ in range(2):
         await keeper.keep(asyncio.Event())
     (receipt,) = await database.fetch("select * from activity.erasures")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import grpc
 import pytest
+from nats.aio.client import Client
 from prospect.activity.v1 import activity_service_pb2 as pb
 
 from chassis.clock import to_timestamp, utc_now
@@ -29,9 +30,9 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-async def keeper(pool: Pool) -> Keeper:
+async def keeper(pool: Pool, nats: Client) -> Keeper:
     """A keeper at a fixed time."""
-    return Keeper(pool, Partitions(pool, lambda: NOW), lambda: NOW, asyncio.Event())
+    return Keeper(pool, nats, Partitions(pool, lambda: NOW), lambda: NOW, asyncio.Event())
 
 
 async def fill(database: Database, tenant_id: uuid.UUID, *days_ago: int) -> None:

@@ -9,12 +9,15 @@ from nats.aio.client import Client
 from prospect.enrichment.v1 import enrichment_service_pb2 as pb
 
 from chassis import messaging
+from chassis.broker.streams import ensure
 from chassis.messaging import OutgoingEvent
 from services import topology
+from services.enrichment.erasure.stored_events import erase_prospect_events
 from tests.enrichment.erasure.test_erasing import erase
 from tests.enrichment.intake.test_batch import chunk, send
 from tests.enrichment.test_service import finished, followed, handled, requested
 from tests.harness import Database, Identity, SandboxDesk
+from tests.left_over import events_with, tables_with
 
 if TYPE_CHECKING:
     from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceAsyncStub
@@ -27,38 +30,6 @@ WHO: dict[str, Any] = {
     "linkedin_url": f"https://www.linkedin.com/in/{MARK}",
     "title": f"{MARK} officer",
 }
-
-
-async def marked_tables(database: Database) -> set[str]:
-    """Return the tables of all schemas in which the mark stands, in any column."""
-    tables = await database.fetch(
-        "select format('%I.%I', schemaname, tablename) as name from pg_tables"
-        " where schemaname in ('activity', 'enrichment', 'metrics')"
-    )
-    marked = set()
-    for table in (row["name"] for row in tables):
-        # As text a bytea is hexadecimal, so the mark is looked for in that form as well.
-        rows = await database.fetch(
-            f"select 1 from {table} t where t::text ilike '%{MARK}%'"
-            f" or t::text like '%{MARK.encode().hex()}%' limit 1"
-        )
-        if rows:
-            marked.add(table)
-    return marked
-
-
-async def marked_events(nats: Client) -> list[str]:
-    """Return the subjects of the events in any stream that have the mark in body or headers."""
-    jetstream = nats.jetstream()
-    marked = []
-    for stream in topology.STREAMS:
-        state = (await jetstream.stream_info(stream.name)).state
-        for sequence in range(state.first_seq, state.last_seq + 1) if state.messages else ():
-            message = await jetstream.get_msg(stream.name, seq=sequence)
-            said = (message.data or b"") + str(message.headers).encode()
-            if MARK.encode() in said.lower():
-                marked.append(str(message.subject))
-    return marked
 
 
 async def test_no_table_and_no_stream_says_a_word_about_an_erased_prospect(
@@ -78,12 +49,25 @@ async def test_no_table_and_no_stream_says_a_word_about_an_erased_prospect(
     broken = requested(ours, **WHO, company_cik="none", prospect_id=by_event.prospect_id)
     await messaging.publish(nats, OutgoingEvent.of(topology.REQUESTED, broken, "test"))
     await handled(nats)
-    assert await marked_events(nats) == [f"dead.{topology.REQUESTED}"]
+    assert await events_with(nats, MARK) == [f"dead.{topology.REQUESTED}"]
     ada = pb.RequestEnrichmentRequest(**WHO)
     answers, _ = await send(enrichment, ours, chunk(str(uuid.uuid4()), 0, [ada] * 2))
-    assert "enrichment.prospects" in await marked_tables(database)
+    assert "enrichment.prospects" in await tables_with(database, MARK)
     ids = {by_call.prospect_id, by_event.prospect_id, *answers[0].prospect_ids}
     receipts = [await erase(enrichment, ours, each, suppress=True) for each in ids]
-    assert await marked_tables(database) == set()
-    assert await marked_events(nats) == []
+    assert await tables_with(database, MARK) == set()
+    assert await events_with(nats, MARK) == []
     assert [each for each in receipts if MARK in str(each)] == []
+
+
+async def test_a_request_that_waits_is_deleted_with_the_prospect_that_it_would_bring_back(
+    ours: Identity, nats: Client
+) -> None:
+    await ensure(nats, topology.STREAMS)
+    for subject in (topology.REQUESTED, f"{topology.REQUESTED}.{ours.tenant_id}"):
+        gone, kept = requested(ours, **WHO), requested(ours)
+        for each in (gone, kept):
+            await messaging.publish(nats, OutgoingEvent.of(subject, each, "test"))
+        await erase_prospect_events(nats, ours.tenant_id, uuid.UUID(gone.prospect_id))
+        assert await events_with(nats, MARK) == []
+        assert await events_with(nats, kept.prospect_id) == [subject]

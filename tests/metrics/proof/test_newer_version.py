@@ -125,7 +125,7 @@ async def erase(pool: Pool, who: Identity) -> None:
     message = activity_events.UserErased(
         tenant_id=str(who.tenant_id), user_id=user_id, erased_at=to_timestamp(utc_now())
     )
-    *_, handler = handlers(pool, NOTHING, NOTHING, utc_now)
+    *_, handler = handlers(pool, NOTHING, NOTHING, NOTHING, utc_now)
     await handler.handle(IncomingEvent(new_id(), f"tenant.erased.{who.tenant_id}", message))
 
 

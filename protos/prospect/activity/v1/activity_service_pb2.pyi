@@ -18,6 +18,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _ActionType:
@@ -1364,7 +1369,7 @@ Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
 
 @_typing.final
 class ErasureReceipt(_message.Message):
-    """ErasureReceipt says what was erased; of the user it has the id only."""
+    """ErasureReceipt says what was erased, and of nobody: erased entries name it, and must not lead back to the user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1374,8 +1379,16 @@ class ErasureReceipt(_message.Message):
     ERASED_AT_FIELD_NUMBER: _builtins.int
     receipt_id: _builtins.str
     """receipt_id is the receipt's UUID."""
-    user_id: _builtins.str
-    """user_id is the user's UUID."""
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def user_id(self) -> _builtins.str:
+        """user_id is empty. Earlier versions named the user here."""
+
+    @user_id.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def user_id(self, value: _builtins.str) -> None:
+        """user_id is empty. Earlier versions named the user here."""
+
     erased_count: _builtins.int
     """erased_count is how many entries were made anonymous."""
     @_builtins.property
