@@ -200,6 +200,7 @@ async def _serve(
     server = grpc.aio.server(options=server_options(settings))
     ports, open_calls = listen(server, settings), OpenCalls()
     status = Health(settings.first_message_seconds)
+    status.tell(parts.service.full_name, serving=False)  # known also where it stops at once
     serving = [server, *_probed(settings, status)]
     expensive = settings.expensive_calls or settings.postgres_pool_size // 2
     interceptor = Interceptor(

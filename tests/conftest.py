@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from chassis.admission import drain
 from chassis.broker.client import BrokerClient, connect
 from chassis.broker.streams import ensure
 from chassis.database import Pool, open_pool
@@ -47,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
     today = config.getoption("--today")
     if today and clock.SHIFT not in os.environ:  # a worker of xdist has been shifted already
         clock.take_for_now(today.replace(tzinfo=UTC))
+
+
+@pytest.fixture(autouse=True)
+def clients_leave_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no client at a stop: a test's own has no call left. Those of the drain undo this."""
+    monkeypatch.setattr(drain, "GOAWAY_SECONDS", 0)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,11 @@ CALLERS = 8
 ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 
 
+@pytest.fixture(autouse=True)
+def clients_leave_at_once() -> None:
+    """Give clients their time to learn of a stop, as everywhere but in other tests."""
+
+
 @asynccontextmanager
 async def stoppable(services: Services, **settings: Any) -> AsyncIterator[asyncio.Event]:
     """Run the service until the event is set, and wait for its end behind the block."""

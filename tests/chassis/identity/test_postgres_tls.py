@@ -73,13 +73,13 @@ async def test_a_server_that_demands_a_certificate_gets_the_right_one_only(
         postgres_tls.dsn(OWNER), client_context(files_of(certificates, "crm"))
     )
     await connection.close()
-    assert postgres_tls.clients == ["crm"]
+    assert set(postgres_tls.clients) == {"crm"}
     pair = strangers.path("prospect-metrics"), strangers.key("prospect-metrics")
     forged = PemFiles("postgres", *pair, authority=certificates.path("ca"))
     for wrong in (files_of(certificates), forged):
         with pytest.raises(SettingsError, match="no connection"):
             await connect_as_owner(postgres_tls.dsn(OWNER), client_context(wrong))
-    assert postgres_tls.clients == ["crm"]
+    assert set(postgres_tls.clients) == {"crm"}
 
 
 async def test_an_open_pool_follows_a_change_of_all_certificates(
@@ -97,7 +97,7 @@ async def test_an_open_pool_follows_a_change_of_all_certificates(
         for file, source in {"crm": "prospect-metrics", "crm-key": "prospect-metrics-key"}.items():
             shutil.copy(strangers.path(source), certificates.path(file))
         assert await pool.fetchval("select 1") == 1
-    assert postgres_tls.clients == ["crm", "prospect-metrics"]
+    assert list(dict.fromkeys(postgres_tls.clients)) == ["crm", "prospect-metrics"]
 
 
 async def test_a_server_of_another_authority_is_not_migrated(
