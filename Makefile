@@ -33,8 +33,9 @@ test: $(READY) $(SUPPLY) ## Run the tests on real PostgreSQL and NATS (about fou
 	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos and not pgbouncer"
 
 .PHONY: chaos
-chaos: $(READY) ## Run the long tests, which kill processes at random
-	$(BIN)/pytest -n 2 -m chaos
+chaos: $(READY) ## Run the long tests that kill, then break a cluster at random: SEED=… MINUTES=5
+	$(if $(SEED)$(MINUTES),,$(BIN)/pytest -n 2 -m chaos)
+	$(BIN)/python -m tests.chaos.campaign $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 # The last and first days of a month and a year, 28 and 29 February, in hours when the day in Tokyo or in
 # New York is another than in UTC; the minutes before summer time begins in New York and in Europe.

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -93,9 +93,10 @@ def mint(
     user_id: uuid.UUID,
     scopes: str,
     lifetime: timedelta,
+    issued_at: datetime | None = None,
 ) -> str:
     """Sign a development token."""
-    now = utc_now()
+    now = issued_at or utc_now()
     claims = {
         "iss": "prospect",
         "aud": "prospect",
@@ -123,16 +124,16 @@ def running(
     with ExitStack() as on_exit:
         on_exit.enter_context(_locked(folder))
         postgres = on_exit.enter_context(servers.postgres(folder / "postgres"))
-        users = _nats_users(folder)
+        users = nats_users(folder)
         nats = on_exit.enter_context(
             servers.nats_server(folder / "nats", port=ports["nats"], users=users)
         )
         migrate_all(postgres.dsn())
-        key = _signing_key(folder / "signing-key.pem")
+        key = signing_key(folder / "signing-key.pem")
         sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
         addresses = {name: f"127.0.0.1:{ports[name]}" for name in SERVICES}
         environments = {
-            name: _environment(folder, name, postgres, nats, key, addresses, sandbox_url)
+            name: environment(folder, name, postgres, nats.url, key, addresses, sandbox_url)
             | dict(extra)
             for name in SERVICES
         }
@@ -222,22 +223,23 @@ def _stop_all(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
         servers.stop(process, signal.SIGTERM, STOP_SECONDS)
 
 
-def _environment(
+def environment(
     folder: Path,
     name: str,
     postgres: servers.Postgres,
-    nats: servers.Nats,
+    nats_url: str,
     key: Ed25519PrivateKey,
     addresses: Mapping[str, str],
     sandbox_url: str,
 ) -> dict[str, str]:
+    """Return a service's settings; the keys and tokens they name are made when missing."""
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     common = {
         "PROSPECT_LISTEN": addresses[name],
         "PROSPECT_POSTGRES_DSN": postgres.dsn(f"{name}_app"),
-        "PROSPECT_NATS_URL": nats.url,
+        "PROSPECT_NATS_URL": nats_url,
         "PROSPECT_NATS_NKEY_SEED_FILE": str(_seed_file(folder, name)),
         "PROSPECT_AUTH_PUBLIC_KEY": public.decode(),
         "PROSPECT_REFLECTION": "true",
@@ -249,11 +251,11 @@ def _environment(
         case "metrics":
             return common | _log_access(folder, key, addresses["activity"])
     key_file = folder / "log-signing-key.pem"
-    _signing_key(key_file)
+    signing_key(key_file)
     return common | {"PROSPECT_LOG_SIGNING_KEY_FILE": str(key_file)}
 
 
-def _nats_users(folder: Path) -> str:
+def nats_users(folder: Path) -> str:
     """Return the broker's users: each service with its own key may do what it needs, and no more.
 
     Who comes without a key may do everything, since only this machine's users reach the broker.
@@ -307,7 +309,8 @@ def _variable(setting: str) -> str:
     return f"{PREFIX}{setting}".upper()
 
 
-def _signing_key(path: Path) -> Ed25519PrivateKey:
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """Return the key with which tokens are signed, made when missing."""
     if not path.exists():
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(
