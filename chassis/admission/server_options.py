@@ -22,8 +22,6 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", _milliseconds(settings.connection_idle_seconds)),
         ("grpc.max_connection_age_ms", _milliseconds(settings.connection_age_seconds)),
         ("grpc.max_connection_age_grace_ms", _milliseconds(settings.connection_grace_seconds)),
-        # A call that gRPC has kept for so long, since the event loop had no time to take it.
-        ("grpc.server_max_unrequested_time_in_server", max(1, round(settings.queue_seconds))),
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", SERVER_PING_SECONDS * 1000),
         # A client may ping while it has no call; gRPC's own limit then is once in two hours.
