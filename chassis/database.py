@@ -19,7 +19,7 @@ import structlog
 
 from chassis.identity.secrets import without_password
 from chassis.postgres.pool import PatientPool
-from chassis.postgres.pooler import PooledConnection, is_pooled
+from chassis.postgres.pooler import PooledConnection, connect_by_any, is_pooled
 from chassis.postgres.servers import Servers, takes_no_writes
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.transient import ABORTED, TRANSIENT, RetryLater
@@ -113,40 +113,36 @@ async def open_pool(
     refused; without it the DSN says whether there is TLS.
     """
     servers = Servers(dsn)
-    pooled = await is_pooled(servers, ssl=tls)
-    local = {"search_path": schema, "plan_cache_mode": plans, **patience.of_transactions()}
     name = {"application_name": f"prospect-{schema}"}
-
-    prepare = _preparing(pooled, local, patience, init)
-    kind = PooledConnection if pooled else asyncpg.Connection
-    options: dict[str, Any] = {
-        "ssl": tls,
-        "command_timeout": 60,
-        "statement_cache_size": 0 if pooled else STATEMENTS,
-        "server_settings": name if pooled else name | local | patience.of_connections(),
-    }
-    pool = PatientPool(
-        dsn,
-        connect=servers.connect,
-        connection_class=kind,
-        record_class=asyncpg.Record,
-        loop=None,
-        init_size=1,
-        min_size=0,  # asyncpg would log a trace whenever it cannot keep more
-        max_size=size,
-        max_queries=50_000,
-        max_inactive_connection_lifetime=300,
-        init=prepare,
-        reset=_clean,
-        **options,
-    )
-    await pool
-    watch = partial(servers.connect, connection_class=kind, **options)
+    connect = partial(connect_by_any, servers, ssl=tls, server_settings=name)
+    watch = await connect()
     try:
-        await pool.bound(patience.for_connection, patience.on_wire, watch)
+        pooled = await is_pooled(watch)
+        local = {"search_path": schema, "plan_cache_mode": plans, **patience.of_transactions()}
+        pool = PatientPool(
+            dsn,
+            connect=servers.connect,
+            connection_class=PooledConnection if pooled else asyncpg.Connection,
+            record_class=asyncpg.Record,
+            loop=None,
+            init_size=1,
+            min_size=0,  # asyncpg would log a trace whenever it cannot keep more
+            max_size=size,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=300,
+            init=_preparing(pooled, local, patience, init),
+            reset=_clean,
+            ssl=tls,
+            command_timeout=60,
+            statement_cache_size=0 if pooled else STATEMENTS,
+            server_settings=name if pooled else name | local | patience.of_connections(),
+        )
+        await pool.read_clock(watch)
+        await pool
     except BaseException:
-        pool.terminate()
+        watch.terminate()
         raise
+    pool.bound(patience.for_connection, patience.on_wire, watch, connect)
     return pool
 
 
@@ -173,7 +169,10 @@ async def connect_as_owner(
     """Open the connection of the role that owns a schema; raise SettingsError without one."""
     with reaching_by(OWNER_DSN, dsn):
         servers = Servers(dsn)
-        if await is_pooled(servers, ssl=tls):
+        tried = await connect_by_any(servers, ssl=tls)
+        pooled = await is_pooled(tried)
+        tried.terminate()
+        if pooled:
             text = "leads through a pooler: migrations need a session of PostgreSQL itself"
             raise SettingsError(f"{OWNER_DSN} {text}")
         connection: asyncpg.Connection[asyncpg.Record] = await servers.connect(ssl=tls)

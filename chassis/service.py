@@ -15,11 +15,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import grpc
 import nats.errors
 import structlog
@@ -50,12 +48,8 @@ from chassis.postgres.schema_check import demand_schema
 from chassis.published.keeper import PublishedEvents
 from chassis.settings import ServiceSettings, SettingsError
 from chassis.tokens import TokenKeys, read_keys
-from chassis.transient import TRANSIENT
 
 HEALTH_SECONDS = 1.0
-PROBE_SECONDS = 2.0
-# A single slow answer of Postgres is no reason to take a replica out of service.
-FAILED_PROBES = 3
 INBOX_SECONDS = 3_600.0
 START_SECONDS = 3.0  # then a service begins without the broker
 _log = structlog.get_logger()
@@ -67,7 +61,6 @@ class Foundation:
     """What a service's parts are built from; `stopping` is set once clients should have left."""
 
     pool: Pool
-    probe: Pool
     nats: BrokerClient
     streams: StreamKeeper
     relay: Relay
@@ -143,12 +136,15 @@ async def _foundation(
 ) -> AsyncIterator[Foundation]:
     dsn = settings.postgres_dsn.get_secret_value()
     tls = client_context(PemFiles.of(settings, "postgres"))
-    connect = partial(open_pool, dsn, schema=name, tls=tls, patience=Patience.of(settings))
     with reaching_by("PROSPECT_POSTGRES_DSN", dsn):
-        pool = await connect(size=settings.postgres_pool_size)
-        # Of its own: a pool that is used up is no database that is away.
-        probe = await connect(size=1)
-    async with pool, probe:
+        pool = await open_pool(
+            dsn,
+            schema=name,
+            size=settings.postgres_pool_size,
+            tls=tls,
+            patience=Patience.of(settings),
+        )
+    async with pool:
         await demand_schema(pool, name, Path(inspect.getfile(type(settings))).parent)
         token_keys = await read_keys(settings.token_keys.get_secret_value(), pool)
         client = await _open_nats(name, settings)
@@ -159,9 +155,7 @@ async def _foundation(
             streams = StreamKeeper(client, owned, topology.consumers, topology.needs)
             async with streams.keeping(START_SECONDS, asked_to_stop):
                 stopping = asyncio.Event()
-                yield Foundation(
-                    pool, probe, client, streams, relay, published, stopping, token_keys, tls
-                )
+                yield Foundation(pool, client, streams, relay, published, stopping, token_keys, tls)
         finally:
             with contextlib.suppress(OSError, nats.errors.Error):  # it may be away already
                 await client.close()
@@ -271,21 +265,9 @@ async def _follow_health(
 
     What callers need is Postgres. Without NATS they are served, and events wait in the outbox.
     """
-    failed = 0
     while not stopping.is_set():
         telemetry.flush_logs()
-        failed = 0 if await _answers(foundation.probe) else failed + 1
-        if failed in (0, FAILED_PROBES):
-            status.tell(POSTGRES, serving=not failed)
-            status.tell(name, serving=not failed)
+        for each in (POSTGRES, name):
+            status.tell(each, serving=foundation.pool.answers)
         status.tell(NATS, serving=foundation.nats.is_connected)
         await sleep(HEALTH_SECONDS, stopping)
-
-
-async def _answers(probe: Pool) -> bool:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            await probe.fetchval("select 1")
-    except (*TRANSIENT, TimeoutError, asyncpg.PostgresError):
-        return False
-    return True

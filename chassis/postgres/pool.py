@@ -34,17 +34,20 @@ class PatientPool(Base):
     _watching: asyncio.Task[None] | None = None
     _for_connection: float | None = None
 
-    async def bound(
-        self, for_connection: float, on_wire: float, connect: Callable[[], Awaitable[Any]]
+    def bound(
+        self,
+        for_connection: float,
+        on_wire: float,
+        connection: Any,
+        connect: Callable[[], Awaitable[Any]],
     ) -> None:
         """Bound the waits for a connection, and for Postgres to say anything, to these seconds.
 
-        A connection of its own asks Postgres time and again: where a kernel or a proxy answers for
-        a server that does not, TCP's own timers find nothing.
+        A connection beside the pool, and those that `connect` makes after it, ask Postgres time and
+        again: where a kernel or a proxy answers for a server that does not, TCP's own timers find
+        nothing.
         """
         self._for_connection = for_connection
-        connection = await connect()
-        await self.read_clock(connection)
         self._watching = asyncio.create_task(self._watch(connection, on_wire, connect))
 
     def now(self) -> datetime:
@@ -86,8 +89,7 @@ class PatientPool(Base):
                 asked, established = time.monotonic(), connection is not None
                 try:
                     async with asyncio.timeout(on_wire / 2):
-                        connection = connection or await connect()
-                        await self.read_clock(connection)
+                        connection = await self._ask(connection, connect)
                     self.answers = True
                 except (*TRANSIENT, asyncpg.PostgresError) as error:
                     late = time.monotonic() - asked - on_wire / 2
@@ -98,6 +100,24 @@ class PatientPool(Base):
         finally:
             if connection:
                 connection.terminate()
+
+    async def _ask(self, connection: Any, connect: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask once, by another connection where this one has ended; return the one that works.
+
+        One connection that was ended, as an administrator may, is no server that is away.
+        """
+        if connection:
+            try:
+                await self.read_clock(connection)
+            except TimeoutError:
+                raise
+            except (*TRANSIENT, asyncpg.PostgresError):
+                connection.terminate()
+            else:
+                return connection
+        connection = await connect()
+        await self.read_clock(connection)
+        return connection
 
     def _note_silence(self, error: Exception, late: float, established: bool) -> None:
         """Give up all connections where nothing came through one that was established.

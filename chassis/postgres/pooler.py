@@ -57,16 +57,18 @@ class PooledConnection(Base):
         return await super()._get_statement(*args, **(options | {"named": False}))  # type: ignore[misc]
 
 
-async def is_pooled(servers: Servers, **options: Any) -> bool:
-    """Connect once, and return whether there is a pooler between.
+async def connect_by_any(servers: Servers, **options: Any) -> PooledConnection:
+    """Connect in the way that works with a pooler between, and without one."""
+    connection: PooledConnection = await servers.connect(
+        connection_class=PooledConnection, statement_cache_size=0, **options
+    )
+    return connection
+
+
+async def is_pooled(connection: PooledConnection) -> bool:
+    """Return whether there is a pooler between.
 
     A server names its process as one connects. A pooler, which has no server yet, makes that up.
     """
-    connection = await servers.connect(
-        connection_class=PooledConnection, statement_cache_size=0, **options
-    )
-    try:
-        process = await connection.fetchval("select pg_backend_pid()")
-        return bool(process != connection.get_server_pid())
-    finally:
-        connection.terminate()
+    process = await connection.fetchval("select pg_backend_pid()")
+    return bool(process != connection.get_server_pid())

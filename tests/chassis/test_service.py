@@ -6,8 +6,6 @@ import asyncio
 import signal
 import socket
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import grpc
 import pytest
@@ -19,8 +17,6 @@ from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 from pydantic import SecretStr
 
-from chassis import service
-from chassis.admission.health import Health
 from chassis.settings import SettingsError
 from devstack import servers
 from services.cli.operate.services import ServiceName
@@ -71,38 +67,6 @@ async def test_a_service_without_postgres_is_live_and_not_ready(services: Servic
         await wait_for_status(channel, "", SERVING)
         await admin(database.server, f"alter database {database.name} allow_connections true")
         await wait_for_status(channel, NAME, SERVING)
-
-
-@pytest.mark.parametrize(
-    ("answers", "told"),
-    [
-        ([True, False, False, True], [SERVING, SERVING]),
-        ([True, False, False, False, False, True], [SERVING, NOT_SERVING, SERVING]),
-    ],
-)
-async def test_readiness_changes_after_three_probes_without_an_answer(
-    answers: list[bool], told: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard: list[int] = []
-    stopping, left = asyncio.Event(), list(answers)
-
-    async def answer(_: object) -> bool:
-        if len(left) == 1:
-            stopping.set()
-        return left.pop(0)
-
-    monkeypatch.setattr(service, "_answers", answer)
-    monkeypatch.setattr(service, "HEALTH_SECONDS", 0)
-    health = Health(1)
-
-    def hear(name: str, status: int) -> None:
-        if name == NAME:
-            heard.append(status)
-
-    monkeypatch.setattr(health, "set", hear)
-    foundation: Any = SimpleNamespace(probe=None, nats=SimpleNamespace(is_connected=True))
-    await service._follow_health(health, foundation, NAME, stopping)
-    assert heard == told
 
 
 async def test_a_service_whose_port_is_taken_does_not_start_and_says_so(

@@ -64,6 +64,19 @@ async def test_a_pool_that_nothing_came_through_is_whole_once_it_does_again(
     await pool.close()
 
 
+async def test_sessions_that_an_administrator_ended_are_no_silence(
+    database: Database,
+) -> None:
+    pool = await open_pool(database.dsn("activity_app"), schema="activity", size=1, patience=SOON)
+    await database.end_sessions()
+    ended = time.monotonic()
+    async with asyncio.timeout(10):
+        while pool._told[1] < ended:  # until it has asked again
+            await asyncio.sleep(0.02)
+            assert pool.answers
+    await pool.close()
+
+
 async def test_who_gets_no_connection_is_told_to_come_again(
     wire: Wire, shared_database: Database
 ) -> None:

@@ -20,7 +20,7 @@ from chassis.database import (
     tenant_snapshot,
     tenant_transaction,
 )
-from chassis.postgres.pooler import is_pooled
+from chassis.postgres.pooler import connect_by_any, is_pooled
 from chassis.postgres.servers import Servers
 from chassis.settings import SettingsError
 from tests.harness import Database
@@ -52,7 +52,9 @@ async def everything(pool: Pool) -> None:
 
 async def test_a_server_itself_is_no_pooler(shared_database: Database) -> None:
     dsn = shared_database.server.dsn("activity_owner", shared_database.name)
-    assert not await is_pooled(Servers(dsn))
+    connection = await connect_by_any(Servers(dsn))
+    assert not await is_pooled(connection)
+    await connection.close()
 
 
 async def test_behind_a_pooler_no_statement_stays_prepared(
