@@ -20,12 +20,40 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Protocol
 
+from services.enrichment.sources.insider_trade import (
+    FieldFootnote,
+    InsiderTrade,
+    OwnerMatch,
+    TradeTotal,
+    market_totals,
+)
 from services.enrichment.sources.prompt_injection import gives_orders
+
+__all__ = [
+    "MODEL",
+    "TEMPLATE",
+    "Contact",
+    "Fact",
+    "FieldFootnote",
+    "Finding",
+    "FoundPerson",
+    "InsiderTrade",
+    "InsiderTrades",
+    "OwnerMatch",
+    "Person",
+    "Provenance",
+    "Sentence",
+    "Statement",
+    "Summary",
+    "TradeTotal",
+    "WebFindings",
+    "WebPage",
+    "to_json",
+]
 
 MAX_TRADE_STATEMENTS = 12
 MAX_PLAIN_TRADES = 3
 EXCERPT = 300
-NON_DERIVATIVE = "non_derivative"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,52 +192,12 @@ class WebFindings:
 
 
 @dataclass(frozen=True, slots=True)
-class InsiderTrade:
-    """One row of an ownership filing; `accession_number`, `table` and `row` identify it.
-
-    `shares`, `price_per_share` and `shares_owned_after` are None where the filing gives only a
-    footnote: absent is not zero. Direction is in `acquired_disposed` (A or D), never in a sign.
-    """
-
-    accession_number: str
-    table: str
-    row: int
-    form: str
-    filing_url: str
-    owner_name: str
-    owner_cik: int
-    owner_role: str
-    security_title: str
-    transaction_date: date | None = field(default=None, kw_only=True)
-    transaction_code: str
-    transaction_kind: str
-    is_market_trade: bool
-    acquired_disposed: str
-    shares: Decimal | None = field(default=None, kw_only=True)
-    price_per_share: Decimal | None = field(default=None, kw_only=True)
-    shares_owned_after: Decimal | None = field(default=None, kw_only=True)
-    under_10b5_1_plan: bool
-    footnotes: tuple[str, ...]
-    fetched_at: datetime | None = None
-    superseded_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OwnerMatch:
-    """Why a reporting owner is taken for the person; `confidence` is from 0 to 1."""
-
-    owner_cik: int
-    owner_name: str
-    confidence: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class InsiderTrades:
     """The person's own trades in the company's securities, newest first.
 
     `superseded` keeps the rows that an amendment restated, each with the accession number of the
-    amendment in `superseded_by`: they are history and count in no total.
+    amendment in `superseded_by`: they are history and count in no total. All filings about the
+    company since `read_back_to` were read, but for `filings_unread`, which could not be.
     """
 
     issuer_cik: int
@@ -219,6 +207,8 @@ class InsiderTrades:
     provenance: Provenance
     superseded: tuple[InsiderTrade, ...] = ()
     owner_matches: tuple[OwnerMatch, ...] = ()
+    read_back_to: date | None = None
+    filings_unread: int = 0
 
     def people(self) -> tuple[FoundPerson, ...]:
         """Return nobody: a filing names no address, and its owner was matched by name."""
@@ -231,11 +221,8 @@ class InsiderTrades:
             yield Statement(text, url, plain=f"{text}." if number < MAX_PLAIN_TRADES else "")
 
     def _totals(self) -> Iterator[tuple[str, str]]:
-        for code, verb in (("P", "bought"), ("S", "sold")):
-            market = [t for t in self.trades if t.is_market_trade and t.transaction_code == code]
-            market = [trade for trade in market if trade.table == NON_DERIVATIVE]
-            if market:
-                yield _total(self.issuer_name, market, verb), market[0].filing_url
+        for total in market_totals(self.trades):
+            yield _total(self.issuer_name, total), total.rows[0].filing_url
 
     def _newest(self) -> Iterator[tuple[str, str]]:
         for trade in self.trades[:MAX_TRADE_STATEMENTS]:
@@ -311,15 +298,14 @@ def _gives_orders(page: WebPage) -> bool:
     return gives_orders(f"{page.title}\n{page.author}\n{page.excerpt}")
 
 
-def _total(issuer: str, market: list[InsiderTrade], verb: str) -> str:
-    """Add up the shares; a row that gives them only in a footnote is absent, not zero."""
-    given = [trade.shares for trade in market if trade.shares is not None]
-    shares = f"{'' if len(given) == len(market) else 'at least '}{sum(given, Decimal(0)):f} shares"
-    days = sorted(trade.transaction_date for trade in market if trade.transaction_date)
-    when = _when(days[0], days[-1]) if days else ""
+def _total(issuer: str, total: TradeTotal) -> str:
+    least = "" if total.is_complete else "at least "
+    verb = {"P": "bought", "S": "sold"}[total.transaction_code]
+    when = _when(total.first, total.last) if total.first and total.last else ""
+    held = ", held indirectly" if total.ownership == "I" else ""
     return (
-        f"{market[0].owner_name} {verb} {shares} of {issuer} on the market"
-        f"{when}, in {len(market)} reported transactions"
+        f"{total.owner_name} {verb} {least}{total.shares:f} shares of {total.security_title} of "
+        f"{issuer}{held}, on the market{when}, in {len(total.rows)} reported transactions"
     )
 
 
@@ -332,8 +318,9 @@ def _trade(trade: InsiderTrade, issuer: str) -> str:
     shares = f"{trade.shares:f} shares" if trade.shares is not None else "shares (see footnote)"
     price = f" at ${trade.price_per_share:f} each" if trade.price_per_share is not None else ""
     plan = ", under a Rule 10b5-1 plan" if trade.under_10b5_1_plan else ""
+    doubt = f" (in doubt: {trade.in_doubt})" if trade.in_doubt else ""
     return (
         f"{trade.transaction_date or 'Undated'}: {trade.owner_name} ({trade.owner_role}) "
         f"{direction} {shares} of {trade.security_title}{price}, {trade.transaction_kind} "
-        f"of {issuer}{plan}"
+        f"of {issuer}{plan}{doubt}"
     )

@@ -579,12 +579,20 @@ class InsiderTrades(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
     OWNER_MATCHES_FIELD_NUMBER: _builtins.int
+    READ_BACK_TO_FIELD_NUMBER: _builtins.int
+    FILINGS_UNREAD_FIELD_NUMBER: _builtins.int
     issuer_cik: _builtins.int
     """issuer_cik is the company's SEC number."""
     issuer_name: _builtins.str
     """issuer_name is the company's name as filed."""
     filings_read: _builtins.int
     """filings_read is how many filings were read to find these."""
+    read_back_to: _builtins.str
+    """read_back_to is the day since which all ownership filings about the company were read, YYYY-MM-DD; what was
+    filed before is not known. Empty means that an older version read them.
+    """
+    filings_unread: _builtins.int
+    """filings_unread is how many filings of that time could not be read and are left out."""
     @_builtins.property
     def trades(self) -> _containers.RepeatedCompositeFieldContainer[Global___InsiderTrade]:
         """trades are newest first."""
@@ -611,10 +619,12 @@ class InsiderTrades(_message.Message):
         provenance: Global___Provenance | None = ...,
         superseded: _abc.Iterable[Global___InsiderTrade] | None = ...,
         owner_matches: _abc.Iterable[Global___OwnerMatch] | None = ...,
+        read_back_to: _builtins.str = ...,
+        filings_unread: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filings_read", b"filings_read", "issuer_cik", b"issuer_cik", "issuer_name", b"issuer_name", "owner_matches", b"owner_matches", "provenance", b"provenance", "superseded", b"superseded", "trades", b"trades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filings_read", b"filings_read", "filings_unread", b"filings_unread", "issuer_cik", b"issuer_cik", "issuer_name", b"issuer_name", "owner_matches", b"owner_matches", "provenance", b"provenance", "read_back_to", b"read_back_to", "superseded", b"superseded", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -681,6 +691,11 @@ class InsiderTrade(_message.Message):
     FOOTNOTES_FIELD_NUMBER: _builtins.int
     FETCHED_AT_FIELD_NUMBER: _builtins.int
     SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
+    OWNERSHIP_FIELD_NUMBER: _builtins.int
+    OWNERSHIP_NATURE_FIELD_NUMBER: _builtins.int
+    IN_DOUBT_FIELD_NUMBER: _builtins.int
+    IS_PLAN_BOX_CHECKED_FIELD_NUMBER: _builtins.int
+    FOOTNOTES_BY_FIELD_FIELD_NUMBER: _builtins.int
     accession_number: _builtins.str
     """accession_number is the SEC's name for the filing."""
     table: _builtins.str
@@ -716,9 +731,21 @@ class InsiderTrade(_message.Message):
     shares_owned_after: _builtins.str
     """shares_owned_after is an exact decimal as text; empty means not given."""
     under_10b5_1_plan: _builtins.bool
-    """under_10b5_1_plan is true where the filing says that the trade was planned under Rule 10b5-1."""
+    """under_10b5_1_plan is true where the filing says of this row that it was planned under Rule 10b5-1."""
     superseded_by: _builtins.str
     """superseded_by is the accession number of the amendment that restated the row; empty means none."""
+    ownership: _builtins.str
+    """ownership is D where the owner holds the security directly, I where indirectly; empty means not given."""
+    ownership_nature: _builtins.str
+    """ownership_nature says how an indirect holding is held, such as By Trust; empty means not given."""
+    in_doubt: _builtins.str
+    """in_doubt says why it cannot be known whether the row stands as it is, such as an amendment that may restate
+    it; such a row counts in no total. Empty means that it is not in doubt.
+    """
+    is_plan_box_checked: _builtins.bool
+    """is_plan_box_checked is true where the filing's box says that a transaction of it, not which one, was made
+    under a Rule 10b5-1 plan.
+    """
     @_builtins.property
     def footnotes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """footnotes are the texts that the row refers to."""
@@ -726,6 +753,10 @@ class InsiderTrade(_message.Message):
     @_builtins.property
     def fetched_at(self) -> _timestamp_pb2.Timestamp:
         """fetched_at is when the filing was read."""
+
+    @_builtins.property
+    def footnotes_by_field(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldFootnote]:
+        """footnotes_by_field are the footnotes again, each with the field that refers to it."""
 
     def __init__(
         self,
@@ -751,14 +782,47 @@ class InsiderTrade(_message.Message):
         footnotes: _abc.Iterable[_builtins.str] | None = ...,
         fetched_at: _timestamp_pb2.Timestamp | None = ...,
         superseded_by: _builtins.str = ...,
+        ownership: _builtins.str = ...,
+        ownership_nature: _builtins.str = ...,
+        in_doubt: _builtins.str = ...,
+        is_plan_box_checked: _builtins.bool = ...,
+        footnotes_by_field: _abc.Iterable[Global___FieldFootnote] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fetched_at", b"fetched_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accession_number", b"accession_number", "acquired_disposed", b"acquired_disposed", "fetched_at", b"fetched_at", "filing_url", b"filing_url", "footnotes", b"footnotes", "form", b"form", "is_market_trade", b"is_market_trade", "owner_cik", b"owner_cik", "owner_name", b"owner_name", "owner_role", b"owner_role", "price_per_share", b"price_per_share", "row", b"row", "security_title", b"security_title", "shares", b"shares", "shares_owned_after", b"shares_owned_after", "superseded_by", b"superseded_by", "table", b"table", "transaction_code", b"transaction_code", "transaction_date", b"transaction_date", "transaction_kind", b"transaction_kind", "under_10b5_1_plan", b"under_10b5_1_plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accession_number", b"accession_number", "acquired_disposed", b"acquired_disposed", "fetched_at", b"fetched_at", "filing_url", b"filing_url", "footnotes", b"footnotes", "footnotes_by_field", b"footnotes_by_field", "form", b"form", "in_doubt", b"in_doubt", "is_market_trade", b"is_market_trade", "is_plan_box_checked", b"is_plan_box_checked", "owner_cik", b"owner_cik", "owner_name", b"owner_name", "owner_role", b"owner_role", "ownership", b"ownership", "ownership_nature", b"ownership_nature", "price_per_share", b"price_per_share", "row", b"row", "security_title", b"security_title", "shares", b"shares", "shares_owned_after", b"shares_owned_after", "superseded_by", b"superseded_by", "table", b"table", "transaction_code", b"transaction_code", "transaction_date", b"transaction_date", "transaction_kind", b"transaction_kind", "under_10b5_1_plan", b"under_10b5_1_plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InsiderTrade: _TypeAlias = InsiderTrade  # noqa: Y015
+
+@_typing.final
+class FieldFootnote(_message.Message):
+    """FieldFootnote is a footnote and the field of the row that refers to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """field is a field of InsiderTrade, such as price_per_share, or the name of a field that only the filing has, such
+    as exercise_date; empty means that the footnote is of the row as a whole.
+    """
+    text: _builtins.str
+    """text is the footnote."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldFootnote: _TypeAlias = FieldFootnote  # noqa: Y015
 
 @_typing.final
 class Summary(_message.Message):

@@ -158,4 +158,7 @@ def _trade(filing: ReadFiling, owner: ReportingOwner, row: Transaction) -> Insid
             note for name in row.footnote_ids if (note := document.footnotes.get(name))
         ),
         fetched_at=filing.fetched_at,
+        ownership=row.ownership,
+        ownership_nature=row.ownership_nature,
+        is_plan_box_checked=document.under_10b5_1 or False,
     )

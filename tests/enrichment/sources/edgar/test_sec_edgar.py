@@ -34,7 +34,7 @@ async def test_a_trade_tells_all_that_the_filing_does(make: Make, sandbox: str) 
     plan, prices = trade.footnotes
     assert plan.startswith("This transaction was made pursuant to a Rule 10b5-1 trading plan")
     assert prices.startswith("This transaction was executed in multiple trades")
-    assert to_json(replace(trade, footnotes=())) == {
+    assert to_json(replace(trade, footnotes=(), footnotes_by_field=())) == {
         "accession_number": "0000320193-22-000061",
         "table": "non_derivative",
         "row": 0,
@@ -57,6 +57,11 @@ async def test_a_trade_tells_all_that_the_filing_does(make: Make, sandbox: str) 
         "footnotes": [],
         "fetched_at": "2026-11-24T12:00:00+00:00",
         "superseded_by": "",
+        "ownership": "D",
+        "ownership_nature": "",
+        "in_doubt": "",
+        "is_plan_box_checked": False,
+        "footnotes_by_field": [],
     }
 
 
