@@ -25,11 +25,9 @@ from starlette.routing import Route
 
 from devstack.sandbox.faults import Kind, ordered
 from devstack.sandbox.vendor import Called, Vendor
-from services.enrichment.sources.edgar.ownership import (
-    OwnershipDocument,
-    parse_ownership,
-    xml_block,
-)
+from services.enrichment.sources.edgar.filing_xml import xml_block
+from services.enrichment.sources.edgar.form import OwnershipDocument
+from services.enrichment.sources.edgar.ownership import parse_ownership
 
 REQUESTS_A_SECOND = 10
 _CONTACT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

@@ -15,16 +15,16 @@ import typer
 
 from chassis.settings import SettingsError
 from services.cli.terminal.screen import escaped
-from services.enrichment.sources.edgar.filing_xml import MAX_BYTES
-from services.enrichment.sources.edgar.ownership import (
+from services.enrichment.sources.edgar.filing_xml import MAX_BYTES, OwnershipError
+from services.enrichment.sources.edgar.form import (
     MARKET_TRADES,
     OwnershipDocument,
-    OwnershipError,
     Transaction,
-    is_planned,
-    parse_ownership,
+    doubt_of_date,
     transaction_kind,
 )
+from services.enrichment.sources.edgar.ownership import parse_ownership
+from services.enrichment.sources.edgar.plans import is_planned
 
 app = typer.Typer(no_args_is_help=True, help="Read what was filed with the SEC.")
 
@@ -66,6 +66,7 @@ def as_json(document: OwnershipDocument) -> dict[str, Any]:
                 "kind": transaction_kind(row.code),
                 "is_market_trade": row.code in MARKET_TRADES,
                 "under_10b5_1_plan": is_planned(document, row),
+                "in_doubt": doubt_of_date(document, row),
             }
             for row in rows
         ]

@@ -20,12 +20,10 @@ import structlog
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.edgar.ownership import (
-    OwnershipDocument,
-    OwnershipError,
-    parse_ownership,
-)
-from services.enrichment.sources.edgar.trades import ReadFiling, trades_of
+from services.enrichment.sources.edgar.filing_xml import OwnershipError
+from services.enrichment.sources.edgar.form import OwnershipDocument, ReadFiling
+from services.enrichment.sources.edgar.ownership import parse_ownership
+from services.enrichment.sources.edgar.trades import trades_of
 from services.enrichment.sources.edgar.transport import VENDOR, SecHttp
 from services.enrichment.sources.findings import InsiderTrades, Provenance
 

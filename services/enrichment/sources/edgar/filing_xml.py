@@ -1,21 +1,24 @@
 """From the bytes of a filing to a tree that is safe to read.
 
 A filing is a stranger's document: no entity is ever declared or resolved, nothing is fetched,
-nothing is read past 10 MB. Some real filings have broken tags. libxml2's own recovery closes
+nothing is read past 10 MB. Its text is decoded here: no declaration, broken or not, decides
+how the rest is read. Some real filings have broken tags. libxml2's own recovery closes
 whatever element is open at a wrong end tag, which shifts every row after it; so a document that
 is not well formed is first balanced by name, and refused where balancing would lose a row.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from html.entities import html5
 from typing import Any
 
 from lxml import etree  # type: ignore[import-untyped]
 
 MAX_BYTES = 10 * 1024 * 1024
-MAX_REPAIRED_BYTES = 2 * 1024 * 1024
+MAX_REPAIRED = 2 * 1024 * 1024
 MAX_DEPTH = 256
 
 ROW_TAGS = frozenset(
@@ -27,22 +30,50 @@ ROW_TAGS = frozenset(
     }
 )
 RECORD_TAGS = ROW_TAGS | {"reportingOwner", "issuer", "footnote", "ownerSignature"}
-_FIELDS = """
+# The contract's names of the fields of a row.
+FIELDS: Mapping[str, str] = {
+    "securityTitle": "security_title",
+    "transactionDate": "transaction_date",
+    "deemedExecutionDate": "deemed_execution_date",
+    "transactionFormType": "transaction_code",
+    "transactionCode": "transaction_code",
+    "equitySwapInvolved": "transaction_code",
+    "transactionTimeliness": "timeliness",
+    "transactionShares": "shares",
+    "transactionTotalValue": "total_value",
+    "transactionPricePerShare": "price_per_share",
+    "transactionAcquiredDisposedCode": "acquired_disposed",
+    "sharesOwnedFollowingTransaction": "shares_owned_after",
+    "valueOwnedFollowingTransaction": "value_owned_after",
+    "directOrIndirectOwnership": "ownership",
+    "natureOfOwnership": "ownership_nature",
+    "conversionOrExercisePrice": "conversion_price",
+    "exerciseDate": "exercise_date",
+    "expirationDate": "expiration_date",
+    "underlyingSecurityTitle": "underlying_title",
+    "underlyingSecurityShares": "underlying_shares",
+    "underlyingSecurityValue": "underlying_value",
+}
+_OF_DOCUMENT = """
 documentType periodOfReport dateOfOriginalSubmission noSecuritiesOwned aff10b5One
-issuerCik issuerName issuerTradingSymbol rptOwnerCik rptOwnerName
+issuerCik issuerName issuerTradingSymbol issuerForeignTradingSymbol rptOwnerCik rptOwnerName
 isDirector isOfficer isTenPercentOwner isOther officerTitle otherText
-securityTitle transactionDate deemedExecutionDate transactionCode equitySwapInvolved
-transactionTimeliness transactionShares transactionTotalValue transactionPricePerShare
-transactionAcquiredDisposedCode sharesOwnedFollowingTransaction
-valueOwnedFollowingTransaction directOrIndirectOwnership natureOfOwnership
-conversionOrExercisePrice exerciseDate expirationDate
-underlyingSecurityTitle underlyingSecurityShares underlyingSecurityValue
 """
-FIELD_TAGS = frozenset(_FIELDS.split())
+FIELD_TAGS = FIELDS.keys() | frozenset(_OF_DOCUMENT.split())
+_AROUND = """
+value footnoteId transactionCoding transactionAmounts postTransactionAmounts ownershipNature
+underlyingSecurity nonDerivativeTable derivativeTable footnotes remarks
+"""
+KNOWN_TAGS = RECORD_TAGS | FIELDS.keys() | frozenset(_AROUND.split())
 
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?ownershipDocument[\s/>]")
-_ROOT_END = re.compile(rb"</(?:[\w.-]+:)?ownershipDocument\s*>")
-_DECLARATION = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+_ROOT_END = re.compile(r"</(?:[\w.-]+:)?ownershipDocument\s*>")
+_DECLARATION = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+_XML_DECLARATION = re.compile(rb"\s*<\?xml\b(?P<said>[^<>]*)>?")
+_ENCODING = re.compile(rb"encoding\s*=\s*[\"']?([A-Za-z][\w.:-]*)")
+_NAMED_CHARACTER = re.compile(r"<!\[CDATA\[.*?\]\]>|&([A-Za-z]\w*;)", re.DOTALL)
+_OF_XML = frozenset({"amp;", "lt;", "gt;", "quot;", "apos;"})
+_NO_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HTML = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 
 # An unclosed comment swallows the rest, so that hostile input costs one pass and no more.
@@ -66,11 +97,14 @@ def xml_block(document: bytes) -> bytes:
     """Return the ownership XML of a filing: the document itself, or its submission's <XML> part."""
     if len(document) > MAX_BYTES:
         raise OwnershipError(f"the document is larger than {MAX_BYTES // 1024 // 1024} MB")
+    document = _narrow(document)
     root = _ROOT.search(document)
     if root is None:
         if _HTML.search(document[:4096]):
             raise OwnershipError("the document is HTML, not XML: ask for the unrendered file")
         raise OwnershipError("the document has no <ownershipDocument>")
+    if len(_ROOT.findall(document)) > 1:
+        raise OwnershipError("the file holds two documents: which of them counts is not known")
     opening = document.rfind(b"<XML>", 0, root.start())
     if opening < 0:
         return document.removeprefix(b"\xef\xbb\xbf").strip()
@@ -81,16 +115,16 @@ def xml_block(document: bytes) -> bytes:
 
 def read_tree(document: bytes) -> Any:
     """Return the root element of the ownership XML, or raise OwnershipError."""
-    block = xml_block(document)
+    block = _text(xml_block(document))
     if _DECLARATION.search(block):
         raise OwnershipError("the document declares a DOCTYPE or entities, which is refused")
     if _ROOT_END.search(block) is None:
         raise OwnershipError("the document is cut off: </ownershipDocument> is missing")
-    root, well_formed = _parse(block)
+    root, well_formed = _parse(block.encode())
     if not well_formed:
-        if len(block) > MAX_REPAIRED_BYTES:
+        if len(block) > MAX_REPAIRED:
             raise OwnershipError("the document is broken, and too large to repair")
-        root, _ = _parse(_balance(block.decode("latin-1")).encode("latin-1"))
+        root, _ = _parse(_balance(block).encode())
     if root is None:
         raise OwnershipError("the document is not XML")
     if root.getroottree().docinfo.doctype:
@@ -125,6 +159,54 @@ def own_elements(record: Any) -> Iterator[Any]:
             continue
         yield element
         pending.extend(reversed(element))
+
+
+def _narrow(document: bytes) -> bytes:
+    """Return UTF-16 as UTF-8, anything else as it is."""
+    for mark, encoding in (
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+        (b"<\0?\0", "utf-16-le"),
+        (b"\0<\0?", "utf-16-be"),
+    ):
+        if document.startswith(mark):
+            text = document.decode(encoding, "replace")
+            return _XML_DECLARATION.sub(b"", text.encode(), count=1)
+    return document
+
+
+def _text(block: bytes) -> str:
+    """Return the document's text without its declaration, which need not be well formed.
+
+    Bytes that are not of the declared encoding are Windows' characters, which old software wrote.
+    Characters by their HTML names are themselves; what XML does not allow is dropped.
+    """
+    declared = _XML_DECLARATION.match(block)
+    said = _ENCODING.search(declared["said"]) if declared else None
+    text = _decoded(block[declared.end() if declared else 0 :], said[1].decode() if said else "")
+    return _NO_CHARACTER.sub("", _NAMED_CHARACTER.sub(_named, text)).strip()
+
+
+def _decoded(block: bytes, encoding: str) -> str:
+    try:
+        if encoding and "16" not in encoding and "32" not in encoding:  # it has been read as text
+            return block.decode(encoding)
+    except (LookupError, UnicodeError):
+        pass
+    parts = []
+    while True:
+        try:
+            parts.append(block.decode())
+            return "".join(parts)
+        except UnicodeDecodeError as error:
+            wrong = block[error.start : error.end]
+            parts += [block[: error.start].decode(), wrong.decode("cp1252", "replace")]
+            block = block[error.end :]
+
+
+def _named(found: re.Match[str]) -> str:
+    name = found[1]
+    return found[0] if name is None or name in _OF_XML else html5.get(name, found[0])
 
 
 def _parse(block: bytes) -> tuple[Any, bool]:

@@ -6,14 +6,15 @@ not zero. Direction is in `acquired_disposed` (A or D), never in a sign.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 NON_DERIVATIVE = "non_derivative"
 DERIVATIVE = "derivative"
+FIRST_YEAR = 1934
+"""The year of the Securities Exchange Act, whose section 16 demands these reports."""
 DOCUMENT_TYPES = frozenset({"3", "3/A", "4", "4/A", "5", "5/A"})
 
 # Form 4, general instruction 8. K and V are flags in the XML; paper filings wrote them as codes.
@@ -41,13 +42,6 @@ TRANSACTION_KINDS: Mapping[str, str] = {
 }
 MARKET_TRADES = frozenset({"P", "S"})
 
-_PLAN = re.compile(r"10b-?5\s*[-\u2010-\u2015]?\s*\(?1\b", re.IGNORECASE)
-_NOT_PLAN = re.compile(
-    r"\b(?:not\s+(?:\w+\s+){0,3}?(?:pursuant to|under|in accordance with|part of|subject to)"
-    r"|other than|outside|without)\b[^.;,]{0,60}10b-?5",
-    re.IGNORECASE,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
@@ -56,6 +50,7 @@ class Issuer:
     cik: int
     name: str
     trading_symbol: str
+    foreign_trading_symbol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +93,14 @@ class DerivativeTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldNote:
+    """A field of a row, and the footnote that it refers to; "" is the row as a whole."""
+
+    field: str
+    footnote_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transaction:
     """One transaction; `row` is its number among all rows of its table, holdings included."""
 
@@ -120,11 +123,15 @@ class Transaction:
     ownership_nature: str
     footnote_ids: tuple[str, ...]
     terms: DerivativeTerms | None
+    field_notes: tuple[FieldNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """One holding without a transaction; `row` counts as in Transaction."""
+    """One holding without a transaction; `row` counts as in Transaction.
+
+    `form_type` is 3 on a Form 5 that reports a holding which a Form 3 should have.
+    """
 
     table: str
     row: int
@@ -135,6 +142,8 @@ class Holding:
     ownership_nature: str
     footnote_ids: tuple[str, ...]
     terms: DerivativeTerms | None
+    field_notes: tuple[FieldNote, ...] = ()
+    form_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,7 @@ class OwnershipDocument:
     derivative_holdings: tuple[Holding, ...]
     footnotes: Mapping[str, str]
     remarks: str
+    signed_on: date | None = None
 
     @property
     def transactions(self) -> tuple[Transaction, ...]:
@@ -175,13 +185,45 @@ def transaction_kind(code: str) -> str:
     return TRANSACTION_KINDS.get(code, "unknown" if code else "not given")
 
 
-def is_planned(document: OwnershipDocument, transaction: Transaction) -> bool:
-    """Tell whether the filing says that this transaction was planned under Rule 10b5-1.
+def notes_of(document: OwnershipDocument, row: Transaction) -> tuple[str, ...]:
+    """Return the texts of the footnotes that a row refers to."""
+    return tuple(note for name in row.footnote_ids if (note := document.footnotes.get(name)))
 
-    The checkbox speaks for the whole form. Without it (forms before 2023, and plans made before)
-    only a footnote of the row can say so.
-    """
-    if document.under_10b5_1:
-        return True
-    notes = (document.footnotes.get(name, "") for name in transaction.footnote_ids)
-    return any(_PLAN.search(note) and not _NOT_PLAN.search(note) for note in notes)
+
+def doubt_of_date(
+    document: OwnershipDocument, row: Transaction, filed_on: date | None = None
+) -> str:
+    """Say why a row's day cannot be right; empty where it can: no trade follows its report."""
+    day, latest = row.transaction_date, filed_on or document.signed_on
+    if day is None:
+        return ""
+    if day.year < FIRST_YEAR:
+        return f"its day, {day}, lies before there were such reports"
+    if latest and day > latest:
+        return f"its day, {day}, lies after the report"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFiling:
+    """A filing that was read: what EDGAR's index says of it, and what it says itself."""
+
+    accession_number: str
+    filed_on: date | None
+    url: str
+    document: OwnershipDocument
+    fetched_at: datetime | None = None
+
+    @property
+    def form(self) -> str:
+        """The form without its mark of an amendment: 4 for 4/A."""
+        return self.document.document_type.partition("/")[0]
+
+    @property
+    def is_amendment(self) -> bool:
+        """Whether it amends another filing."""
+        return self.document.document_type.endswith("/A")
+
+    def rows_of(self, table: str) -> tuple[Transaction, ...]:
+        """Return the transactions of a table."""
+        return tuple(row for row in self.document.transactions if row.table == table)

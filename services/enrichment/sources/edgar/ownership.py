@@ -6,6 +6,7 @@ refuses the whole document, because a trade with a guessed figure is worse than 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -14,6 +15,8 @@ from string import ascii_uppercase
 from typing import Any, TypeVar
 
 from services.enrichment.sources.edgar.filing_xml import (
+    FIELDS,
+    KNOWN_TAGS,
     ROW_TAGS,
     OwnershipError,
     local_name,
@@ -21,46 +24,24 @@ from services.enrichment.sources.edgar.filing_xml import (
     own_text_of,
     read_tree,
     text_of,
-    xml_block,
 )
 from services.enrichment.sources.edgar.form import (
     DERIVATIVE,
     DOCUMENT_TYPES,
-    MARKET_TRADES,
     NON_DERIVATIVE,
-    TRANSACTION_KINDS,
     DerivativeTerms,
+    FieldNote,
     Holding,
     Issuer,
     OwnershipDocument,
     ReportingOwner,
     Transaction,
-    is_planned,
-    transaction_kind,
 )
-
-__all__ = [
-    "DERIVATIVE",
-    "DOCUMENT_TYPES",
-    "MARKET_TRADES",
-    "NON_DERIVATIVE",
-    "TRANSACTION_KINDS",
-    "DerivativeTerms",
-    "Holding",
-    "Issuer",
-    "OwnershipDocument",
-    "OwnershipError",
-    "ReportingOwner",
-    "Transaction",
-    "is_planned",
-    "parse_ownership",
-    "transaction_kind",
-    "xml_block",
-]
 
 _DECIMAL = re.compile(r"\+?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})")
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:Z|[+-]\d{2}:\d{2})?")
 _CIK = re.compile(r"\d{1,10}")
+_LOST_BRACKET = re.compile(r"</?value\b|\bvalue>")
 _BOOLEANS: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
 
 T = TypeVar("T")
@@ -94,6 +75,7 @@ def parse_ownership(document: bytes) -> OwnershipDocument:
         derivative_holdings=tuple(h for h in holdings if h.table == DERIVATIVE),
         footnotes=_footnotes(root),
         remarks=head.text("remarks"),
+        signed_on=_signed_on(root),
     )
 
 
@@ -101,19 +83,25 @@ class _Record:
     """The fields of one record by element name; each field occurs once in the specification."""
 
     def __init__(self, element: Any) -> None:
-        self.footnote_ids: tuple[str, ...] = ()
         self._fields: dict[str, Any] = {}
-        notes: dict[str, None] = {}
+        notes: dict[FieldNote, None] = {}
         for child in own_elements(element):
             name = local_name(child)
             if name == "footnoteId":
-                notes.setdefault(child.get("id", "").strip())
+                notes.setdefault(FieldNote(_field_of(child, element), _note_id(child)))
             elif name == "securityTitle" and name in self._fields:
                 raise OwnershipError("the document is broken: two rows run into each other")
             # A beginning that is there twice nests the field in itself: the inner one counts.
             if name not in self._fields or self._fields[name] is child.getparent():
-                self._fields[name] = child
-        self.footnote_ids = tuple(note for note in notes if note)
+                self._keep(name, child)
+        self.field_notes = tuple(note for note in notes if note.footnote_id)
+        self.footnote_ids = tuple(dict.fromkeys(note.footnote_id for note in self.field_notes))
+
+    def _keep(self, name: str, child: Any) -> None:
+        outer = self._fields.get(name)
+        if outer is not None and own_text_of(outer):
+            raise OwnershipError(f"the document is broken: a <{name}> has lost its end")
+        self._fields[name] = child
 
     @property
     def is_empty(self) -> bool:
@@ -129,10 +117,12 @@ class _Record:
         field = self._fields.get(name)
         if field is None:
             return ""
-        for child in field:
-            if local_name(child) == "value":
-                return text_of(child)
-        return own_text_of(field)
+        values = [child for child in field if local_name(child) == "value"]
+        text = text_of(values[0]) if values else own_text_of(field)
+        is_broken = len(values) > 1 or any(_is_garbled(child) for child in field)
+        if is_broken or _LOST_BRACKET.search(text):
+            raise OwnershipError(f"the document's <{name}> cannot be read")
+        return text
 
     def decimal(self, name: str) -> Decimal | None:
         """Return an exact number, None if absent."""
@@ -179,8 +169,12 @@ def _issuer(root: Any) -> Issuer:
     for element in root.iter():
         if local_name(element) == "issuer":
             issuer = _Record(element)
-            name, symbol = issuer.text("issuerName"), issuer.text("issuerTradingSymbol")
-            return Issuer(issuer.cik("issuerCik"), name, symbol)
+            return Issuer(
+                cik=issuer.cik("issuerCik"),
+                name=issuer.text("issuerName"),
+                trading_symbol=issuer.text("issuerTradingSymbol"),
+                foreign_trading_symbol=issuer.text("issuerForeignTradingSymbol"),
+            )
     raise OwnershipError("the document names no issuer")
 
 
@@ -236,7 +230,7 @@ def _transaction(record: _Record, table: str, row: int) -> Transaction:
         transaction_date=record.date("transactionDate"),
         deemed_execution_date=record.date("deemedExecutionDate"),
         form_type=record.text("transactionFormType"),
-        code=record.letter("transactionCode", ascii_uppercase),
+        code=_code(record),
         equity_swap=record.flag("equitySwapInvolved") or False,
         timeliness=record.text("transactionTimeliness"),
         acquired_disposed=record.letter("transactionAcquiredDisposedCode", "AD"),
@@ -249,7 +243,17 @@ def _transaction(record: _Record, table: str, row: int) -> Transaction:
         ownership_nature=record.text("natureOfOwnership"),
         footnote_ids=record.footnote_ids,
         terms=_terms(record) if table == DERIVATIVE else None,
+        field_notes=record.field_notes,
     )
+
+
+def _code(record: _Record) -> str:
+    """Return the transaction's code; a coding without one has lost it."""
+    code = record.letter("transactionCode", ascii_uppercase)
+    has_note = any(note.field == "transaction_code" for note in record.field_notes)
+    if not code and record.has("transactionCoding") and not has_note:
+        raise OwnershipError("the document is broken: a row has lost its <transactionCode>")
+    return code
 
 
 def _holding(record: _Record, table: str, row: int) -> Holding:
@@ -263,6 +267,8 @@ def _holding(record: _Record, table: str, row: int) -> Holding:
         ownership_nature=record.text("natureOfOwnership"),
         footnote_ids=record.footnote_ids,
         terms=_terms(record) if table == DERIVATIVE else None,
+        field_notes=record.field_notes,
+        form_type=record.text("transactionFormType"),
     )
 
 
@@ -281,5 +287,34 @@ def _footnotes(root: Any) -> dict[str, str]:
     notes: dict[str, str] = {}
     for element in root.iter():
         if local_name(element) == "footnote":
-            notes.setdefault(element.get("id", "").strip(), text_of(element))
+            notes.setdefault(_note_id(element), text_of(element))
     return notes
+
+
+def _note_id(element: Any) -> str:
+    return str(element.get("id", "")).strip().upper()
+
+
+def _field_of(note: Any, record: Any) -> str:
+    """Return the field that a footnote stands in; "" where it is the row's as a whole."""
+    above = note.getparent()
+    while above is not record and local_name(above) not in FIELDS:
+        if local_name(above) == "transactionCoding":
+            return "transaction_code"
+        above = above.getparent()
+    return FIELDS.get(local_name(above), "")
+
+
+def _is_garbled(element: Any) -> bool:
+    """Whether an element in a field is none that can stand there, and has a text."""
+    return local_name(element) not in KNOWN_TAGS and bool(text_of(element))
+
+
+def _signed_on(root: Any) -> date | None:
+    """Return the day of the last signature; None where there is none that can be read."""
+    days = []
+    for element in root.iter():
+        if local_name(element) == "signatureDate":
+            with contextlib.suppress(OwnershipError):
+                days.append(_Record(element.getparent()).date("signatureDate"))
+    return max((day for day in days if day), default=None)

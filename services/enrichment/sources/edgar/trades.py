@@ -1,40 +1,29 @@
 """Which rows of a company's ownership filings are one person's trades; pure.
 
-An amendment supersedes only the tables that it restates: where a 4/A has transactions in a table,
-that table of the original (same issuer, owner, period and day of original submission) is
-superseded, and that of an earlier amendment too. What is superseded is kept beside the trades.
-Where several originals fit, none is, since the amendment does not say which of them it amends.
+A row that an amendment restates is superseded (amendments.py) and kept beside the trades. A row in
+doubt stays among them, says why, and counts in no total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
 
-from services.enrichment.sources.edgar.ownership import (
-    DERIVATIVE,
+from services.enrichment.sources.edgar.amendments import Restatement, restate
+from services.enrichment.sources.edgar.form import (
     MARKET_TRADES,
-    NON_DERIVATIVE,
     OwnershipDocument,
+    ReadFiling,
     ReportingOwner,
     Transaction,
-    is_planned,
+    doubt_of_date,
+    notes_of,
     transaction_kind,
 )
-from services.enrichment.sources.findings import InsiderTrade, OwnerMatch
+from services.enrichment.sources.edgar.plans import is_planned
+from services.enrichment.sources.insider_trade import FieldFootnote, InsiderTrade, OwnerMatch
 from services.enrichment.sources.person_names import match_owner
-
-
-@dataclass(frozen=True, slots=True)
-class ReadFiling:
-    """A filing that was read: what EDGAR's index says of it, and what it says itself."""
-
-    accession_number: str
-    filed_on: date | None
-    url: str
-    document: OwnershipDocument
-    fetched_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +43,13 @@ def trades_of(person: str, issuer_cik: int, filings: Sequence[ReadFiling]) -> Pe
     owned = [
         (filing, owner) for filing in ours if (owner := _owner(filing.document, ciks)) is not None
     ]
-    superseded = _superseded(owned)
-    rows = [
-        replace(
-            _trade(filing, owner, transaction),
-            superseded_by=superseded.get((filing.accession_number, transaction.table), ""),
-        )
+    restated = restate(filing for filing, _ in owned)
+    dated = [
+        (_day(filing, transaction), _trade(filing, owner, transaction, restated))
         for filing, owner in owned
         for transaction in filing.document.transactions
     ]
-    rows.sort(key=lambda trade: trade.transaction_date or date.min, reverse=True)
+    rows = [row for _, row in sorted(dated, key=lambda each: each[0], reverse=True)]
     return PersonsTrades(
         trades=tuple(row for row in rows if not row.superseded_by),
         superseded=tuple(row for row in rows if row.superseded_by),
@@ -95,46 +81,21 @@ def _owner(document: OwnershipDocument, ciks: set[int]) -> ReportingOwner | None
     return next((owner for owner in document.owners if owner.cik in ciks), None)
 
 
-def _superseded(
-    owned: Sequence[tuple[ReadFiling, ReportingOwner]],
-) -> Mapping[tuple[str, str], str]:
-    """Return by (accession number, table) the amendment that restates it."""
-    groups: dict[tuple[object, ...], list[ReadFiling]] = {}
-    for filing, owner in owned:
-        document = filing.document
-        form, _, amended = document.document_type.partition("/")
-        original_day = document.date_of_original_submission if amended else filing.filed_on
-        if original_day is not None:
-            key = (owner.cik, form, document.period, original_day)
-            groups.setdefault(key, []).append(filing)
-    return {table: by for group in groups.values() for table, by in _restated(group)}
+def _day(filing: ReadFiling, row: Transaction) -> date:
+    """Return the day by which a row is sorted: one that cannot be right sorts by its report's."""
+    if doubt_of_date(filing.document, row, filing.filed_on):
+        return filing.document.period or date.min
+    return row.transaction_date or date.min
 
 
-def _restated(group: Sequence[ReadFiling]) -> Iterable[tuple[tuple[str, str], str]]:
-    """Yield each table that an amendment restates, and the amendment; `group` is newest first."""
-    if sum(not _is_amendment(filing) for filing in group) > 1:
-        return
-    for table in (NON_DERIVATIVE, DERIVATIVE):
-        standing = next(
-            (
-                filing
-                for filing in group
-                if _is_amendment(filing)
-                and any(row.table == table for row in filing.document.transactions)
-            ),
-            None,
-        )
-        for filing in group:
-            if standing is not None and filing is not standing:
-                yield (filing.accession_number, table), standing.accession_number
-
-
-def _is_amendment(filing: ReadFiling) -> bool:
-    return filing.document.document_type.endswith("/A")
-
-
-def _trade(filing: ReadFiling, owner: ReportingOwner, row: Transaction) -> InsiderTrade:
-    document = filing.document
+def _trade(
+    filing: ReadFiling, owner: ReportingOwner, row: Transaction, restated: Restatement
+) -> InsiderTrade:
+    document, row_id = filing.document, (filing.accession_number, row.table, row.row)
+    doubts = (
+        doubt_of_date(document, row, filing.filed_on),
+        restated.in_doubt.get(row_id, ""),
+    )
     return InsiderTrade(
         accession_number=filing.accession_number,
         table=row.table,
@@ -154,11 +115,16 @@ def _trade(filing: ReadFiling, owner: ReportingOwner, row: Transaction) -> Insid
         price_per_share=row.price,
         shares_owned_after=row.shares_owned_after,
         under_10b5_1_plan=is_planned(document, row),
-        footnotes=tuple(
-            note for name in row.footnote_ids if (note := document.footnotes.get(name))
-        ),
+        footnotes=notes_of(document, row),
         fetched_at=filing.fetched_at,
+        superseded_by=restated.superseded_by.get(row_id, ""),
         ownership=row.ownership,
         ownership_nature=row.ownership_nature,
+        in_doubt="; ".join(filter(None, doubts)),
         is_plan_box_checked=document.under_10b5_1 or False,
+        footnotes_by_field=tuple(
+            FieldFootnote(each.field, note)
+            for each in row.field_notes
+            if (note := document.footnotes.get(each.footnote_id))
+        ),
     )

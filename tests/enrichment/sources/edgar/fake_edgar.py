@@ -13,7 +13,7 @@ from starlette.routing import Route
 from devstack.stack import ROOT
 from services.enrichment.sources.call import SourceCall
 from services.enrichment.sources.edgar.client import SecEdgar
-from services.enrichment.sources.edgar.ownership import xml_block
+from services.enrichment.sources.edgar.filing_xml import xml_block
 from services.enrichment.sources.findings import InsiderTrades, Person
 
 DATA = ROOT / "devstack/sandbox/data"

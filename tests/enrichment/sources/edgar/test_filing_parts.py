@@ -11,15 +11,16 @@ from lxml import etree  # type: ignore[import-untyped]
 
 from services.enrichment.sources.edgar.filing_xml import (
     MAX_BYTES,
-    MAX_REPAIRED_BYTES,
+    MAX_REPAIRED,
     OwnershipError,
     local_name,
     xml_block,
 )
-from services.enrichment.sources.edgar.form import ReportingOwner, is_planned, transaction_kind
+from services.enrichment.sources.edgar.form import ReadFiling, ReportingOwner, transaction_kind
 from services.enrichment.sources.edgar.ownership import parse_ownership
-from services.enrichment.sources.edgar.trades import ReadFiling, trades_of
-from services.enrichment.sources.findings import InsiderTrade
+from services.enrichment.sources.edgar.plans import is_planned
+from services.enrichment.sources.edgar.trades import trades_of
+from services.enrichment.sources.findings import FieldFootnote, InsiderTrade
 
 ROOT = b"<ownershipDocument></ownershipDocument>"
 FILED = datetime(2024, 3, 2, 12, tzinfo=UTC)
@@ -93,7 +94,7 @@ def test_a_broken_document_of_more_than_two_megabytes_is_not_repaired() -> None:
 
 
 def test_a_broken_document_of_just_two_megabytes_is_repaired() -> None:
-    room = MAX_REPAIRED_BYTES - len(document(BROKEN))
+    room = MAX_REPAIRED - len(document(BROKEN))
     assert parse_ownership(document(BROKEN, " " * room)).remarks
     with pytest.raises(OwnershipError, match="too large to repair"):
         parse_ownership(document(BROKEN, " " * (room + 1)))
@@ -111,7 +112,7 @@ def test_a_comment_has_no_name() -> None:
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
-        (b"\x00" + ROOT, "the document is not XML"),
+        (b"x" + ROOT, "the document is not XML"),
         (b"<!--" + ROOT + b"-->", "the document is not XML"),
         (b"<a><!--" + ROOT + b"--></a>", "the document has no <ownershipDocument>"),
     ],
@@ -239,13 +240,9 @@ def test_a_footnote_of_the_row_may_say_that_a_trade_was_planned(said: str, plann
 
 
 def test_a_footnote_of_another_row_says_nothing() -> None:
-    read = parse_ownership(document(row('<footnoteId id="F2"/>'), NOTE.format("a 10b5-1 plan")))
-    assert not is_planned(read, read.transactions[0])
-
-
-def test_the_checkbox_speaks_for_every_row() -> None:
-    read = parse_ownership(document("<aff10b5One>1</aff10b5One>", row()))
-    assert is_planned(read, read.transactions[0])
+    rows = row('<footnoteId id="F2"/>'), row('<footnoteId id="F1"/>')
+    read = parse_ownership(document(*rows, NOTE.format("a 10b5-1 plan")))
+    assert [is_planned(read, each) for each in read.transactions] == [False, True]
 
 
 # -- trades ----------------------------------------------------------------------------------------
@@ -256,9 +253,9 @@ def test_a_trade_tells_all_that_its_row_and_its_filing_say() -> None:
         "<transactionDate>2024-03-01</transactionDate><transactionCode>S</transactionCode>"
         "<transactionAcquiredDisposedCode>D</transactionAcquiredDisposedCode>"
         "<transactionShares>10</transactionShares>"
-        "<transactionPricePerShare>2.5</transactionPricePerShare>"
+        '<transactionPricePerShare>2.5<footnoteId id="F1"/></transactionPricePerShare>'
         "<sharesOwnedFollowingTransaction>90</sharesOwnedFollowingTransaction>"
-        '<footnoteId id="F1"/><footnoteId id="F2"/>'
+        '<footnoteId id="F2"/>'
     )
     read = parse_ownership(document(row(fields), NOTE.format("A note."), form="4"))
     filing = ReadFiling("a-1", date(2024, 3, 2), "https://sec.example/1", read, FILED)
@@ -284,6 +281,7 @@ def test_a_trade_tells_all_that_its_row_and_its_filing_say() -> None:
         under_10b5_1_plan=False,
         footnotes=("A note.",),
         fetched_at=FILED,
+        footnotes_by_field=(FieldFootnote("price_per_share", "A note."),),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 
+from services.enrichment.sources.edgar.form import ReadFiling
 from services.enrichment.sources.edgar.ownership import parse_ownership
-from services.enrichment.sources.edgar.trades import ReadFiling, trades_of
+from services.enrichment.sources.edgar.trades import trades_of
 
 CIK = 7
 JANE = (9, "DOE JANE")
@@ -48,10 +49,6 @@ def amendment(accession: str, body: str, *, day: int = 5) -> ReadFiling:
 
 def shares(*filings: ReadFiling, person: str = "Jane Doe") -> list[int]:
     return [int(trade.shares or 0) for trade in trades_of(person, CIK, filings).trades]
-
-
-def test_an_amendment_supersedes_the_table_that_it_restates() -> None:
-    assert shares(amendment("b", rows(11)), filing("a", rows(10))) == [11]
 
 
 def test_an_amendment_leaves_the_table_that_it_does_not_restate() -> None:
@@ -108,19 +105,9 @@ def test_the_latest_amendment_stands() -> None:
     ]
 
 
-def test_an_amendment_of_another_original_supersedes_nothing() -> None:
-    other = filing("a", rows(10), filed_on=date(2024, 2, 2))
-    assert sorted(shares(amendment("b", rows(11)), other)) == [10, 11]
-
-
 def test_an_amendment_of_another_owner_supersedes_nothing() -> None:
     original = filing("a", rows(10), owners=((8, "DOE JOHN"),))
     assert shares(amendment("b", rows(11)), original, person="John Doe") == [10]
-
-
-def test_nothing_is_dropped_where_two_originals_fit() -> None:
-    parts = filing("a", rows(10)), filing("b", rows(20))
-    assert sorted(shares(amendment("c", rows(11)), *parts)) == [10, 11, 20]
 
 
 def test_a_trade_of_several_owners_counts_once() -> None:

@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devstack.stack import ROOT
-from services.enrichment.sources.edgar.ownership import (
+from services.enrichment.sources.edgar.form import (
     DERIVATIVE,
     MARKET_TRADES,
     TRANSACTION_KINDS,
     OwnershipDocument,
     Transaction,
-    is_planned,
-    parse_ownership,
     transaction_kind,
 )
+from services.enrichment.sources.edgar.ownership import parse_ownership
+from services.enrichment.sources.edgar.plans import is_planned
 
 DATA = ROOT / "devstack/sandbox/data"
 FILINGS = sorted((DATA / "sec" / "filings").iterdir())
@@ -293,18 +293,6 @@ def test_a_transaction_without_coding_has_no_code() -> None:
 def test_the_plan_box_is_a_boolean(text: str, flag: bool) -> None:
     head = f"<aff10b5One>{text}</aff10b5One>"
     assert parse_ownership(filing(head=head)).under_10b5_1 is flag
-
-
-def test_the_plan_box_speaks_for_every_row() -> None:
-    document = parse_ownership(filing(row(SHARES), head="<aff10b5One>true</aff10b5One>"))
-    assert is_planned(document, document.transactions[0])
-
-
-def test_a_footnote_that_denies_the_plan_is_no_plan() -> None:
-    note = "<footnotes><footnote id='F1'>Not made pursuant to a Rule 10b5-1 plan.</footnote>"
-    coding = '<transactionCode>S</transactionCode><footnoteId id="F1"/>'
-    document = parse_ownership(filing(row(SHARES, coding), tail=note + "</footnotes>"))
-    assert not is_planned(document, document.transactions[0])
 
 
 def test_a_date_may_carry_a_time_zone() -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.enrichment.sources.edgar.filing_xml import MAX_REPAIRED_BYTES
-from services.enrichment.sources.edgar.ownership import OwnershipError, parse_ownership
+from services.enrichment.sources.edgar.filing_xml import MAX_REPAIRED, OwnershipError
+from services.enrichment.sources.edgar.ownership import parse_ownership
 
 ROW = """<nonDerivativeTransaction>
 <securityTitle><value>Common</value></securityTitle>
@@ -110,7 +110,7 @@ def test_what_a_hidden_declaration_names_is_not_loaded(declaration: str, used: s
     hidden = '<?xml version="1.0" encoding="UTF-7"?>' + declaration.replace("<!", "+ADwAIQ-")
     sent = damaged('<?xml version="1.0"?>', hidden)
     # To load what is missing would break the document, and this one is too large to repair.
-    text = f"<issuerName>{used}{'x' * MAX_REPAIRED_BYTES}".encode()
+    text = f"<issuerName>{used}{'x' * MAX_REPAIRED}".encode()
     with pytest.raises(OwnershipError, match="DOCTYPE"):
         parse_ownership(sent.replace(b"<issuerName>", text))
 

@@ -7,13 +7,15 @@ from decimal import Decimal
 
 import pytest
 
+from services.enrichment.sources.edgar.filing_xml import OwnershipError
 from services.enrichment.sources.edgar.form import (
     DERIVATIVE,
     DerivativeTerms,
+    FieldNote,
     Holding,
     Transaction,
 )
-from services.enrichment.sources.edgar.ownership import OwnershipError, parse_ownership
+from services.enrichment.sources.edgar.ownership import parse_ownership
 
 OPTION = DerivativeTerms(
     Decimal(1), date(2024, 1, 1), date(2034, 1, 1), "Common", Decimal(2), Decimal(3)
@@ -273,6 +275,7 @@ def test_a_holding_has_every_value_of_its_row() -> None:
         ownership_nature="By trust",
         footnote_ids=("F1",),
         terms=OPTION,
+        field_notes=(FieldNote("", "F1"),),
     )
 
 
@@ -299,5 +302,6 @@ def test_a_transaction_has_every_value_of_its_row() -> None:
             ownership_nature="By trust",
             footnote_ids=("F1",),
             terms=OPTION,
+            field_notes=(FieldNote("", "F1"),),
         ),
     )
