@@ -1,17 +1,22 @@
 """Is this reporting owner the person we ask about?
 
 EDGAR writes a person LAST FIRST MIDDLE, or LAST SUFFIX FIRST MIDDLE, in any case, mostly without
-accents; we know people as First Middle Last. Matching is conservative, because a false match puts
-a stranger's trades on a prospect: the last name must be the same, the first name the same, a
-well-known short form of it, or its initial; middle names and suffixes must not contradict.
+accents, at times in natural order; we know people as First Middle Last. Matching is conservative,
+because a false match puts a stranger's trades on a prospect: the last name must be the same, the
+first name the same, a well-known short form of it, its initial, or the middle name that the person
+goes by; middle names and suffixes must not contradict. An umlaut is written u or ue.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from services.enrichment.sources.given_names import GIVEN_NAMES, is_short_form
 
 SUFFIXES = frozenset({"jr", "sr", "ii", "iii", "iv"})
 _TITLES = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "sir", "hon", "rev"})
@@ -28,6 +33,8 @@ _JOINT = re.compile(r"&|\+|\bet\s+al\b|\band\b", re.IGNORECASE)
 _EDGAR_MARK = re.compile(r"/[^/]*/?\s*$")
 _INITIALS = re.compile(r"\b([^\W\d_])\.(?=[^\W\d_]\b)")
 _DOTTED_DEGREE = re.compile(r"\b(ph\.?\s?d|m\.d|j\.d|m\.b\.a|c\.p\.a)\b\.?", re.IGNORECASE)
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+MAX_UMLAUT_WORDS = 4
 _LETTERS = str.maketrans(
     {
         "ø": "o",
@@ -42,33 +49,34 @@ _LETTERS = str.maketrans(
     }
 )
 
-# One line a name: the full form, then the short forms by which business people go.
-_SHORT_FORMS = """
-abigail abby | alexander alex | alexandra alex | andrew andy drew | anthony tony | barbara barb
-benjamin ben | charles charlie chuck | christine chris | christopher chris | cynthia cindy
-daniel dan danny | david dave | deborah deb debbie | donald don | douglas doug | edward ed eddie
-elizabeth beth liz | eugene gene | frederick fred | gerald jerry | gregory greg | jacob jake
-james jim jimmy jamie | jeffrey jeff | jennifer jen jenny | jonathan jon | joseph joe
-joshua josh | katherine kate kathy katie | kathleen kathy | kenneth ken | kimberly kim
-lawrence larry | leonard len | margaret maggie meg peggy | matthew matt | michael mike
-nathaniel nate | nicholas nick | pamela pam | patricia pat patty | patrick pat | peter pete
-philip phil | phillip phil | raymond ray | rebecca becky | richard rich rick dick
-robert bob bobby rob | ronald ron | samuel sam | samantha sam | stephen steve | steven steve
-susan sue | theodore ted | thomas tom tommy | timothy tim | victoria vicky | vincent vince
-walter walt | william bill billy will
-"""
-_FULL_FORMS: dict[str, set[str]] = {}
-for _line in re.split(r"[|\n]", _SHORT_FORMS):
-    for _short in _line.split()[1:]:
-        _FULL_FORMS.setdefault(_short, set()).add(_line.split()[0])
+
+class Kind(IntEnum):
+    """How the first names agree; of two owners the better kind is meant."""
+
+    INITIAL = 1
+    OTHER_NAME = 2
+    SAME = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How sure it is that two names are one person's, from 0 to 1, and why."""
+    """How sure it is that two names are one person's, from 0 to 1, and why.
+
+    `agreeing` counts what beyond first and last name was asked and agrees: middle names, a suffix.
+    `has_other_suffix` says that the owner has a suffix that was not asked: a son, or his father.
+    """
 
     confidence: float
     reason: str
+    kind: Kind = Kind.SAME
+    agreeing: int = 0
+    has_other_suffix: bool = False
+
+    def weaker(self, by: float, reason: str) -> Match:
+        """Return the match with less confidence."""
+        return replace(
+            self, confidence=round(self.confidence - by, 2), reason=f"{self.reason}, {reason}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +87,40 @@ class _Name:
 
 def match_owner(person: str, owner: str) -> Match | None:
     """Match a person's name in natural order to a reporting owner in EDGAR's order."""
-    asked = _read(_natural_order(person))
-    filed = _read(owner.replace(",", " "))
+    asking, filing = _natural_order(person), owner.replace(",", " ")
+    asked, filed = _read(asking), _read(filing)
     if len(asked.words) < 2 or len(filed.words) < 2 or _is_company(asked, filed, owner):
         return None
     if asked.suffix and filed.suffix and asked.suffix != filed.suffix:
         return None
-    best = max(
-        filter(None, _splits(asked.words, filed.words)),
-        key=lambda match: match.confidence,
-        default=None,
+    last = _words_of_a_hyphen(filing)
+    matches = (
+        match
+        for mine, theirs in itertools.product(_spellings(asking), _spellings(filing))
+        for match in (*_splits(mine, theirs, last), _in_natural_order(mine, theirs))
     )
-    if best is not None and asked.suffix != filed.suffix:
-        return Match(round(best.confidence - 0.05, 2), f"{best.reason}, one without suffix")
-    return best
+    best = max(filter(None, matches), key=lambda match: match.confidence, default=None)
+    if best is None or not (asked.suffix or filed.suffix):
+        return best
+    if asked.suffix == filed.suffix:
+        return replace(best, agreeing=best.agreeing + 1)
+    return replace(best.weaker(0.05, "one without suffix"), has_other_suffix=bool(filed.suffix))
 
 
 def match_person(person: str, other: str) -> Match | None:
     """Match two names in natural order, as people and directories write them."""
     if _plain(person) and _plain(person) == _plain(other):
         return Match(1.0, "same name")  # also one of a single word, or with a number
-    one, two = _read(_natural_order(person)), _read(_natural_order(other))
+    asking, found = _natural_order(person), _natural_order(other)
+    one, two = _read(asking), _read(found)
     if one.suffix and two.suffix and one.suffix != two.suffix:
         return None
     matches = [
-        _given_names(one.words[:given], two.words[:theirs])
-        for given in range(1, len(one.words))
-        for theirs in range(1, len(two.words))
-        if "".join(one.words[given:]) == "".join(two.words[theirs:])
+        _given_names(mine[:given], theirs[:border])
+        for mine, theirs in itertools.product(_spellings(asking), _spellings(found))
+        for given in range(1, len(mine))
+        for border in range(1, len(theirs))
+        if "".join(mine[given:]) == "".join(theirs[border:])
     ]
     return max(filter(None, matches), key=lambda match: match.confidence, default=None)
 
@@ -117,27 +131,52 @@ def words_of(name: str) -> tuple[str, ...]:
     return (*read.words, read.suffix) if read.suffix else read.words
 
 
-def _splits(person: Sequence[str], owner: Sequence[str]) -> list[Match | None]:
+def _words_of_a_hyphen(owner: str) -> int:
+    """Return how many words the last name has at least: DOE-ROE is one name."""
+    first = owner.split(maxsplit=1)[0]
+    return len(_read(first).words) if "-" in first else 1
+
+
+def _splits(person: Sequence[str], owner: Sequence[str], least: int) -> list[Match | None]:
     """Try every border between given and last names: last names may be several words."""
     return [
         _given_names(person[:given], owner[last:])
         for given in range(1, len(person))
-        for last in range(1, len(owner))
+        for last in range(least, len(owner))
         if "".join(person[given:]) == "".join(owner[:last]) and len("".join(owner[:last])) > 1
     ]
 
 
+def _in_natural_order(person: Sequence[str], owner: Sequence[str]) -> Match | None:
+    """Take the owner as filed First Last, where the last name can hardly be a given one."""
+    if person[-1] != owner[-1] or owner[-1] in GIVEN_NAMES or len(person[0]) == 1:
+        return None
+    match = _given_names(person[:-1], owner[:-1])
+    if match is None or match.kind is not Kind.SAME:
+        return None
+    return match.weaker(0.1, "filed in natural order")
+
+
 def _given_names(person: Sequence[str], owner: Sequence[str]) -> Match | None:
     first = _first_name(person[0], owner[0])
-    if first is None:
-        return None
     pairs = list(zip(person[1:], owner[1:], strict=False))
-    if not all(_agrees(mine, filed) for mine, filed in pairs):
-        return None
+    if first is None or not all(_agrees(mine, filed) for mine, filed in pairs):
+        return _by_middle_name(person, owner)
+    agreeing = sum(2 if mine == filed else 1 for mine, filed in pairs)
+    if first.kind is Kind.INITIAL and any(mine == filed != mine[0] for mine, filed in pairs):
+        first = Match(0.85, "same last name, first initial and middle name", Kind.OTHER_NAME)
+    first = replace(first, agreeing=agreeing)
     if person[1:] == owner[1:]:
         return first
-    words = "middle name abbreviated" if pairs else "middle name on one side"
-    return Match(round(first.confidence - 0.05, 2), f"{first.reason}, {words}")
+    return first.weaker(0.05, "middle name abbreviated" if pairs else "middle name on one side")
+
+
+def _by_middle_name(person: Sequence[str], owner: Sequence[str]) -> Match | None:
+    """Match one who goes by the middle name alone on one side: Kent Walden, WALDEN JOHN KENT."""
+    used, full = sorted((person, owner), key=len)
+    if len(used) != 1 or len(used[0]) == 1 or used[0] not in full[1:]:
+        return None
+    return Match(0.7, "same last name, goes by the middle name", Kind.OTHER_NAME)
 
 
 def _first_name(person: str, owner: str) -> Match | None:
@@ -145,10 +184,19 @@ def _first_name(person: str, owner: str) -> Match | None:
         return Match(1.0, "same first and last name")
     if 1 in (len(person), len(owner)):
         same = person[0] == owner[0]
-        return Match(0.6, "same last name and first initial") if same else None
-    if owner in _FULL_FORMS.get(person, ()) or person in _FULL_FORMS.get(owner, ()):
-        return Match(0.8, "short form of the first name")
+        return Match(0.6, "same last name and first initial", Kind.INITIAL) if same else None
+    if is_short_form(person, owner):
+        return Match(0.8, "short form of the first name", Kind.OTHER_NAME)
     return None
+
+
+def _spellings(text: str) -> set[tuple[str, ...]]:
+    """Return a name's words in every way in which its umlauts are written without."""
+    composed = unicodedata.normalize("NFC", text).lower()
+    plain, german = _read(composed).words, _read(composed.translate(_UMLAUTS)).words
+    if sum(one != other for one, other in zip(plain, german, strict=False)) > MAX_UMLAUT_WORDS:
+        return {plain, german}
+    return set(itertools.product(*({*pair} for pair in zip(plain, german, strict=True))))
 
 
 def _agrees(one: str, other: str) -> bool:

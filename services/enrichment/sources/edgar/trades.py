@@ -23,7 +23,7 @@ from services.enrichment.sources.edgar.form import (
 )
 from services.enrichment.sources.edgar.plans import is_planned
 from services.enrichment.sources.insider_trade import FieldFootnote, InsiderTrade, OwnerMatch
-from services.enrichment.sources.person_names import match_owner
+from services.enrichment.sources.person_names import match_owner, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +58,30 @@ def trades_of(person: str, issuer_cik: int, filings: Sequence[ReadFiling]) -> Pe
 
 
 def _owner_matches(person: str, filings: Iterable[ReadFiling]) -> list[OwnerMatch]:
-    """Return the best matching owner by each number and spelling; none where two people match."""
+    """Return the owners that are taken for the person; none where two people may be meant."""
     owners = {(owner.cik, owner.name) for filing in filings for owner in filing.document.owners}
     found = [
-        OwnerMatch(cik, name, match.confidence, match.reason)
+        (match, OwnerMatch(cik, name, match.confidence, match.reason))
         for cik, name in sorted(owners)
         if (match := match_owner(person, name)) is not None
     ]
-    most = max((each.confidence for each in found), default=0.0)
-    best = [each for each in found if each.confidence == most]
-    # One person may have two numbers, and one number two spellings; two people differ in both.
-    numbers: dict[str, set[int]] = {}
-    for each in best:
-        spelling = " ".join(sorted(each.owner_name.upper().split()))
-        numbers.setdefault(spelling, set()).add(each.owner_cik)
-    first, *others = numbers.values() or [set[int]()]
-    return best if all(first & other for other in others) else []
+    kind = max((match.kind for match, _ in found), default=None)
+    alike = [(match, owner) for match, owner in found if match.kind is kind]
+    if not any(match.has_other_suffix for match, _ in alike):  # else father and son are both meant
+        most = max((match.agreeing for match, _ in alike), default=0)
+        alike = [(match, owner) for match, owner in alike if match.agreeing == most]
+    best = [owner for _, owner in alike]
+    return best if _is_one_person(best) else []
+
+
+def _is_one_person(owners: Sequence[OwnerMatch]) -> bool:
+    """One person may have two numbers, and one number two spellings; two people differ in both."""
+    known: set[object] = set()
+    left = [(owner.owner_cik, frozenset(words_of(owner.owner_name))) for owner in owners]
+    while same := [each for each in left if not known or known & {*each}]:
+        known |= {mark for each in same[: None if known else 1] for mark in each}
+        left = [each for each in left if not known & {*each}]
+    return not left
 
 
 def _owner(document: OwnershipDocument, ciks: set[int]) -> ReportingOwner | None:

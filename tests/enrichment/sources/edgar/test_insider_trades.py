@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import pytest
+
 from services.enrichment.sources.edgar.form import ReadFiling
 from services.enrichment.sources.edgar.ownership import parse_ownership
 from services.enrichment.sources.edgar.trades import trades_of
@@ -133,6 +135,51 @@ def test_between_two_equal_matches_there_is_no_answer() -> None:
     one = filing("a", rows(10), owners=((1, "DOE JANE A"),))
     other = filing("b", rows(20), owners=((2, "DOE JANE B"),))
     assert shares(one, other) == []
+
+
+AMBIGUOUS = [
+    ("J. Roe", ["ROE JANE A", "ROE JANET"]),
+    ("J. Roe", ["ROE JANE", "ROE JANET"]),
+    ("Bob Smith", ["SMITH ROBERT J", "SMITH ROBERT K JR"]),
+    ("Robert Smith", ["SMITH ROBERT J", "SMITH ROBERT K JR"]),
+    ("Robert Smith", ["SMITH ROBERT", "SMITH ROBERT K"]),
+    ("John Roe", ["ROE JOHN", "ROE JOHN JR"]),
+    ("John Roe", ["ROE JOHN SR", "ROE JOHN JR"]),
+    ("John A. Roe", ["ROE JOHN", "ROE JOHN A JR"]),
+    ("Pat Lee", ["LEE PATRICIA", "LEE PATRICK T"]),
+    ("Chris Lee", ["LEE CHRISTINE", "LEE CHRISTOPHER M"]),
+]
+
+
+@pytest.mark.parametrize(("person", "owners"), AMBIGUOUS)
+def test_where_two_owners_may_be_meant_there_is_no_answer(person: str, owners: list[str]) -> None:
+    assert taken(person, owners) == []
+
+
+CLEAR = [
+    ("Jim Walton", ["WALTON JAMES M", "WALTON JIM C"], ["WALTON JIM C"]),
+    ("Jane Roe", ["ROE JANE A", "ROE JANET"], ["ROE JANE A"]),
+    ("John Roe", ["ROE JOHN JR"], ["ROE JOHN JR"]),
+    ("John Roe Jr.", ["ROE JOHN SR", "ROE JOHN JR"], ["ROE JOHN JR"]),
+    ("John Roe Jr.", ["ROE JOHN", "ROE JOHN JR"], ["ROE JOHN JR"]),
+    ("Robert K. Smith", ["SMITH ROBERT", "SMITH ROBERT K"], ["SMITH ROBERT K"]),
+    ("Nadia Brock", ["BROCK NADIA", "Nadia Brock"], ["BROCK NADIA", "Nadia Brock"]),
+]
+
+
+@pytest.mark.parametrize(("person", "owners", "taken_for"), CLEAR)
+def test_the_owner_who_is_meant_is_taken(
+    person: str, owners: list[str], taken_for: list[str]
+) -> None:
+    assert taken(person, owners) == taken_for
+
+
+def taken(person: str, owners: list[str]) -> list[str]:
+    filings = [
+        filing(f"a-{number}", rows(10), owners=((number, owner),))
+        for number, owner in enumerate(owners, 1)
+    ]
+    return [match.owner_name for match in trades_of(person, CIK, filings).owner_matches]
 
 
 def test_one_name_with_two_numbers_is_one_person() -> None:
