@@ -16,8 +16,16 @@ from devstack.sandbox.faults import Kind, ordered
 from devstack.sandbox.vendor import Called, Setup, Vendor
 
 MESSAGES = {400: "Bad Request", 401: "Unauthorized", 403: "You have run out of credits",
-            404: "Not Found", 429: "Too Many Requests"}  # fmt: skip
+            404: "Not Found", 429: "Too Many Attempts."}  # fmt: skip
+# As its documents have them, by what a fault names them.
+REFUSALS = {
+    "bad_credentials": (400, "Bad credentials or invalid headers"),
+    "bad_input": (401, "Bad request or invalid input"),
+    "no_access": (403, "No access to endpoint"),
+    "out_of_credits": (403, "You're out of credits, please email your sales manager"),
+}
 STRANGER = "Boris Nowhere"
+ADDED = " (She/Her), RN, BSN"
 SAMPLE = {
     "status_code": 200,
     "message": "This is a sample response. Please contact sales to enable your API access.",
@@ -41,9 +49,10 @@ def routes(_: Setup) -> list[Route]:
     ]
 
 
-def error(status: int, headers: Mapping[str, str]) -> JSONResponse:
+def error(status: int, message: str = "", headers: Mapping[str, str] = {}) -> JSONResponse:
     """Return an error in ContactOut's form."""
-    body = {"status_code": status, "message": MESSAGES.get(status, "Server Error")}
+    message = message or MESSAGES.get(status, "Server Error")
+    body = {"status_code": status, "message": message}
     return JSONResponse(body, status, headers=dict(headers))
 
 
@@ -55,7 +64,9 @@ def about_whom(call: Called) -> str:
     return str(asked.get("full_name") or asked.get("linkedin_url") or asked.get("email") or "")
 
 
-VENDOR = Vendor(("/v1/people",), routes, error, about_whom)
+VENDOR = Vendor(
+    ("/v1/people",), routes, lambda status, headers: error(status, "", headers), about_whom
+)
 
 
 async def _by_profile(request: Request) -> JSONResponse:
@@ -75,20 +86,37 @@ async def _enrich(request: Request) -> JSONResponse:
 
 
 def _answer(request: Request, name: str, company: str) -> JSONResponse:
-    if not request.headers.get("token"):
-        return error(401, {})
-    if ordered(request, Kind.QUOTA):
-        return error(403, {})
+    if refused := _refused(request):
+        return refused
     if ordered(request, Kind.ERROR_BODY):
         return JSONResponse({"status_code": 500, "message": "Server Error"})
     if ordered(request, Kind.SAMPLE):
         return JSONResponse(SAMPLE)
     if "nobody" in name.lower() or ordered(request, Kind.NOT_FOUND):
-        return error(404, {})
+        return error(404)
     profile = _profile(STRANGER if ordered(request, Kind.STRANGER) else name, company)
     if ordered(request, Kind.UNREACHABLE_PERSON):
         profile |= {"email": [], "work_email": [], "personal_email": [], "phone": []}
+    if added := ordered(request, Kind.ADDED_TO_NAME):
+        profile |= {"full_name": f"{name}{added.value or ADDED}"}
+    if ordered(request, Kind.CAMEL_CASE):
+        profile = {_camel(key): value for key, value in profile.items()}
     return JSONResponse({"status_code": 200, "profile": profile})
+
+
+def _refused(request: Request) -> JSONResponse | None:
+    if not request.headers.get("token"):
+        return error(*REFUSALS["bad_credentials"])
+    if refusal := ordered(request, Kind.REFUSAL):
+        said = str(refusal.value)
+        return error(*REFUSALS.get(said, (400, said)))
+    return error(403) if ordered(request, Kind.QUOTA) else None
+
+
+def _camel(key: str) -> str:
+    """Return a field's other spelling in the documents; `url` is `linkedinUrl` there."""
+    first, *rest = {"url": "linkedin_url"}.get(key, key).split("_")
+    return first + "".join(map(str.capitalize, rest))
 
 
 def _profile(name: str, company: str) -> dict[str, Any]:
@@ -99,6 +127,7 @@ def _profile(name: str, company: str) -> dict[str, Any]:
         "url": f"https://www.linkedin.com/in/{_slug(name)}",
         "email": [work, f"{first}{number}@mail.example"],
         "work_email": work,
+        "work_email_status": {work: "Verified"},
         "personal_email": [f"{first}{number}@mail.example"],
         "phone": [f"+1 212 555 01{number:02}"],
         "full_name": name,

@@ -23,7 +23,15 @@ TOPICS = (
 )
 STRANGER = "Boris Nowhere of Widgets Limited"
 TAGS = {400: "INVALID_REQUEST_BODY", 401: "INVALID_API_KEY", 402: "NO_MORE_CREDITS"}
-COST = {"total": 0.008, "search": {"neural": 0.005}, "contents": {"text": 0.003}}
+REFUSALS = {
+    "INVALID_API_KEY": 401,
+    "INVALID_REQUEST": 400,
+    "INVALID_REQUEST_BODY": 400,
+    "PROHIBITED_CONTENT": 403,
+    "TEAM_BLOCKED": 403,
+    "UNPROCESSABLE": 422,
+}
+COST = {"total": 0.007, "search": {"neural": 0.007}}
 
 
 def routes(setup: Setup) -> list[Route]:
@@ -61,9 +69,13 @@ class _Exa:
             return error(401, {})
         if not query:
             return error(400, {})
+        if refusal := ordered(request, Kind.REFUSAL):
+            return error(REFUSALS.get(str(refusal.value), 400), {}, str(refusal.value))
         if quota := ordered(request, Kind.QUOTA):
             return error(402, {}, str(quota.value or ""))
         answer = {"requestId": f"sandbox-{zlib.crc32(body):08x}", "costDollars": COST}
+        if ordered(request, Kind.UNPRICED):
+            del answer["costDollars"]
         if ordered(request, Kind.ERROR_BODY):
             return JSONResponse(answer | {"error": "the search failed", "tag": "SANDBOX_ERROR"})
         return JSONResponse(answer | {"results": self._results(request, query)})

@@ -42,8 +42,12 @@ class Kind(StrEnum):
     NOT_FOUND = "not_found"
     STRANGER = "stranger"
     QUOTA = "quota"
+    REFUSAL = "refusal"
+    UNPRICED = "unpriced"
     SAMPLE = "sample"
     UNREACHABLE_PERSON = "unreachable_person"
+    CAMEL_CASE = "camel_case"
+    ADDED_TO_NAME = "added_to_name"
     INJECTION = "injection"
     OBEDIENT = "obedient"
     UNCITED = "uncited"
@@ -86,8 +90,20 @@ KINDS: Mapping[Kind, About] = {
         "Exa's tag, NO_MORE_CREDITS if not given",
         (CONTACTOUT, EXA, CLAUDE),
     ),
+    Kind.REFUSAL: About(
+        "the call is refused as the vendor's documents have it",
+        "ContactOut: bad_credentials, bad_input, no_access, out_of_credits or a text; Exa: a tag",
+        (CONTACTOUT, EXA),
+    ),
+    Kind.UNPRICED: About("an answer that does not say its cost", sources=(EXA,)),
     Kind.SAMPLE: About("sample data, as for a key without the plan", sources=(CONTACTOUT,)),
     Kind.UNREACHABLE_PERSON: About("a profile without e-mail and phone", sources=(CONTACTOUT,)),
+    Kind.CAMEL_CASE: About("the other spelling of all fields: workEmail", sources=(CONTACTOUT,)),
+    Kind.ADDED_TO_NAME: About(
+        "a name with pronouns and credentials",
+        "what follows the name, (She/Her), RN, BSN if not given",
+        (CONTACTOUT,),
+    ),
     Kind.INJECTION: About(
         "a page gives orders to a model", "the id of a text, all if not given", (EXA,)
     ),

@@ -60,7 +60,10 @@ class Settings(ServiceSettings):
         "makes the lists forget (enrichment)"
     )
     contactout_calls_per_second: float = Field(
-        20, ge=0, description="for the whole deployment; 0 is no limit (enrichment)"
+        16,
+        ge=0,
+        description="for the whole deployment; ContactOut allows 1,000 a minute; 0 is no limit "
+        "(enrichment)",
     )
     exa_calls_per_second: float = Field(
         10, ge=0, description="for the whole deployment; 0 is no limit (enrichment)"

@@ -1,8 +1,9 @@
 """The catalogue of the sources: one row a source holds what the rest of the code asks about it.
 
 Costs are list prices in millionths of a US dollar (ContactOut: one e-mail and one phone credit;
-Exa: one search with contents; Claude: the longest prompt and answer that the limits allow). They
-bound what one call may cost; what it did cost comes with its answer.
+Exa: a search with the text of up to ten pages, $7 for 1,000 as of December 2026; Claude: the
+longest prompt and answer that the limits allow). They bound what one call may cost; what it did
+cost comes with its answer.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ SOURCES: Mapping[SourceName, Source] = {
     SourceName.EXA: Source(
         finding=WebFindings,
         column="web_data",
-        max_cost_micros=20_000,
+        max_cost_micros=7_000,
         fresh_for=timedelta(days=7),
     ),
     SourceName.SEC: Source(

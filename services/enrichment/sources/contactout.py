@@ -2,13 +2,15 @@
 
 API: https://api.contactout.com, POST /v1/people/enrich, which takes all three in a body: no address
 that a log could keep names the person. One credit is charged for a profile found, one for an e-mail
-and one for a phone.
+and one for a phone. Its documents spell fields in two ways, workEmail and work_email, and have 400
+for bad credentials and 401 for bad input where its servers also have them the other way round: so
+a field is known by its letters, and an error by its message.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +19,7 @@ import httpx
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Contact, Person, Provenance
-from services.enrichment.sources.http import Reply, Vendor, send, text, texts
+from services.enrichment.sources.http import Reply, Vendor, send, text
 from services.enrichment.sources.identity import mailbox, profile_address, profile_slug
 from services.enrichment.sources.person_names import match_person
 
@@ -29,6 +31,19 @@ VENDOR = Vendor(
         403: ErrorClass.QUOTA,  # the plan or its credits do not cover the call
         408: ErrorClass.TRANSIENT,
         429: ErrorClass.THROTTLED,
+    },
+    phrases={
+        "credits": ErrorClass.QUOTA,
+        "credential": ErrorClass.AUTH,
+        "no access": ErrorClass.AUTH,
+        "unauthorized": ErrorClass.AUTH,
+        "unauthenticated": ErrorClass.AUTH,
+        "forbidden": ErrorClass.AUTH,
+        "api key": ErrorClass.AUTH,
+        "token": ErrorClass.AUTH,
+        "bad request": ErrorClass.REFUSED_REQUEST,
+        "invalid": ErrorClass.REFUSED_REQUEST,
+        "required": ErrorClass.REFUSED_REQUEST,
     },
 )
 CREDIT_MICROS = 100_000
@@ -72,6 +87,8 @@ class ContactOut:
             raise VENDOR.unreadable("answered a profile that is not an object")
         request_id = text(reply.headers.get("x-request-id"))
         contact = self._contact(profile, request_id)
+        if _SAMPLE.search(" ".join((contact.linkedin_url, *_emails(contact)))):
+            raise _sample()
         cost = _cost(contact)
         if not _is_same(contact, call.person):
             # Asked the same way again it would answer, and cost, the same.
@@ -85,32 +102,34 @@ class ContactOut:
     async def _opened(self, reply: Reply) -> dict[str, Any]:
         """Return the answer's object; a 200 may carry another status inside, or samples."""
         if reply.status != 200:
-            raise VENDOR.error(reply.status, reply.headers, self._clock())
+            raise self._error(reply.status, reply, reply.error_object())
         answer = await VENDOR.object_of(reply.body)
-        inside = text(str(answer.get("status_code", 200)), 20)
+        inside = text(str(answer.get("status_code", answer.get("statusCode", 200))), 20)
         is_status = _STATUS.fullmatch(inside)
         if is_status and inside not in ("200", "404"):
-            raise VENDOR.error(int(inside), reply.headers, self._clock())
+            raise self._error(int(inside), reply, answer)
         if "error" in answer or not (is_status or answer.get("profile")):
             raise VENDOR.invalid("answered 200 with an error inside")
-        if _is_sample(answer):
-            message = "ContactOut answered with sample data: the key's plan does not cover the call"
-            raise SourceError(ErrorClass.QUOTA, message)
+        if "sample response" in text(answer.get("message")).casefold():
+            raise _sample()
         return answer
+
+    def _error(self, status: int, reply: Reply, said: dict[str, Any]) -> SourceError:
+        message = text(said.get("message"))
+        return VENDOR.error(status, reply.headers, self._clock(), message=message)
 
     def _contact(self, profile: dict[str, Any], request_id: str) -> Contact:
         company = profile.get("company")
-        work = texts(profile.get("work_email"))
-        personal = texts(profile.get("personal_email"))
-        unsorted = [each for each in texts(profile.get("email")) if each not in (*work, *personal)]
+        work, personal = _addresses(profile)
+        phones = (each for _, each in _values(profile, "phone") if re.search(r"\d", each))
         return Contact(
-            full_name=text(profile.get("full_name") or profile.get("fullName")),
-            headline=text(profile.get("headline")),
+            full_name=_first(profile, "full_name"),
+            headline=_first(profile, "headline"),
             company=text(company.get("name") if isinstance(company, dict) else company),
-            linkedin_url=text(profile.get("url") or profile.get("linkedin_url")),
+            linkedin_url=_first(profile, "url", "linkedin_url"),
             work_emails=work,
-            personal_emails=(*personal, *unsorted),
-            phones=texts(profile.get("phone")),
+            personal_emails=personal,
+            phones=tuple(dict.fromkeys(phones)),
             provenance=Provenance(self.name, self._url, request_id, self._clock()),
         )
 
@@ -127,13 +146,45 @@ def _body(person: Person, lookup: str) -> dict[str, Any]:
     return ways[lookup] | {"include": ["work_email", "personal_email", "phone"]}
 
 
-def _is_sample(answer: dict[str, Any]) -> bool:
-    if "sample response" in text(answer.get("message")).casefold():
-        return True
-    profile = answer.get("profile")
-    fields = profile if isinstance(profile, dict) else {}
-    named = ("url", "linkedin_url", "email", "work_email", "personal_email")
-    return any(_SAMPLE.search(each) for name in named for each in texts(fields.get(name)))
+def _sample() -> SourceError:
+    message = "ContactOut answered with sample data: the key's plan does not cover the call"
+    return SourceError(ErrorClass.QUOTA, message)
+
+
+def _first(fields: dict[str, Any], *names: str) -> str:
+    """Return the first text among the fields of these names, in either spelling."""
+    wanted = [_letters(name) for name in names]
+    found = {_letters(key): text(value) for key, value in fields.items() if text(value)}
+    return next((found[name] for name in wanted if name in found), "")
+
+
+def _addresses(profile: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the work and the other e-mail addresses: personal ones first, none of them twice."""
+    found = [(name, value) for name, value in _values(profile, "email") if "@" in value]
+    work = dict.fromkeys(value for name, value in found if "work" in name)
+    others = sorted(found, key=lambda each: "personal" not in each[0])
+    return tuple(work), tuple(dict.fromkeys(each for _, each in others if each not in work))
+
+
+def _values(profile: dict[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    """Return the texts of all fields about e-mail or phone, each with its field's letters."""
+    for key, value in profile.items():
+        name = _letters(key)
+        if kind in name and "status" not in name:
+            yield from ((name, each) for each in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Return the texts of a field, which holds one, a list, or objects with them."""
+    if isinstance(value, list | dict):
+        for each in value if isinstance(value, list) else value.values():
+            yield from _texts(each)
+    elif found := text(value):
+        yield found
+
+
+def _letters(key: str) -> str:
+    return key.replace("_", "").casefold()
 
 
 def _is_same(contact: Contact, person: Person) -> bool:
@@ -141,12 +192,14 @@ def _is_same(contact: Contact, person: Person) -> bool:
     asked = profile_slug(person.linkedin_url)
     if asked and asked == profile_slug(contact.linkedin_url):
         return True
-    emails = {mailbox(each) for each in (*contact.work_emails, *contact.personal_emails)}
-    if person.email and mailbox(person.email) in emails:
+    if person.email and mailbox(person.email) in map(mailbox, _emails(contact)):
         return True
     return match_person(person.name, contact.full_name) is not None
 
 
+def _emails(contact: Contact) -> tuple[str, ...]:
+    return contact.work_emails + contact.personal_emails
+
+
 def _cost(contact: Contact) -> int:
-    emails = bool(contact.work_emails or contact.personal_emails)
-    return (1 + emails + bool(contact.phones)) * CREDIT_MICROS
+    return (1 + bool(_emails(contact)) + bool(contact.phones)) * CREDIT_MICROS

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Any
 
 import httpx
+import structlog
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall
 from services.enrichment.sources.catalogue import SOURCES, SourceName
@@ -43,10 +44,14 @@ VENDOR = Vendor(
         "API_KEY_BUDGET_EXCEEDED": ErrorClass.QUOTA,
         "INVALID_REQUEST": ErrorClass.REFUSED_REQUEST,
         "INVALID_REQUEST_BODY": ErrorClass.REFUSED_REQUEST,
+        # One query that Exa's content policy refuses; a team that repeats them is blocked.
+        "PROHIBITED_CONTENT": ErrorClass.REFUSED_REQUEST,
+        "TEAM_BLOCKED": ErrorClass.AUTH,
     },
 )
 PAGES = 5
 EXCERPT = 1_000
+_log = structlog.get_logger()
 
 
 class Exa:
@@ -146,7 +151,11 @@ def _day(value: Any) -> date | None:
 
 
 def _cost(answer: dict[str, Any]) -> int:
-    """Return costDollars.total in micro-dollars."""
+    """Return costDollars.total in micro-dollars; the list price where it says no amount."""
     dollars = answer.get("costDollars")
-    total = dollars.get("total") if isinstance(dollars, dict) else 0
-    return dollars_in_micros(total, SOURCES[SourceName.EXA].max_cost_micros)
+    told = dollars_in_micros(dollars.get("total")) if isinstance(dollars, dict) else None
+    if told is not None:
+        return told
+    price = SOURCES[SourceName.EXA].max_cost_micros
+    _log.warning("an answer without its cost", source=SourceName.EXA.value, counted_micros=price)
+    return price

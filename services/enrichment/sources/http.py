@@ -40,15 +40,18 @@ def certificates() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """What a vendor's errors mean: a tag that is known decides, else the status.
+    """What a vendor's errors mean: a tag that is known decides, else its message, else the status.
 
     A status that is not named is transient from 500 on, a refused request from 400 on, and no
-    answer below. `delays` is how long to stay away, in seconds, where the vendor does not say.
+    answer below. `phrases`, in lower case, are looked for in the message of a 4xx other than 429,
+    where the vendor uses one status for several things; the first that stands in it decides.
+    `delays` is how long to stay away, in seconds, where the vendor does not say.
     """
 
     name: str
     statuses: Mapping[int, ErrorClass]
     tags: Mapping[str, ErrorClass] = field(default_factory=dict)
+    phrases: Mapping[str, ErrorClass] = field(default_factory=dict)
     delays: Mapping[int, float] = field(default_factory=dict)
 
     def error(
@@ -58,17 +61,25 @@ class Vendor:
         now: datetime,
         *,
         tag: str = "",
+        message: str = "",
         request_id: str = "",
     ) -> SourceError:
         """Say what an answer other than a success means; `headers` are in lower case."""
-        known = tag if tag in self.tags else ""
+        meanings = {**self.phrases, **self.tags}
+        known = tag if tag in self.tags else self._phrase(status, message)
         delay = retry_after(headers.get("retry-after", ""), now)
         return SourceError(
-            self.tags.get(tag) or self.statuses.get(status) or _by_hundred(status),
+            meanings.get(known) or self.statuses.get(status) or _by_hundred(status),
             f"{self.name} answered {status} {known}".rstrip(),
             retry_after=self.delays.get(status) if delay is None else delay,
             request_id=request_id,
         )
+
+    def _phrase(self, status: int, message: str) -> str:
+        if not 400 <= status < 429:
+            return ""
+        said = message.casefold()
+        return next((phrase for phrase in self.phrases if phrase in said), "")
 
     def unreachable(self, reason: str, *, uncertain: bool) -> SourceError:
         """Return the error of a call that brought no whole answer."""
@@ -211,10 +222,12 @@ def text(value: Any, limit: int = 500) -> str:
     return value[:limit].strip() if isinstance(value, str) else ""
 
 
-def dollars_in_micros(value: Any, most: int) -> int:
-    """Read what a call cost; no amount, or less than none, is 0, and `most` what no call costs."""
+def dollars_in_micros(value: Any) -> int | None:
+    """Read an amount that a call may cost; None where it is none."""
+    if not isinstance(value, int | float | str) or isinstance(value, bool):
+        return None
     try:
-        dollars = Decimal(str(value or 0))
-        return int(max(dollars, Decimal()) * 1_000_000) if dollars <= MAX_DOLLARS else most
+        dollars = Decimal(str(value))
+        return int(dollars * 1_000_000) if 0 <= dollars <= MAX_DOLLARS else None
     except InvalidOperation:
-        return 0
+        return None

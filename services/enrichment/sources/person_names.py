@@ -17,10 +17,9 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from services.enrichment.sources.given_names import GIVEN_NAMES, is_short_form
+from services.enrichment.sources.name_additions import DEGREES, SUFFIXES, forms_of
 
-SUFFIXES = frozenset({"jr", "sr", "ii", "iii", "iv"})
 _TITLES = frozenset({"mr", "mrs", "ms", "miss", "dr", "prof", "sir", "hon", "rev"})
-_DEGREES = frozenset({"phd", "md", "jd", "mba", "cpa", "cfa", "esq", "dds", "dvm"})
 
 _COMPANY = """
 inc incorporated corp corporation llc llp lllp ltd limited company plc gmbh trust trustee
@@ -108,21 +107,47 @@ def match_owner(person: str, owner: str) -> Match | None:
 
 
 def match_person(person: str, other: str) -> Match | None:
-    """Match two names in natural order, as people and directories write them."""
+    """Match two names in natural order, as people and directories write them.
+
+    Directories have them with pronouns and credentials ("Jane Roe (She/Her), RN, BSN"), and with a
+    last name of one letter where its owner hides the rest ("Jane R.").
+    """
     if _plain(person) and _plain(person) == _plain(other):
         return Match(1.0, "same name")  # also one of a single word, or with a number
-    asking, found = _natural_order(person), _natural_order(other)
-    one, two = _read(asking), _read(found)
+    one, two = _readings(person), _readings(other)
+    found = (_match_natural(mine, theirs) for mine, theirs in itertools.product(one, two))
+    return max(filter(None, found), key=lambda match: match.confidence, default=None)
+
+
+def _readings(name: str) -> set[_Name]:
+    """Return the ways to read a name in natural order, with or without what is added to it."""
+    natural = map(_natural_order, forms_of(name))
+    return {
+        _Name(tuple(words), _read(form).suffix) for form in natural for words in _spellings(form)
+    }
+
+
+def _match_natural(one: _Name, two: _Name) -> Match | None:
     if one.suffix and two.suffix and one.suffix != two.suffix:
         return None
+    borders = {"".join(two.words[border:]): border for border in range(1, len(two.words))}
+    last_names = (("".join(one.words[given:]), given) for given in range(1, len(one.words)))
     matches = [
-        _given_names(mine[:given], theirs[:border])
-        for mine, theirs in itertools.product(_spellings(asking), _spellings(found))
-        for given in range(1, len(mine))
-        for border in range(1, len(theirs))
-        if "".join(mine[given:]) == "".join(theirs[border:])
+        _given_names(one.words[:given], two.words[: borders[last_name]])
+        for last_name, given in last_names
+        if last_name in borders
     ]
+    matches += [_hidden_last_name(one, two), _hidden_last_name(two, one)]
     return max(filter(None, matches), key=lambda match: match.confidence, default=None)
+
+
+def _hidden_last_name(whole: _Name, hidden: _Name) -> Match | None:
+    """Match "Jane R." to a Jane whose last name begins with R."""
+    is_hidden = len(hidden.words) == 2 and len(hidden.words[1]) == 1 < len(hidden.words[0])
+    if not is_hidden or len(whole.words) < 2 or whole.words[0] != hidden.words[0]:
+        return None
+    same = whole.words[-1][0] == hidden.words[1]
+    return Match(0.5, "same first name and last initial", Kind.INITIAL) if same else None
 
 
 def words_of(name: str) -> tuple[str, ...]:
@@ -224,7 +249,7 @@ def _read(name: str) -> _Name:
     words = re.findall(r"[^\W\d_]+", _plain(text))
     while words and words[0] in _TITLES and len(words) > 2:
         words.pop(0)
-    while words and words[-1] in _DEGREES:
+    while words and words[-1] in DEGREES:
         words.pop()
     suffixes = [word for word in words[1:] if word in SUFFIXES]
     kept = words[:1] + [word for word in words[1:] if word not in SUFFIXES]

@@ -174,7 +174,7 @@ async def test_an_estimate_says_what_is_fresh_and_what_it_costs_at_the_most(
     (forced,) = await enrich.json("estimate", "--prospect-id", prospect_id, "--force")
     assert forced["most_cost_micros"] > 400_000
     done = await enrich("estimate", "--file", "-", stdin="Name,Company\nA,B\nC,D\n")
-    assert "2 prospects: at most $1.14, retries aside; no budget of the day" in done.stdout
+    assert "2 prospects: at most $1.114, retries aside; no budget of the day" in done.stdout
 
 
 async def test_a_source_is_retried_and_an_ended_run_stays_as_it_is(

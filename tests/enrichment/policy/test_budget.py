@@ -77,16 +77,16 @@ def test_a_free_call_needs_no_budget() -> None:
 @pytest.mark.parametrize(
     ("policy", "name"),
     [
-        (Policy(run_budget_micros=10_000), "the run"),
-        (of_source(10_000), "exa today"),
-        (of_day(10_000), "today"),
+        (Policy(run_budget_micros=5_000), "the run"),
+        (of_source(5_000), "exa today"),
+        (of_day(5_000), "today"),
     ],
 )
 def test_a_denial_names_the_budget_what_is_spent_and_what_the_call_may_cost(
     policy: Policy, name: str
 ) -> None:
     assert Purse(policy, {ALL: 100, EXA.value: 100}).denial(EXA, 100, 0) == (
-        f"the budget for {name} is $0.0100, of which $0.0001 is spent; a call may cost $0.0200"
+        f"the budget for {name} is $0.0050, of which $0.0001 is spent; a call may cost $0.0070"
     )
 
 

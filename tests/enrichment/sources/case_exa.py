@@ -20,6 +20,6 @@ CASE = Case(
     make,
     SourceCall(ADAMS, {}),
     example=lambda where: WebFindings((), where),
-    cost=8_000,
+    cost=7_000,
     classes={"quota": ErrorClass.QUOTA, "stranger": None},
 )

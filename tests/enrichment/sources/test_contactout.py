@@ -18,7 +18,7 @@ from starlette.routing import Route
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.contactout import ContactOut
-from services.enrichment.sources.findings import Contact, Person
+from services.enrichment.sources.findings import Contact, Person, Provenance
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
 from tests.harness import SandboxDesk
@@ -123,9 +123,82 @@ async def test_what_is_neither_string_nor_list_is_left_out(ask: Ask) -> None:
     assert (found.work_emails, found.phones) == (("a@acme.example",), ())
 
 
-async def test_both_spellings_of_the_name_are_read(ask: Ask) -> None:
-    body = {"status_code": 200, "profile": {"fullName": "Jane Doe", "email": "j@acme.example"}}
-    assert contact(await ask(body)).full_name == "Jane Doe"
+WHOLE = {
+    "url": "https://www.linkedin.com/in/jane-doe",
+    "email": ["w@acme.example", "p@mail.example"],
+    "work_email": ["w@acme.example"],
+    "work_email_status": {"w@acme.example": "Verified"},
+    "personal_email": ["p@mail.example"],
+    "phone": ["+1 212 555 0100"],
+    "full_name": "Jane Doe",
+    "headline": "CFO",
+    "company": {"name": "Acme"},
+}
+CAMEL = {
+    "email": "p@mail.example",
+    "workEmail": "w@acme.example",
+    "workEmailStatus": "Verified",
+    "fullName": "Jane Doe",
+    "headline": "CFO",
+    "linkedinUrl": "https://www.linkedin.com/in/jane-doe",
+    "confidenceLevel": "",
+    "altMatches": [],
+    "phone": "+1 212 555 0100",
+    "company": {"name": "Acme"},
+}
+
+
+@pytest.mark.parametrize("fields", [WHOLE, CAMEL], ids=["work_email", "workEmail"])
+@pytest.mark.parametrize("lookup", WAYS(JANE))
+async def test_both_spellings_of_all_fields_are_read(
+    ask: Ask, fields: dict[str, Any], lookup: str
+) -> None:
+    person = replace(JANE, email="w@acme.example")
+    found = contact(await ask({"status_code": 200, "profile": fields}, person, lookup))
+    assert replace(found, provenance=Provenance(SourceName.CONTACTOUT, "", "", NOW)) == Contact(
+        "Jane Doe",
+        "CFO",
+        "Acme",
+        "https://www.linkedin.com/in/jane-doe",
+        ("w@acme.example",),
+        ("p@mail.example",),
+        ("+1 212 555 0100",),
+        Provenance(SourceName.CONTACTOUT, "", "", NOW),
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("work_email", "w@acme.example"),
+        ("workEmail", "w@acme.example"),
+        ("workEmails", ["w@acme.example"]),
+        ("personalEmail", "w@acme.example"),
+        ("personal_emails", ["w@acme.example"]),
+        ("emails", [{"email": "w@acme.example", "type": "work"}]),
+        ("Email", "w@acme.example"),
+        ("phone", "+1 212 555 0100"),
+        ("phones", ["+1 212 555 0100"]),
+        ("phoneNumber", "+1 212 555 0100"),
+    ],
+)
+async def test_whoever_has_an_address_or_a_number_is_found(
+    ask: Ask, field: str, value: Any
+) -> None:
+    body = {"status_code": 200, "profile": {"fullName": "Jane Doe", field: value}}
+    assert contact(await ask(body))
+
+
+async def test_a_status_is_no_address(ask: Ask) -> None:
+    fields = {"full_name": "Jane Doe", "work_email_status": {"old@acme.example": "Invalid"}}
+    assert (await ask({"status_code": 200, "profile": fields})).finding is None
+
+
+async def test_the_sandbox_speaks_both_spellings(sandbox_desk: SandboxDesk) -> None:
+    source = ContactOut(sandbox_desk.client, sandbox_desk.url, "key", clock=lambda: NOW)
+    plain = await source.ask(SourceCall(JANE, {}, "linkedin_url"))
+    await sandbox_desk.order("contactout", "camel_case")
+    assert await source.ask(SourceCall(JANE, {}, "linkedin_url")) == plain
 
 
 async def test_an_email_that_is_in_two_lists_is_kept_once(ask: Ask) -> None:
@@ -163,6 +236,10 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a middle name": ({}, {"full_name": "Jane Mary Doe"}),
     "the profile asked with": ({}, {"full_name": "Jane Miller", "url": "linkedin.com/in/Jane-Doe"}),
     "the e-mail asked with": ({}, {"full_name": "J. M.", "email": ["Jane.Doe@acme.example"]}),
+    "pronouns": ({}, {"full_name": "Jane Doe (She/Her) \U0001f680"}),
+    "a credential": ({}, {"full_name": "Jane Doe, PMP"}),
+    "credentials": ({}, {"full_name": "Jane A. Doe, RN, BSN"}),
+    "a hidden last name": ({}, {"full_name": "Jane D."}),
 }
 
 
@@ -209,6 +286,59 @@ async def test_a_200_with_an_error_inside_has_its_class(
     with pytest.raises(SourceError) as caught:
         await ask(body)
     assert caught.value.error_class is error_class
+
+
+REFUSALS = [
+    (400, "Bad credentials or invalid headers", ErrorClass.AUTH),
+    (400, "Unauthenticated.", ErrorClass.AUTH),
+    (400, "Bad Request", ErrorClass.REFUSED_REQUEST),
+    (400, "", ErrorClass.REFUSED_REQUEST),
+    (401, "Bad request or invalid input", ErrorClass.REFUSED_REQUEST),
+    (401, "The profile field is required.", ErrorClass.REFUSED_REQUEST),
+    (401, "Invalid API token", ErrorClass.AUTH),
+    (401, "", ErrorClass.AUTH),
+    (403, "You're out of credits, please email your sales manager", ErrorClass.QUOTA),
+    (403, "No access to endpoint", ErrorClass.AUTH),
+    (429, "Too Many Attempts.", ErrorClass.THROTTLED),
+    (500, "Invalid token", ErrorClass.TRANSIENT),
+]
+
+
+@pytest.mark.parametrize(("status", "message", "error_class"), REFUSALS)
+async def test_a_status_that_means_several_things_is_told_by_its_message(
+    ask: Ask, status: int, message: str, error_class: ErrorClass
+) -> None:
+    body = {"status_code": status, "message": message}
+    for answer in (JSONResponse(body, status), JSONResponse(body)):
+        with pytest.raises(SourceError) as caught:
+            await ask(answer)
+        assert caught.value.error_class is error_class
+
+
+@pytest.mark.parametrize(
+    ("reason", "error_class"),
+    [
+        ("bad_credentials", ErrorClass.AUTH),
+        ("bad_input", ErrorClass.REFUSED_REQUEST),
+        ("no_access", ErrorClass.AUTH),
+        ("out_of_credits", ErrorClass.QUOTA),
+    ],
+)
+async def test_the_sandbox_refuses_as_the_documents_have_it(
+    sandbox_desk: SandboxDesk, reason: str, error_class: ErrorClass
+) -> None:
+    await sandbox_desk.order("contactout", "refusal", value=reason)
+    source = ContactOut(sandbox_desk.client, sandbox_desk.url, "key", clock=lambda: NOW)
+    with pytest.raises(SourceError) as caught:
+        await source.ask(SourceCall(JANE, {}, "email"))
+    assert caught.value.error_class is error_class
+
+
+async def test_the_sandbox_adds_to_names_as_people_do(sandbox_desk: SandboxDesk) -> None:
+    await sandbox_desk.order("contactout", "added_to_name")
+    source = ContactOut(sandbox_desk.client, sandbox_desk.url, "key", clock=lambda: NOW)
+    found = contact(await source.ask(SourceCall(JANE, {}, "name_and_company")))
+    assert found.full_name == "Jane Doe (She/Her), RN, BSN"
 
 
 async def test_an_address_that_is_none_is_not_taken_for_nobody(ask: Ask) -> None:

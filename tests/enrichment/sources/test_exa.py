@@ -12,12 +12,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.findings import Person, WebFindings
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.serving import serve
+from tests.harness import SandboxDesk
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 CALL = SourceCall(Person("Jane Doe", "Acme Corp"), {})
@@ -103,6 +105,10 @@ async def test_nothing_found_was_paid_for(ask: Ask) -> None:
         (402, "API_KEY_BUDGET_EXCEEDED", ErrorClass.QUOTA),
         (402, "SOMETHING_NEW", ErrorClass.QUOTA),
         (403, "SOMETHING_NEW", ErrorClass.AUTH),
+        (403, "PROHIBITED_CONTENT", ErrorClass.REFUSED_REQUEST),
+        (403, "TEAM_BLOCKED", ErrorClass.AUTH),
+        (401, "INVALID_API_KEY", ErrorClass.AUTH),
+        (422, "UNPROCESSABLE", ErrorClass.REFUSED_REQUEST),
         (400, "INVALID_REQUEST_BODY", ErrorClass.REFUSED_REQUEST),
         (429, "SOMETHING_NEW", ErrorClass.THROTTLED),
         (504, "SOMETHING_NEW", ErrorClass.TRANSIENT),
@@ -136,12 +142,37 @@ async def test_an_answer_without_results_was_paid_for(ask: Ask, broken: dict[str
     [
         ({"total": 0.0105}, 10_500),
         ({"total": "0.5"}, 500_000),
-        ({"total": -1}, 0),
-        ({"total": "NaN"}, 0),
-        ({"total": None}, 0),
-        ("free", 0),
-        (None, 0),
+        ({"total": 7e-3}, 7_000),
+        ({"total": 0}, 0),
     ],
 )
 async def test_the_cost_is_exact(ask: Ask, cost: Any, micros: int) -> None:
     assert (await ask(results(PAGE, costDollars=cost))).cost_micros == micros
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        *({"total": odd} for odd in (-1, "NaN", None, True, 10**9, [0.007])),
+        {},
+        [],
+        "free",
+        None,
+    ],
+)
+async def test_a_cost_that_is_not_told_is_the_list_price_and_logged(ask: Ask, cost: Any) -> None:
+    with capture_logs() as lines:
+        assert (await ask(results(PAGE, costDollars=cost))).cost_micros == 7_000
+    assert [(line["source"], line["counted_micros"]) for line in lines] == [("exa", 7_000)]
+
+
+async def test_the_sandbox_answers_without_a_cost_and_refuses_a_query(
+    sandbox_desk: SandboxDesk,
+) -> None:
+    source = Exa(sandbox_desk.client, sandbox_desk.url, "key", clock=lambda: NOW)
+    await sandbox_desk.order("exa", "unpriced")
+    assert (await source.ask(CALL)).cost_micros == 7_000
+    await sandbox_desk.order("exa", "refusal", value="PROHIBITED_CONTENT")
+    with pytest.raises(SourceError) as caught:
+        await source.ask(CALL)
+    assert caught.value.error_class is ErrorClass.REFUSED_REQUEST

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.enrichment.sources.person_names import SUFFIXES, match_owner, match_person
+from services.enrichment.sources.name_additions import SUFFIXES
+from services.enrichment.sources.person_names import match_owner, match_person
 
 SAME = [
     ("Katherine Adams", "Adams Katherine L."),
@@ -178,6 +179,26 @@ def test_any_text_is_answered(person: str, owner: str) -> None:
         ("J. Doe", "Jane Doe"),
         ("Kent Walden", "John Kent Walden"),
         ("J\u00fcrgen M\u00fcller", "Juergen Mueller"),
+        ("Jane D.", "Jane Doe"),
+        ("Jane Doe (She/Her)", "Jane Doe"),
+        ("Jane Doe (they / them) \U0001f680", "Jane Doe"),
+        ("Jane Doe she/her", "Jane Doe"),
+        ("Doe, Jane (She/Her)", "Jane Doe"),
+        ("Jane Doe\u3010she\u3011", "Jane Doe"),
+        ("Jane Doe, PMP", "Jane Doe"),
+        ("Jane Doe, RN, BSN", "Jane Doe"),
+        ("Jane Doe, P.E.", "Jane Doe"),
+        ("Jane Doe, CPA, CGMA", "Jane Doe"),
+        ("Jane Doe, SHRM-CP", "Jane Doe"),
+        ("Jane A. Doe, MBA (She/Her), CSM\u00ae", "Jane Doe"),
+        ("Jane Doe RN BSN", "Jane Doe"),
+        ("Jane Doe \u2022 B.Sc., CFA", "Jane Doe"),
+        ("Jane Doe | PMP", "Jane Doe"),
+        ("Jane Doe \u2013 CFO", "Jane Doe"),
+        ("JANE DOE, LCSW", "Jane Doe"),
+        ("Doe, Jane, Jr., PMP", "Jane Doe Jr."),
+        ("John Doe, Jr., PMP", "John Doe Jr."),
+        ("Jack Ma", "Jack Ma, MBA"),
     ],
 )
 def test_two_spellings_of_a_person_match(one: str, other: str) -> None:
@@ -195,6 +216,13 @@ def test_two_spellings_of_a_person_match(one: str, other: str) -> None:
         ("Katherine", "Katherine Adams"),
         ("", "Katherine Adams"),
         ("Adams Katherine", "Katherine Adams"),
+        ("Katherine B.", "Katherine Adams"),
+        ("Karen A.", "Katherine Adams"),
+        ("K. A.", "Katherine Adams"),
+        ("John Doe, Sr., PMP", "John Doe Jr."),
+        ("Katherine Adams, PMP", "Karen Adams"),
+        ("Jack Ma", "Jack Smith, MA"),
+        ("Mary Smith, Katherine Adams", "Katherine Adams"),
     ],
 )
 def test_two_people_do_not_match(one: str, other: str) -> None:

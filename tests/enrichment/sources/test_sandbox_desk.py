@@ -66,7 +66,7 @@ async def test_a_lost_answer_is_a_call_that_was_counted(sandbox_desk: SandboxDes
 @pytest.mark.parametrize(
     ("path", "body", "headers", "said"),
     [
-        (ENRICH, {"full_name": "Jane Doe"}, {}, {"status_code": 401, "message": "Unauthorized"}),
+        (ENRICH, {"full_name": "Jane Doe"}, {}, {"message": "Bad credentials or invalid headers"}),
         ("/search", {"query": "Jane"}, {}, {"tag": "INVALID_API_KEY"}),
         ("/search", {}, {"x-api-key": "key"}, {"tag": "INVALID_REQUEST_BODY"}),
         ("/v1/messages", {}, {}, {"type": "error"}),
