@@ -69,10 +69,26 @@ class _SecretFiles(PydanticBaseSettingsSource):
         return {name: secret for name, secret in secrets.items() if secret is not None}
 
 
-class PostgresFiles(BaseSettings):
-    """The files of TLS to Postgres; without them its DSN says whether there is TLS."""
+class EnvironmentSettings(BaseSettings):
+    """Settings that are read from the environment, and from the files of secrets that it names."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, and the files of secrets."""
+        return init_settings, _SecretFiles(settings_cls), env_settings
+
+
+class PostgresFiles(EnvironmentSettings):
+    """The files of TLS to Postgres; without them its DSN says whether there is TLS."""
 
     postgres_ca_file: Path | None = Field(
         None,
@@ -85,10 +101,8 @@ class PostgresFiles(BaseSettings):
     postgres_key_file: Path | None = Field(None, description="PEM key of that certificate")
 
 
-class NatsFiles(BaseSettings):
+class NatsFiles(EnvironmentSettings):
     """The files of TLS to NATS; without them, and without tls:// in its address, there is none."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     nats_ca_file: Path | None = Field(
         None,
@@ -101,10 +115,8 @@ class NatsFiles(BaseSettings):
     nats_key_file: Path | None = Field(None, description="PEM key of that certificate")
 
 
-class StreamSettings(BaseSettings):
+class StreamSettings(EnvironmentSettings):
     """What the operator says of streams; services declare it of those that they own."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     nats_stream_max_mb: int = Field(
         0,
@@ -128,20 +140,6 @@ class StreamSettings(BaseSettings):
 
 class ServiceSettings(PostgresFiles, NatsFiles, StreamSettings):
     """What every service reads."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, and the files of secrets."""
-        return init_settings, _SecretFiles(settings_cls), env_settings
 
     listen: str = Field("0.0.0.0:50051", description="host:port that gRPC listens on")
     postgres_dsn: SecretStr = Field(description="DSN of the service's own role, <service>_app")
@@ -297,10 +295,13 @@ class ServiceSettings(PostgresFiles, NatsFiles, StreamSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
 
 
-def load(cls: type[S]) -> S:
-    """Read the settings of `cls` from the environment; raise SettingsError in one clear line."""
+def load(cls: type[S], given: Mapping[str, Any] = {}) -> S:
+    """Read the settings of `cls` from the environment; raise SettingsError in one clear line.
+
+    `given` has settings that come before the environment's, by their names without prefix.
+    """
     try:
-        return cls()
+        return cls(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{PREFIX}{'_'.join(str(part) for part in first['loc'])}".upper()

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import grpc
+import httpx
 import jwt
 import nkeys
 from cryptography.hazmat.primitives import serialization
@@ -168,6 +170,21 @@ def start_sandbox(folder: Path, port: int, latency_ms: int) -> subprocess.Popen[
     """Start the sources' sandbox."""
     command = _module("devstack.sandbox", "--port", str(port), "--latency", str(latency_ms))
     return _start(folder, "sandbox", command, {})
+
+
+@contextmanager
+def sandbox() -> Iterator[str]:
+    """Run the sources' sandbox alone; yield its address once it answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        port = servers.free_port()
+        process = start_sandbox(Path(folder), port, latency_ms=0)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
+                client.get(f"{url}/_sandbox/calls")
+            yield url
+        finally:
+            servers.stop(process, signal.SIGTERM)
 
 
 def wait_serving(name: str, address: str, process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -15,6 +15,7 @@ from services.cli.activity import app as activity_app
 from services.cli.enrich import app as enrich_app
 from services.cli.enrich import sec
 from services.cli.operate import broker, certs, config, events, migrate, serve, streams
+from services.cli.stack import sources
 from services.cli.stack.absent import TAKES_ANYTHING, absent
 from services.cli.usage import app as usage_app
 
@@ -58,6 +59,7 @@ app.add_typer(certs.app, name="certs")
 app.add_typer(broker.app, name="nats")
 app.add_typer(streams.app, name="streams")
 app.add_typer(sec.app, name="sec")
+app.add_typer(sources.app, name="sources")
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from chassis.broker.client import BrokerClient, connect
 from chassis.broker.streams import ensure
 from chassis.database import Pool, open_pool
 from devstack import servers
-from devstack.stack import start_sandbox
+from devstack.stack import sandbox
 from services import topology
 from services.enrichment.sources.http import certificates
 from tests import clock
@@ -158,15 +158,10 @@ async def pool(database: Database, request: pytest.FixtureRequest) -> AsyncItera
 
 
 @pytest.fixture(scope="session")
-def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def sandbox_process() -> Iterator[str]:
     """The sources' sandbox as a process of its own; yields its address."""
-    port = servers.free_port()
-    url = f"http://127.0.0.1:{port}"
-    process = start_sandbox(tmp_path_factory.mktemp("sandbox"), port, latency_ms=0)
-    with httpx.Client(transport=httpx.HTTPTransport(retries=20)) as client:
-        client.get(f"{url}/_sandbox/calls")
-    yield url
-    servers.stop(process, signal.SIGTERM)
+    with sandbox() as url:
+        yield url
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from chassis.clock import Clock
-from services.enrichment.availability.rate import Limits
-from services.enrichment.settings import Settings
+from services.enrichment.settings import SourceSettings
 from services.enrichment.sources.catalogue import RESEARCH, SourceName
 from services.enrichment.sources.claude.client import Claude
 from services.enrichment.sources.contactout import ContactOut
@@ -27,12 +26,10 @@ class Clients:
     close: Sequence[Callable[[], Awaitable[None]]]
 
 
-def open_clients(settings: Settings, limits: Limits, clock: Clock) -> Clients:
-    """Make a client for every source."""
-
-    async def pace() -> None:
-        await limits.wait(SourceName.SEC)
-
+def open_clients(
+    settings: SourceSettings, pace: Callable[[], Awaitable[None]], clock: Clock
+) -> Clients:
+    """Make a client for every source; `pace` is awaited before each request to the SEC."""
     connections = {name: _connections(settings) for name in RESEARCH}
     claude = Claude(
         settings.anthropic_url,
@@ -67,7 +64,7 @@ def open_clients(settings: Settings, limits: Limits, clock: Clock) -> Clients:
     return Clients(asks, (*(each.aclose for each in connections.values()), claude.close))
 
 
-def _connections(settings: Settings) -> httpx.AsyncClient:
+def _connections(settings: SourceSettings) -> httpx.AsyncClient:
     """Return a source's own connections: one that hangs must not take the others'.
 
     How many calls are out is bounded by the source's rate and their timeout. A pool that makes them

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from pydantic import Field, SecretStr
 
-from chassis.settings import ServiceSettings
+from chassis.settings import EnvironmentSettings, ServiceSettings
 from services.enrichment.sources.catalogue import SourceName
 
 
-class Settings(ServiceSettings):
-    """The settings of the enrichment service beside the common ones."""
+class SourceSettings(EnvironmentSettings):
+    """Where the sources are, what they know us by, and how they are asked."""
 
     contactout_url: str = Field("https://api.contactout.com", description="ContactOut (enrichment)")
     contactout_api_key: SecretStr = Field(description="ContactOut's key (enrichment)")
@@ -25,6 +25,20 @@ class Settings(ServiceSettings):
     anthropic_url: str = Field("https://api.anthropic.com", description="Claude (enrichment)")
     anthropic_api_key: SecretStr = Field(description="Claude's key (enrichment)")
     claude_model: str = Field("claude-sonnet-5-5", description="model id (enrichment)")
+    call_timeout_seconds: float = Field(
+        30, gt=0, description="longest that a source is waited for in one call (enrichment)"
+    )
+    sec_filings: int = Field(
+        40,
+        ge=1,
+        le=1000,
+        description="how many of a company's newest ownership filings are read (enrichment)",
+    )
+
+
+class Settings(SourceSettings, ServiceSettings):
+    """The settings of the enrichment service beside the common ones."""
+
     plain_requests: bool = Field(
         True,
         description="take requests on prospect.enrich.requested for any tenant; false where only "
@@ -32,9 +46,6 @@ class Settings(ServiceSettings):
     )
     run_deadline_seconds: float = Field(
         120, gt=0, description="a run ends by then with what it has (enrichment)"
-    )
-    call_timeout_seconds: float = Field(
-        30, gt=0, description="longest that a source is waited for in one call (enrichment)"
     )
     lease_seconds: float = Field(
         6, gt=0, description="a dead worker's runs are taken over after this (enrichment)"
@@ -70,12 +81,6 @@ class Settings(ServiceSettings):
     )
     sec_calls_per_second: float = Field(
         10, ge=0, le=10, description="for the whole deployment; the SEC allows 10 (enrichment)"
-    )
-    sec_filings: int = Field(
-        40,
-        ge=1,
-        le=1000,
-        description="how many of a company's newest ownership filings are read (enrichment)",
     )
     claude_calls_per_second: float = Field(
         50, ge=0, description="for the whole deployment; 0 is no limit (enrichment)"

@@ -58,7 +58,11 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     )
     inputs = _rule_inputs(foundation, settings)
     breakers, hasher = inputs.breakers, inputs.hasher
-    clients = open_clients(settings, inputs.limits, pool.now)
+
+    async def pace() -> None:
+        await inputs.limits.wait(SourceName.SEC)
+
+    clients = open_clients(settings, pace, pool.now)
     writer = Writer(pool, relay, inputs, _times(settings), default, pool.now)
     worker = _worker(foundation, settings, inputs, writer, clients.asks)
     hints = Hints(foundation.nats)

@@ -11,7 +11,9 @@ import asyncio
 import functools
 import ssl
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -30,6 +32,20 @@ LARGE_BYTES = 64 * 1024
 MAX_RETRY_AFTER = 86_400.0
 MAX_DOLLARS = 1_000
 """No call to a source costs more: an answer that says so is mistaken."""
+
+
+_heard: ContextVar[list[dict[str, Any]] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def hearing() -> Iterator[list[dict[str, Any]]]:
+    """Collect the objects that vendors answer meanwhile, as the clients of this task read them."""
+    answers: list[dict[str, Any]] = []
+    token = _heard.set(answers)
+    try:
+        yield answers
+    finally:
+        _heard.reset(token)
 
 
 @functools.cache
@@ -108,6 +124,8 @@ class Vendor:
             raise self.unreadable("answered something else than JSON") from None
         if not isinstance(value, dict):
             raise self.unreadable("answered JSON that is not an object")
+        if (heard := _heard.get()) is not None:
+            heard.append(value)
         return value
 
 
