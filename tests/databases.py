@@ -54,7 +54,7 @@ begin
   where datname = current_database() and pid <> pg_backend_pid();
   set local session_replication_role = replica;  -- no foreign key's trigger
   for held in select t as name, to_regclass('before.' || replace(t::text, '.', '_')) as kept
-    from before.tables() t
+    from before.tables() t where pg_relation_size(t) > 0  -- else nothing was ever written to it
   loop
     execute format('delete from %s', held.name);
     get diagnostics found = row_count;
