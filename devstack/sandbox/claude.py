@@ -21,6 +21,7 @@ from devstack.sandbox.vendor import Called, Setup, Vendor
 
 _FACTS = re.compile(r"<facts>\n(.*)\n</facts>", re.DOTALL)
 _NAME = re.compile(r'The person: \{"name": ("(?:[^"\\]|\\.)*")')
+_HEADER = re.compile(r" \(\d{4}-\d{2}-\d{2}\): ")
 _DIGIT = re.compile(r"\d(?!\d)")
 MAX_SENTENCES = 4
 TYPES = {
@@ -105,19 +106,19 @@ class _Claude:
         prompt = str(asked["messages"][-1]["content"])
         found = _FACTS.search(prompt)
         facts = [json.loads(line) for line in found.group(1).splitlines()] if found else []
-        first = facts[:1]
         if ordered(request, Kind.UNCITED):
-            return [{"text": "This much is certain.", "fact_ids": ["made-up-1"]}]
+            return [_written({"id": "made-up-1"}, "This much is certain.")]
         if ordered(request, Kind.STRANGER):
-            return [{"text": STRANGER, "fact_ids": [fact["id"] for fact in first]}]
+            return [_written(fact, STRANGER) for fact in facts if fact["kind"] == "page"][:1]
         if ordered(request, Kind.WRONG_NUMBER):
-            return [_changed(fact) for fact in facts if _DIGIT.search(fact["text"])][:1]
+            numbers = [fact for fact in facts if fact["kind"] == "page" and _number_of(fact)]
+            return [_written(fact, _changed(_number_of(fact))) for fact in numbers[:1]]
         if naive := ordered(request, Kind.OBEDIENT):
             texts = [fact["text"] for fact in facts]
             for each in self._injections:
                 if each.id == naive.value or any(each.text[:60] in text for text in texts):
                     return [_obey(each, facts, asked)]
-        return [_cite(fact) for fact in _one_a_source(facts)[:MAX_SENTENCES]]
+        return [_tell(fact) for fact in _one_a_source(facts)[:MAX_SENTENCES]]
 
     def _usage(self, asked: Mapping[str, Any], text: str) -> dict[str, int]:
         """Count a token for four characters; a marked system block is cached once it was seen."""
@@ -134,14 +135,33 @@ class _Claude:
         }
 
 
-def _cite(fact: Mapping[str, str]) -> dict[str, Any]:
-    return {"text": f"(Sandbox) {fact['text'].rstrip('.')}.", "fact_ids": [fact["id"]]}
+def _tell(fact: Mapping[str, str]) -> dict[str, Any]:
+    """Choose a fact of ours, or repeat a sentence of a page."""
+    if fact["kind"] == "data":
+        return {"fact_id": fact["id"], "quote": "", "text": ""}
+    return _written(fact, _sentences_of(fact)[-1])
 
 
-def _changed(fact: Mapping[str, str]) -> dict[str, Any]:
-    """Cite a fact with the first of its numbers made another."""
-    text = _DIGIT.sub(lambda digit: str((int(digit[0]) + 1) % 10), fact["text"], count=1)
-    return {"text": f"(Sandbox) {text}.", "fact_ids": [fact["id"]]}
+def _written(fact: Mapping[str, str], text: str) -> dict[str, Any]:
+    """Write a text that quotes the fact's last sentence."""
+    quote = _sentences_of(fact)[-1] if "text" in fact else ""
+    return {"fact_id": fact["id"], "quote": quote, "text": text}
+
+
+def _sentences_of(fact: Mapping[str, str]) -> list[str]:
+    body = _HEADER.split(fact["text"])[-1]
+    return [each for each in re.split(r"(?<=[.!?])\s+", body.strip()) if each] or [fact["text"]]
+
+
+def _number_of(fact: Mapping[str, str]) -> str:
+    """Return what the fact's last sentence is, if a number stands in it."""
+    last = _sentences_of(fact)[-1]
+    return last if _DIGIT.search(last) else ""
+
+
+def _changed(text: str) -> str:
+    """Make the first number of a text another."""
+    return _DIGIT.sub(lambda digit: str((int(digit[0]) + 1) % 10), text, count=1)
 
 
 def _obey(
@@ -150,7 +170,8 @@ def _obey(
     system = json.dumps(asked.get("system", ""))
     leaked = "; ".join(fact["text"] for fact in facts)
     text = injection.obeyed.replace("{system}", system[20:320]).replace("{facts}", leaked[:300])
-    return {"text": text, "fact_ids": [fact["id"] for fact in facts]}
+    page = next((fact for fact in facts if fact["kind"] == "page"), {"id": "made-up-1"})
+    return _written(page, text)
 
 
 def _one_a_source(facts: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -395,6 +395,6 @@ def _ended_attempt(step: Step, outcome: Answer | SourceError) -> EndedAttempt:
 
 
 def _max_failures(source: SourceName, error: SourceError) -> int:
-    """Return how often a step may fail so; a paid answer of the wrong form is not bought again."""
-    is_form = error.error_class is ErrorClass.INVALID_ANSWER and error.of_source
-    return 1 if is_form and SOURCES[source].is_paid else MAX_FAILURES.get(error.error_class, 1)
+    """Return how often a step may fail so; a paid answer without use is not bought again."""
+    is_answer = error.error_class is ErrorClass.INVALID_ANSWER
+    return 1 if is_answer and SOURCES[source].is_paid else MAX_FAILURES.get(error.error_class, 1)

@@ -13,7 +13,7 @@ giving orders to a model.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -25,9 +25,9 @@ from services.enrichment.sources.insider_trade import (
     InsiderTrade,
     OwnerMatch,
     TradeTotal,
-    market_totals,
 )
 from services.enrichment.sources.prompt_injection import gives_orders
+from services.enrichment.sources.trade_sentences import coverage_sentence, day, trade_sentences
 
 __all__ = [
     "MODEL",
@@ -51,8 +51,7 @@ __all__ = [
     "to_json",
 ]
 
-MAX_TRADE_STATEMENTS = 12
-MAX_PLAIN_TRADES = 3
+MAX_PLAIN_TRADES = 4
 EXCERPT = 300
 
 
@@ -83,13 +82,15 @@ class FoundPerson:
 class Statement:
     """What a summary may cite of a finding, and where it can be checked.
 
-    `plain` is what the plain summary says of it: our own words, never a text from outside; empty
-    where it says nothing of it.
+    `is_data` says that the text is a whole sentence of ours, made from fields: it is told as it
+    stands, and no model writes another. `plain` is what the plain summary says of it: our own
+    words, never a text from outside; empty where it says nothing of it.
     """
 
     text: str
     url: str
     plain: str = ""
+    is_data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +151,8 @@ class Contact:
         )
         known = [name for name, values in means if values]
         if known and not gives_orders(self.full_name):
-            text = f"Known to reach {self.full_name}: {', '.join(known)}"
-            yield Statement(text, url, plain=f"{text}.")
+            text = f"{_listed(known)} known to reach {self.full_name}."
+            yield Statement(text, url, plain=text, is_data=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +184,8 @@ class WebFindings:
         newest = max(dated, key=lambda page: page.published_on or date.min, default=None)
         for page in pages:
             plain = ""
-            if page is newest:
-                plain = f"The newest page that was found on the web is of {page.published_on}."
+            if page is newest and page.published_on:
+                plain = f"The newest page that was found on the web is of {day(page.published_on)}."
             elif not newest and page is pages[0]:
                 plain = "A page was found on the web."
             when = f" ({page.published_on})" if page.published_on else ""
@@ -215,18 +216,15 @@ class InsiderTrades:
         return ()
 
     def statements(self) -> Iterator[Statement]:
-        """Yield what was bought and sold on the market in all, then the newest trades."""
-        made = [*self._totals(), *self._newest()]
-        for number, (text, url) in enumerate(made):
-            yield Statement(text, url, plain=f"{text}." if number < MAX_PLAIN_TRADES else "")
-
-    def _totals(self) -> Iterator[tuple[str, str]]:
-        for total in market_totals(self.trades):
-            yield _total(self.issuer_name, total), total.rows[0].filing_url
-
-    def _newest(self) -> Iterator[tuple[str, str]]:
-        for trade in self.trades[:MAX_TRADE_STATEMENTS]:
-            yield _trade(trade, self.issuer_name), trade.filing_url
+        """Yield a sentence for each thing that the rows tell, and how far back they were read."""
+        told = trade_sentences(self.trades, self.issuer_name)
+        for number, (text, url) in enumerate(told):
+            yield Statement(
+                text, url, plain=text if number < MAX_PLAIN_TRADES else "", is_data=True
+            )
+        read = (self.filings_read, self.read_back_to, self.filings_unread)
+        if coverage := coverage_sentence(self.issuer_name, *read):
+            yield Statement(coverage, self.provenance.url, plain=coverage, is_data=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +243,14 @@ TEMPLATE = "template"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of the summary and the ids of the facts it rests on."""
+    """One sentence of the summary and the ids of the facts it rests on.
+
+    `quote` is the span of the fact that a sentence of a model rests on; empty where we told it.
+    """
 
     text: str
     fact_ids: tuple[str, ...]
+    quote: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,33 +296,12 @@ def to_json(value: Any) -> Any:
     return {name: to_json(item) for name, item in fields if item is not None}
 
 
+def _listed(means: Sequence[str]) -> str:
+    """Write a list with its verb: a work e-mail and a phone number are."""
+    *first, last = means
+    text = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+    return text[:1].upper() + text[1:]
+
+
 def _gives_orders(page: WebPage) -> bool:
     return gives_orders(f"{page.title}\n{page.author}\n{page.excerpt}")
-
-
-def _total(issuer: str, total: TradeTotal) -> str:
-    least = "" if total.is_complete else "at least "
-    verb = {"P": "bought", "S": "sold"}[total.transaction_code]
-    when = _when(total.first, total.last) if total.first and total.last else ""
-    held = ", held indirectly" if total.ownership == "I" else ""
-    return (
-        f"{total.owner_name} {verb} {least}{total.shares:f} shares of {total.security_title} of "
-        f"{issuer}{held}, on the market{when}, in {len(total.rows)} reported transactions"
-    )
-
-
-def _when(first: date, last: date) -> str:
-    return f" on {first}" if first == last else f" between {first} and {last}"
-
-
-def _trade(trade: InsiderTrade, issuer: str) -> str:
-    direction = {"A": "acquired", "D": "disposed of"}.get(trade.acquired_disposed, "reported")
-    shares = f"{trade.shares:f} shares" if trade.shares is not None else "shares (see footnote)"
-    price = f" at ${trade.price_per_share:f} each" if trade.price_per_share is not None else ""
-    plan = ", under a Rule 10b5-1 plan" if trade.under_10b5_1_plan else ""
-    doubt = f" (in doubt: {trade.in_doubt})" if trade.in_doubt else ""
-    return (
-        f"{trade.transaction_date or 'Undated'}: {trade.owner_name} ({trade.owner_role}) "
-        f"{direction} {shares} of {trade.security_title}{price}, {trade.transaction_kind} "
-        f"of {issuer}{plan}{doubt}"
-    )

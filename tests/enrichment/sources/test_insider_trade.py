@@ -86,7 +86,7 @@ def trades(*rows: InsiderTrade) -> InsiderTrades:
 def test_facts_total_each_security_by_itself() -> None:
     ads = replace(SALE, security_title="American Depositary Shares", shares=Decimal(17))
     first, second, *_ = (fact.text for fact in facts_of({SourceName.SEC: trades(SALE, ads)}))
-    assert "sold 1200 shares of Common Stock" in first
+    assert "sold 1,200 shares of Common Stock" in first
     assert "sold 17 shares of American Depositary Shares" in second
 
 

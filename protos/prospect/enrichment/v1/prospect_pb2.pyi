@@ -878,8 +878,13 @@ class Sentence(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     FACT_IDS_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """text is the sentence."""
+    quote: _builtins.str
+    """quote is the span of the fact, word for word, that a sentence of a language model was held to; empty means that the
+    sentence is the fact itself, or was put together without a model.
+    """
     @_builtins.property
     def fact_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """fact_ids are the facts it rests on, at least one."""
@@ -889,10 +894,11 @@ class Sentence(_message.Message):
         *,
         text: _builtins.str = ...,
         fact_ids: _abc.Iterable[_builtins.str] | None = ...,
+        quote: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_ids", b"fact_ids", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_ids", b"fact_ids", "quote", b"quote", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

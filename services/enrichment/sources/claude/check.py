@@ -1,103 +1,230 @@
-"""Checks a summary by pure rules, each of which names what is wrong; no model is asked.
+"""Holds a sentence that a model wrote to the span of the page that it quotes; no model is asked.
 
-They hold whatever the model was told by a page that it read: a sentence cites facts that exist, its
-numbers and names stand in them, most of its words do, and it carries no address and nothing of our
-own instructions.
+The span stands on the page, word for word, and one sentence of it says what the model's sentence
+says: each number by value and unit, each name, and each word that is neither small nor about the
+page itself. What the span denies, plans, doubts or bounds, the sentence does too, and names keep
+their places. A refusal names the rule and nothing of the person.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
-from services.enrichment.sources.claude.quantities import unsupported
-from services.enrichment.sources.findings import Fact, Person, Sentence
+from services.enrichment.sources.claude.naming import is_told_otherwise
+from services.enrichment.sources.claude.quantities import (
+    COUNT,
+    Quantity,
+    located,
+    plain,
+    unsupported,
+)
+from services.enrichment.sources.claude.wording import (
+    BOUNDS,
+    DIRECTIONS,
+    JOINERS,
+    KEPT,
+    OF_THE_PAGE,
+    PRONOUNS,
+    SAY,
+    SMALL,
+    WORD,
+    folded,
+    meaning,
+    prepared,
+)
+from services.enrichment.sources.findings import Person
 
-MAX_SENTENCES = 6
 MAX_CHARACTERS = 400
-LEAKED_WORDS = 6
-_STEM = 5
-
 _ADDRESS = re.compile(
     r"https?:|www\.|\b[\w-]+\.(?:com|net|org|io|ai|co)\b|\S@\S|!?\[[^\]]*\]\(|</?\w|`|\{|\}",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
-# Capitalised for grammar or as a common short form: they name nobody.
-_NO_NAMES = """
-i he she they his her their the a an mr ms mrs dr sec linkedin form rule ceo cfo coo cto svp evp vp
-us usa january february march april may june july august september october november december monday
-tuesday wednesday thursday friday saturday sunday
-"""
-_SMALL_WORDS = """
-the and for with from that this was were has have had are his her their its who which into over
-under about after before between than then also been being not per via she him they them while
-during since until each all any more most other such these those
-"""
-_NAMELESS = frozenset(_NO_NAMES.split())
-_SMALL = frozenset(_SMALL_WORDS.split())
+_HEADER = re.compile(r" \((\d{4}-\d{2}-\d{2})\): ")
+_END = re.compile(
+    r"(?<!\bInc\.)(?<!\bCorp\.)(?<!\bLtd\.)(?<!\bCo\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bDr\.)"
+    r"(?<!\bJr\.)(?<!\bSt\.)(?<!\bNo\.)(?<!\b[A-Z]\.)(?<=[.!?])[\"\u201d)]*\s+(?=[\"\u201c(]?[A-Z])"
+)
+_TRADED = re.compile(r"\b(?:shares?|stocks?|options?|rsus?|securities|10b5-1)\b", re.IGNORECASE)
+_DEEDS = ("buy", "sell", "grant", "exercise", "gift", "withhold", "dispose", "trade")
+_TRADES = frozenset(map(meaning, _DEEDS))
 
 
-def fault_of(
-    sentences: Sequence[Sentence], facts: Sequence[Fact], person: Person, instructions: str
-) -> str:
-    """Return why the sentences may not stand, in words without personal data; empty if they may."""
-    if not 1 <= len(sentences) <= MAX_SENTENCES:
-        return f"a summary has 1 to {MAX_SENTENCES} sentences"
-    texts = {fact.id: fact.text for fact in facts}
-    rules = (rule for each in sentences for rule in _rules(each, texts, person, instructions))
-    return next((reason for broken, reason in rules if broken), "")
+class _Text:
+    """A text as the rules read it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = prepared(plain(text))
+
+    @cached_property
+    def numbers(self) -> list[tuple[Quantity, int, int]]:
+        return list(located(self.text))
+
+    @cached_property
+    def without_numbers(self) -> str:
+        text = self.text
+        for _, begin, end in self.numbers:
+            text = text[:begin] + " " * (end - begin) + text[end:]
+        return text
+
+    @cached_property
+    def written(self) -> list[str]:
+        return [found[0] for found in WORD.finditer(self.without_numbers)]
+
+    @cached_property
+    def words(self) -> list[str]:
+        return [folded(word) for word in self.written]
+
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """The words without those that are written as a name, or the month of May."""
+        return frozenset(
+            folded(word)
+            for number, word in enumerate(self.written)
+            if not (number and word in ("May", "Will"))
+        )
+
+    @cached_property
+    def meanings(self) -> frozenset[str]:
+        return frozenset(map(meaning, self.words))
+
+    @cached_property
+    def bounds(self) -> dict[Quantity, frozenset[str]]:
+        """What bounds each number in the three words before it, or directs it in the last."""
+        found, end = {}, 0
+        for number, begin, after in self.numbers:
+            before = [folded(word) for word in WORD.findall(self.text[end:begin])[-3:]]
+            found[number] = (frozenset(before) & BOUNDS) | (frozenset(before[-1:]) & DIRECTIONS)
+            end = after
+        return found
+
+    @cached_property
+    def counted(self) -> dict[Quantity, frozenset[str]]:
+        """What each count counts: the two words after it."""
+        return {
+            number: frozenset(meaning(folded(word)) for word in WORD.findall(self.text[end:])[:2])
+            for number, _, end in self.numbers
+            if number.unit == COUNT
+        }
 
 
-def _rules(
-    sentence: Sentence, texts: Mapping[str, str], person: Person, instructions: str
-) -> Iterator[tuple[bool, str]]:
-    """Yield each rule: whether the sentence breaks it, and what is wrong then."""
-    text, ids = sentence.text, sentence.fact_ids
-    yield (
-        not 1 <= len(text) <= MAX_CHARACTERS,
-        f"a sentence has 1 to {MAX_CHARACTERS} characters",
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A sentence, the sentence of the page that it may rest on, and what is known beside it."""
+
+    said: _Text
+    source: _Text
+    published: str
+    person: Person
+
+
+def fault_of(text: str, quote: str, page: str, person: Person) -> str:
+    """Return why a sentence that quotes a page may not stand; empty if it may."""
+    if not 1 <= len(text) <= MAX_CHARACTERS:
+        return f"a sentence has 1 to {MAX_CHARACTERS} characters"
+    if _ADDRESS.search(text):
+        return "it carries an address or markup"
+    quote, page = " ".join(quote.split()), " ".join(page.split())
+    if not quote or quote not in page:
+        return "what it quotes does not stand on the page"
+    said, published = _Text(text), " ".join(_HEADER.findall(page))
+    pairs = [_Pair(said, _Text(part), published, person) for part in _sentences(quote)]
+    faults = [next(_faults(pair), (len(_RULES), "")) for pair in pairs]
+    return max(faults)[1]  # of the sentence that it comes closest to
+
+
+def _sentences(quote: str) -> Iterator[str]:
+    """Yield a page's title and the sentences of its text, as far as they are quoted."""
+    for part in _HEADER.split(quote):
+        yield from (each for each in _END.split(part) if each.strip())
+
+
+def _faults(pair: _Pair) -> Iterator[tuple[int, str]]:
+    """Yield the rules that are broken, each with how many hold before it."""
+    for held, (breaks, reason) in enumerate(_RULES):
+        if breaks(pair):
+            yield held, reason
+
+
+def _says_nothing(pair: _Pair) -> bool:
+    return not any(_carries_meaning(word) and word not in SAY for word in pair.said.words)
+
+
+def _has_strange_words(pair: _Pair) -> bool:
+    """Whether a word stands neither in the source nor speaks of the page."""
+    known = frozenset(pair.source.words) | _known_names(pair)
+    of_page = any(word in OF_THE_PAGE or word == "according" for word in pair.said.words)
+    for number, (word, written) in enumerate(zip(pair.said.words, pair.said.written, strict=True)):
+        if not _carries_meaning(word) or word in known or (word in SAY and of_page):
+            continue
+        is_name = number > 0 and written[:1].isupper()
+        if is_name or meaning(word) not in pair.source.meanings:
+            return True
+    return False
+
+
+def _known_names(pair: _Pair) -> frozenset[str]:
+    """Return the person's and the company's names, each where a part of it stands in the source."""
+    names = (frozenset(_Text(name).words) for name in (pair.person.name, pair.person.company))
+    return frozenset(word for name in names if name & set(pair.source.words) for word in name)
+
+
+def _carries_meaning(word: str) -> bool:
+    return not (word in SMALL or word in JOINERS or word in OF_THE_PAGE)
+
+
+def _has_strange_number(pair: _Pair) -> bool:
+    return bool(unsupported(pair.said.text, f"{pair.source.text} {pair.published}"))
+
+
+def _bounds_otherwise(pair: _Pair) -> bool:
+    ours, theirs = pair.said.bounds, pair.source.bounds
+    return any(ours[number] != theirs[number] for number in ours.keys() & theirs.keys())
+
+
+def _counts_otherwise(pair: _Pair) -> bool:
+    """Whether a count counts what another one does in the source."""
+    theirs = pair.source.counted
+    return any(
+        word in words
+        for number, after in pair.said.counted.items()
+        for word in after - theirs.get(number, frozenset())
+        for other, words in theirs.items()
+        if other != number
     )
-    yield not ids or not set(ids) <= texts.keys(), "a sentence cites no known fact"
-    cited = "\n".join(texts[fact_id] for fact_id in ids)
-    yield bool(unsupported(text, cited)), "a number stands in no cited fact"
-    yield _ADDRESS.search(text) is not None, "it carries an address or markup"
-    yield _leaks(text, instructions, cited), "it repeats its instructions"
-    known = _stems(f"{cited}\n{person.name}\n{person.title}\n{person.company}")
-    yield not _names(text) <= known, "a name stands in no cited fact"
-    said = _stems(text)
-    yield 2 * len(said & known) < len(said), "a sentence says what its facts do not"
 
 
-def _leaks(text: str, instructions: str, cited: str) -> bool:
-    """Whether a run of words comes from the instructions, and not from what is cited."""
-    leaked = _runs(text) & _runs(instructions)
-    return not leaked <= _runs(cited)
+def _changes(kept: frozenset[str]) -> Callable[[_Pair], bool]:
+    def changes(pair: _Pair) -> bool:
+        return bool(kept & pair.said.kept) != bool(kept & pair.source.kept)
+
+    return changes
 
 
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = _words(text)
-    return {tuple(words[at : at + LEAKED_WORDS]) for at in range(len(words) - LEAKED_WORDS + 1)}
+def _speaks_of_somebody_else(pair: _Pair) -> bool:
+    """Whether a pronoun stands for somebody whom the source does not speak of."""
+    meant = PRONOUNS | frozenset(_Text(pair.person.name).words)
+    return bool(PRONOUNS & set(pair.said.words)) and not meant & set(pair.source.words)
 
 
-def _names(text: str) -> set[str]:
-    """Return the stems of what is written like a name inside the sentence."""
-    found = list(_WORD.finditer(text))
-    inside = (each[0] for each in found[1:] if each[0][:1].isupper())
-    return {stem for word in inside for stem in _stems(word)} - {_stem(w) for w in _NAMELESS}
+def _tells_a_trade(pair: _Pair) -> bool:
+    return bool(_TRADES & pair.said.meanings) and _TRADED.search(pair.said.text) is not None
 
 
-def _stems(text: str) -> set[str]:
-    """Return the first letters of the words that carry meaning, so that endings do not matter."""
-    return {_stem(word) for word in _words(text) if len(word) > 2 and word not in _SMALL}
+def _tells_otherwise(pair: _Pair) -> bool:
+    return is_told_otherwise(pair.said.without_numbers, pair.source.without_numbers)
 
 
-def _stem(word: str) -> str:
-    return word[:_STEM]
-
-
-def _words(text: str) -> list[str]:
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(char for char in folded if not unicodedata.combining(char))
-    return [re.sub(r"['\u2019].*", "", word) for word in _WORD.findall(plain)]
+_RULES: tuple[tuple[Callable[[_Pair], bool], str], ...] = (
+    (_says_nothing, "it says nothing"),
+    (_tells_a_trade, "it tells a trade, which is told from the filings alone"),
+    (_has_strange_words, "a word does not stand in what it quotes"),
+    (_has_strange_number, "a number does not stand in what it quotes"),
+    *((_changes(words), f"{name} is left out or put in") for name, words in KEPT.items()),
+    (_bounds_otherwise, "a number has other bounds than in what it quotes"),
+    (_counts_otherwise, "a number counts something else than in what it quotes"),
+    (_speaks_of_somebody_else, "a pronoun stands for somebody else"),
+    (_tells_otherwise, "names change places"),
+)

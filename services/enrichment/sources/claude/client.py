@@ -1,8 +1,9 @@
-"""Claude: a summary in which every sentence cites facts, and every number stands in one of them.
+"""Claude: a summary of what was found, in which it chooses what we tell and quotes what it tells.
 
 API: https://platform.claude.com/docs/en/api/messages, by the `anthropic` SDK with its own retries
-off, since the run owns retries. The model has no tools; what it writes is checked, and a text that
-fails is an invalid answer that was paid for. Only `end_turn` is success.
+off, since the run owns retries. The model has no tools; each sentence that it writes is checked,
+and an answer of which nothing holds is an invalid answer that was paid for. Only `end_turn` is
+success.
 """
 
 from __future__ import annotations
@@ -19,16 +20,15 @@ import httpx2
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError, Usage
 from services.enrichment.sources.catalogue import SOURCES, SourceName
-from services.enrichment.sources.claude.check import fault_of
+from services.enrichment.sources.claude.composition import Choice, Composition, compose
 from services.enrichment.sources.claude.prices import cost_micros
 from services.enrichment.sources.claude.prompt import (
     INSTRUCTIONS,
     PROMPT_VERSION,
-    RULES,
     SCHEMA,
     prompt,
 )
-from services.enrichment.sources.facts import facts_of
+from services.enrichment.sources.facts import facts_of, facts_with_statements
 from services.enrichment.sources.findings import Fact, Finding, Provenance, Sentence, Summary
 from services.enrichment.sources.http import MAX_BYTES, Vendor, certificates, text
 
@@ -93,7 +93,7 @@ class Claude:
 
     async def ask(self, call: SourceCall) -> Answer:
         """Return a summary of what was found, checked; without facts nothing is asked."""
-        facts = facts_of(call.findings)
+        facts = facts_with_statements(call.findings)
         if not facts:
             return Answer(None)
         message, request_id = await self._send(prompt(call.person, facts))
@@ -101,16 +101,16 @@ class Claude:
         # More tokens than the limits allow are a mistake of the answer.
         cost = min(cost_micros(self._model, usage), SOURCES[self.name].max_cost_micros)
         try:
-            sentences = await _sentences(message)
-            if fault := fault_of(sentences, facts, call.person, RULES):
-                error = VENDOR.invalid(f"answered a text that fails its check: {fault}")
-                error.of_source = False  # what the web says of one person may make it so
-                raise error
+            composed = compose(await _choices(message), facts, call.person)
+            if not composed.sentences:
+                raise _nothing_holds(composed)
         except SourceError as error:
             # The tokens were paid for all the same.
             error.cost_micros, error.request_id = cost, request_id
             raise
-        return Answer(self._summary(sentences, facts, message, request_id), cost, request_id, usage)
+        known = tuple(fact for fact, _ in facts)
+        summary = self._summary(composed.sentences, known, message, request_id)
+        return Answer(summary, cost, request_id, usage)
 
     def _summary(
         self,
@@ -218,8 +218,15 @@ def _usage(message: Mapping[str, Any]) -> Usage:
     )
 
 
-async def _sentences(message: Mapping[str, Any]) -> tuple[Sentence, ...]:
-    """Read the sentences of a message that ended as it should."""
+def _nothing_holds(composed: Composition) -> SourceError:
+    why = composed.faults[0] if composed.faults else "it has no sentence"
+    error = VENDOR.invalid(f"answered a text that fails its check: {why}")
+    error.of_source = False  # what the web says of one person may make it so
+    return error
+
+
+async def _choices(message: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """Read what the model chose and wrote in a message that ended as it should."""
     stop = message.get("stop_reason")
     if stop != "end_turn":
         reason = stop if stop in _KNOWN_STOPS else "another reason"
@@ -234,7 +241,7 @@ async def _sentences(message: Mapping[str, Any]) -> tuple[Sentence, ...]:
     sentences = answer.get("sentences")
     if not isinstance(sentences, list):
         raise VENDOR.invalid("answered without sentences")
-    return tuple(_sentence(each) for each in sentences)
+    return tuple(_choice(each) for each in sentences)
 
 
 _KNOWN_STOPS = frozenset(
@@ -243,7 +250,8 @@ _KNOWN_STOPS = frozenset(
 )
 
 
-def _sentence(value: Any) -> Sentence:
-    if not isinstance(value, dict) or not isinstance(value.get("fact_ids"), list):
-        raise VENDOR.invalid("answered a sentence without fact_ids")
-    return Sentence(str(value.get("text", "")).strip(), tuple(str(i) for i in value["fact_ids"]))
+def _choice(value: Any) -> Choice:
+    if not isinstance(value, dict) or not isinstance(value.get("fact_id"), str):
+        raise VENDOR.invalid("answered a sentence without fact_id")
+    quote, said = value.get("quote"), value.get("text")
+    return Choice(value["fact_id"], text(quote, 4_000), text(said, 4_000))

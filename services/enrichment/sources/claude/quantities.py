@@ -2,8 +2,9 @@
 
 A number is compared by value and unit, not by spelling: "1.2 million" is "1,200,000", "May 4, 2022"
 is "2022-05-04", and "May 2022" or "in 2022" hold where a cited day lies in them. A percentage is no
-count, and money is money of the same currency only. What mixes digits and letters (10b5-1, Q3) is
-a label, and must stand there as it is.
+count, and money is money of the same currency only, with its sign or its name. 05/04/2022 is a day
+as Americans write it. What mixes digits and letters (10b5-1, Q3) is a label, and must stand there
+as it is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _SCALES = {
     "b": 9, "bn": 9, "billion": 9, "t": 12, "tn": 12, "trillion": 12,
 }  # fmt: skip
 _CURRENCIES = {"$": "$", "us$": "$", "usd": "$", "€": "€", "eur": "€", "£": "£", "gbp": "£"}
+_MONEY_WORDS = {
+    "dollar": "$", "dollars": "$", "usd": "$", "euro": "€", "euros": "€", "eur": "€",
+    "pounds": "£", "gbp": "£",
+}  # fmt: skip
 _ONE_NAMES = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
 sixteen seventeen eighteen nineteen
@@ -47,20 +52,23 @@ _WORDS = {word: value for value, word in enumerate(_ONES) if word != "one"} | {
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 _SCALE = "|".join(sorted(_SCALES, key=len, reverse=True))
 _CURRENCY = "|".join(re.escape(each) for each in sorted(_CURRENCIES, key=len, reverse=True))
+_MONEY_WORD = "|".join(sorted(_MONEY_WORDS, key=len, reverse=True))
 _WORD = "|".join(_WORDS)
 _TOKEN = re.compile(
     rf"""
     \b(?P<iso>\d{{4}}-\d{{2}}-\d{{2}})\b
+    | (?<![\w/])(?P<us_month>\d{{1,2}})/(?P<us_day>\d{{1,2}})/(?P<us_year>\d{{4}})(?![\w/])
     | \b(?P<month>{_MONTH})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?\b(?:,?\s+(?P<year>\d{{4}})\b)?
     | \b(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month2>{_MONTH})\b\.?
       (?:,?\s+(?P<year2>\d{{4}})\b)?
     | \b(?P<month3>{_MONTH})\.?,?\s+(?P<year3>\d{{4}})\b
     | (?<![\w.])(?:(?P<currency>{_CURRENCY})\s?)?(?P<sign>(?<![\w)\]])[-+\u2212])?
       (?P<number>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?)
-      (?:\s?(?P<scale>{_SCALE})\b)?(?:\s?(?P<percent>%|percent\b|per\ cent\b))?(?![\w]|[.,]\d)
+      (?:\s?(?P<scale>{_SCALE})\b)?(?:\s?(?P<percent>%|percent\b|per\ cent\b)
+      |\s(?P<money>{_MONEY_WORD})\b)?(?![\w]|[.,]\d)
     | \b(?P<word>{_WORD})\b(?:[-\s](?P<ones>{"|".join(_ONES[1:10])})\b)?
       (?:[-\s](?P<hundred>hundred)\b)?(?:[-\s](?P<word_scale>thousand|million|billion)\b)?
-      (?:\s(?P<word_percent>percent\b|per\ cent\b))?
+      (?:\s(?P<word_percent>percent\b|per\ cent\b)|\s(?P<word_money>{_MONEY_WORD})\b)?
     | (?P<label>(?=[\w.,/-]*\d)\w[\w.,/-]*|\b(?:dozens?|hundreds?|thousands?|millions?|billions?)\b)
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -71,6 +79,8 @@ _BEFORE_A_YEAR = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?:19|20)\d\d")
+_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
+_DASHES = re.compile(r"(?<=\w)[\u2010-\u2015\u2212](?=\w)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +99,24 @@ def unsupported(sentence: str, cited: str) -> list[Quantity]:
 
 def quantities(text: str) -> Iterator[Quantity]:
     """Yield every number of a text, in any spelling."""
-    plain = unicodedata.normalize("NFKC", text)
-    for found in _TOKEN.finditer(plain):
+    for number, _, _ in located(plain(text)):
+        yield number
+
+
+def located(text: str) -> Iterator[tuple[Quantity, int, int]]:
+    """Yield every number of a `plain` text with where it begins and ends."""
+    for found in _TOKEN.finditer(text):
         parts = {name: value.casefold() for name, value in found.groupdict().items() if value}
-        after = _BEFORE_A_YEAR.search(plain, max(0, found.start() - 20), found.start()) is not None
+        after = _BEFORE_A_YEAR.search(text, max(0, found.start() - 20), found.start()) is not None
         number = _calendar(parts) or _number(parts, may_be_year=after)
-        yield number or Quantity(LABEL, found[0].casefold().strip(".,/-"))
+        number = number or Quantity(LABEL, found[0].casefold().strip(".,/-"))
+        yield number, found.start(), found.end()
+
+
+def plain(text: str) -> str:
+    """Return a text in which numbers have one kind of digit, dash and thousands separator."""
+    text = unicodedata.normalize("NFKC", _THOUSANDS.sub(",", text))
+    return _DASHES.sub("-", text)
 
 
 def _stands_in(wanted: Quantity, known: Set[Quantity]) -> bool:
@@ -125,32 +147,45 @@ def _calendar(parts: dict[str, str]) -> Quantity | None:
             return Quantity(DAY, date.fromisoformat(iso))
         if "month3" in parts:
             return Quantity(MONTH, (int(parts["year3"]), _MONTHS[parts["month3"]]))
-        name, day = parts.get("month", parts.get("month2")), parts.get("day", parts.get("day2"))
-        if name is None or day is None:
+        year, month, day = _day_in(parts)
+        if not (month and day):
             return None
-        year = parts.get("year", parts.get("year2"))
-        if year is None:
-            return Quantity(DAY_OF_YEAR, (_MONTHS[name], int(day)))
-        return Quantity(DAY, date(int(year), _MONTHS[name], int(day)))
+        return (
+            Quantity(DAY, date(year, month, day)) if year else Quantity(DAY_OF_YEAR, (month, day))
+        )
     except ValueError:  # such as 30 February: then it stands for itself
         return None
 
 
+def _day_in(parts: dict[str, str]) -> tuple[int, int, int]:
+    """Return year, month and day, each 0 where it is not given."""
+
+    def number(*names: str) -> int:
+        return int(next((parts[name] for name in names if name in parts), 0))
+
+    month = _MONTHS.get(parts.get("month", parts.get("month2", "")), 0)
+    year, day = number("year", "year2", "us_year"), number("day", "day2", "us_day")
+    return year, month or number("us_month"), day
+
+
 def _number(parts: dict[str, str], *, may_be_year: bool) -> Quantity | None:
     """Read a number in digits or words; None where there is none such."""
-    if number := parts.get("number"):
-        value = Decimal(number.replace(",", ""))
-        value = value.scaleb(_SCALES[parts["scale"]]) if "scale" in parts else value
+    if digits := parts.get("number"):
+        value = Decimal(digits.replace(",", "")).scaleb(_SCALES.get(parts.get("scale", ""), 0))
         value = -value if parts.get("sign") in ("-", "\u2212") else value
-        if "percent" in parts:
-            return Quantity(PERCENT, value)
-        if currency := parts.get("currency"):
-            return Quantity(_CURRENCIES[currency], value)
-        is_year = may_be_year and "scale" not in parts and _YEAR.fullmatch(number)
-        return Quantity(YEAR if is_year else COUNT, value)
-    if word := parts.get("word"):
+    elif word := parts.get("word"):
         whole = _WORDS[word] + (_ONES.index(parts["ones"]) if "ones" in parts else 0)
         whole *= 100 if "hundred" in parts else 1
-        scaled = Decimal(whole).scaleb(_SCALES.get(parts.get("word_scale", ""), 0))
-        return Quantity(PERCENT if "word_percent" in parts else COUNT, scaled)
-    return None
+        value = Decimal(whole).scaleb(_SCALES.get(parts.get("word_scale", ""), 0))
+    else:
+        return None
+    is_year = may_be_year and "scale" not in parts and _YEAR.fullmatch(digits or "")
+    return Quantity(_unit(parts) or (YEAR if is_year else COUNT), value)
+
+
+def _unit(parts: dict[str, str]) -> str:
+    """Return a number's percent or currency; empty where it has none."""
+    if "percent" in parts or "word_percent" in parts:
+        return PERCENT
+    name = parts.get("money", parts.get("word_money", ""))
+    return _CURRENCIES.get(parts.get("currency", "")) or _MONEY_WORDS.get(name, "")

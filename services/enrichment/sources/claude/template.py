@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from services.enrichment.sources.catalogue import SourceName
-from services.enrichment.sources.facts import facts_with_plain
+from services.enrichment.sources.facts import facts_with_statements
 from services.enrichment.sources.findings import (
     TEMPLATE,
     Finding,
@@ -22,12 +22,12 @@ from services.enrichment.sources.findings import (
 
 def templated(findings: Mapping[SourceName, Finding], at: datetime) -> Summary:
     """Put a summary together from the facts, the last source's first; without any it is empty."""
-    facts = facts_with_plain(findings)
+    facts = facts_with_statements(findings)
     sentences = [
-        Sentence(plain, (fact.id,))
+        Sentence(statement.plain, (fact.id,))
         for source in reversed(SourceName)
-        for fact, plain in facts
-        if plain and fact.id.startswith(f"{source.value}-")
+        for fact, statement in facts
+        if statement.plain and fact.id.startswith(f"{source.value}-")
     ]
     provenance = Provenance(SourceName.CLAUDE, "", "", at)
     every = tuple(fact for fact, _ in facts)

@@ -103,7 +103,7 @@ async def test_only_end_turn_is_success(
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("uncited", "no known fact"), ("wrong_number", "number"), ("stranger", "name")],
+    [("uncited", "no known fact"), ("wrong_number", "number"), ("stranger", "a word")],
 )
 async def test_a_text_that_fails_its_check_is_an_invalid_answer_that_was_paid_for(
     claude: Claude, sandbox_desk: SandboxDesk, kind: str, reason: str
