@@ -241,7 +241,8 @@ select pg_advisory_xact_lock(hashtext('enrichment.claims'))
 -- Lease open runs that are due: fairly queued between tenants, a tenant's own in the order of line_at, each
 -- tenant within its cap (as enrichment_claimer). A tenant's runs start 1 / weight of virtual time apart and never
 -- before the present, so that a tenant that was idle saves nothing up; flows.turn is when its next may start.
--- $1 how many, $2 the lease's token, $3 the lease, $4 the default cap.
+-- $1 how many, $2 the lease's token, $3 the lease, $4 the default cap; $5 the highest cap and $6 the highest weight,
+-- since what is stored may be from a time when the operator allowed more.
 with recursive tenants as (
   (select tenant_id from enrichment.runs where open order by tenant_id limit 1)
   union all
@@ -262,7 +263,7 @@ due as (
   left join enrichment.flows f using (tenant_id)
   cross join enrichment.virtual_time v
   cross join lateral (
-    select greatest(f.turn, v.turn) as start, 1.0::float8 / coalesce(p.weight, 1) as apart
+    select greatest(f.turn, v.turn) as start, 1.0::float8 / least(coalesce(p.weight, 1), $6::int) as apart
   ) s
   cross join lateral (
     select tenant_id, run_id, row_number() over (order by line_at, run_id) as position
@@ -271,7 +272,8 @@ due as (
       where r.tenant_id = t.tenant_id and r.open and r.wake_at <= now()
         and (r.lease_expires_at is null or r.lease_expires_at <= now())
       order by r.line_at
-      limit greatest(0, least($1::int, coalesce(p.most_runs_at_once, $4::int) - coalesce(l.runs, 0)))
+      limit greatest(0, least(
+        $1::int, least(coalesce(p.most_runs_at_once, $4::int), $5::int) - coalesce(l.runs, 0)))
       for update skip locked
     ) r
   ) r

@@ -27,7 +27,7 @@ from services.enrichment.intake.intake import Intake
 from services.enrichment.intake.replay_rpc import ReplayRpc
 from services.enrichment.intake.request_rpc import RequestRpc
 from services.enrichment.intake.steer_rpc import SteerRpc
-from services.enrichment.policy.policy import Policy
+from services.enrichment.policy.policy import Highest, Policy
 from services.enrichment.policy.rpc import PolicyRpc
 from services.enrichment.policy.suppression import Hasher
 from services.enrichment.policy.suppression_rpc import SuppressionRpc
@@ -53,9 +53,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
     """Put the service together."""
     pool, relay, rates = foundation.pool, foundation.relay, settings.rates
     token_keys = foundation.token_keys
-    default = Policy(
-        ask_paid_again=settings.ask_paid_again, most_runs_at_once=settings.tenant_runs_in_hand
-    )
+    default = _default_policy(settings)
     inputs = _rule_inputs(foundation, settings)
     breakers, hasher = inputs.breakers, inputs.hasher
 
@@ -89,15 +87,7 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
             estimate=EstimateRpc(pool, breakers, estimator),
             get=GetRpc(pool),
             list=ListRpc(pool, token_keys),
-            policy=PolicyRpc(
-                pool,
-                pool.now,
-                default,
-                {
-                    "most_runs_at_once": settings.tenant_max_runs_in_hand,
-                    "weight": settings.tenant_max_weight,
-                },
-            ),
+            policy=PolicyRpc(pool, pool.now, default),
             replay=ReplayRpc(pool, relay, pool.now, intake, estimator),
             request=RequestRpc(pool, intake),
             steer=SteerRpc(pool, pool.now, intake, hints),
@@ -107,6 +97,15 @@ async def build(foundation: Foundation, settings: Settings) -> Parts:
         handlers=events.handlers(pool, foundation.nats, intake, hints, settings.plain_requests),
         loops=(worker.run, Keeper(pool, history, pool.now).run),
         close=clients.close,
+    )
+
+
+def _default_policy(settings: Settings) -> Policy:
+    highest = Highest(settings.tenant_max_runs_in_hand, settings.tenant_max_weight)
+    return Policy(
+        ask_paid_again=settings.ask_paid_again,
+        most_runs_at_once=min(settings.tenant_runs_in_hand, highest.most_runs_at_once),
+        highest=highest,
     )
 
 
@@ -158,7 +157,7 @@ def _worker(
         execute,
         _times(settings),
         max_runs=settings.runs_in_hand,
-        cap=settings.tenant_runs_in_hand,
+        default=_default_policy(settings),
         drain_seconds=settings.drain_seconds,
     )
 

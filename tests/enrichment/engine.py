@@ -196,7 +196,7 @@ async def engine(
         execute,
         times,
         max_runs=most_runs,
-        cap=default.most_runs_at_once,
+        default=default,
         drain_seconds=2,
     )
 

@@ -20,8 +20,19 @@ class SourcePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Highest:
+    """What the operator lets a tenant set these fields of its policy to."""
+
+    most_runs_at_once: int = 1_000
+    weight: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """What a tenant allows; a budget of 0 is none."""
+    """What a tenant allows; a budget of 0 is none.
+
+    A field that was stored when the operator allowed more counts as `highest` says now.
+    """
 
     is_stopped: bool = False
     contact_lookups: tuple[str, ...] = tuple(SOURCES[SourceName.CONTACTOUT].lookups)
@@ -33,6 +44,7 @@ class Policy:
     debounce_seconds: int = 0
     sources: Mapping[SourceName, SourcePolicy] = field(default_factory=dict)
     updated_at: datetime | None = None
+    highest: Highest = Highest()
 
     def source(self, source: SourceName) -> SourcePolicy:
         """Return what is allowed of a source."""

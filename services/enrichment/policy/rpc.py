@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from prospect.enrichment.v1 import policy_pb2 as pb
@@ -38,14 +39,11 @@ COLUMNS: Mapping[str, Callable[[pb.Policy], Any]] = {
 class PolicyRpc:
     """Reads and changes the policy of the caller's tenant."""
 
-    def __init__(
-        self, pool: Pool, clock: Clock, default: Policy, highest: Mapping[str, int]
-    ) -> None:
-        """`highest` is what the operator lets a tenant set these fields to."""
+    def __init__(self, pool: Pool, clock: Clock, default: Policy) -> None:
         self._pool = pool
         self._clock = clock
         self._default = default
-        self._highest = highest
+        self._highest = asdict(default.highest)
 
     async def GetPolicy(
         self, request: pb.GetPolicyRequest, context: Context

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,7 @@ import orjson
 
 from chassis.database import Connection
 from services.enrichment.policy.allowance import AllowanceRow
-from services.enrichment.policy.policy import Policy, SourcePolicy
+from services.enrichment.policy.policy import Highest, Policy, SourcePolicy
 from services.enrichment.policy.suppression import Key
 from services.enrichment.sources.catalogue import KNOWN, SourceName
 from services.enrichment.sql import SQL
@@ -69,9 +70,14 @@ def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
         for name, each in orjson.loads(row["sources"]).items()
         if name in KNOWN
     }
-    plain = {n: row[n] for n in Policy.__slots__ if n not in ("contact_lookups", "sources")}
+    made: dict[str, Any] = {"contact_lookups": tuple(row["contact_lookups"]), "sources": sources}
+    made |= {"highest": default.highest}
+    plain = {name: row[name] for name in Policy.__slots__ if name not in made}
+    for name in Highest.__slots__:
+        if plain[name] is not None:
+            plain[name] = min(plain[name], getattr(default.highest, name))
     plain |= {name: getattr(default, name) for name, value in plain.items() if value is None}
-    return Policy(contact_lookups=tuple(row["contact_lookups"]), sources=sources, **plain)
+    return Policy(**made, **plain)
 
 
 async def suppress(

@@ -50,7 +50,7 @@ class Worker:
         times: Times,
         *,
         max_runs: int,
-        cap: int,
+        default: Policy,
         drain_seconds: float,
     ) -> None:
         self._pool = pool
@@ -59,7 +59,7 @@ class Worker:
         self._execute = execute
         self._times = times
         self._max_runs = max_runs
-        self._cap = cap
+        self._default = default
         self._drain_seconds = drain_seconds
         self._lease_token = new_id()
         self._wake = asyncio.Event()
@@ -178,7 +178,7 @@ class Worker:
                 # Else it would lease its own runs anew, and drop what their calls have brought.
                 await self._renew(connection, list(self._leases.values()))
             leases, others = await store.lease_due(
-                connection, room, self._lease_token, self._times, self._cap
+                connection, room, self._lease_token, self._times, self._default
             )
         by_tenant: dict[UUID, list[Lease]] = defaultdict(list)
         for lease in leases:

@@ -16,7 +16,7 @@ import asyncpg
 from chassis import telemetry
 from chassis.database import Connection
 from services.enrichment.policy.allowance import AllowanceRow
-from services.enrichment.policy.policy import lookup_order
+from services.enrichment.policy.policy import Policy, lookup_order
 from services.enrichment.policy.suppression import Hasher, Key
 from services.enrichment.run.plan import NewRun
 from services.enrichment.run.records import (
@@ -117,14 +117,23 @@ class LeasedRun:
 
 
 async def lease_due(
-    connection: Connection, limit: int, lease_token: UUID, times: Times, cap: int
+    connection: Connection, limit: int, lease_token: UUID, times: Times, default: Policy
 ) -> tuple[list[Lease], bool]:
     """Take the leases of up to `limit` runs that are due, and say whether others still wait.
 
     Needs the role enrichment_claimer.
     """
     await connection.execute(SQL.lock_leasing)
-    rows = await connection.fetch(SQL.lease_due, limit, lease_token, times.lease, cap)
+    cap, highest = default.most_runs_at_once, default.highest
+    rows = await connection.fetch(
+        SQL.lease_due,
+        limit,
+        lease_token,
+        times.lease,
+        cap,
+        highest.most_runs_at_once,
+        highest.weight,
+    )
     leases = [
         Lease(row["tenant_id"], row["run_id"], lease_token, row["lease_epoch"]) for row in rows
     ]

@@ -129,6 +129,21 @@ async def test_a_tenant_does_not_raise_itself_above_what_the_operator_allows(
             assert getattr(await policy_of(enrichment, ours), path) == most
 
 
+async def test_a_stored_field_is_bounded_by_what_the_operator_allows_now_and_kept(
+    services: Services, sandbox_desk: SandboxDesk, ours: Identity
+) -> None:
+    settings = sandbox_settings(sandbox_desk.url)
+    lower = settings | {"tenant_max_runs_in_hand": 7, "tenant_max_weight": 2}
+    async with services.running(ServiceName.ENRICHMENT, **settings) as channel:
+        enrichment = grpc_api.EnrichmentServiceStub(channel)
+        await update(enrichment, ours, "weight", weight=9)
+        await update(enrichment, ours, "most_runs_at_once", most_runs_at_once=90)
+    for each, wanted in ((lower, (2, 7)), (settings, (9, 90))):
+        async with services.running(ServiceName.ENRICHMENT, **each) as channel:
+            policy = await policy_of(grpc_api.EnrichmentServiceStub(channel), ours)
+        assert (policy.weight, policy.most_runs_at_once) == wanted
+
+
 async def test_a_field_that_was_never_set_follows_the_deployment(
     services: Services, sandbox_desk: SandboxDesk, ours: Identity
 ) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from chassis.clock import new_id
+from chassis.database import role_transaction
 from devstack import servers
-from services.enrichment.policy.policy import Policy
+from services.enrichment.policy.policy import Highest, Policy
 from services.enrichment.run.plan import Accepted, Priority
 from services.enrichment.sources.call import Answer, SourceCall
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.worker import store
-from tests.enrichment.engine import ADA, Sources, engine, finding
+from services.enrichment.worker.loop import CLAIMER
+from tests.enrichment.engine import ADA, TIMES, Sources, engine, finding
 from tests.harness import Database
 
 
@@ -75,6 +78,27 @@ async def test_tenants_take_turns_by_their_weight(
     rows = await database.fetch("select tenant_id from enrichment.runs order by began_at limit 40")
     first = [row["tenant_id"] for row in rows]
     assert 28 <= first.count(heavy) <= 32
+
+
+async def test_what_a_tenant_stored_counts_as_far_as_the_operator_allows_now(
+    dsn: str, database: Database, nats_server: servers.Nats
+) -> None:
+    light, heavy = uuid.uuid4(), uuid.uuid4()
+    await database.fetch(
+        "insert into enrichment.policies (tenant_id, weight, most_runs_at_once)"
+        " values ($1, 1, 50), ($2, 100, 50)",
+        light,
+        heavy,
+    )
+    async with engine(dsn, nats_server.url, Sources(), working=False) as one:
+        for tenant_id in [light, heavy] * 4:
+            await one.accept(tenant_id=tenant_id)
+        default = Policy(highest=Highest(most_runs_at_once=3, weight=1))
+        async with role_transaction(one.pool, CLAIMER) as connection:
+            leases, _ = await store.lease_due(connection, 50, new_id(), TIMES, default)
+    turns = [lease.tenant_id for lease in leases]
+    assert Counter(turns) == {light: 3, heavy: 3}
+    assert [set(turns[at : at + 2]) for at in (0, 2, 4)] == [{light, heavy}] * 3
 
 
 async def test_a_tenant_gains_nothing_over_others_by_calling_all_urgent(

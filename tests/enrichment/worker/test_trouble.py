@@ -246,7 +246,7 @@ async def test_of_two_turns_of_a_run_in_one_group_only_the_newest_leases_is_take
         async def leased() -> store.LeasedRun:
             await database.fetch("update enrichment.runs set lease_expires_at = now()")
             async with role_transaction(one.pool, CLAIMER) as connection:
-                leases, _ = await store.lease_due(connection, 1, token, TIMES, 8)
+                leases, _ = await store.lease_due(connection, 1, token, TIMES, Policy())
             async with tenant_transaction(one.pool, one.tenant_id) as connection:
                 now = utc_now()
                 return (await store.load_runs(connection, one.tenant_id, leases, TIMES, now))[0]
