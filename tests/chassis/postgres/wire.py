@@ -46,10 +46,12 @@ class Wire:
             await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        while content := await source.read(65_536):
-            await self._carries.wait()
-            target.write(content)
-        target.close()
+        try:
+            while content := await source.read(65_536):
+                await self._carries.wait()
+                target.write(content)
+        finally:
+            target.close()
 
 
 @asynccontextmanager
