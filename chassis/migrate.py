@@ -16,13 +16,14 @@ import asyncpg
 
 from chassis.database import connect_as_owner
 from chassis.errors import OperatorError
+from chassis.postgres.refusals import without_values
 
 FOUNDATION = Path(__file__).parent / "foundation"
 LOCK = 0x70726F73  # one lock for all services: "pros"
 
 
 class MigrationError(OperatorError):
-    """A migration that was applied has been edited since."""
+    """A migration failed, or one that was applied has been edited since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,13 @@ async def _apply_pending(
         if migration.name in applied:
             _refuse_edited(migration, applied[migration.name])
             continue
+        await _apply(connection, migration)
+        done.append(migration.name)
+    return done
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    try:
         async with connection.transaction():
             await connection.execute(migration.sql)
             await connection.execute(
@@ -96,8 +104,8 @@ async def _apply_pending(
                 migration.name,
                 migration.checksum,
             )
-        done.append(migration.name)
-    return done
+    except asyncpg.PostgresError as error:
+        raise MigrationError(f"{migration.name} failed: {without_values(error)}") from None
 
 
 def _filled(path: Path, service: str) -> str:

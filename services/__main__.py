@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
 from chassis.errors import OperatorError
+from chassis.postgres.refusals import without_values
 from services.cli.activity import app as activity_app
 from services.cli.enrich import app as enrich_app
 from services.cli.enrich import sec
@@ -21,15 +23,25 @@ from services.cli.usage import app as usage_app
 
 
 class _Prospect(TyperGroup):
-    """Ends with one line and exit code 2 where whoever runs it can fix the cause."""
+    """Ends with one line and exit code 2 where whoever runs it can fix the cause.
+
+    So it does, with exit code 1, where PostgreSQL refuses: a stack would quote the rows.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except OperatorError as error:
-            text = Text.assemble(("prospect:", "red"), f" {error}")
-            Console(stderr=True).print(text, soft_wrap=True)
+            _say(str(error))
             raise typer.Exit(2) from None
+        except asyncpg.PostgresError as error:
+            _say(f"PostgreSQL refused: {without_values(error)}")
+            raise typer.Exit(1) from None
+
+
+def _say(text: str) -> None:
+    line = Text.assemble(("prospect:", "red"), f" {text}")
+    Console(stderr=True).print(line, soft_wrap=True)
 
 
 app = typer.Typer(

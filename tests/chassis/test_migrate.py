@@ -106,8 +106,9 @@ async def test_a_migration_that_fails_leaves_nothing_and_those_before_it_stay(
     empty: Database, folder: Path
 ) -> None:
     write(folder, "0002_cups", "create table cups (); create table teas ()")
-    with pytest.raises(asyncpg.DuplicateTableError):
+    with pytest.raises(MigrationError) as refused:
         await migrate(empty.dsn(), SERVICE, folder)
+    assert str(refused.value) == '0002_cups failed: relation "teas" already exists (42P07)'
     assert await owner_of(empty, "cups") is None
     assert list(await applied(empty)) == [*SHARED, "0001_teas"]
     write(folder, "0002_cups", "create table cups ()")
@@ -119,9 +120,32 @@ async def test_a_migration_that_cannot_be_noted_leaves_nothing(
 ) -> None:
     noted = "insert into schema_migrations (name, checksum) values ('0002_cups', '')"
     write(folder, "0002_cups", f"create table cups (); {noted}")
-    with pytest.raises(asyncpg.UniqueViolationError):
+    with pytest.raises(MigrationError, match="23505, schema_migrations"):
         await migrate(empty.dsn(), SERVICE, folder)
     assert await owner_of(empty, "cups") is None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create unique index on teas (blend)",
+        "alter table teas add check (tea = blend)",
+        "alter table teas alter blend type integer using blend::integer",
+        "alter table teas alter blend type varchar(3)",
+        "do $$ begin raise exception 'found %', (select min(blend) from teas); end $$",
+    ],
+)
+async def test_a_migration_that_fails_at_what_was_typed_does_not_quote_it(
+    empty: Database, folder: Path, statement: str
+) -> None:
+    rows = "insert into teas values ('a', 'typed by a user'), ('b', 'typed by a user')"
+    write(folder, "0002_cups", f"alter table teas add blend text; {rows}")
+    await migrate(empty.dsn(), SERVICE, folder)
+    write(folder, "0003_pots", statement)
+    with pytest.raises(MigrationError, match="0003_pots failed: ") as refused:
+        await migrate(empty.dsn(), SERVICE, folder)
+    assert "typed" not in str(refused.value)
+    assert refused.value.__suppress_context__
 
 
 async def test_an_edited_migration_is_named_and_none_after_it_is_applied(

@@ -15,6 +15,7 @@ import asyncpg
 
 from chassis.database import connect_as_owner
 from chassis.errors import OperatorError
+from chassis.postgres.refusals import without_values
 from services.activity.sql import SQL
 
 
@@ -41,6 +42,7 @@ async def drop_expired_months(
             await connection.execute(row["remove"])
         return [row["month"] for row in rows]
     except asyncpg.InsufficientPrivilegeError as error:
-        raise MaintenanceError(f"the role must be activity_owner: {error}") from None
+        text = f"the role must be activity_owner: {without_values(error)}"
+        raise MaintenanceError(text) from None
     finally:
         await connection.close()

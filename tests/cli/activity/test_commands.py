@@ -357,3 +357,20 @@ async def test_maintenance_drops_months_beyond_retention_given_the_owners_dsn_al
     (done,) = await command.json("maintain")
     assert done == {"dropped": ["2020-01", "2020-02"], "dry_run": False}
     assert await command.json("maintain") == [{"dropped": [], "dry_run": False}]
+
+
+async def test_maintenance_that_postgres_refuses_says_so_without_the_row(
+    database: Database,
+) -> None:
+    await database.fetch("select activity.ensure_partitions('2020-01-01', '2020-02-01')")
+    owner = {"PROSPECT_POSTGRES_OWNER_DSN": database.dsn("activity_owner")}
+    command = Command(os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}"} | owner)
+    await database.fetch("alter table activity.drops add constraint none check (false) not valid")
+    try:
+        code, _, errors = await command("maintain")
+    finally:
+        await database.fetch("alter table activity.drops drop constraint none")
+    assert code == 1
+    assert 'violates check constraint "none" (23514, drops)' in " ".join(errors.split())
+    assert "DETAIL" not in errors
+    assert "Traceback" not in errors
