@@ -19,16 +19,21 @@ import grpc
 import httpx
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 from prospect.activity.v1 import activity_service_pb2 as activity_pb
+from prospect.activity.v1 import events_pb2 as activity_events
 from prospect.activity.v1.activity_service_pb2_grpc import ActivityServiceStub
 from prospect.enrichment.v1 import enrichment_service_pb2 as enrichment_pb
+from prospect.enrichment.v1 import events_pb2 as enrichment_events
 from prospect.enrichment.v1.enrichment_service_pb2_grpc import EnrichmentServiceStub
+from prospect.metrics.v1 import events_pb2 as metrics_events
 
 from chassis.broker.client import connect
 from chassis.clock import new_id
+from chassis.messaging import Consumer
 from devstack import servers
 from devstack.stack import (
     ROOT,
@@ -52,6 +57,23 @@ METADATA = [
     f'{{"{TYPED}": [1e131071' + ", 1e131071" * 700 + "]}",
 ]  # fmt: skip
 ADDRESSES = ["", TYPED, f"fe80::1%{MARK}"]
+# By whom these events are handled: activity, metrics, and both with enrichment.
+EVENTS: dict[type[Message], str] = {
+    enrichment_events.EnrichmentCompleted: "prospect.enrich.completed.*",
+    activity_events.ActivitiesRecorded: "activity.recorded.*",
+    metrics_events.AggregateDaily: topology.AGGREGATE_DAILY,
+    activity_events.UserErased: "tenant.erased.*",
+}
+ODD_VALUES = (TYPED, [TYPED], {TYPED: TYPED})
+CONSUMERS = (
+    topology.ENRICH_REQUESTED,
+    topology.ENRICH_COMPLETED,
+    topology.ACTIVITY_RECORDED,
+    topology.DAILY,
+    topology.METRICS_ERASED,
+    topology.ENRICHMENT_ERASED,
+)
+JOBS = (("migrate",), ("activity", "maintain"))
 ENDS_BY_AN_ERROR = """
 import os, sys
 from dataclasses import replace
@@ -179,13 +201,26 @@ async def publish_what_is_refused(client: Client, who: Identity) -> None:
         await client.jetstream().publish(
             "prospect.enrich.requested", body, headers={"content-type": "application/json"}
         )
-    consumer = topology.ENRICH_REQUESTED
+    for event, subject in EVENTS.items():
+        fields = [(field.name, value) for field in event.DESCRIPTOR.fields for value in ODD_VALUES]
+        for odd in [*({name: value} for name, value in fields), {TYPED: 1}, [TYPED]]:
+            await client.jetstream().publish(
+                subject.replace("*", str(who.tenant_id)),
+                json.dumps(odd).encode(),
+                headers={"content-type": "application/json"},
+            )
     async with asyncio.timeout(60):
-        while True:
-            info = await client.jetstream().consumer_info(consumer.stream, consumer.name)
-            if not info.num_pending and not info.num_ack_pending:
-                return
-            await asyncio.sleep(0.05)
+        for consumer in CONSUMERS:
+            await handled(client, consumer)
+
+
+async def handled(client: Client, consumer: Consumer) -> None:
+    """Wait until a consumer has handled or buried all there is for it."""
+    while True:
+        info = await client.jetstream().consumer_info(consumer.stream, consumer.name)
+        if not info.num_pending and not info.num_ack_pending:
+            return
+        await asyncio.sleep(0.05)
 
 
 async def headers(client: Client) -> AsyncIterator[tuple[str, str]]:
@@ -214,6 +249,24 @@ def lines_with_the_mark(folder: Path) -> dict[str, list[str]]:
     return {name: lines for name, lines in found.items() if lines}
 
 
+def what_jobs_say(stack: Stack) -> str:
+    """Return what the commands print that Kubernetes runs, whose output is kept as a log."""
+    said = ""
+    for job in JOBS:
+        role = "postgres" if job == ("migrate",) else "activity_owner"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'protos'}",
+            "PROSPECT_POSTGRES_OWNER_DSN": stack.postgres.dsn(role),
+        }
+        command = [sys.executable, "-m", "services", *job]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        said += done.stdout + done.stderr
+    return said
+
+
 async def test_nothing_that_was_typed_is_told(stack: tuple[Stack, dict[str, str]]) -> None:
     system, metrics = stack
     who = Identity(system.key, uuid.uuid4(), uuid.uuid4())
@@ -233,11 +286,18 @@ async def test_nothing_that_was_typed_is_told(stack: tuple[Stack, dict[str, str]
     finally:
         await client.close()
     assert [each for each in told if MARK in each] == []
+    for subject in EVENTS.values():
+        buried = f"dead.{subject.replace('*', str(who.tenant_id))} "
+        assert any(each.startswith(buried) for each in told), buried
     async with httpx.AsyncClient() as http:
         for address in metrics.values():
             assert MARK not in (await http.get(f"http://{address}/metrics")).text
     await asyncio.sleep(0.5)  # what waits to be written is written within a tenth of a second
     assert lines_with_the_mark(system.folder) == {}
+    assert MARK not in what_jobs_say(system)
+    for name in SERVICES:
+        for line in (system.folder / "logs" / f"{name}.log").read_text().splitlines():
+            assert {"event", "level", "service", "timestamp"} <= json.loads(line).keys()
 
 
 def test_a_service_that_ends_by_an_error_quotes_nothing(
