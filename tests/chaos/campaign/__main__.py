@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--seed", default=secrets.token_hex(4), help="repeats a campaign's faults")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--only", action="append", default=[], help="a part of a fault's name")
+    parser.add_argument("--pgbouncer", action="store_true", help="put PgBouncer before PostgreSQL")
     parser.add_argument("--keep", help="a folder for all data and logs, which stays")
     parser.add_argument("--recovery", action="store_true", help="time the recovery of each fault")
     parser.add_argument("--list", action="store_true", help="name the faults, and end")
@@ -36,8 +37,9 @@ def main() -> None:
         if options.recovery:
             uvloop.run(recoveries(folder, options.seed, drawn_from(options.only), _tell))
             return
+        seconds, pooled = options.minutes * 60, options.pgbouncer
         outcome = uvloop.run(
-            campaign(folder, options.seed, options.minutes * 60, _tell, options.only)
+            campaign(folder, options.seed, seconds, _tell, options.only, pooled=pooled)
         )
     for finding in outcome.verdict.findings()[:MAX_SHOWN]:
         print(finding)

@@ -28,6 +28,8 @@ from devstack.stack import (
     wait_serving,
 )
 from tests.chaos.campaign.links import Link, Streams
+from tests.pgbouncer import pgbouncer
+from tests.standby import standby_of
 
 SETTINGS = {
     "PROSPECT_LEASE_SECONDS": "5",
@@ -103,12 +105,16 @@ class Broker:
 class Cluster:
     """Every process of a campaign, each of which can be killed, frozen, cut off and restarted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pooled: bool = False) -> None:
+        """`pooled` puts PgBouncer before PostgreSQL."""
         self.folder = folder
+        self._pooled = pooled
         self.replicas: dict[str, Replica] = {}
         self.brokers: list[Broker] = []
-        self._postgres_stack = ExitStack()
+        self._postgres_stack, self._standby_stack = ExitStack(), ExitStack()
         self._postgres: servers.Postgres | None = None
+        self._postgres_folder = folder / "postgres"
+        self._pooler = ""
         self._sandbox: subprocess.Popen[bytes] | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -164,11 +170,32 @@ class Cluster:
         for broker in self.brokers:
             broker.stop(signal.SIGTERM)
         self._postgres_stack.close()
+        self._standby_stack.close()
 
     def start_postgres(self) -> None:
-        """Start the database server on the data it has."""
-        server = servers.postgres(self.folder / "postgres")
+        """Start the database server on the data it has, and PgBouncer where it is wanted."""
+        server = servers.postgres(self._postgres_folder)
         self._postgres = self._postgres_stack.enter_context(server)
+        self._start_pooler()
+
+    def start_standby(self) -> servers.Postgres:
+        """Start another database server that copies what this one writes, until `fail_over`."""
+        folder = self._postgres_folder
+        self._standby_folder = folder.with_name(folder.name + "-standby")
+        server = standby_of(self.postgres, self._standby_folder, durable=True)
+        return self._standby_stack.enter_context(server)
+
+    def fail_over(self, standby: servers.Postgres) -> None:
+        """Kill the database server, for good; connections lead to the standby from now on."""
+        self.kill_postgres()
+        self._postgres, self._postgres_folder = standby, self._standby_folder
+        self._postgres_stack, self._standby_stack = self._standby_stack, ExitStack()
+        self._start_pooler()
+
+    def _start_pooler(self) -> None:
+        if self._pooled:
+            pooler = pgbouncer(self.folder / "pgbouncer", self.postgres, size=20)
+            self._pooler = self._postgres_stack.enter_context(pooler)
 
     def kill_postgres(self) -> None:
         """Kill the database server and wait until its children have ended, too."""
@@ -231,6 +258,8 @@ class Cluster:
         self, name: str, service: str, addresses: Mapping[str, str], *, first: bool
     ) -> None:
         async def database() -> Streams:
+            if self._pooler:
+                return await asyncio.open_connection(*self._pooler.split(":"))
             path = self.postgres.socket_folder / ".s.PGSQL.5432"
             return await asyncio.open_unix_connection(str(path))
 
@@ -276,9 +305,9 @@ def _dialler(port: int) -> Callable[[], Awaitable[Streams]]:
 
 
 @asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[Cluster]:
-    """Run a cluster."""
-    started = Cluster(folder)
+async def cluster(folder: Path, *, pooled: bool = False) -> AsyncIterator[Cluster]:
+    """Run a cluster, behind PgBouncer where it is `pooled`."""
+    started = Cluster(folder, pooled=pooled)
     try:
         await started.start()
         yield started

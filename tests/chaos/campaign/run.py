@@ -43,11 +43,17 @@ class Outcome:
 
 
 async def campaign(
-    folder: Path, seed: str, seconds: float, tell: Tell, only: Sequence[str] = ()
+    folder: Path,
+    seed: str,
+    seconds: float,
+    tell: Tell,
+    only: Sequence[str] = (),
+    *,
+    pooled: bool = False,
 ) -> Outcome:
     """Run one; the seed draws the faults, their victims and their lengths."""
     promises = Promises()
-    async with cluster(folder) as running:
+    async with cluster(folder, pooled=pooled) as running:
         before = await _warmed(running, promises, seed)
         stopping = asyncio.Event()
         working = [

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +17,7 @@ from chassis.settings import SettingsError
 from chassis.transient import TRANSIENT
 from devstack import servers
 from tests.chassis.postgres.wire import Wire, wire_to
+from tests.standby import standby_of
 
 SCHEMA = """
 create role activity_app login;
@@ -35,19 +36,7 @@ def primary(tmp_path: Path) -> Iterator[servers.Postgres]:
 
 @pytest.fixture
 def standby(primary: servers.Postgres, tmp_path: Path) -> Iterator[servers.Postgres]:
-    with replica_of(primary, tmp_path / "standby") as server:
-        yield server
-
-
-@contextmanager
-def replica_of(primary: servers.Postgres, folder: Path) -> Iterator[servers.Postgres]:
-    """Run a hot standby, by streaming replication."""
-    user = servers.Unprivileged.choose()
-    program = user.reachable(servers.postgres_root()) / "bin" / "pg_basebackup"
-    data = user.home_for(folder) / "data"
-    source = ["-h", str(primary.socket_folder), "-U", "postgres"]
-    user.run([str(program), *source, "-D", str(data), "-R", "-c", "fast", "--no-sync"])
-    with servers.postgres(folder, durable=False) as server:
+    with standby_of(primary, tmp_path / "standby") as server:
         yield server
 
 
