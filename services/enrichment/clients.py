@@ -56,6 +56,7 @@ def open_clients(
             settings.sec_archives_url,
             user_agent=settings.sec_user_agent,
             max_filings=settings.sec_filings,
+            days=settings.sec_days,
             clock=clock,
             pace=pace,
         ).ask,

@@ -369,8 +369,9 @@ for update of p
 
 -- name: read_previous_calls
 -- The outcomes of the calls that runs ($2) wait for, and what was found of their prospects by now.
-select r.run_id, f.key as source, o.open, o.deadline_at, s.status, s.uncertain_attempts > 0 as is_uncertain,
-  p.contact_data, p.web_data, p.insider_data, p.ai_summary, p.answered -> 'claude' ->> 'memo' as memo
+select r.run_id, f.key as source, o.open, o.deadline_at, s.status, s.reason,
+  s.uncertain_attempts > 0 as is_uncertain, p.contact_data, p.web_data, p.insider_data, p.ai_summary,
+  p.answered -> 'claude' ->> 'memo' as memo
 from enrichment.runs r
 join enrichment.prospects p on p.tenant_id = r.tenant_id and p.prospect_id = r.prospect_id
 cross join lateral jsonb_each_text(r.follows) f

@@ -32,7 +32,14 @@ class SourceSettings(EnvironmentSettings):
         40,
         ge=1,
         le=1000,
-        description="how many of a company's newest ownership filings are read (enrichment)",
+        description="so many of a company's ownership filings are read at least (enrichment)",
+    )
+    sec_days: int = Field(
+        365,
+        ge=1,
+        le=3650,
+        description="and the ownership filings of so many days, unless the tenant's policy says "
+        "otherwise; 500 documents a call at most (enrichment)",
     )
 
 

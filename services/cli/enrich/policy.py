@@ -49,6 +49,13 @@ FreshFor = Annotated[
         help=f"How long a source's answers are fresh: {SPAN_HELP}, 0s for its default; repeatable.",
     ),
 ]
+LookBack = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPAN",
+        help="How far back a company's filings with the SEC are read at least; 0d for the default.",
+    ),
+]
 Lookups = Annotated[
     list[str] | None,
     typer.Option(
@@ -96,6 +103,7 @@ def set_(
     run_budget: RunBudget = None,
     source_budget: SourceBudgets = None,
     fresh: FreshFor = None,
+    look_back: LookBack = None,
     enable: Sources = None,
     disable: Sources = None,
     lookup: Lookups = None,
@@ -110,7 +118,7 @@ def set_(
 
       prospect enrich policy set --day-budget 25 --run-budget 0.75 --source-budget contactout=15
 
-      prospect enrich policy set --disable exa --fresh sec=12h --weight 2
+      prospect enrich policy set --disable exa --fresh sec=12h --look-back 730d --weight 2
 
       prospect enrich policy set --stop
     """
@@ -129,6 +137,9 @@ def set_(
         if value is not None:
             _set(request, name, value)
     rows = _rows(source_budget, fresh, enable, disable)
+    if look_back is not None:
+        days = parse_span("--look-back", look_back).days
+        rows.setdefault(SourceName.SEC, {})["look_back_days"] = days
     if not rows and not request.update_mask.paths:
         raise typer.BadParameter("name what to change; prospect enrich policy set --help")
     with client.calling(EnrichmentServiceStub) as stub:
@@ -227,10 +238,11 @@ def _shown(policy: pb.Policy) -> Group:
         ("changed (UTC)", changed),
     ):
         table.add_row(name, value)
-    sources = Table("source", "asked", "answers stand", "budget of a day")
+    sources = Table("source", "asked", "answers stand", "budget of a day", "looks back")
     for each in policy.sources:
         asked, budget = "yes" if each.is_enabled else "no", _budget(each.day_budget_micros)
-        sources.add_row(each.source, asked, span(each.fresh_for_seconds), budget)
+        look_back = f"{each.look_back_days:,} days" if each.look_back_days else ""
+        sources.add_row(each.source, asked, span(each.fresh_for_seconds), budget, look_back)
     return Group(table, sources)
 
 

@@ -49,6 +49,8 @@ def _pages(web: pb.WebFindings) -> Table:
 
 def _trades(insider: pb.InsiderTrades) -> Table:
     filings = f"from {insider.filings_read} filing(s)"
+    if insider.read_back_to:
+        filings += f" since {insider.read_back_to}"
     title = shown(f"insider trades in {insider.issuer_name}, {filings}")
     owners = "; ".join(
         f"{each.owner_name} is taken for the person ({each.confidence:.2f}: {each.reason})"
@@ -72,7 +74,8 @@ def _trades(insider: pb.InsiderTrades) -> Table:
 
 
 def _planned(trade: pb.InsiderTrade) -> str:
-    return ", planned under 10b5-1" if trade.under_10b5_1_plan else ""
+    planned = ", planned under 10b5-1" if trade.under_10b5_1_plan else ""
+    return f"{planned}; in doubt: {trade.in_doubt}" if trade.in_doubt else planned
 
 
 def _summary(summary: pb.Summary) -> Group:

@@ -12,11 +12,12 @@ from services.enrichment.sources.findings import Person
 
 @dataclass(frozen=True, slots=True)
 class SourcePolicy:
-    """What a tenant allows of one source; no `fresh_for` means the source's own."""
+    """What a tenant allows of one source; `fresh_for` and `look_back_days` may be its own."""
 
     is_enabled: bool = True
     fresh_for: timedelta | None = None
     day_budget_micros: int = 0
+    look_back_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ def _source_row(allowed: pb.SourcePolicy) -> dict[str, Any]:
         "is_enabled": allowed.is_enabled,
         "fresh_for_seconds": allowed.fresh_for_seconds,
         "day_budget_micros": allowed.day_budget_micros,
+        "look_back_days": allowed.look_back_days,
     }
 
 
@@ -117,6 +118,7 @@ def _message(policy: Policy) -> pb.Policy:
             is_enabled=policy.source(source).is_enabled,
             fresh_for_seconds=int(policy.fresh_for(source).total_seconds()),
             day_budget_micros=policy.source(source).day_budget_micros,
+            look_back_days=policy.source(source).look_back_days,
         )
         for source in SourceName
     ]

@@ -66,6 +66,7 @@ def policy_of(row: asyncpg.Record | None, default: Policy) -> Policy:
             is_enabled=each["is_enabled"],
             fresh_for=timedelta(seconds=each["fresh_for_seconds"]) or None,
             day_budget_micros=each["day_budget_micros"],
+            look_back_days=each.get("look_back_days", 0),  # rows of the version before have none
         )
         for name, each in orjson.loads(row["sources"]).items()
         if name in KNOWN

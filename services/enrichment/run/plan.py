@@ -80,10 +80,11 @@ class CannotJoin:
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """That a source has answered before: complete or not_found, and when."""
+    """That a source has answered before: complete or not_found, when, what was searched."""
 
     status: StepStatus
     at: datetime
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,7 @@ def _first_step(
         answer = None
     if answer and _takes_over(source, request, answer, policy, now):
         reason = f"answered at {answer.at:%Y-%m-%d %H:%M} UTC"
+        reason += f": {answer.note}" if answer.note else ""
         return replace(step, status=answer.status, reason=reason, reused=True, ended_at=answer.at)
     no = _no_call(source, request, policy) if wanted else "not asked for"
     return replace(step, status=StepStatus.SKIPPED, reason=no, ended_at=now) if no else step

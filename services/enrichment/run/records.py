@@ -58,7 +58,8 @@ def answers_of(row: asyncpg.Record) -> dict[SourceName, KnownAnswer]:
         for name, answer in json.loads(row["answered"]).items():
             if name in KNOWN and answer["status"] in _STEP_STATUSES:
                 status, at = StepStatus(answer["status"]), datetime.fromisoformat(answer["at"])
-                answers[SourceName(name)] = KnownAnswer(status, at)
+                note = str(answer.get("note", ""))
+                answers[SourceName(name)] = KnownAnswer(status, at, note)
     except (ValueError, TypeError, KeyError, AttributeError):
         _log.error("a prospect's answers cannot be read")
     return answers

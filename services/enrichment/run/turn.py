@@ -100,7 +100,7 @@ class _Taker:
         elif refusal := self._rules.refuses(outcome):
             self._end(step, refusal.status, refusal.reason)
         elif outcome.finding is None:
-            self._find_nothing(step)
+            self._find_nothing(step, outcome.note)
         else:
             self._complete(step, outcome.finding)
 
@@ -110,10 +110,10 @@ class _Taker:
             self._turn.amended.append(step.source)
         self._end(step, StepStatus.COMPLETE, reason)
 
-    def _find_nothing(self, step: Step) -> None:
+    def _find_nothing(self, step: Step, note: str) -> None:
         if not self._ask_otherwise(step):
             self._turn.findings[step.source] = None
-            self._end(step, StepStatus.NOT_FOUND, UNKNOWN)
+            self._end(step, StepStatus.NOT_FOUND, note or UNKNOWN)
 
     def _ask_otherwise(self, step: Step) -> bool:
         """Go on with the next way of asking; False where there is none."""
@@ -291,7 +291,7 @@ class _Taker:
         if known.finding:
             self._complete(step, known.finding)
         else:
-            self._end(step, StepStatus.NOT_FOUND, UNKNOWN)
+            self._end(step, StepStatus.NOT_FOUND, known.note or UNKNOWN)
 
     def _begin(self, step: Step, limiter_wait: float) -> None:
         now = self._now

@@ -15,12 +15,14 @@ class SourceCall:
     """What one call asks: about whom, what is known by now, and in which of the source's ways.
 
     Only Claude reads `findings`; `lookup` is one of the source's `lookups` in catalogue.py, empty
-    where there is one way only.
+    where there is one way only. `look_back_days` is how far back the tenant wants the
+    source to look, 0 for its own.
     """
 
     person: Person
     findings: Mapping[SourceName, Finding]
     lookup: str = ""
+    look_back_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one call brought: `finding` is None when the source answered that it knows nothing."""
+    """What one call brought: `finding` is None when the source answered that it knows nothing.
+
+    `note` says then what was looked through, without personal data; empty where that is the source.
+    """
 
     finding: Finding | None
     cost_micros: int = 0
     request_id: str = ""
     usage: Usage | None = None
+    note: str = ""
 
 
 class ErrorClass(StrEnum):

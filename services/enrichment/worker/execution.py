@@ -21,6 +21,7 @@ from chassis.database import Pool, tenant_transaction
 from chassis.transient import TRANSIENT
 from services.enrichment.availability import call_timeout
 from services.enrichment.gauges import CALL_SECONDS, CALLS, SPENT
+from services.enrichment.policy.policy import Policy
 from services.enrichment.run.state import (
     CLAUDE,
     Again,
@@ -209,7 +210,10 @@ class Execution:
             _log.exception("telling the breaker failed", source=source.value)
 
     async def _outcome(self, begun: Begun) -> Answer | SourceError:
-        call = SourceCall(self._run.person, self._run.evidence({}), begun.lookup)
+        allowance = self._run.allowance_row
+        policy = allowance.policy if allowance else Policy()
+        days = policy.source(begun.source).look_back_days
+        call = SourceCall(self._run.person, self._run.evidence({}), begun.lookup, days)
         run_seconds = (self._run.state.late_until - self._clock()).total_seconds()
         try:
             async with call_timeout.limited(self._call_seconds, longest_wait=run_seconds):

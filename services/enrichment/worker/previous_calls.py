@@ -70,7 +70,7 @@ def _previous_calls(rows: Sequence[asyncpg.Record], oldest: datetime) -> Previou
             case StepStatus.FAILED if row["is_uncertain"]:
                 lost.add(source)
             case StepStatus.NOT_FOUND:
-                answers[source] = Answer(None)
+                answers[source] = Answer(None, note=row["reason"])
             case StepStatus.COMPLETE if finding := records.finding_of(row, source):
                 answers[source] = Answer(finding)
     return PreviousCalls(frozenset(out), frozenset(lost), answers)

@@ -28,6 +28,7 @@ from services.enrichment.run.state import (
     StepStatus,
     Turn,
 )
+from services.enrichment.run.turn import UNKNOWN
 from services.enrichment.sources.call import SourceError
 from services.enrichment.sources.catalogue import SourceName
 from services.enrichment.sources.findings import Person
@@ -102,6 +103,8 @@ class Rows:
             if step.status not in _ANSWERED or step.reused:
                 continue
             answered[step.source.value] = {"status": step.status.value, "at": self._now}
+            if step.status is StepStatus.NOT_FOUND and step.reason != UNKNOWN:
+                answered[step.source.value]["note"] = step.reason
             if step.source is SourceName.CLAUDE and not step.reason:
                 answered[step.source.value]["memo"] = run.memo
         return answered

@@ -222,9 +222,10 @@ async def test_a_paused_source_is_shown_so_until_it_is_resumed(enrich: Enrich) -
 async def test_a_policy_is_changed_field_by_field(enrich: Enrich) -> None:
     (policy,) = await enrich.json(
         "policy", "set", "--day-budget", "25", "--source-budget", "contactout=15.5", "--fresh",
-        "sec=12h", "--disable", "exa",
+        "sec=12h", "--disable", "exa", "--look-back", "730d",
     )  # fmt: skip
     rows = {each["source"]: each for each in policy["sources"]}
+    assert rows["sec"]["look_back_days"] == 730
     assert policy["day_budget_micros"] == 25_000_000
     assert rows["contactout"]["day_budget_micros"] == 15_500_000
     assert (rows["sec"]["fresh_for_seconds"], rows["exa"]["is_enabled"]) == (43_200, False)
@@ -232,6 +233,7 @@ async def test_a_policy_is_changed_field_by_field(enrich: Enrich) -> None:
     (policy,) = await enrich.json("policy", "show")
     rows = {each["source"]: each for each in policy["sources"]}
     assert (policy["day_budget_micros"], rows["exa"]["is_enabled"]) == (25_000_000, True)
+    assert rows["sec"]["look_back_days"] == 730
     assert rows["contactout"]["day_budget_micros"] == 15_500_000
     assert "$25.00" in (await enrich("policy", "show")).stdout
 

@@ -191,6 +191,12 @@ def test_an_answer_that_still_stands_is_taken_over_with_when_it_came() -> None:
     assert step.ended_at == NOW - timedelta(hours=1, minutes=5)
 
 
+def test_an_answer_that_is_taken_over_says_what_was_looked_through_in_vain() -> None:
+    nothing = KnownAnswer(StepStatus.NOT_FOUND, NOW, "no trades since 2025-11-24")
+    step = steps(known=Known(ADA, {SEC: nothing}))[SEC]
+    assert step.reason == "answered at 2026-11-24 12:00 UTC: no trades since 2025-11-24"
+
+
 def test_an_answer_that_is_as_old_as_it_may_be_does_not_stand() -> None:
     age = SOURCES[EXA].fresh_for
     old, young = KnownAnswer(StepStatus.COMPLETE, NOW - age), KnownAnswer(

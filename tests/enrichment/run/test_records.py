@@ -71,6 +71,12 @@ def test_a_row_is_whom_it_is_about_and_which_sources_have_answered() -> None:
     assert known_of(row) == Known(ADA, {EXA: KnownAnswer(StepStatus.NOT_FOUND, NOW)})
 
 
+def test_what_was_looked_through_in_vain_is_remembered() -> None:
+    answered = {"sec": {"status": "not_found", "at": NOW.isoformat(), "note": "no trades"}}
+    row: Any = {**WORDS, "answered": json.dumps(answered)}
+    assert known_of(row).answers[SourceName.SEC].note == "no trades"
+
+
 @pytest.mark.parametrize(
     "answered",
     ["{", "[]", '{"exa": 7}', '{"exa": {}}', '{"exa": {"status": "x", "at": "2026-11-24"}}'],

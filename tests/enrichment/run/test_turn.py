@@ -205,6 +205,11 @@ def test_knowing_nothing_is_an_answer() -> None:
     assert made.findings == {EXA: None}
 
 
+def test_a_source_that_found_nothing_may_say_what_it_looked_through() -> None:
+    made = turn(calling(SEC), Returned(SEC, Answer(None, note="no trades since 2025-11-24")))
+    assert made.steps[SEC].reason == "no trades since 2025-11-24"
+
+
 def test_the_next_lookup_follows_where_one_found_nobody() -> None:
     made = turn(calling(CONTACTOUT), Returned(CONTACTOUT, NOTHING))
     (call,) = [each for each in made.begun if each.source is CONTACTOUT]

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from prospect.enrichment.v1 import source_name_pb2 as prospect_dot_enrichment_dot_v1_dot_source__name__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#prospect/enrichment/v1/policy.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(prospect/enrichment/v1/source_name.proto\"\xa5\x03\n\x06Policy\x12\x12\n\nis_stopped\x18\x01 \x01(\x08\x12?\n\x07sources\x18\x02 \x03(\x0b\x32$.prospect.enrichment.v1.SourcePolicyB\x08\xbaH\x05\x92\x01\x02\x10\x04\x12N\n\x0f\x63ontact_lookups\x18\x03 \x03(\tB5\xbaH2\x92\x01/\x10\x03\x18\x01\")r\'R\x0clinkedin_urlR\x05\x65mailR\x10name_and_company\x12\x16\n\x0e\x61sk_paid_again\x18\x04 \x01(\x08\x12\"\n\x11run_budget_micros\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x11\x64\x61y_budget_micros\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12%\n\x11most_runs_at_once\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x19\n\x06weight\x18\x08 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12$\n\x10\x64\x65\x62ounce_seconds\x18\t \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90\x1c(\x00\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x0cSourcePolicy\x12\x1b\n\x06source\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x88\x91\xae\xb1\x02\x01\x12\x12\n\nis_enabled\x18\x02 \x01(\x08\x12(\n\x11\x66resh_for_seconds\x18\x03 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x86\xb0\x96\x01(\x00\x12\"\n\x11\x64\x61y_budget_micros\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\x12\n\x10GetPolicyRequest\"C\n\x11GetPolicyResponse\x12.\n\x06policy\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.Policy\"\xd5\x01\n\x13UpdatePolicyRequest\x12\x36\n\x06policy\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\x12\x85\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskBT\xbaHQ\xba\x01K\n\x14\x66ield_mask.max_paths\x12\x1amust name at most 64 paths\x1a\x17this.paths.size() <= 64\xc8\x01\x01\"F\n\x14UpdatePolicyResponse\x12.\n\x06policy\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.Policy\"\xa4\x01\n\x10SuppressedPerson\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x02`\x01\xd8\x01\x01\x12*\n\x0clinkedin_url\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\x12\"\n\x04name\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\x12%\n\x07\x63ompany\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\"~\n\x0fSuppressRequest\x12\x45\n\x06people\x18\x01 \x03(\x0b\x32(.prospect.enrichment.v1.SuppressedPersonB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12$\n\x06reason\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\"0\n\x10SuppressResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\r\n\x05known\x18\x02 \x01(\x05\"Z\n\x11UnsuppressRequest\x12\x45\n\x06people\x18\x01 \x03(\x0b\x32(.prospect.enrichment.v1.SuppressedPersonB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"%\n\x12UnsuppressResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#prospect/enrichment/v1/policy.proto\x12\x16prospect.enrichment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(prospect/enrichment/v1/source_name.proto\"\xa5\x03\n\x06Policy\x12\x12\n\nis_stopped\x18\x01 \x01(\x08\x12?\n\x07sources\x18\x02 \x03(\x0b\x32$.prospect.enrichment.v1.SourcePolicyB\x08\xbaH\x05\x92\x01\x02\x10\x04\x12N\n\x0f\x63ontact_lookups\x18\x03 \x03(\tB5\xbaH2\x92\x01/\x10\x03\x18\x01\")r\'R\x0clinkedin_urlR\x05\x65mailR\x10name_and_company\x12\x16\n\x0e\x61sk_paid_again\x18\x04 \x01(\x08\x12\"\n\x11run_budget_micros\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x11\x64\x61y_budget_micros\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12%\n\x11most_runs_at_once\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x19\n\x06weight\x18\x08 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12$\n\x10\x64\x65\x62ounce_seconds\x18\t \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90\x1c(\x00\x12.\n\nupdated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb1\x01\n\x0cSourcePolicy\x12\x1b\n\x06source\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x88\x91\xae\xb1\x02\x01\x12\x12\n\nis_enabled\x18\x02 \x01(\x08\x12(\n\x11\x66resh_for_seconds\x18\x03 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x86\xb0\x96\x01(\x00\x12\"\n\x11\x64\x61y_budget_micros\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\"\n\x0elook_back_days\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc2\x1c(\x00\"\x12\n\x10GetPolicyRequest\"C\n\x11GetPolicyResponse\x12.\n\x06policy\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.Policy\"\xd5\x01\n\x13UpdatePolicyRequest\x12\x36\n\x06policy\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.PolicyB\x06\xbaH\x03\xc8\x01\x01\x12\x85\x01\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskBT\xbaHQ\xba\x01K\n\x14\x66ield_mask.max_paths\x12\x1amust name at most 64 paths\x1a\x17this.paths.size() <= 64\xc8\x01\x01\"F\n\x14UpdatePolicyResponse\x12.\n\x06policy\x18\x01 \x01(\x0b\x32\x1e.prospect.enrichment.v1.Policy\"\xa4\x01\n\x10SuppressedPerson\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x02`\x01\xd8\x01\x01\x12*\n\x0clinkedin_url\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\xf4\x03\x32\n^[^\\x00]*$\x12\"\n\x04name\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\x12%\n\x07\x63ompany\x18\x04 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\"~\n\x0fSuppressRequest\x12\x45\n\x06people\x18\x01 \x03(\x0b\x32(.prospect.enrichment.v1.SuppressedPersonB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12$\n\x06reason\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x18\xc8\x01\x32\n^[^\\x00]*$\"0\n\x10SuppressResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x05\x12\r\n\x05known\x18\x02 \x01(\x05\"Z\n\x11UnsuppressRequest\x12\x45\n\x06people\x18\x01 \x03(\x0b\x32(.prospect.enrichment.v1.SuppressedPersonB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"%\n\x12UnsuppressResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +55,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCEPOLICY'].fields_by_name['fresh_for_seconds']._serialized_options = b'\272H\n\"\010\030\200\206\260\226\001(\000'
   _globals['_SOURCEPOLICY'].fields_by_name['day_budget_micros']._loaded_options = None
   _globals['_SOURCEPOLICY'].fields_by_name['day_budget_micros']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_SOURCEPOLICY'].fields_by_name['look_back_days']._loaded_options = None
+  _globals['_SOURCEPOLICY'].fields_by_name['look_back_days']._serialized_options = b'\272H\007\032\005\030\302\034(\000'
   _globals['_UPDATEPOLICYREQUEST'].fields_by_name['policy']._loaded_options = None
   _globals['_UPDATEPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\272H\003\310\001\001'
   _globals['_UPDATEPOLICYREQUEST'].fields_by_name['update_mask']._loaded_options = None
@@ -76,23 +78,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICY']._serialized_start=202
   _globals['_POLICY']._serialized_end=623
   _globals['_SOURCEPOLICY']._serialized_start=626
-  _globals['_SOURCEPOLICY']._serialized_end=767
-  _globals['_GETPOLICYREQUEST']._serialized_start=769
-  _globals['_GETPOLICYREQUEST']._serialized_end=787
-  _globals['_GETPOLICYRESPONSE']._serialized_start=789
-  _globals['_GETPOLICYRESPONSE']._serialized_end=856
-  _globals['_UPDATEPOLICYREQUEST']._serialized_start=859
-  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1072
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1074
-  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1144
-  _globals['_SUPPRESSEDPERSON']._serialized_start=1147
-  _globals['_SUPPRESSEDPERSON']._serialized_end=1311
-  _globals['_SUPPRESSREQUEST']._serialized_start=1313
-  _globals['_SUPPRESSREQUEST']._serialized_end=1439
-  _globals['_SUPPRESSRESPONSE']._serialized_start=1441
-  _globals['_SUPPRESSRESPONSE']._serialized_end=1489
-  _globals['_UNSUPPRESSREQUEST']._serialized_start=1491
-  _globals['_UNSUPPRESSREQUEST']._serialized_end=1581
-  _globals['_UNSUPPRESSRESPONSE']._serialized_start=1583
-  _globals['_UNSUPPRESSRESPONSE']._serialized_end=1620
+  _globals['_SOURCEPOLICY']._serialized_end=803
+  _globals['_GETPOLICYREQUEST']._serialized_start=805
+  _globals['_GETPOLICYREQUEST']._serialized_end=823
+  _globals['_GETPOLICYRESPONSE']._serialized_start=825
+  _globals['_GETPOLICYRESPONSE']._serialized_end=892
+  _globals['_UPDATEPOLICYREQUEST']._serialized_start=895
+  _globals['_UPDATEPOLICYREQUEST']._serialized_end=1108
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_start=1110
+  _globals['_UPDATEPOLICYRESPONSE']._serialized_end=1180
+  _globals['_SUPPRESSEDPERSON']._serialized_start=1183
+  _globals['_SUPPRESSEDPERSON']._serialized_end=1347
+  _globals['_SUPPRESSREQUEST']._serialized_start=1349
+  _globals['_SUPPRESSREQUEST']._serialized_end=1475
+  _globals['_SUPPRESSRESPONSE']._serialized_start=1477
+  _globals['_SUPPRESSRESPONSE']._serialized_end=1525
+  _globals['_UNSUPPRESSREQUEST']._serialized_start=1527
+  _globals['_UNSUPPRESSREQUEST']._serialized_end=1617
+  _globals['_UNSUPPRESSRESPONSE']._serialized_start=1619
+  _globals['_UNSUPPRESSRESPONSE']._serialized_end=1656
 # @@protoc_insertion_point(module_scope)

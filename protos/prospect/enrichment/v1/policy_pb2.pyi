@@ -102,6 +102,7 @@ class SourcePolicy(_message.Message):
     IS_ENABLED_FIELD_NUMBER: _builtins.int
     FRESH_FOR_SECONDS_FIELD_NUMBER: _builtins.int
     DAY_BUDGET_MICROS_FIELD_NUMBER: _builtins.int
+    LOOK_BACK_DAYS_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """source is the name of a source."""
     is_enabled: _builtins.bool
@@ -112,6 +113,10 @@ class SourcePolicy(_message.Message):
     """
     day_budget_micros: _builtins.int
     """day_budget_micros is the most that the tenant may spend on it in a day (UTC); 0 means no limit."""
+    look_back_days: _builtins.int
+    """look_back_days is how far back it is read at least: of sec the company's ownership filings, of the others it means
+    nothing. 0 means the deployment's default, a year.
+    """
     def __init__(
         self,
         *,
@@ -119,10 +124,11 @@ class SourcePolicy(_message.Message):
         is_enabled: _builtins.bool = ...,
         fresh_for_seconds: _builtins.int = ...,
         day_budget_micros: _builtins.int = ...,
+        look_back_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_budget_micros", b"day_budget_micros", "fresh_for_seconds", b"fresh_for_seconds", "is_enabled", b"is_enabled", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day_budget_micros", b"day_budget_micros", "fresh_for_seconds", b"fresh_for_seconds", "is_enabled", b"is_enabled", "look_back_days", b"look_back_days", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -355,7 +355,9 @@ class Step(_message.Message):
     status: Global___SourceStatus.ValueType
     """status is how far it has come."""
     reason: _builtins.str
-    """reason says why it was skipped or failed, or what it waits for; empty otherwise."""
+    """reason says why it was skipped or failed, what it waits for, or what was looked through in vain, such as the
+    filings since a day; empty otherwise.
+    """
     error_class: _builtins.str
     """error_class is the class of its last error, such as throttled; empty means none."""
     attempts: _builtins.int

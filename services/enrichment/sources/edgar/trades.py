@@ -33,12 +33,15 @@ class PersonsTrades:
     trades: tuple[InsiderTrade, ...]
     superseded: tuple[InsiderTrade, ...]
     owner_matches: tuple[OwnerMatch, ...]
+    is_ambiguous: bool = False
 
 
 def trades_of(person: str, issuer_cik: int, filings: Sequence[ReadFiling]) -> PersonsTrades:
     """Return the person's trades in the issuer's securities; `filings` are newest first."""
     ours = [filing for filing in filings if filing.document.issuer.cik == issuer_cik]
     matches = _owner_matches(person, ours)
+    if not _is_one_person(matches):
+        return PersonsTrades((), (), (), is_ambiguous=True)
     ciks = {match.owner_cik for match in matches}
     owned = [
         (filing, owner) for filing in ours if (owner := _owner(filing.document, ciks)) is not None
@@ -58,7 +61,7 @@ def trades_of(person: str, issuer_cik: int, filings: Sequence[ReadFiling]) -> Pe
 
 
 def _owner_matches(person: str, filings: Iterable[ReadFiling]) -> list[OwnerMatch]:
-    """Return the owners that are taken for the person; none where two people may be meant."""
+    """Return the owners who may be the person; more than one person where that is ambiguous."""
     owners = {(owner.cik, owner.name) for filing in filings for owner in filing.document.owners}
     found = [
         (match, OwnerMatch(cik, name, match.confidence, match.reason))
@@ -70,8 +73,7 @@ def _owner_matches(person: str, filings: Iterable[ReadFiling]) -> list[OwnerMatc
     if not any(match.has_other_suffix for match, _ in alike):  # else father and son are both meant
         most = max((match.agreeing for match, _ in alike), default=0)
         alike = [(match, owner) for match, owner in alike if match.agreeing == most]
-    best = [owner for _, owner in alike]
-    return best if _is_one_person(best) else []
+    return [owner for _, owner in alike]
 
 
 def _is_one_person(owners: Sequence[OwnerMatch]) -> bool:

@@ -15,6 +15,7 @@ from services.enrichment.sources.call import ErrorClass, SourceError
 from services.enrichment.sources.findings import Person
 from tests.enrichment.sources.edgar.fake_edgar import (
     ADAMS,
+    APPLE_XML,
     CONTACT,
     DATA,
     ONE,
@@ -110,7 +111,7 @@ async def test_the_real_older_page_of_a_company_is_read(make: Make) -> None:
 
     async def document(request: Request) -> Response:
         asked.append(request.path_params["accession"])
-        return await XML(request)
+        return Response(APPLE_XML.replace(b">0000320193<", b">0001318605<"))
 
     async with serve(fake(index, document)) as url:
         source = make(url, max_filings=ours + 2, pace=at_once)
@@ -118,7 +119,7 @@ async def test_the_real_older_page_of_a_company_is_read(make: Make) -> None:
     older = json.loads((folder / "CIK0001318605-submissions-001.json").read_text())
     pages = {number.replace("-", "") for number in older["accessionNumber"]}
     assert len(asked) == ours + 2
-    assert [accession in pages for accession in asked[-2:]] == [True, True]
+    assert sum(accession in pages for accession in asked) == 2
 
 
 async def at_once() -> None:
