@@ -131,7 +131,7 @@ async def open_pool(
             max_queries=50_000,
             max_inactive_connection_lifetime=300,
             init=_preparing(pooled, local, patience, init),
-            reset=_clean,
+            reset=_clean if pooled else _clean_or_end,
             ssl=tls,
             command_timeout=60,
             statement_cache_size=0 if pooled else STATEMENTS,
@@ -211,10 +211,16 @@ async def _missing_durability(connection: asyncpg.Connection[asyncpg.Record]) ->
 
 async def _clean(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Reset a connection on its release, without asyncpg's round trip: all we set is local."""
+    if connection.is_in_transaction():
+        await connection.execute("rollback")
+
+
+async def _clean_or_end(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Reset a connection to a server, or end it once the server takes no writes any more."""
     if takes_no_writes(connection):
         connection.terminate()
-    elif connection.is_in_transaction():
-        await connection.execute("rollback")
+    else:
+        await _clean(connection)
 
 
 @asynccontextmanager

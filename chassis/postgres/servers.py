@@ -18,6 +18,9 @@ CONNECT_SECONDS = 10.0
 # Of several servers one that has vanished must not take the time that the others need.
 SECONDS_EACH = 2.0
 ATTRIBUTES = "target_session_attrs"
+_READ_ONLY = """
+select pg_is_in_recovery() or current_setting('default_transaction_read_only')::boolean
+"""
 
 
 class Servers:
@@ -33,9 +36,7 @@ class Servers:
         self._dsns = [
             urlunsplit(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")
         ]
-        self._options: dict[str, Any] = (
-            {} if ATTRIBUTES in parts.query else {ATTRIBUTES: "read-write"}
-        )
+        self._to_write = ATTRIBUTES not in parts.query
 
     async def connect(self, *_: Any, **options: Any) -> Any:
         """Connect to the first that answers as it should; raise the last one's error."""
@@ -44,16 +45,24 @@ class Servers:
         for dsn in tuple(self._dsns):
             self._put_last(dsn)  # also where whoever waits gives up meanwhile
             try:
-                connection = await asyncpg.connect(dsn, timeout=seconds, **self._options, **options)
+                return await self._connect(dsn, seconds, **options)
             except TimeoutError:
                 failure = ConnectionError(f"no answer within {seconds:.0f} s")
             except TRANSIENT as error:
                 failure = error
-            else:
-                self._put_first(dsn)
-                return connection
         assert failure is not None  # noqa: S101 -- a DSN has a server, if only the local one
         raise failure
+
+    async def _connect(self, dsn: str, seconds: float, **options: Any) -> Any:
+        connection = await asyncpg.connect(dsn, timeout=seconds, **options)
+        try:
+            if self._to_write and takes_no_writes(connection):
+                await _ask_for_writes(connection, seconds)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._put_first(dsn)
+        return connection
 
     def _put_last(self, dsn: str) -> None:
         self._dsns.remove(dsn)
@@ -64,8 +73,14 @@ class Servers:
         self._dsns.insert(0, dsn)
 
 
+async def _ask_for_writes(connection: Connection, seconds: float) -> None:
+    """Raise where the server is read-only: what a pooler says may have been so once."""
+    if await connection.fetchval(_READ_ONLY, timeout=seconds):
+        raise asyncpg.TargetServerAttributeNotMatched("the server is read-only, not read-write")
+
+
 def takes_no_writes(connection: Connection) -> bool:
-    """Return whether a server has said that it has become read-only since it was connected to."""
+    """Return whether a server has said that it is read-only."""
     settings = connection.get_settings()
     named = ("in_hot_standby", "default_transaction_read_only")
     return any(getattr(settings, each, "off") == "on" for each in named)

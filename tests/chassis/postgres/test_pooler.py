@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -23,8 +23,11 @@ from chassis.database import (
 from chassis.postgres.pooler import connect_by_any, is_pooled
 from chassis.postgres.servers import Servers
 from chassis.settings import SettingsError
-from tests.harness import Database
+from chassis.transient import TRANSIENT
+from devstack import servers
+from tests.harness import Database, admin
 from tests.pgbouncer import pgbouncer
+from tests.standby import standby_of
 
 NUMBERS = "select generate_series(1, 10) as number"
 
@@ -129,3 +132,19 @@ async def test_who_migrates_is_told_to_go_past_a_pooler(
 ) -> None:
     with pytest.raises(SettingsError, match="OWNER_DSN leads through a pooler"):
         await connect_as_owner(f"postgresql://metrics_owner@{address}/{shared_database.name}")
+
+
+@pytest.mark.pgbouncer
+async def test_a_server_that_was_promoted_under_pgbouncer_is_found(tmp_path: Path) -> None:
+    with ExitStack() as running:
+        primary = running.enter_context(servers.postgres(tmp_path / "primary", durable=False))
+        await admin(primary, "create role activity_app login; create schema activity")
+        standby = running.enter_context(standby_of(primary, tmp_path / "standby"))
+        address = running.enter_context(pgbouncer(tmp_path, standby))
+        dsn = f"postgresql://activity_app@{address}/postgres"
+        with pytest.raises(TRANSIENT, match="read-only"):
+            await open_pool(dsn, schema="activity", size=1)
+        await admin(standby, "select pg_promote()")
+        pool = await open_pool(dsn, schema="activity", size=1)
+        await pool.execute("create temporary table written ()")
+        await pool.close()
