@@ -24,6 +24,8 @@ READERS_PER_MEMORY = 2
 SENDING_STREAMS_PER_READER = 4
 # So many calls may always be in work: for each connection one that has it and one that is next.
 WORK_PER_CONNECTION = 2
+# Of open calls a tenth is kept for tenants that have few: a call does not wait for its place here.
+KEPT = 10
 RETRY_SECONDS = 1.0
 Context = grpc.aio.ServicerContext[Any, Any]
 REFUSED = Counter(
@@ -44,7 +46,7 @@ class Admission:
         memory = settings.message_memory_mb * 1024 * 1024
         readers = max(2, READERS_PER_MEMORY * settings.message_memory_mb // settings.max_message_mb)
         self.queue_seconds = settings.queue_seconds
-        self.calls = Gate("open_calls", settings.max_calls)
+        self.calls = Gate("open_calls", settings.max_calls, settings.max_calls // KEPT)
         self.work = Gate("calls_in_work", settings.max_calls_in_work)
         self.work_limit = ConcurrencyLimit(
             self.work, least=WORK_PER_CONNECTION * settings.postgres_pool_size
@@ -52,6 +54,7 @@ class Admission:
         self.readers = Gate("requests_being_read", readers)
         self.reads = Reads()
         self.senders = Gate("sending_streams", readers * SENDING_STREAMS_PER_READER)
+        self.idle_senders = Reads()
         self.memory = Gate("message_bytes", memory)
         self.expensive = Gate("expensive_calls", expensive)
         self._burst_seconds = settings.burst_seconds
@@ -104,10 +107,11 @@ class Visit:
     async def begin_work(self) -> None:
         """Wait until few enough calls are served, so that those that are served are soon done."""
         gate = self._admission.work
-        if not gate.take_now(self._tenant, 1) and (
-            self._would_end_late() or not await self._take(gate, 1)
-        ):
-            raise _too_many_calls(gate, self._tenant)
+        if not gate.take_now(self._tenant, 1):
+            # A call whose request is on its way in holds its place here too.
+            self._admission.reads.make_room(self._tenant)
+            if self._would_end_late() or not await self._take(gate, 1):
+                raise _too_many_calls(gate, self._tenant)
         self._working_since = time.monotonic()
 
     def end_work(self) -> None:
@@ -139,8 +143,11 @@ class Visit:
 
     async def begin_sending(self) -> None:
         """Count a stream of requests, of which each may be read at any time."""
-        if not await self._take(self._admission.senders, 1):
-            raise _too_many_calls(self._admission.senders, self._tenant)
+        gate = self._admission.senders
+        if not gate.take_now(self._tenant, 1):
+            self._admission.idle_senders.make_room(self._tenant)
+            if not await self._take(gate, 1):
+                raise _too_many_calls(gate, self._tenant)
         self._sending = True
 
     def end_sending(self) -> None:
@@ -148,6 +155,18 @@ class Visit:
         if self._sending:
             self._sending = False
             self._admission.senders.give(self._tenant, 1)
+
+    def begin_idle(self, stop: Stop) -> None:
+        """Wait for the next request of a stream; `stop` ends the stream for another tenant."""
+        self._admission.idle_senders.begin(self._tenant, stop)
+
+    def end_idle(self, stop: Stop) -> None:
+        """Wait for the stream's next request no more."""
+        self._admission.idle_senders.end(self._tenant, stop)
+
+    def gave_way(self) -> ResourceExhausted:
+        """Return what a stream is told that was ended for another tenant."""
+        return _too_many_calls(self._admission.senders, self._tenant)
 
     async def begin_reading(self, stop: Stop) -> None:
         """Wait until few enough requests are being read; the call's deadline ends the wait.
@@ -165,6 +184,8 @@ class Visit:
         """Let another request be read."""
         self._admission.reads.end(self._tenant, stop)
         self._admission.readers.give(self._tenant, 1)
+        if self._working_since:  # how long the client took to send is no sign of load
+            self._working_since = time.monotonic()
 
     async def hold(self, size: int) -> None:
         """Hold the memory of a message until the call ends or lets go of it."""

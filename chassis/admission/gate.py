@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from chassis.admission.tenants import Tenant
 from chassis.errors import Limit
 
+LITTLE = 10
+"""A tenant that holds a tenth of what is kept holds little."""
+
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
@@ -21,13 +24,15 @@ class Gate:
     """Gives parts of an amount to calls, and takes them back.
 
     A call that waits gets its part in its tenant's turn, and tenants take turns, so that one with
-    many calls does not come before one with a few.
+    many calls does not come before one with a few. A part of the amount may be `kept` for tenants
+    that hold little: two with half of it each would leave the others nothing where nobody waits.
     """
 
-    def __init__(self, name: str, total: int) -> None:
+    def __init__(self, name: str, total: int, kept: int = 0) -> None:
         """`name` is the limit's, as a refused call is told."""
         self.name = name
         self.total = total
+        self.kept = kept
         self.held = 0
         self._held_by: dict[Tenant, int] = {}
         self._waiting: dict[Tenant, deque[_Waiting]] = {}
@@ -74,7 +79,7 @@ class Gate:
 
     def limit_met(self, tenant: Tenant) -> Limit:
         """Return the limit that a call without room met: its tenant's, or everybody's."""
-        if self.held < self.total and tenant in self._held_by:
+        if self.held < self.total - self.kept and tenant in self._held_by:
             return Limit(self.name, tenant.subject, self.most_of(tenant))
         return Limit(self.name, "replica", self.total)
 
@@ -90,7 +95,8 @@ class Gate:
         # What is more than the limit by itself goes alone.
         if held and held + amount > self.most_of(tenant):
             return False
-        if self.held and self.held + amount > self.total:
+        kept = self.kept if held + amount > max(1, self.kept // LITTLE) else 0
+        if self.held and self.held + amount > self.total - kept:
             return False
         self.held += amount
         self._held_by[tenant] = held + amount

@@ -1,7 +1,7 @@
-"""Requests that are on their way in: no tenant can hold all their places with calls left half open.
+"""Requests that are waited for: no tenants can hold all places with calls that send nothing.
 
 Only once a request is here is its size known, so few are read at once. A client may send it as
-slowly as the time for a first message allows.
+slowly as the time for a first message allows, and the next one of a stream as slowly as it likes.
 """
 
 from __future__ import annotations

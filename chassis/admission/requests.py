@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +41,7 @@ class Requests(Generic[T]):
     async def __anext__(self) -> T:
         self._visit.let_go(self._size)
         self._size = 0
-        body = await self._open_calls.read(self._read_next())
+        body = await self._next_body()
         self._read_next = self._read
         if body is grpc.aio.EOF:
             self._visit.end_sending()
@@ -48,6 +49,26 @@ class Requests(Generic[T]):
         await self._visit.hold(len(body))
         self._size = len(body)
         return self._decode(body)
+
+    async def _next_body(self) -> Any:
+        """Wait for the next request, unless another tenant's stream needs this one's place."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a call runs in tasks
+        given_way: list[bool] = []
+
+        def stop() -> None:
+            given_way.append(True)
+            task.cancel()
+
+        self._visit.begin_idle(stop)
+        try:
+            return await self._open_calls.read(self._read_next())
+        except asyncio.CancelledError:
+            if given_way:
+                raise self._visit.gave_way() from None
+            raise
+        finally:
+            self._visit.end_idle(stop)
 
     def keep(self) -> Callable[[object], None]:
         """Keep the request that was taken last until the function that is returned is called."""

@@ -34,6 +34,14 @@ def test_a_tenant_takes_at_most_its_share() -> None:
     assert [gate.take_now(theirs, 1) for _ in range(3)] == [True, True, False]
 
 
+def test_what_is_kept_is_for_tenants_that_hold_little() -> None:
+    gate, ours, theirs, third = Gate("things", 100, 20), a_tenant(), a_tenant(), a_tenant()
+    assert [gate.take_now(each, 40) for each in (ours, theirs)] == [True, True]
+    assert [gate.take_now(each, 1) for each in (ours, theirs)] == [False, False]
+    assert [gate.take_now(third, 1) for _ in range(3)] == [True, True, False]
+    assert gate.limit_met(third) == Limit("things", "replica", 100)
+
+
 def test_what_is_given_back_can_be_taken_again() -> None:
     gate, ours = a_gate(2), a_tenant(1.0)
     assert gate.take_now(ours, 2)
