@@ -24,6 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from devstack.sandbox.faults import Kind, ordered
+from devstack.sandbox.odd_filing import odd
 from devstack.sandbox.vendor import Called, Vendor
 from services.enrichment.sources.edgar.filing_xml import xml_block
 from services.enrichment.sources.edgar.form import OwnershipDocument
@@ -53,12 +54,6 @@ _COLUMNS = (
     "isInlineXBRL",
     "primaryDocument",
     "primaryDocDescription",
-)
-_UNDECLARED = (
-    "Your Request Originates from an Undeclared Automated Tool",
-    "To allow for equitable access to all users, SEC reserves the right to limit requests "
-    "originating from undeclared automated tools. Please declare your traffic by updating your "
-    "user agent to include company specific information.",
 )
 _TOO_FAST = (
     "Request Rate Threshold Exceeded",
@@ -108,6 +103,7 @@ class Holdings:
     filings: tuple[HeldFiling, ...]
     submissions: Mapping[int, Mapping[str, Any]]
     older_pages: Mapping[str, Mapping[str, list[Any]]]
+    blocked_page: bytes = b""
 
 
 def load(data: Path) -> Holdings:
@@ -124,7 +120,8 @@ def load(data: Path) -> Holdings:
             feed = json.loads(path.read_text())
             submissions[int(feed["cik"])] = feed
     filings.sort(key=lambda filing: filing.filed_on, reverse=True)
-    return Holdings(tuple(filings), submissions, older)
+    blocked_page = (data / "sec/SEC.AutomatedTool.html").read_bytes()
+    return Holdings(tuple(filings), submissions, older, blocked_page)
 
 
 def routes(
@@ -188,7 +185,9 @@ class _Edgar:
         while self._requests[0] <= moment - 1:
             self._requests.popleft()
         if not _CONTACT.search(request.headers.get("user-agent", "")):
-            return _page(403, *_UNDECLARED)
+            return HTMLResponse(self._holdings.blocked_page, 403)
+        if fault := ordered(request, Kind.BLOCKED):
+            return HTMLResponse(self._holdings.blocked_page, int(fault.value or 403))
         if len(self._requests) > self._rate:
             return _page(403, *_TOO_FAST)
         return None
@@ -232,6 +231,8 @@ def _tampered(request: Request, xml: bytes) -> bytes:
     for kind, doctype in _DOCTYPES.items():
         if ordered(request, kind):
             return xml.replace(b"<ownershipDocument>", doctype + b"<ownershipDocument>", 1)
+    if fault := ordered(request, Kind.ODD_FILING):
+        return odd(str(fault.value), xml)
     if ordered(request, Kind.STRANGER):
         return re.sub(
             rb"(<rptOwnerName>).*?(</rptOwnerName>)", rb"\1NOWHERE BORIS\2", xml, flags=re.DOTALL

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
+from devstack.sandbox import odd_filing
 from devstack.sandbox.odd_json import NAMES
 from services.enrichment.sources.catalogue import RESEARCH, SourceName
 
@@ -55,6 +56,8 @@ class Kind(StrEnum):
     STOP = "stop"
     BOMB = "bomb"
     EXTERNAL_ENTITY = "external_entity"
+    ODD_FILING = "odd_filing"
+    BLOCKED = "blocked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,12 @@ KINDS: Mapping[Kind, About] = {
     Kind.STOP: About("the message ends early", "its stop_reason", (CLAUDE,)),
     Kind.BOMB: About("a filing whose entities unfold without end", sources=(SEC,)),
     Kind.EXTERNAL_ENTITY: About("a filing that reads a file of its reader", sources=(SEC,)),
+    Kind.ODD_FILING: About(
+        "a filing has what real ones have wrong", f"one of {', '.join(odd_filing.NAMES)}", (SEC,)
+    ),
+    Kind.BLOCKED: About(
+        "EDGAR's page for undeclared tools", "the status, 403 if not given", (SEC,)
+    ),
 }
 
 

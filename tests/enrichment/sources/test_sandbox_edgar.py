@@ -88,7 +88,7 @@ def test_the_xsl_folder_is_rendered_html(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/submissions/CIK0000000999.json",
+        "/submissions/CIK0000000998.json",
         "/submissions/CIK320193.json",
         f"{ADAMS_FOLDER}/other.xml",
         f"/Archives/edgar/data/999/000032019322000061/{ADAMS_FORM}",

@@ -135,7 +135,9 @@ def read_tree(document: bytes) -> Any:
 def local_name(element: Any) -> str:
     """Return an element's name without namespace or prefix; "" for what is no element."""
     tag = element.tag
-    return re.split(r"[}:]", tag)[-1] if isinstance(tag, str) else ""
+    if not isinstance(tag, str):
+        return ""
+    return tag.rpartition("}")[2].rpartition(":")[2]
 
 
 def text_of(element: Any) -> str:

@@ -1,12 +1,13 @@
 """How we ask the SEC: politely, under our name, and never for more than 10 MB.
 
 EDGAR allows ten requests a second to a requester and wants a User-Agent that names company and
-contact. It answers a breach of either with 403 and an HTML page, and blocks for about ten minutes:
-so a 403 means "slow down", not "you may not".
+contact. It answers a breach of either with an HTML page, mostly with 403, and blocks for about ten
+minutes: so it means "slow down", not "you may not". The page's title says which of the two it is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,12 @@ from services.enrichment.sources.call import ErrorClass
 from services.enrichment.sources.http import Vendor, send
 
 MAX_BYTES = 10 * 1024 * 1024
+UNDECLARED, TOO_FAST = "undeclared_automated_tool", "request_rate_threshold"
+_TITLES = {
+    re.compile(rb"<title>[^<]*Undeclared Automated Tool", re.IGNORECASE): UNDECLARED,
+    re.compile(rb"<title>[^<]*Request Rate Threshold", re.IGNORECASE): TOO_FAST,
+}
+_TITLE_WITHIN = 4096
 VENDOR = Vendor(
     "SEC",
     {
@@ -25,7 +32,8 @@ VENDOR = Vendor(
         425: ErrorClass.TRANSIENT,
         429: ErrorClass.THROTTLED,
     },
-    delays={403: 600.0},
+    tags={UNDECLARED: ErrorClass.THROTTLED, TOO_FAST: ErrorClass.THROTTLED},
+    delays={200: 600.0, 403: 600.0},
 )
 
 
@@ -64,6 +72,13 @@ class SecHttp:
         )
         if reply.status == 404:
             return None
-        if reply.status != 200:
-            raise VENDOR.error(reply.status, reply.headers, self._clock())
+        block = _block(reply.body)
+        if reply.status != 200 or block:
+            raise VENDOR.error(reply.status, reply.headers, self._clock(), tag=block)
         return reply.body
+
+
+def _block(body: bytes) -> str:
+    """Return why EDGAR blocks us, where the body is its page that says so."""
+    beginning = body[:_TITLE_WITHIN]
+    return next((why for title, why in _TITLES.items() if title.search(beginning)), "")

@@ -93,7 +93,7 @@ def only_row(document: bytes) -> Transaction:
 def test_the_manifest_describes_every_file() -> None:
     entries = json.loads((DATA / "manifest.json").read_text())["files"]
     sums = {entry["file"]: entry["sha256"] for entry in entries}
-    folders = (DATA / "sec", DATA / "injections")
+    folders = (DATA / "sec", DATA / "made", DATA / "injections")
     files = {str(p.relative_to(DATA)): p for f in folders for p in f.rglob("*") if p.is_file()}
     assert sums == {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in files.items()}
 

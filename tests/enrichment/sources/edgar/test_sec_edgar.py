@@ -96,7 +96,7 @@ async def test_a_gift_at_no_price_costs_zero(make: Make, sandbox: str) -> None:
         ("Warren Buffett", 1640147),  # filed a Form 3 only
         ("Karen Adams", 320193),
         ("Katherine Adams", 1640147),  # of another company
-        ("Katherine Adams", 999),  # unknown to EDGAR
+        ("Katherine Adams", 998),  # unknown to EDGAR
         ("Katherine Adams", 1462356),  # insiderTransactionForIssuerExists is 0
     ],
 )

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from services.enrichment.sources.call import ErrorClass, SourceError
+from services.enrichment.sources.findings import Person
 from services.enrichment.sources.http import certificates
 from tests.enrichment.sources.edgar.fake_edgar import (
     ADAMS,
@@ -152,6 +153,49 @@ async def test_logs_carry_no_name(make: Make) -> None:
         await failure(make, fake(ONE, feed(Response(APPLE_XML.replace(b"<value>D", b"<value>Q")))))
     assert logs
     assert "dams" not in str(logs)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("path", ["/submissions", "/Archives"])
+async def test_edgars_page_for_undeclared_tools_throttles_with_any_status(
+    make: Make, sandbox_desk: SandboxDesk, status: int, path: str
+) -> None:
+    await sandbox_desk.order("sec", "blocked", value=status, path=path)
+    with pytest.raises(SourceError) as caught:
+        await make(sandbox_desk.url, pace=PACE.wait).ask(about(ADAMS))
+    assert (caught.value.error_class, caught.value.retry_after) == (ErrorClass.THROTTLED, 600)
+    assert caught.value.message == f"SEC answered {status} undeclared_automated_tool"
+
+
+async def test_the_page_for_too_many_requests_throttles_with_any_status(make: Make) -> None:
+    page = "<html><title>SEC.gov | Request Rate Threshold Exceeded</title></html>"
+    error = await failure(make, fake(feed(HTMLResponse(page)), XML))
+    assert (error.error_class, error.retry_after) == (ErrorClass.THROTTLED, 600)
+
+
+@pytest.mark.parametrize("odd", ["utf16", "bad_declaration", "year_2035", "year_0022"])
+async def test_an_odd_filing_that_can_be_read_is_read(
+    make: Make, sandbox_desk: SandboxDesk, odd: str
+) -> None:
+    await sandbox_desk.order("sec", "odd_filing", value=odd, path="/Archives")
+    finding = found(await make(sandbox_desk.url, pace=PACE.wait).ask(about(ADAMS)))
+    assert sum(bool(trade.in_doubt) for trade in finding.trades) == odd.startswith("year")
+    assert len(finding.trades) == 7
+
+
+@pytest.mark.parametrize("odd", ["two_documents", "lost_value", "lost_code", "separator"])
+async def test_an_odd_filing_that_may_have_lost_something_is_left_out(
+    make: Make, sandbox_desk: SandboxDesk, odd: str
+) -> None:
+    await sandbox_desk.order("sec", "odd_filing", value=odd, path="000000000022000002")
+    finding = found(await make(sandbox_desk.url, pace=PACE.wait).ask(about(SCARPELLI)))
+    assert (finding.filings_read, finding.filings_unread) == (1, 1)
+
+
+async def test_the_sandboxs_amendment_adds_its_row(make: Make, sandbox_desk: SandboxDesk) -> None:
+    jane = Person("Jane Roe", "Acme", company_cik=999)
+    trades = found(await make(sandbox_desk.url, pace=PACE.wait).ask(about(jane))).trades
+    assert sorted(trade.transaction_code for trade in trades) == ["G", "P", "S"]
 
 
 @pytest.mark.parametrize("kind", ["bomb", "external_entity", "html", "malformed", "huge"])
