@@ -5,6 +5,7 @@ READY := .venv/.ready
 COMPILE := $(BIN)/uv pip compile -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-header
 # Before the rules that need it: make reads a rule's prerequisites at once.
 SUPPLY := build/supply/.ready
+UNPACKED_PGBOUNCER := build/pgbouncer/.ready
 LOCKS := requirements requirements-dev requirements-bench requirements-supply
 MIGRATIONS := $(wildcard services/*/migrations/*.sql) $(wildcard chassis/foundation/[0-9]*.sql)
 # What contracts must stay compatible with: the main that others have, else the one here.
@@ -33,9 +34,10 @@ test: $(READY) $(SUPPLY) ## Run the tests on real PostgreSQL and NATS (about fou
 	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos and not pgbouncer"
 
 .PHONY: chaos
-chaos: $(READY) ## Run the long tests that kill, then break a cluster at random: SEED=… MINUTES=5
+chaos: $(READY) $(if $(PGBOUNCER),$(UNPACKED_PGBOUNCER)) ## Run the long tests that kill, then break a cluster at random: SEED=… MINUTES=5 PGBOUNCER=1
 	$(if $(SEED)$(MINUTES),,$(BIN)/pytest -n 2 -m chaos)
-	$(BIN)/python -m tests.chaos.campaign $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m tests.chaos.campaign $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
+	  $(if $(PGBOUNCER),--pgbouncer)
 
 # The last and first days of a month and a year, 28 and 29 February, in hours when the day in Tokyo or in
 # New York is another than in UTC; the minutes before summer time begins in New York and in Europe.
@@ -50,8 +52,7 @@ days: $(READY) $(SUPPLY) ## Run the tests with each of six awkward days as today
 	done
 
 # PgBouncer and the two libraries that it needs beside a usual system's, unpacked without root.
-PGBOUNCER := build/pgbouncer/.ready
-$(PGBOUNCER):
+$(UNPACKED_PGBOUNCER):
 	mkdir -p build/pgbouncer
 	cd build/pgbouncer && apt-get download -q pgbouncer \
 	  $$(apt-cache depends pgbouncer | sed -nE 's/.*Depends: (lib(c-?ares|event)[^ ]*)$$/\1/p')
@@ -59,7 +60,7 @@ $(PGBOUNCER):
 	@touch $@
 
 .PHONY: pgbouncer
-pgbouncer: $(READY) $(PGBOUNCER) ## Run the services' tests behind PgBouncer (needs apt-get), or ONLY=tests/metrics
+pgbouncer: $(READY) $(UNPACKED_PGBOUNCER) ## Run the services' tests behind PgBouncer (needs apt-get), or ONLY=tests/metrics
 	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos" --pgbouncer \
 	  $(or $(ONLY),tests/chassis/postgres tests/activity tests/enrichment tests/metrics)
 

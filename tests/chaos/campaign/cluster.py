@@ -31,7 +31,7 @@ from tests.chaos.campaign.links import Link, Streams
 from tests.pgbouncer import pgbouncer
 from tests.standby import standby_of
 
-SETTINGS = {
+SETTINGS: Mapping[str, str] = {
     "PROSPECT_LEASE_SECONDS": "5",
     "PROSPECT_NATS_STREAM_REPLICAS": "3",
     "PROSPECT_RUN_DEADLINE_SECONDS": "600",
@@ -41,6 +41,7 @@ SETTINGS = {
     "PROSPECT_CLAUDE_CALLS_PER_SECOND": "0",
     "PROSPECT_TENANT_RUNS_IN_HAND": "16",
 }
+NO_MORE: Mapping[str, str] = {}
 PROCESS_GONE_SECONDS = 20
 STARTED_SECONDS = 90
 SERVING_SECONDS = 150
@@ -105,9 +106,12 @@ class Broker:
 class Cluster:
     """Every process of a campaign, each of which can be killed, frozen, cut off and restarted."""
 
-    def __init__(self, folder: Path, *, pooled: bool = False) -> None:
-        """`pooled` puts PgBouncer before PostgreSQL."""
+    def __init__(
+        self, folder: Path, *, pooled: bool = False, settings: Mapping[str, str] = NO_MORE
+    ) -> None:
+        """`pooled` puts PgBouncer before PostgreSQL; `settings` are every replica's."""
         self.folder = folder
+        self._settings = {**SETTINGS, **settings}
         self._pooled = pooled
         self.replicas: dict[str, Replica] = {}
         self.brokers: list[Broker] = []
@@ -286,7 +290,7 @@ class Cluster:
             self.sandbox_url,
         )
         replica = Replica(
-            name, service, address, metrics, postgres, brokers, settings | SETTINGS | own
+            name, service, address, metrics, postgres, brokers, settings | self._settings | own
         )
         self.replicas[name] = replica
         replica.start(self.folder)
@@ -305,9 +309,11 @@ def _dialler(port: int) -> Callable[[], Awaitable[Streams]]:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, *, pooled: bool = False) -> AsyncIterator[Cluster]:
-    """Run a cluster, behind PgBouncer where it is `pooled`."""
-    started = Cluster(folder, pooled=pooled)
+async def cluster(
+    folder: Path, *, pooled: bool = False, settings: Mapping[str, str] = NO_MORE
+) -> AsyncIterator[Cluster]:
+    """Run a cluster, as `Cluster` tells."""
+    started = Cluster(folder, pooled=pooled, settings=settings)
     try:
         await started.start()
         yield started
