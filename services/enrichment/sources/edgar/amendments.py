@@ -56,6 +56,11 @@ _CORRECTS = re.compile(
     r"|revis(?:e|es|ed|ing))\b",
     re.IGNORECASE,
 )
+_WITHDRAWS = re.compile(
+    r"\b(?:(?:did|does) not (?:\w+ )?occur|should not have been (?:filed|reported|included)"
+    r"|(?:filed|reported|included) (?:in error|twice)|duplicat\w+|rescind\w*|rescission)\b",
+    re.IGNORECASE,
+)
 
 
 class _Link(IntEnum):
@@ -152,6 +157,10 @@ class _Restating:
             left = self._restate(left, self._standing(table, earlier, amended))
             others = self._standing(table, earlier, links.keys() - amended)
             self._doubt_others(left, others, links)
+            if _WITHDRAWS.search(_words_of(amendment)):
+                for row in self._standing(table, earlier, amended):
+                    name = amendment.accession_number
+                    self.in_doubt[row.id] = f"amendment {name} may withdraw this row"
 
     def _standing(
         self, table: str, earlier: Iterable[ReadFiling], among: Iterable[str]
@@ -370,8 +379,11 @@ def _says_it_corrects(row: _Row) -> bool:
 
 def _says(row: _Row, words: re.Pattern[str]) -> bool:
     """Look in the row's own notes; where they say neither, in the filing's other words."""
-    document = row.filing.document
-    own = " ".join(notes_of(document, row.content))
+    own = " ".join(notes_of(row.filing.document, row.content))
     if _ADDS.search(own) or _CORRECTS.search(own):
         return words.search(own) is not None
-    return words.search(" ".join([document.remarks, *document.footnotes.values()])) is not None
+    return words.search(_words_of(row.filing)) is not None
+
+
+def _words_of(filing: ReadFiling) -> str:
+    return " ".join([filing.document.remarks, *filing.document.footnotes.values()])

@@ -6,6 +6,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.enrichment.sources.edgar.form import ReadFiling
 from services.enrichment.sources.insider_trade import market_totals
@@ -25,38 +27,38 @@ from tests.enrichment.sources.edgar.made import (
 GIVEN = Path(__file__).parent / "amendments"
 
 
-def given(name: str, number: int, filed_on: date) -> ReadFiling:
+def filed(name: str, number: int, filed_on: date) -> ReadFiling:
     return filing(number, (GIVEN / f"{name}.xml").read_bytes(), filed_on)
 
 
-ORIGINAL = given("a2_original", 1, FILED)
+ORIGINAL = filed("a2_original", 1, FILED)
 
 
 def test_an_added_gift_leaves_every_row_of_the_original() -> None:
-    original = given("a1_original", 1, FILED)
-    added = given("a1_amendment_adds_gift", 2, AMENDED)
+    original = filed("a1_original", 1, FILED)
+    added = filed("a1_amendment_adds_gift", 2, AMENDED)
     assert standing(added, original) == [("G", 7), ("P", 5), ("S", 1000)]
 
 
 def test_a_corrected_day_is_one_trade_though_the_period_is_another() -> None:
-    corrected = given("a2_amendment_corrects_date", 2, AMENDED)
+    corrected = filed("a2_amendment_corrects_date", 2, AMENDED)
     trades = found(corrected, ORIGINAL).trades
     assert [(int(t.shares or 0), t.transaction_date) for t in trades] == [(1000, date(2024, 3, 14))]
 
 
 def test_an_amendment_that_names_no_day_amends_the_report_of_its_period() -> None:
-    unnamed = given("a3_amendment_without_original_date", 2, AMENDED)
+    unnamed = filed("a3_amendment_without_original_date", 2, AMENDED)
     assert standing(unnamed, ORIGINAL) == [("S", 250)]
 
 
 def test_the_named_day_may_be_one_day_off() -> None:
-    off = given("a4_amendment_original_date_off_by_one", 2, AMENDED)
+    off = filed("a4_amendment_original_date_off_by_one", 2, AMENDED)
     assert standing(off, ORIGINAL) == [("S", 250)]
 
 
 def test_a_second_amendment_may_name_the_first() -> None:
-    first = given("a5_first_amendment", 2, AMENDED)
-    second = given("a5_second_amendment", 3, AGAIN)
+    first = filed("a5_first_amendment", 2, AMENDED)
+    second = filed("a5_second_amendment", 3, AGAIN)
     all_three = found(second, first, filing(1, document(row(1))))
     assert [int(trade.shares or 0) for trade in all_three.trades] == [3]
     assert [each.superseded_by for each in all_three.superseded] == [second.accession_number] * 2
@@ -164,3 +166,56 @@ def test_an_amendment_of_what_was_not_read_stands() -> None:
 def test_an_amendment_of_another_form_supersedes_nothing() -> None:
     annual = filing(1, document(row(1000), form="5"))
     assert standing(amendment(2, row(1000)), annual) == [("S", 1000), ("S", 1000)]
+
+
+def test_what_an_amendment_may_withdraw_is_in_doubt() -> None:
+    original = filing(1, document(row(1000), row(5)))
+    said = "The reported transactions did not occur."
+    assert in_doubt(amendment(2, remarks=said), original) == [("S", 5), ("S", 1000)]
+
+
+def test_of_a_trade_that_was_reported_twice_one_is_in_doubt() -> None:
+    original = filing(1, document(row(1000), row(1000)))
+    amended = amendment(2, row(1000), remarks="The sale was inadvertently reported twice.")
+    assert (standing(amended, original), in_doubt(amended, original)) == (
+        [("S", 1000)],
+        [("S", 1000)],
+    )
+
+
+ROWS = st.lists(
+    st.builds(
+        lambda shares, price, day, code: row(shares, price=price, day=f"2024-03-{day}", code=code),
+        st.integers(1, 4),
+        st.sampled_from(["10.5", "11"]),
+        st.sampled_from([14, 15]),
+        st.sampled_from("SPG"),
+    ),
+    max_size=4,
+)
+NAMED = st.sampled_from(["2024-03-18", "2024-03-19", "2024-04-02", ""])
+
+
+@given(ROWS, ROWS, ROWS, NAMED, NAMED)
+def test_a_row_is_superseded_by_one_row_at_most_and_none_is_dropped(
+    first: list[str], second: list[str], third: list[str], named: str, again: str
+) -> None:
+    filings = [
+        amendment(3, *third, original=again, filed_on=AGAIN),
+        amendment(2, *second, original=named),
+        filing(1, document(*first)),
+    ]
+    trades = found(*filings)
+    everything = {
+        (each.accession_number, content.table, content.row)
+        for each in filings
+        for content in each.document.transactions
+    }
+    kept = [(t.accession_number, t.table, t.row) for t in (*trades.trades, *trades.superseded)]
+    assert sorted(kept) == sorted(everything)
+    assert len(trades.superseded) <= len(second) + len(third)
+    assert {t.superseded_by for t in trades.superseded} <= {
+        each.accession_number for each in filings
+    }
+    last = filings[0].accession_number
+    assert not any(t.accession_number == last for t in trades.superseded)
