@@ -7,6 +7,10 @@ from collections.abc import Mapping
 
 # One entry a name: the full form, then its short forms.
 _TABLE = """
+bethany beth | catharine cathy kate | catherine cathie | cheryl sherry | danielle dani
+elisabeth liz beth lisa | elizabeth lisa | greggory gregg greg | jeffery jeff | johnathon jon
+kathrine kathy kate | leonardo leo | mathew matt | nicolas nick | rebekah becky | stephan steve
+teresa teri | tobin toby | victoria vicki | virginia ginni | zackary zack
 abigail abby gail | abraham abe | adelaide addie | albert al bert | alan al
 alexander alex al sandy | alexandra alex sandy lexi | alfred al fred | alison ali | allen al
 alvin al | amanda mandy | andrew andy drew | angela angie | anthony tony | antoinette toni

@@ -10,6 +10,7 @@ is not well formed is first balanced by name, and refused where balancing would 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from html.entities import html5
@@ -69,8 +70,10 @@ KNOWN_TAGS = RECORD_TAGS | FIELDS.keys() | frozenset(_AROUND.split())
 _ROOT = re.compile(rb"<(?:[\w.-]+:)?ownershipDocument[\s/>]")
 _ROOT_END = re.compile(r"</(?:[\w.-]+:)?ownershipDocument\s*>")
 _DECLARATION = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
-_XML_DECLARATION = re.compile(rb"\s*<\?xml\b(?P<said>[^<>]*)>?")
+# Also without its <, its ? or its end.
+_XML_DECLARATION = re.compile(rb"\s*(?:<\s*\??|\?)\s*xml(?=[\s?>])(?P<said>[^<>]*)>?")
 _ENCODING = re.compile(rb"encoding\s*=\s*[\"']?([A-Za-z][\w.:-]*)")
+_ONE_BYTE = re.compile(r"(?:us-)?ascii|(?:iso-8859-|latin-?)\d{1,2}|(?:windows-|cp)125\d")
 _NAMED_CHARACTER = re.compile(r"<!\[CDATA\[.*?\]\]>|&([A-Za-z]\w*;)", re.DOTALL)
 _OF_XML = frozenset({"amp;", "lt;", "gt;", "quot;", "apos;"})
 _NO_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -180,7 +183,8 @@ def _narrow(document: bytes) -> bytes:
 def _text(block: bytes) -> str:
     """Return the document's text without its declaration, which need not be well formed.
 
-    Bytes that are not of the declared encoding are Windows' characters, which old software wrote.
+    Bytes that can be UTF-8 are, also where Latin-1 is declared. What is neither of the declared
+    encoding nor UTF-8 are Windows' characters, which old software wrote.
     Characters by their HTML names are themselves; what XML does not allow is dropped.
     """
     declared = _XML_DECLARATION.match(block)
@@ -189,12 +193,17 @@ def _text(block: bytes) -> str:
     return _NO_CHARACTER.sub("", _NAMED_CHARACTER.sub(_named, text)).strip()
 
 
+def _worth_trying(encoding: str) -> tuple[str, ...]:
+    """Return the encodings to read with; UTF-16 is none, since the declaration was read as text."""
+    if _ONE_BYTE.fullmatch(encoding):
+        return "utf-8", encoding
+    return (encoding,) if encoding in ("utf-8", "utf8", "utf-7") else ()
+
+
 def _decoded(block: bytes, encoding: str) -> str:
-    try:
-        if encoding and "16" not in encoding and "32" not in encoding:  # it has been read as text
-            return block.decode(encoding)
-    except (LookupError, UnicodeError):
-        pass
+    for name in _worth_trying(encoding.lower()):
+        with contextlib.suppress(LookupError, UnicodeError):
+            return block.decode(name)
     parts = []
     while True:
         try:

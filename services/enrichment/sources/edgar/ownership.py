@@ -74,7 +74,7 @@ def parse_ownership(document: bytes) -> OwnershipDocument:
         non_derivative_holdings=tuple(h for h in holdings if h.table == NON_DERIVATIVE),
         derivative_holdings=tuple(h for h in holdings if h.table == DERIVATIVE),
         footnotes=_footnotes(root),
-        remarks=head.text("remarks"),
+        remarks=head.prose("remarks"),
         signed_on=_signed_on(root),
     )
 
@@ -120,9 +120,17 @@ class _Record:
         values = [child for child in field if local_name(child) == "value"]
         text = text_of(values[0]) if values else own_text_of(field)
         is_broken = len(values) > 1 or any(_is_garbled(child) for child in field)
-        if is_broken or _LOST_BRACKET.search(text):
+        if (name in FIELDS and is_broken) or _LOST_BRACKET.search(text):
             raise OwnershipError(f"the document's <{name}> cannot be read")
         return text
+
+    def prose(self, name: str) -> str:
+        """Return the field's text with what stands in markup, such as <b>, of its own."""
+        field = self._fields.get(name)
+        if field is None:
+            return ""
+        is_marked = all(local_name(each) not in KNOWN_TAGS for each in field.iterdescendants())
+        return text_of(field) if is_marked else own_text_of(field)
 
     def decimal(self, name: str) -> Decimal | None:
         """Return an exact number, None if absent."""

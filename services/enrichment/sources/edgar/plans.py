@@ -49,6 +49,15 @@ _DENIED_LATER = re.compile(
     rf" (?:\w+ ){{0,2}}{_PLAN_NOUN}\b",
     re.IGNORECASE,
 )
+# "He adopted a plan under Rule 10b5-1. The sale was made under that plan."
+_MADE_LATER = re.compile(
+    rf"\b{_UNDER} (?:the|that|this|such|said|his|her) (?:trading |10b5-1 |rule 10b5-1 ){{0,2}}"
+    rf"{_PLAN_NOUN}\b",
+    re.IGNORECASE,
+)
+_MADE_BY_IT = re.compile(
+    r"^[^.;]{0,120}\b(?:pursuant to|under|in accordance with) which\b|\bthereunder\b", re.IGNORECASE
+)
 _MADE_UNDER = re.compile(rf"\b{_UNDER}\b[^.;]{{0,80}}$", re.IGNORECASE)
 _ENDED = re.compile(
     r"\b(?:terminat|cancel|expir|revo[ck]|discontinu|suspen|laps|ceas|withdr[ae]w)",
@@ -156,9 +165,10 @@ def _sentence(sentence: str, *, box: bool) -> _Said:
     ):
         return _Said.DENIED
     if mention is None:
-        return _Said.NOTHING
+        return _Said.PLANNED if _MADE_LATER.search(sentence) else _Said.NOTHING
     is_of_later = _NOT_YET.search(sentence) or (_ADOPTED.search(before) and not box)
-    return _Said.NOTHING if is_of_later and not is_made_under else _Said.PLANNED
+    is_made = is_made_under or _MADE_BY_IT.search(after)
+    return _Said.NOTHING if is_of_later and not is_made else _Said.PLANNED
 
 
 def _speaks_of(sentence: str, code: str) -> bool:

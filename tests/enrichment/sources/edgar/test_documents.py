@@ -130,6 +130,35 @@ def test_an_encoding_that_is_declared_and_is_not_so_is_not_believed() -> None:
     assert parse_ownership(said) == read("utf8_bom")
 
 
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        '<?xml version="1.0" encoding="UTF-8>',
+        '<xml version="1.0"?>',
+        '?xml version="1.0"?>',
+        '< ?xml version="1.0" ?>',
+        "<?xml?>",
+        '<?xml version="1.0" encoding="UTF-8" standalone="no"',
+    ],
+)
+def test_a_declaration_may_be_broken_in_any_way(declaration: str) -> None:
+    sound = content("html_entities")
+    broken = sound.replace(b'<?xml version="1.0"?>', declaration.encode())
+    assert parse_ownership(broken.replace(b"ACME CORP", b"A &amp; B")).issuer.name == "A & B"
+
+
+def test_utf_8_is_read_as_such_though_latin_1_is_declared() -> None:
+    said = content("utf8_bom").replace(b'"1.0"', b'"1.0" encoding="ISO-8859-1"')
+    assert parse_ownership(said.removeprefix(b"\xef\xbb\xbf")) == read("utf8_bom")
+
+
+def test_markup_in_remarks_is_text() -> None:
+    marked = content("cdata").replace(
+        b"<ownerSignature>", b"<remarks><p>Sold by a <b>trust</b>.</p></remarks><ownerSignature>"
+    )
+    assert parse_ownership(marked).remarks == "Sold by a trust."
+
+
 def test_a_row_without_coding_has_no_code() -> None:
     assert [row.code for row in read("no_transaction_coding").transactions] == ["", "S"]
 

@@ -37,6 +37,9 @@ AFFIRMED = [
     "Made under a Rule 10b5-1 plan that does not permit the seller to influence a sale.",
     "Sold pursuant to a 10b5-1 plan to cover taxes.",
     "The shares were sold under a plan established pursuant to SEC Rule 10b5-1.",
+    "On May 1, 2022 he adopted a Rule 10b5-1 trading plan. The sale was made under that plan.",
+    "She entered into a Rule 10b5-1 plan on May 1, 2022, pursuant to which the sale was made.",
+    "In accordance with the terms of her 10b5-1 plan, shares were sold.",
 ]
 DENIED = [
     "No Rule 10b5-1 trading plan was in effect for this sale.",
@@ -61,6 +64,7 @@ UNSAID = [
     "The reporting person intends to adopt a Rule 10b5-1 plan.",
     "The reporting person will enter into a Rule 10b5-1 plan in May.",
     "The sale complied with Rule 10b-5.",
+    "He will adopt a Rule 10b5-1 plan. Shares were granted under the Incentive Plan.",
     "Held by a trust under a plan of 10b-5 1934.",
 ]
 
