@@ -35,8 +35,9 @@ from chassis.errors import Unavailable
 
 STREAM = "ACTIVITY"
 MAX_ENTRIES = 10_000
-# What is fetched at once, in addition to the backlog: fewer events where they are large.
-FETCH_EVENTS, FETCH_BYTES = 8, 1_000_000
+# What is fetched at once, in addition to the backlog: fewer events where they are large, one where
+# that is not known. Each of hundreds of tails has as much in hand while its client takes nothing.
+FETCH_EVENTS, FETCH_BYTES = 8, 200_000
 PATIENCE_SECONDS = 1.0
 FETCH_SECONDS = 10.0
 CANCEL_AGAIN_SECONDS = 0.2
@@ -110,6 +111,11 @@ class Backlog:
             self._room.gate.give(self._room.tenant, size)
 
 
+def events_at_once(largest: int) -> int:
+    """Return how many events to fetch where the largest has this size; 0 is not known."""
+    return max(1, min(FETCH_EVENTS, FETCH_BYTES // largest)) if largest else 1
+
+
 class Feed:
     """Reads the events of one subject into a backlog, from which `next` takes them."""
 
@@ -121,7 +127,7 @@ class Feed:
         self._after = after
         self._replaying = replaying
         self._backlog = Backlog(room)
-        self._largest = 1
+        self._largest = 0
         self._stream_made: datetime | None = None
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -177,8 +183,7 @@ class Feed:
         """Take events until one is missing between them."""
         expected = 1
         while True:
-            count = max(1, min(FETCH_EVENTS, FETCH_BYTES // self._largest))
-            for message in await pull.fetch(count, FETCH_SECONDS):
+            for message in await pull.fetch(events_at_once(self._largest), FETCH_SECONDS):
                 if message.metadata.sequence.consumer != expected:
                     return
                 expected += 1

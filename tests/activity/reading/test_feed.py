@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from nats.aio.msg import Msg
 
 from chassis.admission.gate import Gate
 from chassis.admission.tenants import UNLIMITED, Tenant
 from chassis.broker.client import BrokerClient
-from services.activity.reading.feed import Backlog, Feed, Room
+from services.activity.reading.feed import Backlog, Feed, Room, events_at_once
 
 TENANT = Tenant(None, 0.5, UNLIMITED)
 ROOM = Room(1_000, Gate("unread_bytes", 4_000), TENANT)
@@ -59,3 +60,10 @@ def test_the_backlogs_of_a_tenant_take_its_share_and_leave_the_rest_to_others() 
     for each in (*tails, other):
         each.clear()
     assert gate.held == 0
+
+
+@pytest.mark.parametrize(
+    ("largest", "count"), [(0, 1), (200, 8), (90_000, 2), (150_000, 1), (1_000_000, 1)]
+)
+def test_large_events_are_fetched_a_few_at_once(largest: int, count: int) -> None:
+    assert events_at_once(largest) == count
