@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from devstack.sandbox.claude_models import Written, refusal_of, write
 from devstack.sandbox.faults import Kind, ordered
 from devstack.sandbox.injections import Injection
 from devstack.sandbox.vendor import Called, Setup, Vendor
@@ -36,6 +37,22 @@ TYPES = {
     529: "overloaded_error",
 }
 SPEND_LIMIT = {"error_code": "enforced_spend_limit_reached"}
+REFUSALS = {
+    "credit_balance": (
+        400,
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing"
+        " to upgrade or purchase credits.",
+    ),
+    "usage_limits": (
+        400,
+        "You have reached your specified API usage limits. You will regain access on 2027-01-01 at"
+        " 00:00 UTC.",
+    ),
+    "billing": (402, "There is an issue with billing"),
+    "retired_model": (404, "model: claude-sonnet-4-20250514"),
+    "thinking": (400, '"thinking.type.disabled" is not supported for this model.'),
+}
+"""What the vendor says where it gives no code: status and message."""
 STRANGER = "Boris Nowhere leads Widgets Limited and likes to be called in the evening."
 
 
@@ -45,10 +62,16 @@ def routes(setup: Setup) -> list[Route]:
 
 
 def error(
-    status: int, headers: Mapping[str, str], details: Mapping[str, str] | None = None
+    status: int,
+    headers: Mapping[str, str],
+    details: Mapping[str, str] | None = None,
+    message: str = "",
 ) -> JSONResponse:
     """Return an error in Anthropic's form."""
-    said: dict[str, Any] = {"type": TYPES.get(status, "api_error"), "message": f"sandbox {status}"}
+    said: dict[str, Any] = {
+        "type": TYPES.get(status, "api_error"),
+        "message": message or f"sandbox {status}",
+    }
     request_id = f"req_sandbox_error_{status}"
     body = {
         "type": "error",
@@ -80,25 +103,26 @@ class _Claude:
         asked = json.loads(body)
         if not request.headers.get("anthropic-version"):
             return error(400, {})
-        if not asked.get("model") or not asked.get("messages") or not asked.get("max_tokens"):
-            return error(400, {})
-        if ordered(request, Kind.QUOTA):
-            return error(429, {}, SPEND_LIMIT)
+        if refused := _refused(request, asked):
+            return refused
         if ordered(request, Kind.ERROR_BODY):
             inside = {"type": "api_error", "message": "sandbox"}
             return JSONResponse({"type": "error", "error": inside})
         stop = ordered(request, Kind.STOP)
-        text = "" if stop else json.dumps({"sentences": self._sentences(request, asked)})
+        text = json.dumps({"sentences": self._sentences(request, asked)})
+        written = write(asked, text, str(stop.value or "refusal") if stop else "")
         answer = {
             "id": f"msg_sandbox_{zlib.crc32(body):08x}",
             "type": "message",
             "role": "assistant",
             "model": asked["model"],
-            "content": [{"type": "text", "text": text}] if text else [],
-            "stop_reason": str(stop.value or "refusal") if stop else "end_turn",
+            "content": written.content,
+            "stop_reason": written.stop_reason,
             "stop_sequence": None,
-            "usage": self._usage(asked, text),
+            "stop_details": written.stop_details,
         }
+        if not ordered(request, Kind.UNPRICED):
+            answer["usage"] = self._usage(asked, written)
         request_id = f"req_sandbox_{zlib.crc32(body):08x}"
         return JSONResponse(answer, headers={"request-id": request_id})
 
@@ -120,19 +144,38 @@ class _Claude:
                     return [_obey(each, facts, asked)]
         return [_tell(fact) for fact in _one_a_source(facts)[:MAX_SENTENCES]]
 
-    def _usage(self, asked: Mapping[str, Any], text: str) -> dict[str, int]:
+    def _usage(self, asked: Mapping[str, Any], written: Written) -> dict[str, Any]:
         """Count a token for four characters; a marked system block is cached once it was seen."""
         system = asked.get("system")
         blocks = system if isinstance(system, list) else []
         marked = "".join(b.get("text", "") for b in blocks if b.get("cache_control"))
         seen = marked in self._cached
         self._cached.add(marked)
+        new = 0 if seen else len(marked) // 4
         return {
             "input_tokens": len(str(asked["messages"])) // 4,
-            "output_tokens": len(text) // 4,
-            "cache_creation_input_tokens": 0 if seen else len(marked) // 4,
+            "cache_creation_input_tokens": new,
             "cache_read_input_tokens": len(marked) // 4 if seen else 0,
+            "cache_creation": {"ephemeral_5m_input_tokens": new, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": written.output_tokens,
+            "output_tokens_details": {"thinking_tokens": written.thinking_tokens},
+            "service_tier": "standard",
+            "inference_geo": "us",
         }
+
+
+def _refused(request: Request, asked: Mapping[str, Any]) -> JSONResponse | None:
+    """Return the error of a request that is ordered to be refused, or that no model takes."""
+    if ordered(request, Kind.QUOTA):
+        return error(429, {}, SPEND_LIMIT)
+    if fault := ordered(request, Kind.REFUSAL):
+        value = str(fault.value or "")
+        status, message = REFUSALS.get(value, (400, value))
+        return error(status, {}, message=message)
+    if not asked.get("model") or not asked.get("messages") or not asked.get("max_tokens"):
+        return error(400, {})
+    status, message = refusal_of(asked)
+    return error(status, {}, message=message) if status else None
 
 
 def _tell(fact: Mapping[str, str]) -> dict[str, Any]:

@@ -95,10 +95,11 @@ KINDS: Mapping[Kind, About] = {
     ),
     Kind.REFUSAL: About(
         "the call is refused as the vendor's documents have it",
-        "ContactOut: bad_credentials, bad_input, no_access, out_of_credits or a text; Exa: a tag",
-        (CONTACTOUT, EXA),
+        "ContactOut: bad_credentials, bad_input, no_access, out_of_credits or a text; Exa: a tag;"
+        " Claude: credit_balance, usage_limits, billing, retired_model, thinking or a text",
+        (CONTACTOUT, EXA, CLAUDE),
     ),
-    Kind.UNPRICED: About("an answer that does not say its cost", sources=(EXA,)),
+    Kind.UNPRICED: About("an answer that does not say its cost", sources=(EXA, CLAUDE)),
     Kind.SAMPLE: About("sample data, as for a key without the plan", sources=(CONTACTOUT,)),
     Kind.UNREACHABLE_PERSON: About("a profile without e-mail and phone", sources=(CONTACTOUT,)),
     Kind.CAMEL_CASE: About("the other spelling of all fields: workEmail", sources=(CONTACTOUT,)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from prospect.enrichment.v1 import enrichment_service_pb2_grpc as grpc_api
-from prospect.enrichment.v1 import prospect_pb2
+from prospect.enrichment.v1 import operations_pb2, prospect_pb2
 
 from services.cli.operate.services import ServiceName
 from tests.enrichment.test_service import APPLE, finished, sandbox_settings, statuses
@@ -90,11 +90,44 @@ async def test_a_summary_that_fails_its_check_is_replaced_and_not_bought_again(
     assert (step.attempts, statuses(prospect)["claude"]) == (1, "COMPLETE")
 
 
-async def test_a_model_that_refuses_ends_its_step_and_not_the_run(
-    enrichment: EnrichmentServiceAsyncStub, ours: Identity, sandbox_desk: SandboxDesk
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "stop", "value": "refusal"},
+        {"kind": "stop", "value": "model_context_window_exceeded"},
+        {"kind": "refusal", "value": "credit_balance"},
+        {"kind": "refusal", "value": "usage_limits"},
+        {"kind": "refusal", "value": "retired_model"},
+    ],
+    ids=lambda fault: fault["value"],
+)
+async def test_what_the_model_does_not_give_is_replaced_at_once(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    fault: dict[str, Any],
 ) -> None:
-    await sandbox_desk.order("claude", "stop", value="refusal")
+    await sandbox_desk.order("claude", **fault)
     prospect = await finished(enrichment, ours)
-    assert statuses(prospect)["claude"] == "FAILED"
-    assert step_of(prospect, "claude").attempts == 1
+    assert prospect.ai_summary.kind == "template"
+    step = step_of(prospect, "claude")
+    assert (step.attempts, statuses(prospect)["claude"]) == (1, "COMPLETE")
+    assert step.reason.startswith("a plain summary stands in for the model's: Claude ")
     assert prospect.enrichment_status == prospect_pb2.ENRICHMENT_STATUS_COMPLETE
+
+
+@pytest.mark.parametrize(("times", "kind"), [(1, "model"), (2, "template")])
+async def test_an_answer_without_room_is_asked_once_more_with_more(
+    enrichment: EnrichmentServiceAsyncStub,
+    ours: Identity,
+    sandbox_desk: SandboxDesk,
+    times: int,
+    kind: str,
+) -> None:
+    await sandbox_desk.order("claude", "stop", value="max_tokens", times=times)
+    prospect = await finished(enrichment, ours)
+    assert prospect.ai_summary.kind == kind
+    assert step_of(prospect, "claude").attempts == 2
+    request = operations_pb2.ListSourcesRequest()
+    sources = await enrichment.ListSources(request, metadata=ours.metadata())
+    assert {each.source: each.failures for each in sources.sources}["claude"] == 0

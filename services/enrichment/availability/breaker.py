@@ -33,9 +33,11 @@ from services.enrichment.run.state import Denial, StepStatus
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import SourceName
 
-FAULTS = frozenset(
-    {ErrorClass.TRANSIENT, ErrorClass.INVALID_ANSWER, ErrorClass.AUTH, ErrorClass.QUOTA}
-)
+LASTING = frozenset({ErrorClass.QUOTA, ErrorClass.CONFIGURATION})
+"""What waiting does not mend: one such answer opens the breaker."""
+FAULTS = LASTING | {ErrorClass.TRANSIENT, ErrorClass.INVALID_ANSWER, ErrorClass.AUTH}
+NEEDS_OPERATOR = "the source needs an operator: "
+"""How the reason begins by which replicas know that a source's fault lasts."""
 DEPLOYMENT = UUID(int=0)
 """The tenant of events that belong to none."""
 STATES = ("closed", "open", "half_open", "parked", "paused")
@@ -171,7 +173,8 @@ class Breakers:
         if shown == "parked":
             return Denial(StepStatus.PARKED, reason, until)
         if shown == "open" and until and until > now:
-            return Denial(StepStatus.CIRCUIT_OPEN, reason, until)
+            lasts = reason.startswith(NEEDS_OPERATOR)
+            return Denial(StepStatus.CIRCUIT_OPEN, reason, until, is_lasting=lasts)
         return None
 
     def failures(self, source: SourceName) -> int:
@@ -201,8 +204,9 @@ class Breakers:
         if self.state(source).state == "closed":
             return self.state(source).epoch
         reason = "the source has been failing and is being tried"
+        lasts = self.state(source).reason.startswith(NEEDS_OPERATOR)
         return self.denial(source) or Denial(
-            StepStatus.CIRCUIT_OPEN, reason, self._clock() + LOOK_AGAIN
+            StepStatus.CIRCUIT_OPEN, reason, self._clock() + LOOK_AGAIN, is_lasting=lasts
         )
 
     async def report(
@@ -220,6 +224,8 @@ class Breakers:
             return
         if verdict is None:
             await self._give_back(row)
+        elif isinstance(verdict, SourceError) and verdict.error_class in LASTING:
+            await self._open(row, f"{NEEDS_OPERATOR}{verdict.message}")
         elif await self._count(row, verdict):
             await self._judge(row, verdict)
 

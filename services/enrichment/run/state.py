@@ -128,11 +128,15 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Why a call may not leave: `status` says for good, or until when."""
+    """Why a call may not leave: `status` says for good, or until when.
+
+    `is_lasting` says that the source is waited for in vain, such as for an account without credit.
+    """
 
     status: StepStatus
     reason: str
     until: datetime | None = None
+    is_lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

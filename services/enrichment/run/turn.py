@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from services.enrichment.run.retries import REPLACED, max_failures
 from services.enrichment.run.state import (
     CLAUDE,
     RUN_ENDED,
@@ -30,12 +31,6 @@ from services.enrichment.sources.call import Answer, ErrorClass, SourceError
 from services.enrichment.sources.catalogue import RESEARCH, SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 
-MAX_FAILURES: Mapping[ErrorClass, int] = {
-    ErrorClass.TRANSIENT: 4,
-    ErrorClass.THROTTLED: 6,
-    ErrorClass.INVALID_ANSWER: 2,
-}
-"""How often a step may fail, by the class of the last error; a class not named is not retried."""
 MAX_ELAPSED = timedelta(hours=1)
 BACKOFF_SECONDS = 0.5
 """The longest pause after one failure; it doubles with each, and MAX_FAILURES bounds how often."""
@@ -135,7 +130,7 @@ class _Taker:
             error_class=error.error_class.value,
         )
         again_at = self._now + timedelta(seconds=self._delay(error, failed.failures))
-        if failed.failures < _max_failures(step.source, error) and self._in_time(failed, again_at):
+        if failed.failures < max_failures(step.source, error) and self._in_time(failed, again_at):
             parked = error.error_class is ErrorClass.THROTTLED and error.retry_after is not None
             status = StepStatus.PARKED if parked else StepStatus.PENDING
             self._put(replace(failed, status=status, next_attempt_at=again_at, ready_at=again_at))
@@ -143,16 +138,20 @@ class _Taker:
             self._give_up(failed, error, error.message)
 
     def _give_up(self, failed: Step, error: SourceError, reason: str) -> None:
-        """End a failed step; a plain summary replaces a model's text that failed its check."""
-        is_text = failed.source is CLAUDE and error.error_class is ErrorClass.INVALID_ANSWER
-        if not is_text or self._state.cancel_requested:
+        """End a failed step; a plain summary replaces one that the model cannot give."""
+        is_replaced = failed.source is CLAUDE and error.error_class in REPLACED
+        if not is_replaced or self._state.cancel_requested:
             self._end(failed, StepStatus.FAILED, reason)
-            return
+        else:
+            self._stand_in(failed, reason)
+
+    def _stand_in(self, step: Step, reason: str) -> None:
+        """Put a plain summary in the place of the model's."""
         summary = self._rules.fallback(self._turn.findings)
         if refusal := self._rules.refuses(Answer(summary)):
-            self._end(failed, refusal.status, refusal.reason)
+            self._end(step, refusal.status, refusal.reason)
         else:
-            self._complete(failed, summary, f"a plain summary stands in for the model's: {reason}")
+            self._complete(step, summary, f"a plain summary stands in for the model's: {reason}")
 
     def _delay(self, error: SourceError, failures: int) -> float:
         if error.error_class is ErrorClass.THROTTLED and error.retry_after is not None:
@@ -322,6 +321,9 @@ class _Taker:
         if denial.until is None:
             self._end(step, denial.status, denial.reason)
             return
+        if denial.is_lasting and step.source is CLAUDE:
+            self._stand_in(replace(step, ready_at=self._now), denial.reason)
+            return
         self._put(
             replace(
                 step,
@@ -392,9 +394,3 @@ def _ended_attempt(step: Step, outcome: Answer | SourceError) -> EndedAttempt:
         case _:
             status = "complete"
     return EndedAttempt(step.source, step.attempts, status, outcome)
-
-
-def _max_failures(source: SourceName, error: SourceError) -> int:
-    """Return how often a step may fail so; a paid answer without use is not bought again."""
-    is_answer = error.error_class is ErrorClass.INVALID_ANSWER
-    return 1 if is_answer and SOURCES[source].is_paid else MAX_FAILURES.get(error.error_class, 1)

@@ -16,13 +16,14 @@ class SourceCall:
 
     Only Claude reads `findings`; `lookup` is one of the source's `lookups` in catalogue.py, empty
     where there is one way only. `look_back_days` is how far back the tenant wants the
-    source to look, 0 for its own.
+    source to look, 0 for its own; `failures` is how often a call of this kind has failed before.
     """
 
     person: Person
     findings: Mapping[SourceName, Finding]
     lookup: str = ""
     look_back_days: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class ErrorClass(StrEnum):
     INVALID_ANSWER = "invalid_answer"
     WRONG_PERSON = "wrong_person"
     REFUSED_REQUEST = "refused_request"
+    CUT_SHORT = "cut_short"
+    """A model's answer did not fit into the room that we gave it."""
+    CONFIGURATION = "configuration"
+    """We ask in a way that the vendor takes of nobody, such as for a model that is retired."""
 
 
 class SourceError(Exception):

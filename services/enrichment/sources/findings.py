@@ -84,13 +84,15 @@ class Statement:
 
     `is_data` says that the text is a whole sentence of ours, made from fields: it is told as it
     stands, and no model writes another. `plain` is what the plain summary says of it: our own
-    words, never a text from outside; empty where it says nothing of it.
+    words, never a text from outside; empty where it says nothing of it. `is_coverage` says that it
+    tells how far was searched and not what was found, so that it makes no other evidence.
     """
 
     text: str
     url: str
     plain: str = ""
     is_data: bool = False
+    is_coverage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,8 @@ class InsiderTrades:
             )
         read = (self.filings_read, self.read_back_to, self.filings_unread)
         if coverage := coverage_sentence(self.issuer_name, *read):
-            yield Statement(coverage, self.provenance.url, plain=coverage, is_data=True)
+            url = self.provenance.url
+            yield Statement(coverage, url, plain=coverage, is_data=True, is_coverage=True)
 
 
 @dataclass(frozen=True, slots=True)

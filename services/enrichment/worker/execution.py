@@ -213,7 +213,9 @@ class Execution:
         allowance = self._run.allowance_row
         policy = allowance.policy if allowance else Policy()
         days = policy.source(begun.source).look_back_days
-        call = SourceCall(self._run.person, self._run.evidence({}), begun.lookup, days)
+        failures = self._run.state.steps[begun.source].failures
+        evidence = self._run.evidence({})
+        call = SourceCall(self._run.person, evidence, begun.lookup, days, failures)
         run_seconds = (self._run.state.late_until - self._clock()).total_seconds()
         try:
             async with call_timeout.limited(self._call_seconds, longest_wait=run_seconds):

@@ -77,6 +77,30 @@ async def test_a_replica_that_has_read_nothing_judges_as_the_others(one: Engine)
     )
 
 
+@pytest.mark.parametrize("error_class", [ErrorClass.CONFIGURATION, ErrorClass.QUOTA])
+async def test_what_waiting_does_not_mend_opens_the_breaker_at_once(
+    one: Engine, error_class: ErrorClass
+) -> None:
+    breakers = breakers_at(one)
+    await report(breakers, SourceError(error_class, "Claude answered 404"))
+    denial = breakers.denial(EXA)
+    assert denial
+    assert denial.is_lasting
+    assert denial.reason == "the source needs an operator: Claude answered 404"
+
+
+async def test_while_it_is_tried_again_the_others_know_that_it_lasts(
+    one: Engine, database: Database
+) -> None:
+    reason = "the source needs an operator: no credit"
+    await set_row(database, f"state = 'half_open', epoch = 1, quota = 0, reason = '{reason}'")
+    breakers = breakers_at(one)
+    await breakers.refresh()
+    denial = await breakers.admit(EXA)
+    assert isinstance(denial, Denial)
+    assert denial.is_lasting
+
+
 async def test_the_last_probe_that_succeeds_leaves_nothing_of_the_failures(
     one: Engine, database: Database
 ) -> None:

@@ -69,6 +69,15 @@ async def test_a_source_shows_that_it_fails_why_and_until_when(one: Engine) -> N
     assert exa.until == to_timestamp(NOW + timedelta(seconds=30))
 
 
+async def test_a_fault_of_configuration_is_named_after_one_call(one: Engine) -> None:
+    breakers, rpc = rpc_of(one)
+    retired = SourceError(ErrorClass.CONFIGURATION, "Claude answered 404 model:")
+    await breakers.report(SourceName.CLAUDE, 0, retired)
+    claude = (await listed(one, rpc))["claude"]
+    assert claude.state == pb.SOURCE_STATE_OPEN
+    assert claude.reason == "the source needs an operator: Claude answered 404 model:"
+
+
 async def test_a_pause_that_would_end_now_is_refused(one: Engine) -> None:
     _, rpc = rpc_of(one)
     pause = pb.PauseSourceRequest(source="exa", until=to_timestamp(NOW))

@@ -306,12 +306,47 @@ def test_a_summary_that_fails_its_check_is_replaced_by_a_plain_one_and_not_bough
     assert made.findings[CLAUDE] == finding(CLAUDE)
 
 
-def test_a_refusal_ends_the_step_and_not_the_run() -> None:
-    refused = Returned(CLAUDE, error(ErrorClass.REFUSED_REQUEST))
-    made = turn(calling(CLAUDE, **ENDED), refused)
-    assert made.steps[CLAUDE].status is StepStatus.FAILED
+@pytest.mark.parametrize(
+    "error_class", [ErrorClass.REFUSED_REQUEST, ErrorClass.QUOTA, ErrorClass.CONFIGURATION]
+)
+def test_what_the_model_cannot_give_is_replaced_by_a_plain_summary(error_class: ErrorClass) -> None:
+    made = turn(calling(CLAUDE, **ENDED), Returned(CLAUDE, error(error_class)))
+    step = made.steps[CLAUDE]
+    assert (step.status, step.attempts) == (StepStatus.COMPLETE, 1)
+    assert made.findings[CLAUDE] == finding(CLAUDE)
     assert made.finish
     assert made.finish.status is RunStatus.COMPLETE
+
+
+def test_a_model_out_of_reach_is_replaced_by_nothing() -> None:
+    run = calling(CLAUDE, **ENDED)
+    failed = replace(run.steps[CLAUDE], failures=9)
+    run = replace(run, steps={**run.steps, CLAUDE: failed})
+    made = turn(run, Returned(CLAUDE, error(ErrorClass.TRANSIENT)))
+    assert made.steps[CLAUDE].status is StepStatus.FAILED
+
+
+def test_what_did_not_fit_is_asked_once_more_and_then_replaced() -> None:
+    short = Returned(CLAUDE, error(ErrorClass.CUT_SHORT, of_source=False))
+    run = calling(CLAUDE, **ENDED)
+    again = after(run, turn(run, short))
+    assert again.steps[CLAUDE].failures == 1
+    again = after(again, turn(again, now=NOW + timedelta(seconds=40)))
+    made = turn(again, short, now=NOW + timedelta(seconds=41))
+    assert made.steps[CLAUDE].status is StepStatus.COMPLETE
+    assert made.findings[CLAUDE] == finding(CLAUDE)
+
+
+def test_a_summary_does_not_wait_for_a_source_that_waiting_does_not_mend() -> None:
+    until = NOW + timedelta(seconds=20)
+    lasting = Denial(StepStatus.CIRCUIT_OPEN, "no credit", until, is_lasting=True)
+    run = state(**ENDED)
+    made = turn(run, Parked(CLAUDE, lasting))
+    step = made.steps[CLAUDE]
+    assert (step.status, step.attempts) == (StepStatus.COMPLETE, 0)
+    assert "no credit" in step.reason
+    passing = turn(run, Parked(CLAUDE, replace(lasting, is_lasting=False)))
+    assert passing.steps[CLAUDE].status is StepStatus.CIRCUIT_OPEN
 
 
 def test_a_source_left_alone_spends_no_attempt() -> None:

@@ -24,7 +24,7 @@ from services.enrichment.run.state import (
 )
 from services.enrichment.run.turn import take_turn
 from services.enrichment.sources.call import Answer, ErrorClass, SourceError
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.findings import Finding
 from tests.enrichment.engine import finding
 
@@ -167,7 +167,7 @@ def test_a_lost_call_ends_as_uncertain_with_its_number_and_class() -> None:
     (attempt,) = made.ended_attempts
     assert (attempt.source, attempt.attempt, attempt.status) == (EXA, 3, "uncertain")
     step = made.steps[EXA]
-    assert (step.error_class, step.cost_micros) == ("uncertain", 20_005)
+    assert (step.error_class, step.cost_micros) == ("uncertain", SOURCES[EXA].max_cost_micros + 5)
 
 
 def test_a_reply_that_is_lost_a_second_time_is_not_bought_a_third_time() -> None:

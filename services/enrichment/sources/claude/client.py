@@ -17,18 +17,19 @@ from typing import Any
 
 import anthropic
 import httpx2
+import structlog
 
 from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError, Usage
 from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.claude.composition import Choice, Composition, compose
-from services.enrichment.sources.claude.prices import cost_micros
+from services.enrichment.sources.claude.models import cost_micros, model_of
 from services.enrichment.sources.claude.prompt import (
     INSTRUCTIONS,
     PROMPT_VERSION,
     SCHEMA,
     prompt,
 )
-from services.enrichment.sources.facts import facts_of, facts_with_statements
+from services.enrichment.sources.facts import facts_with_statements
 from services.enrichment.sources.findings import Fact, Finding, Provenance, Sentence, Summary
 from services.enrichment.sources.http import MAX_BYTES, Vendor, certificates, text
 
@@ -42,17 +43,38 @@ VENDOR = Vendor(
         409: ErrorClass.TRANSIENT,
         429: ErrorClass.THROTTLED,
     },
-    # error.details.error_code: a limit of spending, which no waiting lifts before next month
-    tags={"enforced_spend_limit_reached": ErrorClass.QUOTA},
+    # error.details.error_code: limits of spending, which no waiting lifts before next month
+    tags={
+        "enforced_spend_limit_reached": ErrorClass.QUOTA,
+        "contract_spend_limit_reached": ErrorClass.QUOTA,
+        "linked_organization_spend_limit_reached": ErrorClass.QUOTA,
+        "linked_organization_billing_unavailable": ErrorClass.QUOTA,
+        "organization_on_hold": ErrorClass.AUTH,
+    },
+    # These have no code of their own: 400 for money, 404 and 400 for what a model does not take.
+    phrases={
+        "credit balance is too low": ErrorClass.QUOTA,
+        "specified api usage limits": ErrorClass.QUOTA,
+        "model:": ErrorClass.CONFIGURATION,
+        "not supported": ErrorClass.CONFIGURATION,
+    },
 )
 # What a stop_reason other than end_turn means; one that is not named is an invalid answer.
-STOPS: Mapping[str, ErrorClass] = {"refusal": ErrorClass.REFUSED_REQUEST}
-MAX_TOKENS = 1_024
+STOPS: Mapping[str, ErrorClass] = {
+    "refusal": ErrorClass.REFUSED_REQUEST,
+    "max_tokens": ErrorClass.CUT_SHORT,
+    "model_context_window_exceeded": ErrorClass.REFUSED_REQUEST,
+}
+_log = structlog.get_logger()
 
 
 def memo_key(findings: Mapping[SourceName, Finding], model: str) -> str:
     """Return a summary's key: no call is made for the same evidence, prompt and model again."""
-    evidence = [(fact.id, fact.text, fact.url) for fact in facts_of(findings)]
+    evidence = [
+        (fact.id, fact.text, fact.url)
+        for fact, said in facts_with_statements(findings)
+        if not said.is_coverage
+    ]
     content = json.dumps([evidence, PROMPT_VERSION, model], ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -84,6 +106,7 @@ class Claude:
         )
         self._url = f"{base_url.rstrip('/')}/v1/messages"
         self._model = model
+        self._asked_how = _asked_how(model)
         self._clock = clock
         self._seconds = seconds
 
@@ -96,10 +119,11 @@ class Claude:
         facts = facts_with_statements(call.findings)
         if not facts:
             return Answer(None)
-        message, request_id = await self._send(prompt(call.person, facts))
+        row = model_of(self._model)
+        room = row.more_tokens if call.failures else row.max_tokens
+        message, request_id = await self._send(prompt(call.person, facts), room)
         usage = _usage(message)
-        # More tokens than the limits allow are a mistake of the answer.
-        cost = min(cost_micros(self._model, usage), SOURCES[self.name].max_cost_micros)
+        cost = self._cost(usage, request_id)
         try:
             composed = compose(await _choices(message), facts, call.person)
             if not composed.sentences:
@@ -112,6 +136,15 @@ class Claude:
         summary = self._summary(composed.sentences, known, message, request_id)
         return Answer(summary, cost, request_id, usage)
 
+    def _cost(self, usage: Usage | None, request_id: str) -> int:
+        """Return what a call cost: the most that one may where the answer does not tell."""
+        most = SOURCES[self.name].max_cost_micros
+        if usage is None:
+            _log.warning("an answer tells no usage", source=self.name.value, request_id=request_id)
+            return most
+        # More tokens than the limits allow are a mistake of the answer.
+        return min(cost_micros(self._model, usage), most)
+
     def _summary(
         self,
         sentences: tuple[Sentence, ...],
@@ -122,13 +155,13 @@ class Claude:
         provenance = Provenance(self.name, self._url, request_id, self._clock())
         return Summary(sentences, facts, text(message.get("model")) or self._model, provenance)
 
-    async def _send(self, content: str) -> tuple[dict[str, Any], str]:
+    async def _send(self, content: str, room: int) -> tuple[dict[str, Any], str]:
         """Return the message and the request's id; the SDK checks no type, so the body is read."""
         try:
             async with asyncio.timeout(self._seconds):
                 raw = await self._client.messages.with_raw_response.create(
                     model=self._model,
-                    max_tokens=MAX_TOKENS,
+                    max_tokens=room,
                     system=[
                         {
                             "type": "text",
@@ -137,7 +170,7 @@ class Claude:
                         }
                     ],
                     messages=[{"role": "user", "content": content}],
-                    output_config={"format": {"type": "json_schema", "schema": SCHEMA}},
+                    **self._asked_how,
                 )
                 body = await raw.read()
         except TimeoutError:
@@ -151,13 +184,27 @@ class Claude:
         return await VENDOR.object_of(body), text(raw.headers.get("request-id"))
 
     def _status_error(self, error: anthropic.APIStatusError) -> SourceError:
-        return VENDOR.error(
+        told = VENDOR.error(
             error.status_code,
             error.response.headers,
             self._clock(),
             tag=text(error.error_code),
+            message=text(error.api_message),
             request_id=text(error.request_id),
         )
+        if told.error_class is ErrorClass.CONFIGURATION:
+            told.message += f" {self._model} cannot be asked so; see PROSPECT_CLAUDE_MODEL"
+        return told
+
+
+def _asked_how(model: str) -> dict[str, Any]:
+    """Return what a request says of the answer's form, of effort and of thinking."""
+    row = model_of(model)
+    form: dict[str, Any] = {"format": {"type": "json_schema", "schema": SCHEMA}}
+    if row.effort:
+        form["effort"] = row.effort
+    thinking = {"thinking": {"type": row.thinking}} if row.thinking else {}
+    return {"output_config": form, **thinking}
 
 
 def _connection_error(error: anthropic.APIConnectionError) -> SourceError:
@@ -201,20 +248,23 @@ async def _bound(response: httpx2.Response) -> None:
         response.stream = _Bounded(response.stream)
 
 
-def _usage(message: Mapping[str, Any]) -> Usage:
-    """Read the counts of model tokens; one that is no number counts as none."""
+def _usage(message: Mapping[str, Any]) -> Usage | None:
+    """Read the counts of model tokens; None where those that every answer has are missing."""
     found = message.get("usage")
     counts = found if isinstance(found, dict) else {}
 
-    def count(name: str) -> int:
+    def count(name: str) -> int | None:
         value = counts.get(name)
-        return max(0, value) if isinstance(value, int) else 0
+        return max(0, value) if isinstance(value, int) else None
 
+    read, written = count("input_tokens"), count("output_tokens")
+    if read is None or written is None:
+        return None
     return Usage(
-        input_tokens=count("input_tokens"),
-        output_tokens=count("output_tokens"),
-        cache_write_tokens=count("cache_creation_input_tokens"),
-        cache_read_tokens=count("cache_read_input_tokens"),
+        input_tokens=read,
+        output_tokens=written,
+        cache_write_tokens=count("cache_creation_input_tokens") or 0,
+        cache_read_tokens=count("cache_read_input_tokens") or 0,
     )
 
 
@@ -231,7 +281,9 @@ async def _choices(message: Mapping[str, Any]) -> tuple[Choice, ...]:
     if stop != "end_turn":
         reason = stop if stop in _KNOWN_STOPS else "another reason"
         error_class = STOPS.get(str(stop), ErrorClass.INVALID_ANSWER)
-        raise SourceError(error_class, f"Claude stopped early: {reason}")
+        # What did not fit is ours: it says nothing of the vendor's health.
+        ours = error_class is ErrorClass.CUT_SHORT
+        raise SourceError(error_class, f"Claude stopped early: {reason}", of_source=not ours)
     blocks = message.get("content")
     found = [each for each in blocks if isinstance(each, dict)] if isinstance(blocks, list) else []
     parts = [str(each.get("text", "")) for each in found if each.get("type") == "text"]

@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from devstack.sandbox import injections
-from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError, Usage
-from services.enrichment.sources.catalogue import SourceName
+from services.enrichment.settings import Settings
+from services.enrichment.sources.call import Answer, ErrorClass, SourceCall, SourceError
+from services.enrichment.sources.catalogue import SOURCES, SourceName
 from services.enrichment.sources.claude.client import Claude
-from services.enrichment.sources.claude.prices import PRICES, cost_micros
+from services.enrichment.sources.claude.models import MODELS
 from services.enrichment.sources.claude.prompt import INSTRUCTIONS
 from services.enrichment.sources.exa import Exa
 from services.enrichment.sources.facts import facts_of
@@ -83,11 +84,11 @@ def test_the_instructions_are_long_enough_to_be_cached() -> None:
     ("stop", "error_class"),
     [
         ("refusal", ErrorClass.REFUSED_REQUEST),
-        ("max_tokens", ErrorClass.INVALID_ANSWER),
+        ("max_tokens", ErrorClass.CUT_SHORT),
         ("stop_sequence", ErrorClass.INVALID_ANSWER),
         ("tool_use", ErrorClass.INVALID_ANSWER),
         ("pause_turn", ErrorClass.INVALID_ANSWER),
-        ("model_context_window_exceeded", ErrorClass.INVALID_ANSWER),
+        ("model_context_window_exceeded", ErrorClass.REFUSED_REQUEST),
         ("something_new", ErrorClass.INVALID_ANSWER),
     ],
 )
@@ -99,6 +100,84 @@ async def test_only_end_turn_is_success(
     assert error.error_class is error_class
     assert error.cost_micros > 0
     assert error.request_id.startswith("req_")
+
+
+async def test_what_does_not_fit_is_ours_and_gets_more_room_the_next_time() -> None:
+    rooms = []
+
+    async def respond(request: Request) -> Response:
+        asked = await request.json()
+        rooms.append(asked["max_tokens"])
+        usage = {"input_tokens": 900, "output_tokens": asked["max_tokens"]}
+        thoughts = [{"type": "thinking", "thinking": "", "signature": "x"}]
+        answer = {"content": thoughts, "stop_reason": "max_tokens", "usage": usage}
+        return JSONResponse(answer, headers={"request-id": "req_1"})
+
+    async with serve([Route("/v1/messages", respond, methods=["POST"])]) as url:
+        source = Claude(url, SECRET, "claude-opus-5-5", clock=lambda: NOW)
+        errors = [await refused(source, replace(CALL, failures=number)) for number in (0, 1)]
+        await source.close()
+    row = MODELS["claude-opus-5-5"]
+    assert rooms == [row.max_tokens, row.more_tokens]
+    assert {(each.error_class, each.of_source) for each in errors} == {
+        (ErrorClass.CUT_SHORT, False)
+    }
+    assert errors[0].cost_micros == 900 * 4 + row.max_tokens * 20
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_every_model_is_asked_as_it_takes_it_and_leaves_room_for_an_answer(
+    sandbox_desk: SandboxDesk, model: str
+) -> None:
+    source = Claude(sandbox_desk.url, SECRET, model, clock=lambda: NOW)
+    answer = await source.ask(CALL)
+    await source.close()
+    assert summary(answer).sentences
+
+
+async def test_the_default_model_does_not_think_first(sandbox_desk: SandboxDesk) -> None:
+    model = Settings.model_fields["claude_model"].default
+    source = Claude(sandbox_desk.url, SECRET, model, clock=lambda: NOW)
+    usage = (await source.ask(CALL)).usage
+    await source.close()
+    assert usage
+    assert usage.output_tokens < 200
+
+
+@pytest.mark.parametrize(
+    ("value", "error_class"),
+    [
+        ("credit_balance", ErrorClass.QUOTA),
+        ("usage_limits", ErrorClass.QUOTA),
+        ("billing", ErrorClass.QUOTA),
+        ("retired_model", ErrorClass.CONFIGURATION),
+        ("thinking", ErrorClass.CONFIGURATION),
+        ("messages: too many", ErrorClass.REFUSED_REQUEST),
+    ],
+)
+async def test_an_error_without_a_code_is_told_by_its_message(
+    claude: Claude, sandbox_desk: SandboxDesk, value: str, error_class: ErrorClass
+) -> None:
+    await sandbox_desk.order("claude", "refusal", value=value)
+    error = await refused(claude)
+    assert error.error_class is error_class
+    assert ("PROSPECT_CLAUDE_MODEL" in error.message) == (error_class is ErrorClass.CONFIGURATION)
+
+
+async def test_a_model_that_is_not_there_is_named(sandbox_desk: SandboxDesk) -> None:
+    source = Claude(sandbox_desk.url, SECRET, "claude-sonnet-4-20250514", clock=lambda: NOW)
+    error = await refused(source)
+    await source.close()
+    assert error.error_class is ErrorClass.CONFIGURATION
+    assert "claude-sonnet-4-20250514 cannot be asked so" in error.message
+
+
+async def test_an_answer_that_tells_no_usage_costs_the_most(
+    claude: Claude, sandbox_desk: SandboxDesk
+) -> None:
+    await sandbox_desk.order("claude", "unpriced")
+    answer = await claude.ask(CALL)
+    assert (answer.cost_micros, answer.usage) == (SOURCES[SourceName.CLAUDE].max_cost_micros, None)
 
 
 @pytest.mark.parametrize(
@@ -175,28 +254,3 @@ async def test_an_answer_that_came_compressed_unasked_is_not_decompressed() -> N
         error = await refused(source)
         await source.close()
     assert (error.error_class, "packed" in error.message) == (ErrorClass.INVALID_ANSWER, True)
-
-
-# --- prices -------------------------------------------------------------------------------------
-
-
-def test_each_kind_of_token_has_its_price() -> None:
-    usage = Usage(1_000, 100, 2_000, 10_000)
-    # 1,000 x $2 + 100 x $10 + 2,000 x $2.50 + 10,000 x $0.10, each for a million
-    assert cost_micros("claude-sonnet-5-5", usage) == 2_000 + 1_000 + 5_000 + 1_000
-
-
-def test_the_longest_name_that_fits_has_the_price() -> None:
-    tokens = Usage(cache_read_tokens=1_000_000)
-    assert cost_micros("claude-sonnet-5", tokens) == 200_000
-    assert cost_micros("claude-sonnet-5-5", tokens) == 100_000
-    assert cost_micros("claude-haiku-4-5-20251001", Usage(1_000)) == 1_000
-
-
-def test_an_unknown_model_costs_the_most() -> None:
-    most = max(cost_micros(name, Usage(1_000, 1_000)) for name in PRICES)
-    assert cost_micros("claude-next", Usage(1_000, 1_000)) >= most
-
-
-def test_a_part_of_a_micro_dollar_is_a_whole_one() -> None:
-    assert cost_micros("claude-haiku-5-5", Usage(1)) == 1

@@ -127,6 +127,12 @@ def test_a_memo_is_named_by_evidence_prompt_and_model() -> None:
     assert memo_key({SourceName.EXA: later}, "m") == keys[0]
 
 
+def test_filings_read_back_to_another_day_are_no_other_evidence() -> None:
+    read = replace(trades(TRADE), read_back_to=date(2023, 1, 2))
+    later = replace(read, read_back_to=date(2023, 1, 3))
+    assert memo_key({SourceName.SEC: read}, "m") == memo_key({SourceName.SEC: later}, "m")
+
+
 # --- texts that give orders ---------------------------------------------------------------------
 
 INJECTIONS = injections.load(DATA)
