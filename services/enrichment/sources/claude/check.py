@@ -11,15 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from services.enrichment.sources.claude.naming import is_told_otherwise
 from services.enrichment.sources.claude.quantities import (
     COUNT,
     Quantity,
     located,
+    missing,
     plain,
-    unsupported,
+    quantities,
 )
 from services.enrichment.sources.claude.wording import (
     BOUNDS,
@@ -116,7 +117,7 @@ class _Pair:
 
     said: _Text
     source: _Text
-    published: str
+    published: frozenset[Quantity]
     person: Person
 
 
@@ -129,7 +130,7 @@ def fault_of(text: str, quote: str, page: str, person: Person) -> str:
     quote, page = " ".join(quote.split()), " ".join(page.split())
     if not quote or quote not in page:
         return "what it quotes does not stand on the page"
-    said, published = _Text(text), " ".join(_HEADER.findall(page))
+    said, published = _Text(text), frozenset(quantities(" ".join(_HEADER.findall(page))))
     pairs = [_Pair(said, _Text(part), published, person) for part in _sentences(quote)]
     faults = [next(_faults(pair), (len(_RULES), "")) for pair in pairs]
     return max(faults)[1]  # of the sentence that it comes closest to
@@ -167,8 +168,13 @@ def _has_strange_words(pair: _Pair) -> bool:
 
 def _known_names(pair: _Pair) -> frozenset[str]:
     """Return the person's and the company's names, each where a part of it stands in the source."""
-    names = (frozenset(_Text(name).words) for name in (pair.person.name, pair.person.company))
+    names = (_words_of(name) for name in (pair.person.name, pair.person.company))
     return frozenset(word for name in names if name & set(pair.source.words) for word in name)
+
+
+@lru_cache(maxsize=64)
+def _words_of(name: str) -> frozenset[str]:
+    return frozenset(_Text(name).words)
 
 
 def _carries_meaning(word: str) -> bool:
@@ -176,7 +182,9 @@ def _carries_meaning(word: str) -> bool:
 
 
 def _has_strange_number(pair: _Pair) -> bool:
-    return bool(unsupported(pair.said.text, f"{pair.source.text} {pair.published}"))
+    wanted = [number for number, _, _ in pair.said.numbers]
+    known = {number for number, _, _ in pair.source.numbers}
+    return bool(missing(wanted, known | pair.published))
 
 
 def _bounds_otherwise(pair: _Pair) -> bool:
@@ -205,7 +213,7 @@ def _changes(kept: frozenset[str]) -> Callable[[_Pair], bool]:
 
 def _speaks_of_somebody_else(pair: _Pair) -> bool:
     """Whether a pronoun stands for somebody whom the source does not speak of."""
-    meant = PRONOUNS | frozenset(_Text(pair.person.name).words)
+    meant = PRONOUNS | _words_of(pair.person.name)
     return bool(PRONOUNS & set(pair.said.words)) and not meant & set(pair.source.words)
 
 

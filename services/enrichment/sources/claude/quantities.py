@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -93,8 +93,12 @@ class Quantity:
 
 def unsupported(sentence: str, cited: str) -> list[Quantity]:
     """Return the numbers of a sentence that do not stand in the cited text."""
-    known = set(quantities(cited))
-    return [each for each in quantities(sentence) if not _stands_in(each, known)]
+    return missing(quantities(sentence), set(quantities(cited)))
+
+
+def missing(wanted: Iterable[Quantity], known: Set[Quantity]) -> list[Quantity]:
+    """Return the numbers that are none of those known."""
+    return [each for each in wanted if not _stands_in(each, known)]
 
 
 def quantities(text: str) -> Iterator[Quantity]:

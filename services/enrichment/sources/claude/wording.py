@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _ENDING = re.compile(r"['\u2019].*")
@@ -99,12 +100,14 @@ def prepared(text: str) -> str:
     return _NEGATED.sub(lambda found: f"{found[0][:-3]} not", text)
 
 
+@lru_cache(maxsize=4_096)
 def folded(word: str) -> str:
     """Return a word without case, accents and what follows an apostrophe."""
     decomposed = unicodedata.normalize("NFKD", _ENDING.sub("", word.casefold()))
     return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
+@lru_cache(maxsize=4_096)
 def meaning(word: str) -> str:
     """Return what a folded word means: its group of words, or the word without its ending."""
     return _MEANINGS.get(word) or _stem(word)
