@@ -48,6 +48,11 @@ _END = re.compile(
     r"(?<!\bInc\.)(?<!\bCorp\.)(?<!\bLtd\.)(?<!\bCo\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bDr\.)"
     r"(?<!\bJr\.)(?<!\bSt\.)(?<!\bNo\.)(?<!\b[A-Z]\.)(?<=[.!?])[\"\u201d)]*\s+(?=[\"\u201c(]?[A-Z])"
 )
+_RELATION = re.compile(
+    r"\b(from|for|than|since|during|against|after|before|until) "
+    r"(?:(?:the|an?|its|her|his) )?([^\W\d_]+)",
+    re.IGNORECASE,
+)
 _TRADED = re.compile(r"\b(?:shares?|stocks?|options?|rsus?|securities|10b5-1)\b", re.IGNORECASE)
 _DEEDS = ("buy", "sell", "grant", "exercise", "gift", "withhold", "dispose", "trade")
 _TRADES = frozenset(map(meaning, _DEEDS))
@@ -90,6 +95,12 @@ class _Text:
     @cached_property
     def meanings(self) -> frozenset[str]:
         return frozenset(map(meaning, self.words))
+
+    @cached_property
+    def relations(self) -> frozenset[tuple[str, str]]:
+        """What the text relates to: (from, year), (for, quarter), ..."""
+        found = _RELATION.findall(self.without_numbers)
+        return frozenset((before.casefold(), meaning(folded(word))) for before, word in found)
 
     @cached_property
     def bounds(self) -> dict[Quantity, frozenset[str]]:
@@ -204,6 +215,10 @@ def _counts_otherwise(pair: _Pair) -> bool:
     )
 
 
+def _relates_otherwise(pair: _Pair) -> bool:
+    return not pair.said.relations <= pair.source.relations
+
+
 def _changes(kept: frozenset[str]) -> Callable[[_Pair], bool]:
     def changes(pair: _Pair) -> bool:
         return bool(kept & pair.said.kept) != bool(kept & pair.source.kept)
@@ -235,4 +250,5 @@ _RULES: tuple[tuple[Callable[[_Pair], bool], str], ...] = (
     (_counts_otherwise, "a number counts something else than in what it quotes"),
     (_speaks_of_somebody_else, "a pronoun stands for somebody else"),
     (_tells_otherwise, "names change places"),
+    (_relates_otherwise, "it relates to something else than what it quotes"),
 )

@@ -1,21 +1,25 @@
 """Who does what to whom, as far as the order of names and the words before them tell it; pure.
 
 "Ridge from Globex" is not "Globex from Ridge", and who buys is not who is bought. A passive ("by
-Acme") and a quotation ("said Jane Doe") put the one who acts last: such a name counts as the first.
+Acme") and a quotation ("said Jane Doe", "Jane Doe said") put the one who acts last: such a name
+counts as the first.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from services.enrichment.sources.claude.wording import OF_THE_PAGE, SAY, SMALL, WORD, folded
+from services.enrichment.sources.claude.wording import OF_THE_PAGE, SMALL, WORD, folded
 
 _MUST_STAND = frozenset({"from", "against", "over", "than"})
 _MUST_STAY = _MUST_STAND | {"to"}
 _PLACES = _MUST_STAY | {"of", "at", "in", "for", "with", "on", "under", "into", "between"}
+_SPEAKS = frozenset({"said", "says", "added", "adds", "told", "according"})
+_SPOKEN = re.compile(rf" (?:{'|'.join(sorted(_SPEAKS))})\b")
+_FIRST = 0
 _OWN = re.compile(r"['\u2019]s?$")
 BARE = ""
 
@@ -56,23 +60,33 @@ def _names(text: str) -> dict[str, _Name]:
     """Return the words of names by where they first stand."""
     found = list(WORD.finditer(text))
     names: dict[str, _Name] = {}
-    run, role, end = 0, BARE, -1
+    run, role, end = _FIRST, BARE, -1
     for at, each in enumerate(found):
-        word = folded(each[0])
-        if not each[0][:1].isupper() or word in SMALL or word in OF_THE_PAGE:
+        if not _is_name(each[0]):
             continue
-        if text[end : each.start()] != " " or end < 0:
-            before = folded(found[at - 1][0]) if at else ""
-            run, role = _place(at + 1, before)
+        if end < 0 or text[end : each.start()] != " ":
+            run, role = _place(text, found, at)
         if _OWN.search(each[0]):
             role = "of"
-        names.setdefault(word, _Name(run, role))
+        names.setdefault(folded(each[0]), _Name(run, role))
         end = each.end()
     return names
 
 
-def _place(at: int, before: str) -> tuple[int, str]:
-    """Return where a name stands in the order of acting, and as what, by the word before it."""
-    if before == "by" or before in SAY:
-        return -at, BARE
-    return at, before if before in _PLACES else BARE
+def _is_name(written: str) -> bool:
+    word = folded(written)
+    return written[:1].isupper() and word not in SMALL and word not in OF_THE_PAGE
+
+
+def _place(text: str, found: Sequence[re.Match[str]], at: int) -> tuple[int, str]:
+    """Return where a name stands in the order of acting, and as what, by the words around it."""
+    before = folded(found[at - 1][0]) if at else ""
+    end = found[at].end()
+    for each in found[at + 1 :]:
+        if not _is_name(each[0]) or text[end : each.start()] != " ":
+            break
+        end = each.end()
+    spoken = _SPOKEN.match(text, end) is not None
+    if spoken or before == "by" or before in _SPEAKS:
+        return _FIRST, BARE
+    return at + 1, before if before in _PLACES else BARE

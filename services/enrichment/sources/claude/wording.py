@@ -91,12 +91,14 @@ _MEANINGS = {
     for form in line.split()
 }
 _STEM = re.compile(r"(?:ing|ed|es|s|ly)$")
+_IS_TO = re.compile(r"\b(?:is|are|was|were) to (?=[a-z])")
 _NEGATED = re.compile(r"\b(?:can|\w+n)['\u2019]t\b", re.IGNORECASE)
 
 
 def prepared(text: str) -> str:
-    """Return a text in which titles are short and in lower case, and a negation is a word."""
+    """Return a text with titles short and in lower case, and a plan and a negation as words."""
     text = _TITLE.sub(lambda found: (_TITLES | _SHORT)[found[0].casefold()], text)
+    text = _IS_TO.sub("will ", text)
     return _NEGATED.sub(lambda found: f"{found[0][:-3]} not", text)
 
 
