@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import jwt
@@ -191,6 +191,18 @@ async def test_a_stream_ends_when_its_token_expires(
     async with asyncio.timeout(20):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             async for _ in tail:
+                pass
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert refused.value.details() == "the token has expired"
+
+
+async def test_a_stream_of_requests_ends_when_its_token_expires(
+    activity: ActivityServiceAsyncStub, ours: Identity
+) -> None:
+    stream: Any = activity.StreamActivities(metadata=ours.metadata(lifetime=timedelta(seconds=1)))
+    async with asyncio.timeout(20):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            async for _ in stream:
                 pass
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert refused.value.details() == "the token has expired"
