@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 from uuid import UUID
@@ -92,7 +93,7 @@ class Visit:
     """A call that was admitted, and what it holds."""
 
     __slots__ = (
-        "_admission", "_context", "_expensive", "_held_bytes", "_sending", "_tenant",
+        "_admission", "_context", "_expensive", "_given", "_held_bytes", "_sending", "_tenant",
         "_working_since",
     )  # fmt: skip
 
@@ -102,24 +103,29 @@ class Visit:
         self._context = context
         self._held_bytes = 0
         self._sending = self._expensive = False
-        self._working_since = 0.0
+        self._working_since = self._given = 0.0
 
     async def begin_work(self) -> None:
         """Wait until few enough calls are served, so that those that are served are soon done."""
-        gate = self._admission.work
+        gate, left = self._admission.work, self._time_left()
+        needed = self._admission.work_limit.needed_seconds
+        if gate.held and left < needed:
+            raise _too_many_calls(gate, self._tenant)
         if not gate.take_now(self._tenant, 1):
             # A call whose request is on its way in holds its place here too.
             self._admission.reads.make_room(self._tenant)
-            if self._would_end_late() or not await self._take(gate, 1):
+            if left / 2 < needed or not await self._take(gate, 1):
                 raise _too_many_calls(gate, self._tenant)
-        self._working_since = time.monotonic()
+        self._working_since, self._given = time.monotonic(), left
 
     def end_work(self) -> None:
         """Let another call be served."""
         if self._working_since:
-            # An expensive call takes long by itself.
-            if not self._expensive:
-                self._admission.work_limit.ended(self._working_since, time.monotonic())
+            limit = self._admission.work_limit
+            if self._time_left() <= 0:
+                limit.ended_late(self._given)
+            elif not self._expensive:  # one takes long by itself
+                limit.ended(self._working_since, time.monotonic())
             self._working_since = 0.0
             self._admission.work.give(self._tenant, 1)
 
@@ -214,18 +220,14 @@ class Visit:
         admission.calls.give(tenant, 1)
         tenant.calls -= 1
 
-    def _would_end_late(self) -> bool:
-        """Return whether the caller will have gone once the call has waited and been served."""
+    def _time_left(self) -> float:
         left = self._context.time_remaining()
-        return left is not None and left / 2 < self._admission.work_limit.average_seconds
+        return math.inf if left is None else left
 
     async def _take(self, gate: Gate, amount: int) -> bool:
         seconds = self._admission.queue_seconds
-        left = self._context.time_remaining()
         # A call that has waited for most of its time would be served for nothing.
-        if left is not None:
-            seconds = min(seconds, left / 2)
-        return await gate.take(self._tenant, amount, seconds)
+        return await gate.take(self._tenant, amount, min(seconds, self._time_left() / 2))
 
 
 def _met(gate: Gate, tenant: Tenant) -> Limit:

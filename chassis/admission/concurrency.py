@@ -2,6 +2,9 @@
 
 Calls beyond what the database and the processor can do at once only wait for each other. While the
 service is asked for more than it can do, all of them would end late, for callers that have gone.
+gRPC hands calls over in the order in which they came: of a long line we would take those that are
+about to end, one after the other, and serve all of them for nothing. So a call must have the time
+left that calls have been seen to need, and is refused at once where it has not.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from chassis.admission.gate import Gate
 # What a call in work may take on average.
 TARGET_SECONDS = 0.2
 SMOOTHING = 1 / 16
+FORGETTING = 1 / 256
 CUT = 0.75
 
 
@@ -29,9 +33,15 @@ class ConcurrencyLimit:
         self._limit = float(self._most)
         self._cut_at = 0.0
         self.average_seconds = 0.0
+        self.needed_seconds = 0.0
+
+    def ended_late(self, given: float) -> None:
+        """Count a call that was served for nothing: its caller had left it `given` seconds."""
+        self.needed_seconds = max(self.needed_seconds, 2 * given)
 
     def ended(self, began: float, now: float) -> None:
         """Count a call that was in work from `began` until `now`."""
+        self.needed_seconds += (now - began - self.needed_seconds) * FORGETTING
         if began < self._cut_at:
             return
         self.average_seconds += (now - began - self.average_seconds) * SMOOTHING

@@ -61,11 +61,17 @@ class OpenCalls:
         self._draining = False
 
     def begin(self, context: Context) -> OpenCall:
-        """Count the call that the running task serves, until its answer has been sent."""
+        """Count the call that the running task serves, until its answer has been sent.
+
+        Raises CancelledError where it has ended before, while it stood in gRPC's line.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 -- a call runs in a task
-        # Now: gRPC crashes where it is asked for the peer of a call that has ended.
-        self._calls[task] = call = OpenCall(int(context.peer().rpartition(":")[2]))
+        # Now: gRPC crashes where it is asked for the peer of a call that has ended since.
+        port = context.peer().rpartition(":")[2]
+        if not port.isdigit():
+            raise asyncio.CancelledError
+        self._calls[task] = call = OpenCall(int(port))
         task.add_done_callback(self._calls.pop)
         return call
 

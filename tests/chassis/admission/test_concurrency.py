@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from chassis.admission.admission import Admission
+from chassis.admission.admission import Admission, Visit
 from chassis.admission.concurrency import CUT, TARGET_SECONDS, ConcurrencyLimit
 from chassis.admission.gate import Gate
 from chassis.admission.tenants import Load
@@ -69,6 +69,20 @@ def test_the_least_is_no_more_than_the_setting() -> None:
     assert gate.total == 2
 
 
+def test_a_call_must_have_twice_the_time_that_was_too_little() -> None:
+    limit, _ = a_limit()
+    limit.ended_late(0.3)
+    limit.ended_late(0.1)
+    assert limit.needed_seconds == 0.6
+
+
+def test_the_time_that_a_call_must_have_becomes_what_calls_take() -> None:
+    limit, _ = a_limit()
+    limit.ended_late(0.3)
+    end_calls(limit, 3_000, 0.01)
+    assert limit.needed_seconds == pytest.approx(0.01, rel=0.01)
+
+
 class _Context:
     """What a visit asks of its call."""
 
@@ -79,16 +93,38 @@ class _Context:
         return self.left
 
 
-async def test_a_call_that_would_be_served_too_late_is_refused_at_once() -> None:
+@pytest.fixture
+def admission() -> Admission:
     settings: Any = SimpleNamespace(**SETTINGS)
-    admission = Admission(settings, expensive=1)
-    first = admission.enter(None, Load.WRITE, cast(Any, _Context(2)))
+    return Admission(settings, expensive=1)
+
+
+def a_call(admission: Admission, left: float) -> tuple[Visit, _Context]:
+    """Admit a call whose caller waits for so many more seconds."""
+    context = _Context(left)
+    return admission.enter(None, Load.WRITE, cast(Any, context)), context
+
+
+async def test_a_call_with_less_time_than_calls_need_is_refused_at_once(
+    admission: Admission,
+) -> None:
+    first, _ = a_call(admission, 2)
     await first.begin_work()
-    end_calls(admission.work_limit, 50, TARGET_SECONDS / 2)
-    late = admission.enter(None, Load.WRITE, cast(Any, _Context(TARGET_SECONDS / 2)))
+    admission.work_limit.ended_late(TARGET_SECONDS)
+    late, _ = a_call(admission, TARGET_SECONDS)
     async with asyncio.timeout(30):
         with pytest.raises(ResourceExhausted) as refused:
             await late.begin_work()
     assert refused.value.reason == "TOO_MANY_CALLS"
     first.end_work()
-    await late.begin_work()  # with room it is tried
+    await late.begin_work()  # where none is in work it is tried
+
+
+async def test_a_call_that_ends_after_its_callers_deadline_needed_more_time(
+    admission: Admission,
+) -> None:
+    call, context = a_call(admission, 1.5)
+    await call.begin_work()
+    context.left = 0
+    call.end_work()
+    assert admission.work_limit.needed_seconds == 3

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,6 +14,7 @@ import pytest
 from prospect.activity.v1 import activity_service_pb2 as pb
 from prospect.activity.v1 import activity_service_pb2_grpc as grpc_api
 
+from chassis.admission.drain import OpenCalls
 from services.cli.operate.services import ServiceName
 from tests.chassis.test_server import locked_log, record, wait_until_a_call_waits
 from tests.chassis.test_service import NAME, NOT_SERVING, wait_for_status
@@ -120,3 +122,9 @@ async def test_a_new_client_is_served_while_others_learn_of_the_stop(
         await wait_for_status(channel, NAME, NOT_SERVING)
         async with channel_to(services) as newer:
             await record(grpc_api.ActivityServiceStub(newer), ours)
+
+
+async def test_a_call_that_ended_in_line_is_not_served() -> None:
+    gone: Any = SimpleNamespace(peer=lambda: "")
+    with pytest.raises(asyncio.CancelledError):
+        OpenCalls().begin(gone)

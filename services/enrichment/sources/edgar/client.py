@@ -36,7 +36,7 @@ from services.enrichment.sources.findings import InsiderTrades, Provenance
 
 AT_ONCE = 8
 """So many documents are fetched side by side; the rate bounds them as well."""
-MOST_FILINGS = 500
+MAX_FILINGS = 500
 """So many documents one call fetches at most, owner's filings included: 50 seconds at 10/s."""
 _KEPT_DOCUMENTS = 2_000
 _Fetched = tuple[OwnershipDocument, datetime]
@@ -57,7 +57,7 @@ class _Reading:
 
     def next_batch(self, wanted: int, since: date) -> list[ListedFiling]:
         """Take what is to be read next: enough filings, and all of the days since."""
-        room = min(AT_ONCE, MOST_FILINGS - self.fetched)
+        room = min(AT_ONCE, MAX_FILINGS - self.fetched)
         missing = wanted - len(self.about)
         batch: list[ListedFiling] = []
         while self.waiting and len(batch) < room:
@@ -68,7 +68,7 @@ class _Reading:
 
     def needs_page(self, wanted: int, since: date) -> bool:
         """Tell whether an older page is to be read."""
-        if self.waiting or not self.pages or self.fetched >= MOST_FILINGS:
+        if self.waiting or not self.pages or self.fetched >= MAX_FILINGS:
             return False
         return len(self.about) < wanted or self._newest_of(self.pages[0], since) >= since
 

@@ -136,7 +136,7 @@ async def test_where_all_is_read_the_oldest_filing_says_how_far_back(make: Make)
 async def test_a_call_fetches_so_many_documents_at_most_and_says_so(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "MOST_FILINGS", 3)
+    monkeypatch.setattr(client, "MAX_FILINGS", 3)
     answer = await ask(make, Edgar([(1, HERS), (2, OTHERS), (3, OTHERS), (4, OTHERS)]))
     assert (found(answer).filings_read, back_to(answer)) == (3, TODAY - timedelta(days=3))
 
