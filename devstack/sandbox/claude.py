@@ -193,7 +193,9 @@ def _written(fact: Mapping[str, str], text: str) -> dict[str, Any]:
 
 def _sentences_of(fact: Mapping[str, str]) -> list[str]:
     body = _HEADER.split(fact["text"])[-1]
-    return [each for each in re.split(r"(?<=[.!?])\s+", body.strip()) if each] or [fact["text"]]
+    # "Apple Inc. speaks" is one sentence.
+    parts = re.split(r"(?<=[.!?])\s+(?=[A-Z])", body.strip())
+    return [each for each in parts if each] or [fact["text"]]
 
 
 def _number_of(fact: Mapping[str, str]) -> str:
