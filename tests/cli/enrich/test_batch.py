@@ -141,7 +141,7 @@ async def test_ctrl_c_does_not_stop_the_batch_and_says_how_to_follow_it(
     async with asyncio.timeout(30):
         while not waiting.done():
             process.send_signal(signal.SIGINT)
-            await asyncio.wait([waiting], timeout=3)
+            await asyncio.wait([waiting], timeout=10)
     _, errors = await waiting
     assert process.returncode == 130
     assert f"the batch goes on: prospect enrich watch --batch {batch_id}" in errors.decode()

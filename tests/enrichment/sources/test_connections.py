@@ -22,6 +22,7 @@ async def test_a_source_that_hangs_takes_no_connection_from_the_others(
         "call_timeout_seconds": 20,
         "runs_in_hand": RUNS,
         "tenant_runs_in_hand": RUNS,
+        "tenant_max_runs_in_hand": RUNS,
         "contactout_calls_per_second": 0,
         "exa_calls_per_second": 0,
     }
