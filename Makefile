@@ -30,7 +30,7 @@ dev: $(READY) ## Keep the whole stack running for development, until Ctrl-C
 	@$(BIN)/prospect dev
 
 .PHONY: test
-test: $(READY) $(SUPPLY) ## Run the tests on real PostgreSQL and NATS (about four minutes)
+test: $(READY) $(SUPPLY) ## Run the tests on real PostgreSQL and NATS (five to fifteen minutes)
 	$(BIN)/pytest -n 4 --dist worksteal -m "not chaos and not pgbouncer"
 
 .PHONY: chaos
