@@ -24,7 +24,7 @@ from services.enrichment.worker.store import Times
 from tests.enrichment.engine import ADA, COST, TIMES, Engine, Sources, engine, finding
 from tests.harness import Database
 
-SHORT = replace(TIMES, deadline=timedelta(seconds=0.4))
+SHORT = replace(TIMES, deadline=timedelta(seconds=0.8))
 BORIS = replace(ADA, name="Boris Second", company="Other Corp")
 KEPT = "select name, contact_data, answered from enrichment.prospects"
 
